@@ -30,8 +30,16 @@ from typing import Self
 class CandidError(Exception):
     """Something that the user can mend: bad input, a bad setting, a full disk.
 
-    `what` came, in one sentence, what was `expected` instead, and what `todo` about it; `code` is
-    stable and short, where somebody must tell this error from others of its kind.
+    Parameters
+    ----------
+    what
+        What came, in one sentence.
+    expected
+        What was expected instead.
+    todo
+        What to do about it.
+    code
+        Stable and short, where somebody must tell this error from others of its kind.
     """
 
     exit_code = 2

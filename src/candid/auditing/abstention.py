@@ -67,9 +67,18 @@ from candid.text.abstention import (
 
 
 def abstain(probability: Floats, threshold: float) -> Marks:
-    """Whether to abstain: the highest of a row's probabilities is below a rule's threshold, or NaN.
+    """Whether to abstain: the highest of a row's probabilities is below the threshold.
 
-    (n,) of calibrated probabilities (n, classes), as the threshold was found with.
+    Parameters
+    ----------
+    probability
+        (n, classes), calibrated as those that the threshold was found with.
+    threshold
+        Of an `AbstentionRule`.
+
+    Returns
+    -------
+    (n,) bool; True also where a probability is NaN.
     """
     unsure: Marks = ~(probability.max(axis=1) >= threshold)
     return unsure

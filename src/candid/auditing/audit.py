@@ -45,8 +45,14 @@ def audit_groups(
 ) -> Audit:
     """Every group of every split that was asked for, and what follows from the file as a whole.
 
-    Images without a label (-1) do not count, and a note says how many; `source` is what to call the
-    model or the file.
+    Parameters
+    ----------
+    predictions
+        From any model. Images without a label (-1) do not count, and a note says how many.
+    config
+        Splits, attributes, how small a group may be, draws, false discovery rate, seed.
+    source
+        What to call the model or the file.
 
     Raises
     ------

@@ -163,9 +163,15 @@ def nearest_parent(parents: Contrast, count: int) -> tuple[Contrast, Floats]:
     """Per group, the contrast with the larger group that it differs least from, and its p.
 
     "Worse than all of them" is shown by being shown worse than each (an intersection-union test),
-    so the largest p is the one that counts. It is 1 where the group does not do worse. `parents`,
-    (count · k,), has for each of `count` ways to leave one value out the k groups against the rest
-    of the larger group.
+    so the largest p is the one that counts. It is 1 where the group does not do worse.
+
+    Parameters
+    ----------
+    parents
+        For each way to leave one value out, the k groups against the rest of the larger group;
+        (count · k,).
+    count
+        How many ways there are.
     """
     signed = np.where(parents.left.value < parents.right.value, 1, -1) * parents.surprise
     signed = signed.reshape(count, -1)

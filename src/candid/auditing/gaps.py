@@ -133,9 +133,15 @@ class Ledger:
     ) -> Indices:
         """Write down some gaps; their places in the table.
 
-        `counted`, (k,), is False for the mirror image of a gap that is in the ledger already (with
-        two values, what one lacks the other has); `p`, (k,), are p-values that are not the
-        contrast's own.
+        Parameters
+        ----------
+        contrast
+            The gaps.
+        counted
+            (k,) False for the mirror image of a gap that is in the ledger already: with two values,
+            what one lacks the other has. None: all count.
+        p
+            (k,) their p-values, where they are not the contrast's own.
         """
         self._contrasts.append(contrast)
         self._p.append(p)

@@ -47,9 +47,14 @@ class Doubts:
 
 
 def doubted_labels(predictions: Predictions, *, persons_count: bool) -> Doubts:
-    """Which labels model and person speak against, of images that the model did not learn from.
+    """Which labels model and person speak against.
 
-    `persons_count`: whether other pictures of a person are a witness.
+    Parameters
+    ----------
+    predictions
+        Of labelled images that the model did not learn from.
+    persons_count
+        Whether other pictures of a person are a witness.
     """
     label = predictions.label
     model = likely_wrong(label, predictions.probability)
@@ -87,7 +92,16 @@ def check_labels(
     config: CheckConfig | None = None,
     figures: EvaluateConfig | None = None,
 ) -> LabelCheck:
-    """What predictions out of fold say of all labels; `fold`, (n,) from 0, is each image's part.
+    """What predictions out of fold say of all labels.
+
+    Parameters
+    ----------
+    predictions
+        Of labelled images, each from a model that did not learn from it.
+    fold
+        (n,) the part of the people that each image belongs to, from 0.
+    config, figures
+        Who is a witness and how many labels are listed; draws, confidence and seed of intervals.
 
     Raises
     ------

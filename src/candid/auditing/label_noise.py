@@ -151,8 +151,14 @@ def sure_class(probability: Floats, thresholds: Floats) -> NDArray[np.intp]:
     """(..., n) the class that each image is surely of, -1 where none.
 
     Where several classes reach their threshold, the most probable one counts; where one does, it
-    counts whether or not it is the most probable. Of probabilities (n, classes) and thresholds
-    (..., classes), of which NaN is never reached.
+    counts whether or not it is the most probable.
+
+    Parameters
+    ----------
+    probability
+        (n, classes).
+    thresholds
+        (..., classes); NaN is never reached.
     """
     reached = probability >= thresholds[..., None, :] - _SLACK  # (..., n, classes)
     several = reached.sum(axis=-1) > 1
@@ -165,8 +171,16 @@ def confident_joint(
 ) -> Floats:
     """(..., classes, classes) how many images are labelled i and surely of class j.
 
-    The diagonal holds at least 1, so that no class is taken for noise altogether. Of labels (n,),
-    classes (..., n) of which -1 does not count, and weights (..., n); None: one each.
+    The diagonal holds at least 1, so that no class is taken for noise altogether.
+
+    Parameters
+    ----------
+    label, sure
+        (n,) and (..., n); an image that is surely of none (-1) does not count.
+    n_classes
+        How many classes there are.
+    weight
+        (..., n); None for one each.
     """
     weight = np.ones(sure.shape) if weight is None else weight
     mine = (label[:, None] == np.arange(n_classes)).astype(np.float64)
@@ -261,8 +275,12 @@ def error_bounds(mistakes: int, n: int, rate: float) -> tuple[float, float]:
 def independent_error_bounds(confusion: Floats, rate: float) -> tuple[float, float]:
     """The same for two classes if annotators err at up to `rate`, whatever the model answers.
 
-    Of a confusion (2, 2), labels down and answers across, and the highest rate, below 0.5, at which
-    images of either true class are labelled otherwise.
+    Parameters
+    ----------
+    confusion
+        (2, 2) counts, labels down and answers across.
+    rate
+        The highest rate at which images of either true class are labelled otherwise, below 0.5.
     """
     if not confusion.sum():
         return math.nan, math.nan

@@ -59,8 +59,14 @@ def tell(found: Sequence[AuditFinding], footings: Sequence[Footing] = ()) -> tup
     with the widest sure gap. A finding joins the story whose teller shares at least half of the
     mistakes that either has (Jaccard's index), or of whose attribute it is itself the cue or the
     group of all labels; one that at least four fifths of several stories' mistakes make up, the
-    story that it shares most with. Every other one begins a story. Without footings, where only
-    counts are known, attributes alone decide.
+    story that it shares most with. Every other one begins a story.
+
+    Parameters
+    ----------
+    found
+        The surest first.
+    footings
+        What each rests on; none where only counts are known, so that attributes alone decide.
     """
     order = sorted(range(len(found)), key=lambda i: (_rank(found[i]), -_sure_gap(found[i]), i))
     members: dict[int, list[int]] = {}  # the teller's place → all places

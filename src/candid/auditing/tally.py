@@ -95,7 +95,16 @@ class Cells:
 class Tally:
     """The sums of one split; `add` batch by batch, in any order.
 
-    The seed decides which people share a stratum; `pairs`: pairs of values are counted, too.
+    Parameters
+    ----------
+    attributes
+        Names.
+    n_classes
+        How many the label has.
+    seed
+        Decides which people share a stratum.
+    pairs
+        Whether pairs of values are counted too.
     """
 
     def __init__(

@@ -51,7 +51,16 @@ class GivenAnswers:
 def external_figures(
     predictions: Predictions, answers: GivenAnswers, config: EvaluateConfig
 ) -> ExternalFigures:
-    """The figures of one place: predictions with a label each, whatever their split.
+    """The figures of one place.
+
+    Parameters
+    ----------
+    predictions
+        With a label each; they are taken together, whatever their split.
+    answers
+        What became of each.
+    config
+        Draws, confidence, bins, seed.
 
     Raises
     ------

@@ -56,8 +56,16 @@ def evaluate_predictions(
     """Every figure of every split that has labelled images, and a verdict on the training curve.
 
     For two classes ROC AUC, average precision and the ROC curve are those of the second class; for
-    more they are means, or curves, of each class against the rest. An image without a label (-1)
-    does not count, and a note says how many.
+    more they are means, or curves, of each class against the rest.
+
+    Parameters
+    ----------
+    predictions
+        From any model. An image without a label (-1) does not count, and a note says how many.
+    config
+        Draws, confidence, bins, examples, seed.
+    history
+        The training curve, where there is one.
 
     Raises
     ------

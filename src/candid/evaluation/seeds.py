@@ -55,8 +55,18 @@ def compare_seeds(
 ) -> Seeds:
     """The figures over all seeds, and whose answers depend on the seed.
 
-    The predictions with each seed are of the same images in the same order, the run's own first.
-    Its audit's rules say when it had better not answer; none: only its least sure tenth.
+    Parameters
+    ----------
+    predictions
+        With each seed, of the same images in the same order; the first is the run's own.
+    seeds
+        Their seeds.
+    rules
+        When the run had better not answer, as its audit found; none: only its least sure tenth.
+    evaluate
+        Draws, confidence, how many images are listed, seed of the draws.
+    audit
+        How many people a group needs, how many values an attribute may have, false discoveries.
 
     Raises
     ------

@@ -26,9 +26,15 @@ Matrix = NDArray[np.float64]  # (3, 3) homography
 def onto_picture(frame: NDArray[Any], width: int, height: int, fit: str) -> Matrix:
     """(3, 3) from what the network saw to the picture as it came, each from -1 to 1.
 
-    `frame`, (3, 3), leads from what the network saw to the square that the picture was made into
-    ("stretch", "crop" or "pad"), as `candid.models.framing.Framing.forward` gives it; of the
-    picture's width and height only the ratio matters.
+    Parameters
+    ----------
+    frame
+        (3, 3) from what the network saw to the square that the picture was made into, as
+        `candid.models.framing.Framing.forward` gives it.
+    width, height
+        Of the picture as it came; only their ratio matters.
+    fit
+        How it was made a square: "stretch", "crop" or "pad".
     """
     first, last = fitted(np.array([[0.0, 0.0], [1.0, 1.0]]), width, height, fit)
     return np.diag([*(1 / (last - first)), 1.0]) @ np.asarray(frame, np.float64)

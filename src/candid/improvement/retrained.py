@@ -51,8 +51,16 @@ def possible_changes(
 ) -> tuple[list[TrainingChange], list[str]]:
     """What may be tried on a run that was trained so, and why something is not.
 
-    Training may be balanced between the groups of each of the attributes; `corrections`: there are
-    some to train with; `in_steps`: the network is not fitted to all images at once.
+    Parameters
+    ----------
+    train
+        Its settings.
+    attributes
+        Those between whose groups training may be balanced, each for itself.
+    corrections
+        Whether there are corrections to train with.
+    in_steps
+        Whether the network is trained in steps, and not fitted to all images at once.
     """
     changes, notes = [TrainingChange(CONTROL, "another seed", "", _train(seed=train.seed + 1))], []
     if corrections:

@@ -99,10 +99,19 @@ class Framing(nn.Module):
     ) -> tuple[Tensor, ...]:
         """Pictures in the frame of the training pictures, those frames, and how they were found.
 
-        `pixels` are (n, h, h, 3) uint8, RGB; h is `side` or a multiple of it, best `input_side`.
-        The first look is taken in the frame `start` (3, 3; None: as they came), and a picture stays
-        there where it finds at most the distance `limit` (None: the network's own).
+        Parameters
+        ----------
+        pixels
+            (n, h, h, 3) uint8, RGB; h is `side` or a multiple of it, best `input_side`.
+        start
+            (3, 3): the frame in which the first look is taken, and in which a picture stays where
+            that look finds hardly more than in the training pictures' own; None: as they came.
+        limit
+            (): a picture stays where the first look finds at most this distance; None: the
+            network's own.
 
+        Returns
+        -------
         Pixels (n, side, side, 3) uint8; matrices (n, 3, 3) from the frame to the picture, `start`
         where the picture was left there; distances (n,) of what the last look found, 0 where it was
         left; the matrices (n, 3, 3) and distances (n,) of what the first look found.

@@ -30,13 +30,26 @@ _METRIC_TYPES = {
 
 
 def card(inputs: ReportInput, *, repo: str = "", space: bool = False) -> str:
-    """Write the model card of a run: Markdown with a YAML head, encodable as UTF-8.
+    """Write the model card of a run.
 
-    The head has a `model-index` (one result per split that was measured); undefined figures stand
-    in the text and are left out of the head, which has no word for them. Whatever comes from the
-    data is escaped for YAML and for Markdown. `repo` is the repository on Hugging Face's Hub that
-    it is for, "owner/name", where its model is one of transformers ("": the folder of the run),
-    `space` whether a Space of that name shows the report.
+    The head is YAML with a `model-index` (one result per split that was measured); undefined
+    figures stand in the text and are left out of the head, which has no word for them. Whatever
+    comes from the data is escaped for YAML and for Markdown.
+
+    Parameters
+    ----------
+    inputs
+        The records of a run; parts that are absent are named as not checked.
+    repo
+        The repository on Hugging Face's Hub that it is for, "owner/name", where its model is one of
+        transformers; "": the folder of the run.
+    space
+        Whether a Space of that name shows the report.
+
+    Returns
+    -------
+    str
+        Markdown with a YAML head, encodable as UTF-8.
     """
     title = f"{inputs.target} on {inputs.data_name}, {inputs.network} network"
     parts = [

@@ -43,10 +43,18 @@ def html_document(
 ) -> str:
     """Fill a template into a document that opens offline: HTML, encodable as UTF-8.
 
-    The template extends `document.html`; what it names of `values` is escaped unless it is marked
-    as trusted there. `scripts` and `styles` are files that it needs beside those of every document.
-    For `charts`, by name, it holds Vega; None: it never has any. `compiles`: its scripts run
-    WebAssembly, which lies in it like all else.
+    Parameters
+    ----------
+    template
+        Its file; it extends `document.html`.
+    scripts, styles
+        Files that it needs, beside those that every document has.
+    charts
+        Its charts by name, for which it holds Vega; None: it never has any.
+    compiles
+        Whether its scripts run WebAssembly, which lies in it like all else.
+    values
+        What the template names. Whatever is not marked as trusted there is escaped.
     """
     packs, vega = {}, []
     if charts is not None:

@@ -33,10 +33,19 @@ def full_strength(maps: NDArray[Any]) -> float:
 
 
 def overlay(values: NDArray[Any], full: float) -> str:
-    """A map (height, width) as a picture, a data URI, clear where the map is 0 or undefined.
+    """A map as a picture that is clear where the map is 0 or undefined.
 
-    Above 0 it becomes light to dark blue, below 0 yellow to orange, at full strength from `full`
-    on.
+    Parameters
+    ----------
+    values
+        (height, width); above 0 it becomes light to dark blue, below 0 yellow to orange.
+    full
+        The size that is drawn at full strength.
+
+    Returns
+    -------
+    str
+        A data URI.
     """
     small = _shrunk(np.nan_to_num(np.asarray(values, np.float64) / full, posinf=1, neginf=-1))
     levels = np.rint(np.clip(small, -1, 1) * _LEVELS).astype(int) + _LEVELS

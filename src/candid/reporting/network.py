@@ -17,11 +17,18 @@ _ROW, _THIN_ROW = 46, 26
 
 
 def drawing(layers: Sequence[Layer], side: int) -> str:
-    """Draw the layers from the image, of so many pixels a side, downwards, as one inline SVG.
+    """Draw the layers from the image downwards, as one inline SVG.
 
     A slab is as wide as the picture is at that depth and as thick as it has channels (both on a
     logarithmic scale); a bar stands for a vector. A layer that neither learns nor changes the
     shape is a line of text.
+
+    Parameters
+    ----------
+    layers
+        In the order in which the image passes them.
+    side
+        Pixels per side of the image.
     """
     image = Layer("image", "RGB image", (3, side, side), 0)
     widest = math.log2(max([side, *(_extent(layer) for layer in layers), 2]))

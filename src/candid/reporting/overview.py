@@ -23,10 +23,18 @@ def render_overview(
     *,
     exploration: Exploration | None = None,
 ) -> str:
-    """Render the overview of several labels as a document like `candid.reporting.page.render`'s.
+    """Render the overview as a document like `candid.reporting.page.render`'s.
 
-    It holds no pictures and no charts: so it is small, however many labels there are. `exploration`
-    is None where nobody looked at the data.
+    It holds no pictures and no charts: so it is small, however many labels there are.
+
+    Parameters
+    ----------
+    found
+        How the network does on each label.
+    provenance, config
+        Of the run.
+    exploration
+        What is in the data; None where nobody looked.
     """
     shown = shown_settings(config, provenance)
     return html_document(

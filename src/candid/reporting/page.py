@@ -48,7 +48,12 @@ def render(inputs: ReportInput) -> str:
 
     The document loads nothing: styles, scripts, charts and pictures are inside it, and its content
     security policy forbids any connection and any script other than its own. Whatever comes from
-    the data is escaped; parts that are absent are named as not checked.
+    the data is escaped.
+
+    Parameters
+    ----------
+    inputs
+        The records of a run; parts that are absent are named as not checked.
     """
     from candid.reporting.figures.chart import MOST_CLASSES
 
@@ -97,7 +102,15 @@ def render(inputs: ReportInput) -> str:
 
 
 def render_comparison(compared: Comparison, version: str) -> str:
-    """Render what changed between two models as a document like `render`'s."""
+    """Render what changed between two models as a document like `render`'s.
+
+    Parameters
+    ----------
+    compared
+        Two models on the same images.
+    version
+        Candid's, for the footer.
+    """
     from candid.reporting.figures import comparison as figures  # Altair takes a second
 
     return html_document(
@@ -111,7 +124,15 @@ def render_comparison(compared: Comparison, version: str) -> str:
 
 
 def render_run_comparison(found: RunComparison, version: str) -> str:
-    """Render what differs between several models as a document like `render`'s."""
+    """Render what differs between several models as a document like `render`'s.
+
+    Parameters
+    ----------
+    found
+        Several models on the same images.
+    version
+        Candid's, for the footer.
+    """
     from candid.reporting.figures import comparison as figures  # Altair takes a second
 
     chart = figures.pair_changes(found)

@@ -32,7 +32,14 @@ _ON_PAGES: tuple[Why, ...] = ("slice", "strange")
 def plan_review(suspects: Suspects, others: Sequence[str], *, seed: int = 0) -> list[Showing]:
     """All showings in their order; the same for the same suspects, images and seed.
 
-    Decoys are drawn from the other labelled images, suspects among them or not.
+    Parameters
+    ----------
+    suspects
+        What is worth a look.
+    others
+        The labelled images, suspects among them or not, that decoys are drawn from.
+    seed
+        Decides which are drawn, and where they stand.
     """
     rng = np.random.default_rng(seed)
     pages = {image: why for image, why in suspects.images.items() if why in _ON_PAGES}

@@ -59,8 +59,18 @@ def find_suspects(
 ) -> Suspects:
     """All that is known to be worth a look, of the kinds that are wanted.
 
-    The table has the labels as they are now, the predictions are of images that their model did not
-    learn from; an image that is a suspect twice counts for the first kind.
+    Parameters
+    ----------
+    table
+        All images, with the labels that they have now.
+    predictions
+        What a model says of images that it did not learn from.
+    split
+        The audit of one split of them.
+    pixels
+        What their pictures say.
+    wanted
+        Which kinds; an image that is a suspect twice counts for the first.
     """
     here = {str(i): int(k) for i, k in zip(table.ids.tolist(), table.label.tolist(), strict=True)}
     images: dict[str, Why] = {}

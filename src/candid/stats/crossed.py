@@ -31,9 +31,21 @@ def over_seeds_and_people(
 ) -> Estimate:
     """The mean over seeds, with an interval for other seeds and other people.
 
-    `values` is the figure with each seed, on the same images; `draws` (draws,) the mean over seeds
-    in each bootstrap draw of the people of `drawing`; `kind` ("score", "error" or "mean") says on
-    which scale the interval is built. It has no ends below two seeds, or two people.
+    Parameters
+    ----------
+    values
+        The figure with each seed, on the same images.
+    draws
+        (draws,) the mean over seeds in each bootstrap draw of the people of `drawing`.
+    kind
+        "score", "error" or "mean": on which scale the interval is built, as in `bootstrap`.
+    drawing
+        Whose people were drawn.
+
+    Returns
+    -------
+    Estimate
+        Without an end where there are fewer than two seeds, or two people.
     """
     seeds, units = len(values), drawing.units
     value = float(np.mean(values)) if seeds else math.nan

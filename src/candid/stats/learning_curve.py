@@ -94,8 +94,16 @@ def fit_power_law(
 ) -> PowerLaw:
     """The power law of the errors of several trainings on the same images.
 
-    `sizes` (trainings,) are the people that each learned from, `wrong` (trainings, n) the images
-    that each gets wrong; `person` (n,) None: each image is somebody else's.
+    Parameters
+    ----------
+    sizes
+        (trainings,) people that each learned from; two or more different ones.
+    wrong
+        (trainings, n) which images each gets wrong.
+    person
+        (n,) who is in each; None: each image is somebody else's.
+    draws, confidence, seed
+        Of the intervals.
 
     Undefined (NaN) below three trainings or two sizes, or without images. Half a mistake is added,
     and half a right answer, so that a training without mistakes has a logarithm.

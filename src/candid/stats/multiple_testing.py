@@ -53,9 +53,17 @@ def over_families(smallest: Floats, rate: float) -> tuple[NDArray[np.bool_], flo
     families. Then the share of false findings, averaged over the selected families, is at most
     `rate`, where families are independent (Benjamini & Bogomolov 2014, Theorem 1).
 
-    `smallest` (k,) is the smallest adjusted p-value of each family, which is its Simes p-value; NaN
-    where nothing was tested: such a family does not count. (k,) which families are selected, and
-    the level within them; NaN where none is.
+    Parameters
+    ----------
+    smallest
+        (k,) the smallest adjusted p-value of each family, which is its Simes p-value; NaN: a family
+        in which nothing was tested, which does not count.
+    rate
+        The false discovery rate.
+
+    Returns
+    -------
+    (k,) which families are selected, and the level within them; NaN where none is.
     """
     selected = benjamini_hochberg(smallest) <= rate
     share = int(selected.sum()) / max(1, int((~np.isnan(smallest)).sum()))

@@ -43,9 +43,19 @@ class ProbabilityShift:
 def fit_shift(probability: Floats, label: NDArray[Any]) -> ProbabilityShift:
     """The shift with the highest posterior on labelled images; see `_PRIOR_SD`.
 
-    The penalised log loss is convex in 1 / temperature and the biases, which sum to 0. The model
-    did not learn from the images; `probability` is (n, classes), `label` (n,) codes of classes. A
-    PredictionsError is raised where there is no image.
+    The penalised log loss is convex in 1 / temperature and the biases, which sum to 0.
+
+    Parameters
+    ----------
+    probability
+        (n, classes) of images that the model did not learn from.
+    label
+        (n,) codes of their classes.
+
+    Raises
+    ------
+    PredictionsError
+        Where there is no image.
     """
     from scipy.optimize import minimize
 

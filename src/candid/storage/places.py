@@ -191,7 +191,13 @@ def part_of(url: str, start: int, size: int) -> bytes:
 
 
 class Far(io.RawIOBase):
-    """A file on a store that is read in ranges, for a library that wants a file."""
+    """A file on a store that is read in ranges, for a library that wants a file.
+
+    Parameters
+    ----------
+    url
+        Where it lies.
+    """
 
     def __init__(self, url: str) -> None:
         super().__init__()

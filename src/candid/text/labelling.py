@@ -72,9 +72,13 @@ def from_there(frame: CommonFrame) -> str:
 def look_check(false_alarms: float, limit: float, checked: int, power: Estimate) -> str:
     """What a check of the look promises and what it does, to stand after "predict".
 
-    `false_alarms` is the share of pictures like so many validation pictures that is flagged at
-    most, `limit` the distance above which they are (infinite where there were too few), `power` the
-    share of displaced validation pictures that is caught.
+    Parameters
+    ----------
+    false_alarms, checked, limit
+        The share of pictures like so many validation pictures that is flagged at most, and the
+        distance above which they are; infinite where there were too few.
+    power
+        The share of displaced validation pictures that is caught.
     """
     if not math.isfinite(limit):
         return (

@@ -24,11 +24,22 @@ Codes = NDArray[Any] | Sequence[NDArray[Any]]
 
 
 def group_cells(label: NDArray[Any], codes: Codes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Which combination of label and attributes each row is in, and (cells,) their rows.
+    """Which combination of label and attributes each row is in.
 
-    Of labels (n,) and of one attribute's codes (n,), or of several: (n,) 0, 1, …, in order of label
-    and then codes, with only combinations that occur. A missing code (-1) is a value of its own:
-    those rows are somebody too.
+    Parameters
+    ----------
+    label
+        (n,) index of each row's class.
+    codes
+        (n,) codes of one attribute, or several such arrays; -1 where missing, which is a value of
+        its own: those rows are somebody too.
+
+    Returns
+    -------
+    cell
+        (n,) 0, 1, …, in order of label and then codes; only combinations that occur.
+    counts
+        (cells,) rows in each.
     """
     several = [codes] if isinstance(codes, np.ndarray) else list(codes)
     keys = np.stack([np.asarray(label), *several], axis=1)
@@ -92,9 +103,16 @@ class GroupDRO:
     (Sagawa et al., algorithm 1; the original's step size is 0.01). Groups that are absent keep
     theirs; the weights are then made to sum to 1. The paper finds that strong regularisation (early
     stopping, weight decay) is needed, or every group's loss goes to 0 and nothing is left to weigh.
-    `counts`, (groups,), are training rows; adjustment / √count is added to a group's loss, also
-    where the weights are updated, so that small groups, whose training loss tells less, weigh more
-    (section 3.3 there).
+
+    Parameters
+    ----------
+    counts
+        (groups,) training rows in each group, as `group_cells` gives them.
+    step_size
+        How fast the weights follow the losses.
+    adjustment
+        Adds adjustment / √count to a group's loss where the weights are updated and in the loss, so
+        that small groups, whose training loss tells less, weigh more (section 3.3 there).
     """
 
     def __init__(
