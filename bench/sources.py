@@ -57,9 +57,9 @@ lower than alone: from -0.006 (-0.043 to 0.031; FairFace's East Asian, n = 319) 
 0.181; UTKFace's Asian, n = 77).
 
 Held out, 2,000 pictures, one seed, 1,270 batches with the settings of the second: FairFace 0.7860
-(0.7675 to 0.8034), -0.0425 (-0.0622 to -0.0228) beside the peer, and with 80 pixels and crops 0.7895
-(0.7711 to 0.8068), -0.0390 (-0.0591 to -0.0189); UTKFace 0.9055 (0.8919 to 0.9176),
--0.0115 (-0.0249 to 0.0019). CelebA is not measured.
+(0.7675 to 0.8034), -0.0425 (-0.0622 to -0.0228) beside the peer, and with 80 pixels and crops
+0.7895 (0.7711 to 0.8068), -0.0390 (-0.0591 to -0.0189); UTKFace 0.9055 (0.8919 to 0.9176), -0.0115
+(-0.0249 to 0.0019). CelebA is not measured.
 """
 
 from __future__ import annotations
