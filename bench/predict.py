@@ -20,9 +20,9 @@ with VNNI) that other work shared and slowed, Python 3.11, ONNX Runtime 1.32, to
     loop                 236     0.05 × decode    1
 
 2026-11-29, one core, per second of it: a run without a framing network int8 1,691, onnx 672, decode
-9,928, loop 415; with one, as the default recipe trains it, 6,000 pictures: int8 682, onnx 392, torch
-394, decode 9,252, the loop, which frames nothing, 397. Of photographs of 2,000 pixels decode makes
-233 and the loop 29.
+9,928, loop 415; with one, as the default recipe trains it, 6,000 pictures: int8 682, onnx 392,
+torch 394, decode 9,252, the loop, which frames nothing, 397. Of photographs of 2,000 pixels decode
+makes 233 and the loop 29.
 
 Half of decoding is out of reach of this network on these cores, whatever computes it. A picture
 is read and decoded in 0.144 ms (0.011 of it reading), so the network would have to answer in
