@@ -62,10 +62,11 @@ _DEMO = (
 @output_options
 def demo_command(out: Path, images: int, seed: int, overrides: tuple[str, ...]) -> None:
     """Draw synthetic faces and run everything on them; no data is needed."""
+    from candid.config import with_values
     from candid.pipeline.opening import stoppable
 
-    asked = ("explain.make=false",) if short_settings() else ()
-    config = candid.load_config(overrides=(f"train.seed={seed}", *_DEMO, *asked, *overrides))
+    config = candid.load_config(overrides=(f"train.seed={seed}", *_DEMO, *overrides))
+    config = with_values(config, short_settings())
     with stoppable("the same command again"):
         run = candid.demo(out, images=images, seed=seed, config=config, quiet=is_quiet())
     show_evaluation(run)
