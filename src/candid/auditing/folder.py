@@ -184,16 +184,11 @@ def _shares(rows: Rows, groups: Cells, v: int) -> GroupShares:
     mine, known = count[v].sum((1, 2)), count.sum((0, 2, 3))
     bearers, anyone = (np.count_nonzero(m) for m in (seen[v].any((1, 2)), seen.any((0, 2, 3))))
     labels = count[v].sum(2)
+    labelled = [np.count_nonzero(seen[:, :, c].any((0, 2))) for c in classes]
     return GroupShares(
         _share(rows, mine, known, anyone),
         [_share(rows, labels[:, c], mine, bearers) for c in classes],
-        [
-            _share(
-                *(rows, labels[:, c], count[:, :, c].sum((0, 2))),
-                np.count_nonzero(seen[:, :, c].any((0, 2))),
-            )
-            for c in classes
-        ],
+        [_share(rows, labels[:, c], count[:, :, c].sum((0, 2)), labelled[c]) for c in classes],
     )
 
 

@@ -105,10 +105,9 @@ def roc(split: SplitEvaluation) -> Figure | None:
 def precision_recall(split: SplitEvaluation) -> Figure | None:
     """Precision against recall."""
     means = {c.name: c.average_precision for c in split.classes}
-    return _curves(
-        *(split, "precision-recall", "Precision and recall", split.precision_recall),
-        *(("recall", "precision"), means, "average precision"),
-    )
+    what, axes = "Precision and recall", ("recall", "precision")
+    curves = split.precision_recall
+    return _curves(split, "precision-recall", what, curves, axes, means, "average precision")
 
 
 def _curves(
