@@ -11,16 +11,24 @@ work on tables drawn at random (1 + Poisson(3) pictures a person); packing, trai
 of batches) and prediction on synthetic faces. An exponent is the slope of log cost over log size,
 by least squares, with Student's interval; with two sizes there is no interval.
 
-Measured on 2026-11-29, one measurement each, on a machine that was busy with other work (so of
-little worth beyond the order of size); everything else stands ready and was not run.
+Measured on 2026-11-29, one measurement each, on one core that others shared: processor seconds,
+MiB, and the exponent of the former (with three sizes its interval is wide: told where it is not).
 
-evaluate, 10 attributes, 2 classes: 1,000, 3,000, 10,000 images: 0.15, 0.30, 1.16 s; 20, 35, 43 MiB;
-    exponents 0.89 (-0.85 to 2.63) and 0.34 (-0.97 to 1.64)
-evaluate, 3,000 images, 100 classes: 3.8 s and 137 MiB; 6.6 s and 191 MiB while a confusion matrix
-    in bootstrap draws was the product with (images, classes²) cells
-audit, 1,000 images, 2 classes: 10, 40 attributes: 1.1, 5.4 s; 22, 44 MiB. With 10 attributes and 30
-    classes: 13 s, of which the profile gives a third to moments, whose figures of a group within
-    each label grow with the square of the classes, and the rest to records, one by one
+    pack      1,000, 3,000, 10,000 images     0.33, 0.59, 1.76; 55, 68, 74; 0.73
+    train     (8 batches)                     3.0, 2.9, 4.3; 387, 442, 532; 0.16
+    predict                                   0.68, 1.73, 4.82; 74, 68, 85; 0.85 (0.82 to 0.87)
+    evaluate                                  0.05, 0.12, 0.36; 20, 36, 44; 0.87 (0.64 to 1.10)
+    audit                                     0.27, 0.46, 0.85; 23, 26, 40; 0.50 (0.42 to 0.58)
+    report                                    2.43, 2.35, 2.37; 221, 220, 217; -0.01 (-0.15 to 0.12)
+    evaluate  10, 40, 160 attributes          0.13, 0.12, 0.11; 37, 36, 43; -0.06 (-0.22 to 0.11)
+    audit                                     0.46, 1.39, 14.2; 27, 83, 362; 1.24
+    report                                    2.4, 2.5, 2.8; 0.70, 0.91, 1.45 MB of file; 0.06
+    evaluate  2, 10, 100 classes              0.11, 0.21, 1.55; 37, 31, 138; 0.69
+    audit                                     0.48, 0.87, 6.17; 26, 37, 176; 0.67
+    report                                    2.5, 2.5, 3.8; 0.70, 1.03, 4.25 MB of file; 0.11
+
+Only the audit of many attributes grows faster than they do: every two of them are looked at
+together. More than 10,000 images were not measured here.
 """
 
 from __future__ import annotations
