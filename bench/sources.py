@@ -53,8 +53,8 @@ With data.side=80 in place of 64, and the second of these settings (alone: as ab
 FairFace's worst cell, labelled Female and Black (n = 163): 0.675 alone, 0.730 as they came, 0.779,
 0.767, 0.779 and 0.785 in the four, 0.798 (0.729 to 0.852) with 80 pixels, 0.810 (0.743 to 0.863)
 with 96; UTKFace's, labelled Male and Other (n = 18), 13 or more of 18. With 96 pixels no race is
-lower than alone: from -0.006 (-0.043 to 0.031; FairFace's East Asian, n = 319) to +0.104 (0.027 to
-0.181; UTKFace's Asian, n = 77).
+lower than alone for certain: from -0.006 (-0.043 to 0.031; FairFace's East Asian, n = 319) to
++0.104 (0.027 to 0.181; UTKFace's Asian, n = 77).
 
 Held out, 2,000 pictures, one seed, 1,270 batches with the settings of the second: FairFace 0.7860
 (0.7675 to 0.8034), -0.0425 (-0.0622 to -0.0228) beside the peer, and with 80 pixels and crops
