@@ -215,7 +215,7 @@ def main_speed(n: int) -> None:
     rng = np.random.default_rng(0)
     shares = {f"a{k:02d}": float(s) for k, s in enumerate(rng.uniform(0.05, 0.95, 40))}
     p = sample(n // 3, shares, rng, images=n)
-    people = len(set(() if p.person is None else p.person.tolist()))
+    people = p.n_people()
     print(f"{len(p):,} images of {people:,} people, 40 attributes")
 
     draws = 10

@@ -106,10 +106,9 @@ def main() -> None:
     overrides += ["train.keep=last", *options.overrides]
     config = load_config(recipe=options.recipe, overrides=overrides)
     data = load_packed(options.data, config, cache=options.cache)
-    known = known_persons(data.dataset.person)
-    if known is None:
+    person = known_persons(data.dataset.person)
+    if person is None:
         raise SystemExit("These data do not say who is in which picture.")
-    person = known
     whole = task_of(data, config)
     before: tuple[int, float] | None = None
     for images in options.images:

@@ -138,9 +138,11 @@ def figures(p: Predictions) -> Figures:
     right = p.prediction == p.label
     person = p.persons()
     (accuracy,) = wilson_shares(right[:, None], None, person)
+    race = p.attributes.get("race")
+    if race is None:
+        return Figures(len(p), accuracy, None, "")
     cells = {
         f"{value}, labelled {p.classes[label]}": (race.data == code) & (p.label == label)
-        for race in (a for a in p.attributes.values() if a.name == "race")
         for code, value in enumerate(race.values)
         for label in range(len(p.classes))
     }

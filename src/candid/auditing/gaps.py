@@ -201,6 +201,7 @@ class Ledger:
     ) -> dict[str, NDArray[Any]]:
         """The columns of the table that come from the contrasts."""
         side, none = Side(np.empty(0), np.empty(0), np.empty(0, np.int64)), np.empty(0, np.int64)
+        # Of any metric that is known: it has no gap, but the columns.
         empty = Contrast("mae", side, side, np.empty(0), none, none, none, "")
         order = np.argsort(np.concatenate([none, *(at for _, at in kinds)]))
         parts = [c.columns(self.drawing.confidence, threshold) for c, _ in kinds]

@@ -17,7 +17,7 @@ averaged is somebody's clothes and wall: see `bench/tone.py`.
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -53,7 +53,6 @@ _LEAST_SHARE = 0.15  # of the face's middle must be skin-coloured
 _SIDE = 32  # larger pictures are averaged down to at least this
 _PATCHES = 3  # by 3, over the face's middle
 _BLOCK = 3_000_000  # pixels that are worked on at once
-_PER_PICTURE = ("ita", "hue", "error", "skin")
 
 _TO_XYZ = np.array(
     [
@@ -89,16 +88,23 @@ class Tone:
 
     def at(self, places: NDArray[np.intp]) -> Tone:
         """What was measured of some of the pictures, by their places."""
-        some: dict[str, Any] = {name: getattr(self, name)[places] for name in _PER_PICTURE}
-        return replace(self, **some)
+        return Tone(
+            self.ita[places],
+            self.hue[places],
+            self.error[places],
+            self.skin[places],
+            self.corrected,
+        )
 
     def joined(self, more: Tone) -> Tone:
         """The same, and behind it what was measured of further pictures in the same way."""
-        both: dict[str, Any] = {
-            name: np.concatenate([getattr(self, name), getattr(more, name)])
-            for name in _PER_PICTURE
-        }
-        return replace(self, **both)
+        return Tone(
+            np.concatenate([self.ita, more.ita]),
+            np.concatenate([self.hue, more.hue]),
+            np.concatenate([self.error, more.error]),
+            np.concatenate([self.skin, more.skin]),
+            self.corrected,
+        )
 
     def attributes(self) -> dict[str, Attribute]:
         """By name: the bin as categories, the angle and the hue as numbers."""

@@ -44,6 +44,9 @@ def _kept(name: str) -> Any:
     return click.get_current_context().meta[f"candid.{name}"]
 
 
+_SHORT = "candid.short"
+
+
 def short_for(setting: str) -> dict[str, Any]:
     """What makes an option short for --set with a setting, which wins over that."""
     section, key = setting.split(".")
@@ -59,9 +62,6 @@ def short_for(setting: str) -> dict[str, Any]:
 def short_settings() -> dict[str, Any]:
     """What such options say, by section."""
     return dict(click.get_current_context().meta.get(_SHORT, {}))
-
-
-_SHORT = "candid.short"
 
 
 def _all(*options: Any) -> Callable[[Verb], Verb]:

@@ -42,8 +42,10 @@ def load_images(
         uint8 pixels (n, height, width, 3), a list of such arrays, what Pillow opened, or n paths.
     label
         (n,) words, whole numbers or booleans.
-    target, classes
-        What the label is called; its values in the wanted order, None: those that occur, sorted.
+    target
+        What the label is called.
+    classes
+        The label's values in the wanted order; None: those that occur, sorted.
     person
         (n,) who is in the image.
     groups
@@ -61,7 +63,9 @@ def load_images(
     found, about = images_of(images), (config or Config()).data
     is_number = target in about.numbers
     if is_number:
-        label, classes = _bins(label, target)
+        values = np.asarray(label, np.float64)
+        classes, code = as_number(Attribute(target, "numeric", (), values))
+        label = [None if c < 0 else classes[c] for c in code.tolist()]
     fields = per_image_values(label, target, classes, groups, None, _ids(found), split)
     # Who it is as a word decides the split, whatever the order of the images.
     who = None if person is None else arrow_table({"person": person})["person"]
@@ -77,14 +81,12 @@ def load_images(
         is_number=is_number,
     )
     return assemble(
-        Path("images"), "memory", rows, lambda k: MemorySource(tuple(found[i] for i in k)), about
+        Path("images"),
+        "memory",
+        rows,
+        lambda keep: MemorySource(tuple(found[i] for i in keep)),
+        about,
     )
-
-
-def _bins(label: Any, target: str) -> tuple[list[str | None], Sequence[str]]:
-    """A number's bins as words, image by image, and all of them."""
-    classes, code = as_number(Attribute(target, "numeric", (), np.asarray(label, np.float64)))
-    return [None if c < 0 else classes[c] for c in code.tolist()], classes
 
 
 def _ids(images: Sequence[Any]) -> list[str]:

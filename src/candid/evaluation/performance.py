@@ -291,10 +291,11 @@ def _notes(
     if "validation" in names and history and p.provenance.get("kept") != "last":
         yield text.BEST_WAS_KEPT
     for split in splits:
-        yield from _doubts(p[(p.split == split.split) & (p.label >= 0)], split)
+        here = (p.split == split.split) & (p.label >= 0)
+        yield from _doubts(split, None if p.person is None else p.person[here])
 
 
-def _doubts(p: Predictions, split: SplitEvaluation) -> Iterator[str]:
+def _doubts(split: SplitEvaluation, person: NDArray[np.int64] | None) -> Iterator[str]:
     """What a reader of the split's figures might not expect of them."""
     if split.metrics_as_read:
         f1 = split.metrics_as_read["weighted_f1"], split.metrics["weighted_f1"]
@@ -303,7 +304,7 @@ def _doubts(p: Predictions, split: SplitEvaluation) -> Iterator[str]:
         yield text.no_image_labelled(split.split, empty)
     if split.people is None:
         yield text.evaluated_without_people(split.split)
-    if unknown := unknown_people(p.person):
-        yield text.some_without_people(split.split, unknown, len(p))
+    if unknown := unknown_people(person):
+        yield text.some_without_people(split.split, unknown, split.n)
     if lost := max(e.undefined_draws for e in split.metrics.values()):
         yield text.figure_undefined(split.split, lost, split.metrics["accuracy"].draws)

@@ -11,14 +11,7 @@ import numpy as np
 
 from candid.data.dataset import Dataset
 from candid.errors import PredictionsError
-from candid.pipeline.labelled import (
-    AnsweringRun,
-    Chosen,
-    answer,
-    answering_run,
-    check_name,
-    choose_rows,
-)
+from candid.pipeline.labelled import answer, answering_run, check_name, choose_rows
 from candid.pipeline.labelling import Answering, labeller
 from candid.pipeline.opening import Place
 from candid.predictions import Predictions
@@ -90,28 +83,11 @@ def calibrate(
     face = crop or detector is not None
     how: Answering = {"engine": engine, "crop": face, "detector": detector, "abstain_below": 0}
     how |= {"check": False, "common_frame": common_frame}
-    file = calibration_path(asked.run.path, name)
-    made = _made(asked, dataset, chosen, file, name, how, workers, seed, quiet)
-    write_record(file, made)
-    return made
-
-
-def _made(
-    asked: AnsweringRun,
-    dataset: Dataset,
-    chosen: Chosen,
-    file: Path,
-    name: str,
-    how: Answering,
-    workers: int,
-    seed: int,
-    quiet: bool,
-) -> PlaceCalibration:
-    """What is fitted to a place's pictures; the answers to them are kept beside `file`."""
     ready = labeller(asked.run, quiet=quiet, **how)
+    file = calibration_path(asked.run.path, name)
     table = file.with_suffix(".labels.parquet")
     answered = answer(ready, dataset, chosen.rows, table, workers=workers, quiet=quiet)
-    return replace(
+    made = replace(
         _calibrated(answered.predictions, asked.settings, seed),
         name=name,
         model=ready.classifier.made_from,
@@ -122,6 +98,8 @@ def _made(
         calibrated=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         frame=answered.frame,
     )
+    write_record(file, made)
+    return made
 
 
 def _calibrated(p: Predictions, settings: Config, seed: int) -> PlaceCalibration:

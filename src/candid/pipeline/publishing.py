@@ -76,8 +76,10 @@ def push(
         Whether that is the run's own report, with pictures of people and the names of files.
     private
         Whether only the owner may see them.
-    dry_run, quiet
-        Upload nothing and say what would be, with neither token nor network; no progress bars.
+    dry_run
+        Upload nothing, and say what would be: needs neither a token nor the network.
+    quiet
+        No progress bars.
 
     Raises
     ------
@@ -91,7 +93,12 @@ def push(
         Without a token or a permission, or where the Hub cannot be reached.
     """
     check_repo(repo)
-    _check_pictures(with_pictures, space)
+    if with_pictures and not space:
+        raise ConfigError(
+            "Pictures go with the report, and no Space is to show it.",
+            expected="--with-pictures beside --space",
+            todo="add --space, or leave --with-pictures out",
+        )
     if not dry_run:
         needs_token()
     needs_torch()
@@ -108,15 +115,6 @@ def push(
             _pushed(folder, repo, kind, private, dry_run, quiet) for kind, folder in folders.items()
         )
     return Pushed(pushed, tuple(left_out), dry_run)
-
-
-def _check_pictures(with_pictures: bool, space: bool) -> None:
-    if with_pictures and not space:
-        raise ConfigError(
-            "Pictures go with the report, and no Space is to show it.",
-            expected="--with-pictures beside --space",
-            todo="add --space, or leave --with-pictures out",
-        )
 
 
 def _finished(run: Run, *, with_report: bool) -> Run:

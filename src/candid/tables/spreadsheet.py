@@ -76,7 +76,7 @@ def with_points(table: pa.Table) -> pa.Table:
     Where every comma may as well mark thousands ("12,500"), the column stays as it is.
     """
     for i, name in enumerate(table.column_names):
-        words = pc.unique(table[name].cast(pa.string())).drop_null()
+        words = pc.unique(table[name].unify_dictionaries()).cast(pa.string()).drop_null()
         words = words.filter(pc.invert(pc.match_substring_regex(words, _NOTHING)))
         commas = words.filter(pc.match_substring(words, ","))
         if not len(commas) or pc.all(pc.match_substring_regex(commas, _THOUSANDS)).as_py():

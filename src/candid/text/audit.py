@@ -68,12 +68,9 @@ def _unseen(split: SplitAudit) -> list[str]:
     said = []
     if split.too_few:
         unit = "images" if split.people is None else "people"
-        one = split.too_few == 1
-        groups, what = (
-            ("group or its rest has", "it") if one else ("groups or their rests have", "them")
-        )
+        what = "it" if split.too_few == 1 else "them"
         said.append(
-            f"{words.count(split.too_few)} {groups} fewer than {split.smallest_people} {unit}: "
+            f"{words.groups_or_rests(split.too_few)} fewer than {split.smallest_people} {unit}: "
             f"nothing can be said about {what}."
         )
     gaps = [g.gaps["accuracy"] for g in split.singles() if "accuracy" in g.gaps]

@@ -178,10 +178,14 @@ def gaps(n: int) -> str:
     return f"{count(n)} {'gap' if n == 1 else 'gaps'}"
 
 
+def groups_or_rests(n: int) -> str:
+    """So many groups, of which each or the rest beside it has what is said next."""
+    return f"{count(n)} {'group or its rest has' if n == 1 else 'groups or their rests have'}"
+
+
 def too_few(groups: int, what: str) -> str:
     """So many groups that are too small, or what they are held against is; `what` counts."""
-    has = "group or its rest has" if groups == 1 else "groups or their rests have"
-    return f"{count(groups)} {has} too few {what} to say anything"
+    return f"{groups_or_rests(groups)} too few {what} to say anything"
 
 
 def confidence(share: float) -> str:
