@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from candid.models.networks import Deep, to_depth
-from candid.models.warping import frame_matrices, halved, level_warp, to_pixels, warp
+from candid.models.warping import frame_matrices, halved, level_warp, to_pixels
 from candid.models.weights import save_tensors
 from candid.records.framing import DETAIL, LOOK_SIDE
 from candid.runs import Run, is_framed
@@ -87,7 +87,7 @@ class Framing(nn.Module):
         while planes.shape[2] >= math.sqrt(2) * self.look_side:
             planes = halved(planes)
         frames = start.expand(planes.shape[0], 3, 3)
-        return _centred(warp(planes, frames, self.look_side, "reflection"))
+        return _centred(level_warp(planes, frames, self.look_side, "reflection", levels=1))
 
     def distance(self, frames: Tensor) -> Tensor:
         """(n,) Mahalanobis distances of frames (n, 5) from the training pictures' own."""

@@ -7,6 +7,7 @@ and 1 are the outer edges of the image, x to the right, y down. A homography map
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Literal
 
 import torch
@@ -35,38 +36,59 @@ def warp(
     height, width = _size(side) if side else images.shape[2:]
     places = _places(homographies, height, width)
     if kept is not None:
-        few, sides = places[: len(kept)], kept.to(places)[:, None, None]
-        low = sides[..., :2]
-        places = torch.cat([_folded(few, low, sides[..., 2:] - low), places[len(kept) :]])
+        few, sides = places[: len(kept)], kept.to(places)[:, :, None, None]
+        low = sides[:, :2]
+        places = torch.cat([_folded(few, low, sides[:, 2:] - low), places[len(kept) :]])
     return _read(images, places, padding)
 
 
 def _folded(places: Tensor, low: Tensor | float, size: Tensor | float) -> Tensor:
-    """Places (…, 2), mirrored at `low` and `low + size` until they lie between."""
+    """Places, mirrored at `low` and `low + size` until they lie between."""
     return low + size - ((places - low).remainder(2 * size) - size).abs()
 
 
-def _read(images: Tensor, places: Tensor, padding: Padding | Literal["zeros"]) -> Tensor:
-    """Images (batch, …) at places (batch, height, width, 2)."""
-    grid = places.to(images.dtype)
+def _read(images: Tensor, places: Tensor, padding: Padding) -> Tensor:
+    """Images (batch, …) at places (batch, 2, height, width)."""
+    grid = places.to(images.dtype).permute(0, 2, 3, 1)
     return F.grid_sample(images, grid, mode="bilinear", padding_mode=padding, align_corners=False)
 
 
-def _read_inside(images: Tensor, places: Tensor, padding: Padding) -> Tensor:
-    """As `_read`, of square images, at places that were brought between their outermost pixels.
+def _read_pyramid(
+    levels: list[Tensor], places: Tensor, padding: Padding, coarser: list[Tensor]
+) -> Tensor:
+    """As `_read`, of square images at several levels of detail, each at the one that it needs.
 
-    What lies outside is then never read, so it may count as 0: ONNX Runtime (1.32) reads that four
-    times as quickly as a mirror image.
+    `coarser` has, for every level but the first, which images (batch,) need it. All levels of an
+    image lie on one sheet, below one another, so that it is read once; a place never leaves its
+    level, for it is brought between the middles of that level's outermost pixels. What is outside
+    may then count as 0: ONNX Runtime (1.32) reads that four times as quickly as a mirror image.
     """
+    sides = [level.shape[2] for level in levels]
+    width, height = sides[0], sum(sides)
+    # Of each level on the sheet: how far from its middle a place may be, its size, its middle.
+    rows = [
+        (1 - 1 / side, side / width, side / height, side / width - 1, (side + 2 * top) / height - 1)
+        for side, top in zip(sides, accumulate(sides, initial=0), strict=False)
+    ]
+    where = places.new_tensor(rows)
+    lies = where[:1]
+    for coarse, at in zip(coarser, where[1:], strict=True):
+        lies = torch.where(coarse[:, None], at, lies)
+    lies = lies[:, :, None, None]
+    outermost, size, middle = lies[:, :1], lies[:, 1:3], lies[:, 3:]
     if padding == "reflection":
         places = _folded(places, -1.0, 2.0)
-    outermost = 1 - 1 / images.shape[2]
-    return _read(images, places.clamp(-outermost, outermost), "zeros")
+    grid = places.minimum(outermost).maximum(-outermost) * size + middle
+    beside = [F.pad(level, (0, width - level.shape[3])) for level in levels[1:]]
+    sheet = torch.cat([levels[0], *beside], 2)
+    return F.grid_sample(
+        sheet, grid.permute(0, 2, 3, 1), mode="bilinear", padding_mode="zeros", align_corners=False
+    )
 
 
 def reached(homographies: Tensor, side: int | tuple[int, int]) -> Tensor:
     """(batch, 1, height, width) bool: which places of the output are read inside the input."""
-    return (_places(homographies, *_size(side)).abs() <= 1).all(3)[:, None]
+    return (_places(homographies, *_size(side)).abs() <= 1).all(1, keepdim=True)
 
 
 def _size(side: int | tuple[int, int]) -> tuple[int, int]:
@@ -74,7 +96,7 @@ def _size(side: int | tuple[int, int]) -> tuple[int, int]:
 
 
 def _places(homographies: Tensor, height: int, width: int) -> Tensor:
-    """(batch, height, width, 2): where each pixel of the output is read."""
+    """(batch, 2, height, width): where each pixel of the output is read."""
     device = homographies.device
     ys = (torch.arange(height, device=device, dtype=torch.float32) * 2 + 1) / height - 1
     xs = (torch.arange(width, device=device, dtype=torch.float32) * 2 + 1) / width - 1
@@ -82,7 +104,7 @@ def _places(homographies: Tensor, height: int, width: int) -> Tensor:
         [xs.repeat(height), ys.repeat_interleave(width), torch.ones(height * width, device=device)]
     )  # (3, height · width)
     mapped = homographies @ places  # (batch, 3, height · width)
-    return (mapped[:, :2] / mapped[:, 2:]).reshape(-1, 2, height, width).permute(0, 2, 3, 1)
+    return (mapped[:, :2] / mapped[:, 2:]).reshape(-1, 2, height, width)
 
 
 def halved(images: Tensor) -> Tensor:
@@ -112,13 +134,11 @@ def level_warp(
     coarser = [step >= 2 ** (level - 0.5) for level in range(1, levels)]
     places = _places(homographies, side, side)
     if torch.jit.is_tracing() or torch.compiler.is_compiling():  # type: ignore[attr-defined,no-untyped-call]
-        # A graph has every image read at every level, for it knows none of them yet.
-        read = _read_inside(images, places, padding)
-        for coarse in coarser:
-            images = halved(images)
-            again = _read_inside(images, places, padding)
-            read = torch.where(coarse[:, None, None, None], again, read)
-        return read
+        # A graph is of pictures that nobody knows yet: each is read at one of all levels.
+        pyramid = [images]
+        for _ in coarser:
+            pyramid.append(halved(pyramid[-1]))
+        return _read_pyramid(pyramid, places, padding, coarser)
     read = images.new_empty(len(images), images.shape[1], side, side)
     # Of the images that are left at this level.
     rows = torch.arange(len(images), device=images.device)
