@@ -15,7 +15,7 @@ from candid.records.explanation import Explanation
 from candid.settings import ExplainConfig
 
 
-class Answers(Protocol):
+class NetworkAnswers(Protocol):
     """What a network answers to n images."""
 
     @property

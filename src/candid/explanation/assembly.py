@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from candid.errors import ConfigError
 from candid.explanation import averages, mapping, masking, sanity
-from candid.explanation.answers import Answers
+from candid.explanation.answers import NetworkAnswers
 from candid.explanation.attribution import METHODS, Attributor
 from candid.explanation.classes import ClassAnswers
 from candid.explanation.layers import find_hook
@@ -165,7 +165,7 @@ def _begun(
     scorer: Scorer,
     sample: Sample,
     regions: Regions | None,
-    answers: Answers,
+    answers: NetworkAnswers,
     config: ExplainConfig,
     layer: str,
     quiet: bool,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from candid.explanation import averages
-from candid.explanation.answers import Answers
+from candid.explanation.answers import NetworkAnswers
 from candid.explanation.attribution import Attributor
 from candid.explanation.regions import Regions, map_shares
 from candid.explanation.sample import ImageSet, Sample
@@ -33,7 +33,7 @@ class Job:
     sample: Sample
     regions: Regions | None
     tensor: Tensor  # the normalised images
-    answers: Answers
+    answers: NetworkAnswers
     sets: list[ImageSet]
     pairs: list[tuple[ImageSet, ImageSet]]  # the sets that are compared
     shown: NDArray[np.intp]  # rows of the examples

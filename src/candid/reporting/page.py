@@ -207,7 +207,7 @@ def _drawn(inputs: ReportInput) -> list[Figure | None]:
     drawn += [kind(split) for split in inputs.evaluation.splits if split.n for kind in kinds]
     drawn.append(elsewhere.sure_and_right(inputs.transfer))
     if inputs.audit is not None and inputs.audit.splits:
-        drawn += [audited.gaps(inputs.audit.splits[0]), audited.pairs(inputs.audit.splits[0])]
+        drawn += [audited.gap_forest(inputs.audit.splits[0]), audited.pairs(inputs.audit.splits[0])]
         if inputs.audit.abstention is not None:
             drawn.append(audited.coverage(inputs.audit.abstention))
         if inputs.audit.comparison is not None:

@@ -42,7 +42,7 @@ _ASKED = (
 _STATES = {"found": "var(--c2)", "not found": "var(--c1)", "too few to say": "var(--faint)"}
 
 
-def gaps(split: SplitAudit) -> Figure | None:
+def gap_forest(split: SplitAudit) -> Figure | None:
     """A forest plot: each group's accuracy less that of the rest, the worst first."""
     known = worse_sides([r for r in rows(split) if math.isfinite(r.gap.value)])
     if not known:
