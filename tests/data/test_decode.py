@@ -46,6 +46,29 @@ def gap(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.abs(a.astype(float) - b.astype(float)).mean())
 
 
+# --- detail ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("times", [2, 3])
+@pytest.mark.parametrize(("width", "height"), [(16, 16), (11, 14), (37, 50), (90, 70)])
+def test_pixels_in_detail_have_the_pixels_as_they_are_for_means(width, height, times) -> None:
+    """But for what would be brighter than white or darker than black; by arithmetic per block."""
+    data = encode(Image.fromarray(scene(width, height)), "PNG")
+    plain = decode(data, side=16, max_pixels=LIMIT).pixels.astype(int)
+    fine = decode(data, side=16 * times, max_pixels=LIMIT).pixels.astype(int)
+    found = decode(data, side=16, max_pixels=LIMIT, detail=times).pixels
+    assert found.shape == (16 * times, 16 * times, 3) and found.dtype == np.uint8
+    for y, x, colour in np.ndindex(16, 16, 3):
+        block = (slice(y * times, (y + 1) * times), slice(x * times, (x + 1) * times), colour)
+        if min(width, height) <= 16:  # there is no more detail: each pixel is repeated
+            assert (found[block] == plain[y, x, colour]).all()
+            continue
+        by, rest = divmod(int(plain[y, x, colour] * times**2 - fine[block].sum()), times**2)
+        moved = fine[block].ravel() + by + (np.arange(times**2) < rest)
+        assert moved.sum() == plain[y, x, colour] * times**2
+        np.testing.assert_array_equal(found[block].ravel(), moved.clip(0, 255))
+
+
 # --- formats and modes ---------------------------------------------------------------------------
 
 

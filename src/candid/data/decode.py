@@ -247,21 +247,34 @@ def to_square(image: Image.Image, side: int, fit: str, detail: int) -> Image.Ima
     small = _square(image, side, fit)
     if detail == 1:
         return small
-    coarse = np.asarray(small, np.int32)
     if min(image.size) <= side:
-        large = coarse.repeat(detail, 0).repeat(detail, 1)
-    else:
-        fine = np.asarray(_square(image, detail * side, fit), np.int32)
-        blocks = fine.reshape(side, detail, side, detail, 3).swapaxes(1, 2)
-        blocks = blocks.reshape(side, side, detail**2, 3)
-        lack = detail**2 * coarse - blocks.sum(2)
-        # What no pixel can be given alone goes to the first of the block, one level each.
-        each, rest = np.divmod(lack, detail**2)
-        blocks = blocks + each[:, :, None]
-        blocks += np.arange(detail**2)[:, None] < rest[:, :, None]
-        large = blocks.reshape(side, side, detail, detail, 3).swapaxes(1, 2)
-        large = large.reshape(detail * side, detail * side, 3)
-    return Image.fromarray(np.clip(large, 0, 255).astype(np.uint8))
+        return small.resize((detail * side, detail * side), Image.Resampling.NEAREST)
+    fine = _square(image, detail * side, fit)
+    return Image.fromarray(_with_means(np.asarray(fine), np.asarray(small), detail))
+
+
+def _with_means(
+    fine: NDArray[np.uint8], coarse: NDArray[np.uint8], times: int
+) -> NDArray[np.uint8]:
+    """`fine`, moved so that the mean of each block of `times` × `times` is a pixel of `coarse`.
+
+    (times · side, times · side, 3) for (side, side, 3). All pixels of a block are moved by the same
+    number of levels, the first ones by one more where that leaves a rest. In whole rows and 16
+    bits, which take a third of the time of pixels in 32, for `times` up to 11.
+    """
+    side, block = len(coarse), times**2
+    rows = fine.reshape(side, times, side * times * 3)
+    lack = np.multiply(coarse, block, dtype=np.int16)
+    columns = rows.sum(1, dtype=np.int16).reshape(side, side, times, 3)
+    for k in range(times):
+        lack -= columns[:, :, k]
+    pixels = lack.view("V6")[..., 0].repeat(times, 1)  # of three numbers each
+    wide = pixels.view(np.int16).reshape(side, 1, side * times * 3)
+    each = np.floor_divide(wide, np.int16(block))
+    order = np.arange(block, dtype=np.int16).reshape(times, times).repeat(3, 1)
+    moved = rows + (each + (np.tile(order, side) < wide - each * np.int16(block)))
+    levels: NDArray[np.uint8] = moved.clip(0, 255).astype(np.uint8)
+    return levels.reshape(fine.shape)
 
 
 def _square(image: Image.Image, side: int, fit: str) -> Image.Image:
