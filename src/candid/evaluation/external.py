@@ -126,7 +126,13 @@ def check_promise(
 
 
 def differences_to_home(here: SplitEvaluation, home: SplitEvaluation) -> dict[str, Estimate]:
-    """Figures here less those at home; the two have no person in common."""
+    """Figures here less those at home; the two have no person in common.
+
+    Where all are labelled with one class, its recall alone: no other figure is of one scale then.
+    """
+    if only := here.only_class:
+        (there,) = (c for c in home.classes if c.name == only.name)
+        return {"recall": independent_difference(only.recall, there.recall)}
     return {
         name: independent_difference(here.metrics[name], home.metrics[name]) for name in COMPARED
     }

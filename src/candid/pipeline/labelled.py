@@ -82,7 +82,7 @@ def read_labels(
     if not isinstance(where, Path):
         return _in_order_of(where, card)
     asked, layout = target or about.target or None, about.layout or None
-    load = partial(layouts.load_dataset, where, layout=layout, config=about, learnable=False)
+    load = partial(layouts.read_place, where, layout=layout, config=about)  # may lack classes
     try:
         found = load(target=asked or card.target)
     except TargetError:
