@@ -8,7 +8,6 @@ from typing import Protocol
 
 from candid.records import Estimate, Evaluation, Exploration, ModelCard
 from candid.records.audit import Audit, SplitAudit
-from candid.records.calibration import PlaceCalibration
 from candid.records.compare import Comparison
 from candid.records.explanation import Explanation
 from candid.records.noise import LabelNoise
@@ -320,18 +319,3 @@ def quantised_lines(int8: str, size: int, f1: float, int8_f1: float, e: Estimate
 def look_line(unfamiliar: str) -> str:
     """What predict does with pictures of another kind."""
     return f"pictures unlike the training data: predict {unfamiliar}"
-
-
-def calibration_lines(c: PlaceCalibration, file: str) -> Iterator[str]:
-    """What was fitted on labelled pictures of one place, and what it does there."""
-    yield f"temperature {c.temperature:.3g} on the run's own, fitted on {c.fitted_n:,} pictures"
-    for name, bias, share in zip(c.classes, c.bias, c.shares, strict=True):
-        yield f"  {name}: {share.value:.1%} ({share.low:.1%} to {share.high:.1%}), bias {bias:+.3g}"
-    yield f"on the {c.n:,} others, before and after:"
-    for name, before in c.before.items():
-        yield f"  {name}: {before.value:.4f} → {with_interval(c.after[name])}"
-    if c.rule is None:
-        yield f"no promise: {c.sentence}"
-    else:
-        yield f"it answers at {c.rule.threshold:.4g} and above. {c.sentence}"
-    yield f"in {file}; to use it: --calibration {c.name}"
