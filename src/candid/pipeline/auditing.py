@@ -24,6 +24,7 @@ from candid.records.tone import ToneSummary
 from candid.runs import Run, open_run
 from candid.settings import AuditConfig
 from candid.storage.files import write_text
+from candid.text import words
 from candid.text.number import behind
 
 if TYPE_CHECKING:
@@ -155,8 +156,8 @@ class MeasuredTone:
         missing = [str(name) for name in ids if str(name) not in self._row]
         if missing:
             raise RunError(
-                f"{len(missing):,} images that were predicted are not in the data, such as "
-                f"{missing[0]!r}.",
+                f"{words.many(len(missing), 'predicted image is', 'predicted images are')} not in "
+                f"the data, such as {missing[0]!r}.",
                 expected="the data that the run was made from",
                 todo="audit without measuring skin tone, or make the predictions again",
             )

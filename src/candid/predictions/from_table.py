@@ -23,6 +23,7 @@ from candid.storage.files import regular
 from candid.table import arrow_table
 from candid.tables.delimited import own_columns, read_table
 from candid.tables.spreadsheet import repair
+from candid.text import notes as text
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".pq")
 
@@ -130,7 +131,7 @@ def _ids(table: pa.Table, name: str | None, notes: list[str]) -> NDArray[np.str_
         return np.array(numbered)
     words = columns.words_of(table[name])
     if empty := words.count(None):
-        notes.append(f"{empty:,} rows have no {name!r}; they go by their number.")
+        notes.append(text.rows_unnamed(empty, name))
     return np.array([w or row for w, row in zip(words, numbered, strict=True)])
 
 
@@ -156,7 +157,7 @@ def _without_duplicates(p: Predictions, key: str | None, notes: list[str]) -> Pr
             expected="one row per image",
             todo="remove the repeated rows, or name a column that tells the images apart with --id",
         )
-    notes.append(f"{len(p) - len(ids):,} rows repeat another one word for word and were left out.")
+    notes.append(text.rows_repeated(len(p) - len(ids)))
     return p[np.sort(first)]
 
 
@@ -164,10 +165,8 @@ def _usable(p: Predictions, chosen: list[str], notes: list[str]) -> Predictions:
     """The rows that have a prediction; at least one must also have a label."""
     complete = np.asarray(~np.isnan(p.probability).any(axis=1))
     if not complete.all():
-        notes.append(
-            f"{np.count_nonzero(~complete):,} of {len(p):,} rows have no prediction in "
-            f"{', '.join(chosen)} and were left out."
-        )
+        missing = int(np.count_nonzero(~complete))
+        notes.append(text.no_prediction(missing, len(p), chosen))
         p = p[complete]
     unlabelled = int(np.count_nonzero(p.label < 0))
     if unlabelled == len(p):
@@ -177,7 +176,7 @@ def _usable(p: Predictions, chosen: list[str], notes: list[str]) -> Predictions:
             todo="check the names of the columns",
         )
     if unlabelled:
-        notes.append(f"{unlabelled:,} of {len(p):,} rows have no label and do not count.")
+        notes.append(text.rows_unlabelled(unlabelled, len(p)))
     return p
 
 

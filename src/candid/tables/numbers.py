@@ -31,7 +31,7 @@ def as_number(attribute: Attribute) -> tuple[tuple[str, ...], NDArray[np.int16]]
     if (large := np.flatnonzero(known & (np.abs(data) > LARGEST))).size:
         raise TargetError(
             f"The target {attribute.name!r} holds {data[large[0]]:g}, too large a number to be "
-            f"learned; {len(large):,} of {len(data):,} rows hold such.",
+            f"learned; {len(large):,} of {len(data):,} rows in all.",
             expected=f"numbers from -{LARGEST:g} to {LARGEST:g}",
             todo="write them in a larger unit, take their logarithm, or empty the cells",
         )
