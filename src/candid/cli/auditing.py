@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from candid.pipeline.data_places import Where
     from candid.records.audit import Audit
     from candid.records.external import Transfer
+    from candid.records.external_number import NumberTransfer
     from candid.runs import Run
 
 
@@ -73,11 +74,16 @@ def evaluate_command(
     show(found, _transfer_lines(found, len(others), candid.Run(run)))
 
 
-def _transfer_lines(found: Transfer, asked: int, run: Run) -> Iterator[str]:
+def _transfer_lines(found: Transfer | NumberTransfer, asked: int, run: Run) -> Iterator[str]:
     """How it does on the data sets that were asked for, which stand last."""
+    from candid.records.external import Transfer
     from candid.text.external import said
+    from candid.text.external_numbers import number_said
 
-    yield from said(replace(found, sources=found.sources[-asked:]))
+    if isinstance(found, Transfer):
+        yield from said(replace(found, sources=found.sources[-asked:]))
+    else:
+        yield from number_said(replace(found, sources=found.sources[-asked:]))
     yield f"in {run.transfer}; candid report {run.path} shows it"
 
 

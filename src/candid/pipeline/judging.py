@@ -29,7 +29,6 @@ from candid.runs.refusals import (
     is_number_run,
     refuse_number,
     refuse_several,
-    refuse_unexplained,
     refuse_untrained,
 )
 from candid.settings import AuditConfig, Config
@@ -244,7 +243,7 @@ def explain_run(
     """
     needs_torch()
     folder = run_at(run, config, quiet)
-    refuse_unexplained(folder)
+    refuse_untrained(folder, number=True)
     asked = replace(folder.settings.explain, make=True)
     folder = replace(folder, settings=replace(folder.settings, explain=asked))
     loaded = reload(folder, data, cache=cache)

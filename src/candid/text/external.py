@@ -9,7 +9,13 @@ import math
 from dataclasses import dataclass
 
 from candid.records import Estimate
-from candid.records.external import ExternalFigures, ExternalSource, PromiseCheck, Transfer
+from candid.records.external import (
+    AskedPictures,
+    ExternalFigures,
+    ExternalSource,
+    PromiseCheck,
+    Transfer,
+)
 from candid.records.framing import FramingCard, SourceFrame, SourceFrames
 from candid.text import words
 from candid.text.labelling import from_there, most_lie
@@ -187,9 +193,9 @@ def source_said(source: ExternalSource) -> list[str]:
         *_sureness(figures),
         *_flagged(figures),
         *promise_said(figures),
-        *_left_out(source),
+        *left_out(source),
         *_groups(source),
-        *_framed(source),
+        *from_elsewhere(source),
         *source.notes,
     ]
 
@@ -259,7 +265,8 @@ def _flagged(figures: ExternalFigures) -> list[str]:
     ]
 
 
-def _left_out(source: ExternalSource) -> list[str]:
+def left_out(source: AskedPictures) -> list[str]:
+    """Which pictures are in no figure, if any are not."""
     told = []
     if source.no_face:
         told.append(
@@ -270,7 +277,8 @@ def _left_out(source: ExternalSource) -> list[str]:
     return [f"Not counted: {words.listed(told)}."] if told else []
 
 
-def _framed(source: ExternalSource) -> list[str]:
+def from_elsewhere(source: AskedPictures) -> list[str]:
+    """How most of the pictures lie, and what became of it, where they do not lie as at home."""
     frame = source.frame
     if frame is None or frame.at_home:
         return []
