@@ -285,6 +285,7 @@ def test_the_report_of_a_number_says_how_far_from_home(moved, capsys, tmp_path):
     first = told.splitlines()[0]
     assert first.startswith("same: off by ") and "60 images of 20 people" in first
     assert "more than on its own test images" in first or "less than on" in first
+    assert told.splitlines()[-1].startswith(f"in {one / 'transfer.json'}; candid report {one}")
     assert "R² undefined" in told and "within 5: " in told and "Its intervals, made to" in told
     candid(capsys, "report", one, "--quiet")
     page, card = (one / "report.html").read_text(), (one / "README.md").read_text()

@@ -67,11 +67,13 @@ def evaluate_command(
         evaluation = candid.evaluate(run, data=data, cache=cache, quiet=is_quiet())
         show(evaluation, evaluation_lines(evaluation, candid.Run(run)))
         return
+    from candid.pipeline.labelled import only_label
+
     config = config_elsewhere(run, how)
     found = candid.transfer(
         run, others, config, home=data, cache=cache, quiet=is_quiet(), **answering(how)
     )
-    show(found, _transfer_lines(found, len(others), candid.Run(run)))
+    show(found, _transfer_lines(found, len(others), only_label(candid.Run(run))))
 
 
 def _transfer_lines(found: Transfer | NumberTransfer, asked: int, run: Run) -> Iterator[str]:
@@ -121,6 +123,11 @@ def report_command(run: Path) -> None:
     "--scale",
     type=click.Choice(["probability", "percent", "logit"]),
     help="FILE: what predictions are. Default: probability.",
+)
+@click.option(
+    "--number",
+    is_flag=True,
+    help="FILE: label and prediction are numbers, such as ages; gaps are in mean absolute error.",
 )
 @option(
     "--fail-on",

@@ -16,7 +16,14 @@ from candid.errors import ConfigError, RunError, go_on_with
 from candid.pipeline.opening import Data
 from candid.predictions import Predictions, read_predictions
 from candid.predictions.choosing import Columns
-from candid.predictions.from_table import must_name_columns, predictions_from, written_by_candid
+from candid.predictions.from_table import (
+    holds_number,
+    must_name_columns,
+    number_answers_from,
+    predictions_from,
+    written_by_candid,
+)
+from candid.predictions.numbers import read_number_predictions
 from candid.records import read_record
 from candid.records.audit import Audit, Gap, Group, SplitAudit
 from candid.records.compare import Comparison
@@ -79,6 +86,22 @@ def read_any(path: Path, columns: Columns) -> Predictions:
     if columns.label is None or not columns.prediction:
         raise must_name_columns(path)
     return predictions_from(path, columns)
+
+
+def audit_number_table(path: Path, columns: Columns, config: AuditConfig) -> Audit:
+    """The audit of a file of numbers, Candid's or a stranger's: gaps in mean absolute error.
+
+    Raises as `read_any`; PredictionsError where its columns hold no numbers.
+    """
+    from candid.auditing.number_gaps import audit_number
+
+    if not path.exists() or (written_by_candid(path) and columns.named()):
+        read_any(path, columns)  # says why not
+    if holds_number(path):
+        return audit_number(read_number_predictions(path), config, source=path.name)
+    if columns.label is None or not columns.prediction:
+        raise must_name_columns(path)
+    return audit_number(number_answers_from(path, columns), config, source=path.name)
 
 
 def write_comparison(path: Path, comparison: Comparison) -> None:

@@ -9,7 +9,13 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from candid.pipeline.auditing import MeasuredTone, audit_predictions, read_any
+from candid.errors import ConfigError
+from candid.pipeline.auditing import (
+    MeasuredTone,
+    audit_number_table,
+    audit_predictions,
+    read_any,
+)
 from candid.pipeline.data_places import Places, labels_or_place
 from candid.pipeline.explaining import explain_images, show_inside
 from candid.pipeline.numbers import audit_number_run, evaluate_number_run, write_number_report
@@ -19,7 +25,7 @@ from candid.pipeline.steps import audit_run, evaluate_run, predict_splits, write
 from candid.predictions import Predictions
 from candid.predictions.arrays import as_predictions
 from candid.predictions.choosing import Columns
-from candid.predictions.from_table import written_by_candid
+from candid.predictions.from_table import holds_number, written_by_candid
 from candid.records import Evaluation, read_record
 from candid.records.audit import Audit
 from candid.records.explanation import Explanation
@@ -118,7 +124,8 @@ def audit(
         Another model's predictions for the same images, as a run, its folder, a file or
         `Predictions`; beside labels, its probabilities. Then the audit says what changed for whom.
     columns, keep
-        What the columns of somebody's table hold; a Parquet file for what `model` says.
+        What the columns of somebody's table hold (with `number`, numbers: then gaps are in mean
+        absolute error); a Parquet file for what `model` says.
     model
         Somebody's model, which is asked about the labelled pictures that `y_true` is the place of:
         a function of a list of uint8 RGB arrays (height, width, 3) that gives probabilities for
@@ -149,6 +156,14 @@ def _audit_tables(
     path: Path, before: Any, named: Columns, config: AuditConfig, quiet: bool
 ) -> Audit:
     """The audit of anybody's table, or of a folder of them."""
+    if named.number or (path.is_file() and holds_number(path)):
+        if before is not None or path.is_dir():
+            raise ConfigError(
+                f"{path} is {'a folder' if path.is_dir() else 'of a number'}.",
+                expected="one table of numbers alone: no folder, and no second model",
+                todo="name one table",
+            )
+        return audit_number_table(path, named, config)
     if path.is_dir():
         from candid.pipeline.summing import audit_folder
 

@@ -64,12 +64,17 @@ def answering_run(
     RunError where its training was not finished.
     """
     folder = run_at(run, quiet=quiet)
-    if number and len(alone := folder.of_targets()) == 1:
-        folder = alone[0]
+    folder = only_label(folder) if number else folder
     refuse_untrained(folder, number=number)
     card = read_record(folder.model_file, ModelCard)
     settings = config or folder.settings
     return AnsweringRun(folder, card, settings, (Config() if config is None else config).data)
+
+
+def only_label(run: Run) -> Run:
+    """The folder of a number that a run learned alone; else the run itself."""
+    alone = run.of_targets()
+    return alone[0] if len(alone) == 1 else run
 
 
 # --- the labels ----------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -30,20 +31,18 @@ from candid.tables.attributes import Attribute, binned
 _NUMBERS = ("value", "predicted", "low", "high")
 
 
-@dataclass(frozen=True, eq=False)
-class NumberPredictions(PerImage):
-    """A number's predictions of n images, all of which have a true value.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class NumberAnswers(PerImage):
+    """What any model says of a number of n images, all of which have a true value.
 
     Attributes
     ----------
     target
         The label.
-    card
-        How the predictions were made.
     ids, split
-        (n,) str: names, and "validation" or "test".
-    value, predicted, low, high
-        (n,) what is true, what is predicted, and the interval.
+        (n,) str: names, and train, validation or test.
+    value, predicted
+        (n,) what is true, and what is predicted.
     person
         (n,) int64, the same number for the same person, -1 unknown; None where nobody knows.
     attributes
@@ -52,16 +51,15 @@ class NumberPredictions(PerImage):
         What is to be known of where they come from.
     """
 
-    PER_IMAGE = ("ids", "split", *_NUMBERS, "person", "attributes")
+    PER_IMAGE: ClassVar[tuple[str, ...]] = (
+        *("ids", "split", "value", "predicted", "person", "attributes"),
+    )
 
     target: str
-    card: NumberCard
     ids: NDArray[np.str_]
     split: NDArray[np.str_]
     value: Floats
     predicted: Floats
-    low: Floats
-    high: Floats
     person: NDArray[np.int64] | None = None
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
     provenance: Mapping[str, str] = field(default_factory=dict)
@@ -73,6 +71,20 @@ class NumberPredictions(PerImage):
         """The attributes of which any value is known; numeric ones cut at their quartiles."""
         everything = np.arange(len(self))
         return [binned(a, everything) for a in self.attributes.values() if a.known.any()]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class NumberPredictions(NumberAnswers):
+    """A number's predictions by a model of Candid's, with intervals.
+
+    `card` is how they were made; `low` and `high` (n,) are the ends of the intervals.
+    """
+
+    PER_IMAGE = (*NumberAnswers.PER_IMAGE, "low", "high")
+
+    card: NumberCard
+    low: Floats
+    high: Floats
 
 
 def write_number_predictions(path: Path, predictions: NumberPredictions) -> None:
