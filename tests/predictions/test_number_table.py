@@ -134,3 +134,29 @@ def test_who_forgets_to_say_so_is_told(capsys, tmp_path):
     for shift in (0, 0.5):
         file = write(tmp_path / "t.csv", [(i, a + shift, s, r, p) for i, a, s, r, p in rows])
         assert "--number" in candid(capsys, "audit", file, *WORDS[:-1], code=2).err
+
+
+def test_arrays_are_audited_as_the_table_is(table):
+    quick = package.load_config(overrides=["audit.draws=200"])
+    _, age, said, race, who = map(list, zip(*faces(), strict=True))
+    answers = package.NumberAnswers.from_arrays(
+        np.array(age), said, target="age", groups={"race": race}, person=who
+    )
+    one, other = (
+        package.audit(answers, quick),
+        package.audit(table, quick, columns=NAMED),
+    )
+    gaps = [
+        {g.conditions[0].value: g.gaps["mae"] for g in found.splits[0].groups}
+        for found in (one, other)
+    ]
+    assert gaps[0] == gaps[1] and len(gaps[0]) == 3
+    for wrong, says in (
+        ([1.0, math.nan], "1 of them"),
+        ([[1.0], [2.0]], "shape"),
+        (["x", 1], "no"),
+    ):
+        with pytest.raises(PredictionsError, match=says):
+            package.NumberAnswers.from_arrays([1, 2], wrong)
+    with pytest.raises(PredictionsError, match="3 labels and 2 predictions"):
+        package.NumberAnswers.from_arrays([1, 2, 3], [1, 2])

@@ -23,7 +23,7 @@ from candid.predictions.from_table import (
     predictions_from,
     written_by_candid,
 )
-from candid.predictions.numbers import read_number_predictions
+from candid.predictions.numbers import NumberAnswers, read_number_predictions
 from candid.records import read_record
 from candid.records.audit import Audit, Gap, Group, SplitAudit
 from candid.records.compare import Comparison
@@ -93,15 +93,20 @@ def audit_number_table(path: Path, columns: Columns, config: AuditConfig) -> Aud
 
     Raises as `read_any`; PredictionsError where its columns hold no numbers.
     """
-    from candid.auditing.number_gaps import audit_number
-
     if not path.exists() or (written_by_candid(path) and columns.named()):
         read_any(path, columns)  # says why not
     if holds_number(path):
-        return audit_number(read_number_predictions(path), config, source=path.name)
+        return audit_number_answers(read_number_predictions(path), config, path.name)
     if columns.label is None or not columns.prediction:
         raise must_name_columns(path)
-    return audit_number(number_answers_from(path, columns), config, source=path.name)
+    return audit_number_answers(number_answers_from(path, columns), config, path.name)
+
+
+def audit_number_answers(answers: NumberAnswers, config: AuditConfig, source: str = "") -> Audit:
+    """The audit of what any model says of a number."""
+    from candid.auditing.number_gaps import audit_number
+
+    return audit_number(answers, config, source=source)
 
 
 def write_comparison(path: Path, comparison: Comparison) -> None:

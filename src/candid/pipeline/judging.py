@@ -12,6 +12,7 @@ from typing import Any
 from candid.errors import ConfigError
 from candid.pipeline.auditing import (
     MeasuredTone,
+    audit_number_answers,
     audit_number_table,
     audit_predictions,
     read_any,
@@ -26,6 +27,7 @@ from candid.predictions import Predictions
 from candid.predictions.arrays import as_predictions
 from candid.predictions.choosing import Columns
 from candid.predictions.from_table import holds_number, written_by_candid
+from candid.predictions.numbers import NumberAnswers
 from candid.records import Evaluation, read_record
 from candid.records.audit import Audit
 from candid.records.explanation import Explanation
@@ -112,8 +114,8 @@ def audit(
     Parameters
     ----------
     y_true
-        Labels, beside `y_prob`; or `Predictions`; or where they lie: a run, whose `audit.json` is
-        then written; anybody's table (CSV, TSV, Parquet), or a folder of Parquet tables.
+        Labels, beside `y_prob`; `Predictions`, or of a number `NumberAnswers`; or where they lie: a
+        run, whose `audit.json` is then written; anybody's table, or a folder of Parquet tables.
     y_prob
         The probability of the second class, (n,), or of every class, (n, classes).
     config
@@ -124,8 +126,7 @@ def audit(
         Another model's predictions for the same images, as a run, its folder, a file or
         `Predictions`; beside labels, its probabilities. Then the audit says what changed for whom.
     columns, keep
-        What the columns of somebody's table hold (with `number`, numbers: then gaps are in mean
-        absolute error); a Parquet file for what `model` says.
+        What the columns of somebody's table hold; a Parquet file for what `model` says.
     model
         Somebody's model, which is asked about the labelled pictures that `y_true` is the place of:
         a function of a list of uint8 RGB arrays (height, width, 3) that gives probabilities for
@@ -142,6 +143,8 @@ def audit(
     if model is not None:
         return _audit_other(y_true, model, config or Config(), keep, quiet)
     arrays = {"classes": classes, "person": person, "groups": groups, "split": split}
+    if isinstance(y_true, NumberAnswers):
+        return audit_number_answers(y_true, about)
     if _is_arrays(y_true, y_prob, arrays):
         return _audit_arrays(y_true, y_prob, arrays, before, named, about)
     path = path_of(y_true)
