@@ -30,6 +30,7 @@ from candid.evaluation.comparison import compare_predictions
 from candid.pipeline.labelled import read_labels
 from candid.predictions import Predictions, read_predictions
 from candid.records import Estimate, ModelCard, read_record
+from candid.records.external import ExternalSource
 from candid.settings import Config
 
 
@@ -88,6 +89,8 @@ def main() -> None:
             whole = read_labels(where, card, config.data)
             dataset = sampled(whole, args.images, args.seed)
             found = candid.transfer(run, dataset, config, name=where.name).sources[-1]
+            if not isinstance(found, ExternalSource):
+                raise SystemExit(f"{args.run} learned a number, which has no accuracy.")
             figures = found.figures
             p = read_predictions(run.path / "transfer" / f"{where.name}.parquet")
             p = replace(p, split=np.full(len(p), "test"))  # all of them, whatever the data says

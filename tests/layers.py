@@ -19,7 +19,7 @@ ARROWS: dict[str, set[str]] = {
     "records": {"errors", "storage"},
     "tables": {"errors", "storage", "records"},
     "table": {"errors", "records", "tables"},
-    "predictions": {"errors", "arrays", "storage", "records", "tables", "table"},
+    "predictions": {"errors", "arrays", "storage", "records", "tables", "table", "text"},
     "text": {"records", "settings"},
     "runs": {"", "errors", "storage", "records", "settings", "config"},
     "stats": {"errors", "arrays", "records", "table", "predictions"},

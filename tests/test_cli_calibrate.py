@@ -1,6 +1,7 @@
 """candid calibrate: a run's probabilities and its promise for one place."""
 
 import json
+import math
 import shutil
 
 import numpy as np
@@ -8,9 +9,10 @@ import pytest
 
 import candid as package
 from candid.inference.classifier import open_classifier
-from candid.records import read_record, to_plain
+from candid.records import Estimate, read_record, to_plain
 from candid.records.calibration import PlaceCalibration
 from candid.runs import Run
+from candid.text.calibration import effect
 from commands import candid
 from inference.tiny import encoded, pixels, tiny_run
 
@@ -73,6 +75,66 @@ def test_too_few_for_a_promise(capsys, run, made):
     assert "no promise: At most 1% wrong answers cannot be promised from 240 images" in told
     assert read_record(run / "calibrations" / "few.json", PlaceCalibration).rule is None
     assert open_classifier(Run(run), engine="torch", calibration="few").rule is None
+
+
+def few(place, to, n, classes=("no", "yes")):
+    """So many of the pictures, of each class in turn."""
+    of = [sorted((place / name).iterdir()) for name in classes]
+    for i in range(n):
+        there = to / classes[i % len(classes)]
+        there.mkdir(parents=True, exist_ok=True)
+        shutil.copy(of[i % len(classes)][i], there)
+    return to
+
+
+def test_too_few_to_fit_on_are_refused(capsys, run, made, tmp_path):
+    for n in (1, 2, 4):
+        place = few(made[1], tmp_path / str(n), n)
+        said = candid(capsys, "calibrate", run, place, "--name", "x", *FEW, code=2).err
+        assert f"Only {n} image{'s' if n > 1 else ''} with a label could be answered" in said
+        assert "5 at the least" in said and "to do:" in said
+    place = few(made[1], tmp_path / "one", 30, ("yes",))
+    said = candid(capsys, "calibrate", run, place, "--name", "x", *FEW, code=2).err
+    assert "All 30 labelled pictures that could be answered are 'yes'" in said
+    assert not (run / "calibrations" / "x.json").exists()
+
+
+def test_few_are_told_what_follows(capsys, run, made, tmp_path):
+    place = few(made[1], tmp_path / "few", 12)
+    told = candid(capsys, "calibrate", run, place, "--name", "few", *FEW).out
+    kept = read_record(run / "calibrations" / "few.json", PlaceCalibration)
+    assert (kept.fitted_n, kept.n) == (4, 8)
+    least = 1 - 0.05 ** (1 / 8)  # 8 right answers have this chance of one in twenty
+    assert f"From 8 images nothing below {least:.1%} wrong answers can be promised" in told
+    assert "1.0% takes 448 labelled pictures" in told  # 149 to fit on, and 299: 0.99^299 < 0.05
+    assert 0.99**299 < 0.05 < 0.99**298 and 448 - round(448 / 3) == 299 > 447 - round(447 / 3)
+    apart, (before, after) = kept.differences["log_loss"], (kept.before, kept.after)
+    assert apart.value == pytest.approx(after["log_loss"].value - before["log_loss"].value)
+    assert apart.n == 8 and apart.low < 0 < apart.high
+    assert "cannot be told from 8 images" in told
+    assert [f"note: {note}" in told for note in kept.notes] == [True, True]
+
+
+def test_what_the_fit_did_is_held_to_the_others(capsys, run, made):
+    """A place that is as the run says: a fit on it gains nothing, and one on another one does."""
+    candid(capsys, "calibrate", run, made[1], "--name", "there", "--quiet", *FEW)
+    kept = read_record(run / "calibrations" / "there.json", PlaceCalibration)
+    assert kept.differences["log_loss"].high < 0
+    assert [note.split()[0] for note in kept.notes] == ["From"]  # 240 are too few for 1%
+    words = ["--set", "predict.target_error=0.2", "--quiet", *FEW]
+    candid(capsys, "calibrate", run, made[1], "--name", "there", *words)
+    assert read_record(run / "calibrations" / "there.json", PlaceCalibration).notes == ()
+
+
+def test_a_calibration_that_does_harm_is_told(run):
+    (told,) = effect(Estimate(0.25, 0.1, 0.4, n=90, method="by hand", people=40))
+    assert told == (
+        "These probabilities are worse for the other pictures than the run's own: their log loss "
+        "changes by 0.25 (0.10 to 0.40)."
+    )
+    assert not [*effect(Estimate(-0.25, -0.4, -0.1, n=90, method="by hand"))]
+    (none,) = effect(Estimate(math.nan, math.nan, math.nan, n=1, method="by hand"))
+    assert "cannot be told from 1 image" in none
 
 
 def test_the_same_seed_gives_the_same(run, made):

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
 
 import candid as package
 from candid.data.synthetic import FaceWorld, write_faces
+from candid.errors import TargetError
 from candid.predictions.numbers import read_number_predictions
 from candid.records import ModelCard, read_record
 from candid.records.audit import Audit
@@ -163,7 +165,6 @@ def test_a_number_is_explained_where_asked_and_not_where_not(made, capsys, tmp_p
         ["export", "run", "--int8"],
         ["export", "run/targets/stature"],
         ["predict", "run/targets/stature", "faces"],
-        ["evaluate", "run/targets/stature", "faces"],
         ["calibrate", "run/targets/stature", "faces", "--name", "here"],
         ["review", "run"],
         ["audit", "run/targets/stature", "run/targets/stature"],
@@ -211,3 +212,111 @@ def test_a_number_of_two_data_sets_is_learned_and_audited_by_source(capsys, tmp_
     assert package.open_run(run.path).all_whole()
     aligned = [*words, "--set", "data.align_sources=true", "--out", tmp_path / "no"]
     assert "data.align_sources" in candid(capsys, "train", *aligned, code=2).err
+
+
+ELSEWHERE = ["--engine", "torch", "--set", "evaluate.draws=60", "--set", "audit.draws=60"]
+
+
+def elsewhere(folder: Path, stature=None) -> Path:
+    """Other faces, taller than at home, whose stature is what `stature` gives or drawn."""
+    faces = write_faces(folder, FaceWorld(n=60, people=20, side=16, seed=5))
+    header, *lines = (faces / "labels.csv").read_text().splitlines()
+    drawn = np.random.default_rng(1).normal(180, 12, len(lines)).round(1)
+    values = drawn if stature is None else np.full(len(lines), stature)
+    rows = [f"{line},{h}" for line, h in zip(lines, values, strict=True)]
+    (faces / "labels.csv").write_text("\n".join([f"{header},stature", *rows]))
+    return faces
+
+
+@pytest.fixture
+def moved(made, tmp_path):
+    return shutil.copytree(made / "run", tmp_path / "run")
+
+
+def test_a_number_elsewhere_is_judged_as_predict_answers(moved, capsys, tmp_path):
+    away, one = elsewhere(tmp_path / "away"), moved / "targets" / "stature"
+    said = candid(capsys, "evaluate", one, away, *ELSEWHERE, "--json", "--quiet").out
+    (source,) = json.loads(said)["sources"]
+    truth = {
+        row["path"]: float(row["stature"])
+        for row in csv.DictReader(io.StringIO((away / "labels.csv").read_text()))
+    }
+    words = ["--engine", "torch", "--no-check", "--quiet"]
+    rows = list(csv.DictReader(io.StringIO(candid(capsys, "predict", moved, away, *words).out)))
+    at = [truth[str(Path(row["id"]).relative_to(away))] for row in rows]
+    said, low, high = (
+        np.array([float(row[f"stature{end}"]) for row in rows]) for end in ("", "_low", "_high")
+    )
+    figures = source["figures"]["evaluation"]["metrics"]
+    assert source["figures"]["evaluation"]["n"] == len(truth) == len(rows) == 60
+    assert source["figures"]["evaluation"]["people"] == 20
+    expected = {
+        "mae": mean_absolute_error(at, said),
+        "rmse": mean_squared_error(at, said) ** 0.5,
+        "r2": r2_score(at, said),
+        "within": np.mean(np.abs(said - at) <= 5),
+        "coverage": np.mean((low <= at) & (at <= high)),
+    }
+    for name, value in expected.items():
+        assert figures[name]["value"] == pytest.approx(value, abs=0.02), name
+        assert figures[name]["low"] <= figures[name]["value"] <= figures[name]["high"]
+    home = read_record(one / "evaluation.json", NumberEvaluation).headline.metrics
+    for name in ("mae", "rmse", "coverage"):
+        apart = figures[name]["value"] - home[name].value
+        assert source["differences"][name]["value"] == pytest.approx(apart, abs=1e-4)
+    assert "r2" not in source["differences"] and not source["paired"]
+    kept = read_number_predictions(one / "transfer" / "away.parquet")
+    smiling = kept.attributes["Smiling"].data
+    off = np.abs(kept.predicted - kept.value)
+    (group,) = (
+        g
+        for g in source["audit"]["groups"]
+        if g["conditions"] == [{"attribute": "Smiling", "value": "yes"}]
+    )
+    gap = off[smiling == 1].mean() - off[smiling == 0].mean()
+    assert group["gaps"]["mae"]["value"] == pytest.approx(gap, abs=1e-4)
+
+
+def test_the_report_of_a_number_says_how_far_from_home(moved, capsys, tmp_path):
+    one = moved / "targets" / "stature"
+    assert "Nobody looked" in (one / "report.html").read_text()
+    same = elsewhere(tmp_path / "same", 175.5)
+    told = candid(capsys, "evaluate", moved, same, *ELSEWHERE).out  # of one number alone
+    first = told.splitlines()[0]
+    assert first.startswith("same: off by ") and "60 images of 20 people" in first
+    assert "more than on its own test images" in first or "less than on" in first
+    assert told.splitlines()[-1].startswith(f"in {one / 'transfer.json'}; candid report {one}")
+    assert "R² undefined" in told and "within 5: " in told and "Its intervals, made to" in told
+    candid(capsys, "report", one, "--quiet")
+    page, card = (one / "report.html").read_text(), (one / "README.md").read_text()
+    assert first in page and first in card and "Nobody looked" not in page
+    found = package.transfer(one, same, engine="torch")
+    assert {row["source"] for row in found.rows()} == {"home", "same"}
+    assert math.isnan(found.sources[0].figures.evaluation.metrics["r2"].value)
+    assert "mae less home" in found._repr_html_()
+
+
+def test_of_a_number_s_own_data_only_what_it_did_not_learn_from(made, moved, capsys):
+    one = moved / "targets" / "stature"
+    candid(capsys, "evaluate", one, made / "faces", *ELSEWHERE, "--name", "own", "--quiet")
+    (source,) = json.loads((one / "transfer.json").read_text())["sources"]
+    own = read_number_predictions(one / "predictions.parquet")
+    assert source["paired"] and source["split"] == "test"
+    assert source["pictures"] == np.count_nonzero(own.split == "test")
+    assert source["differences"]["mae"]["value"] == pytest.approx(0, abs=0.01)
+
+
+def test_what_has_no_meaning_for_a_number_is_refused(moved, capsys, tmp_path):
+    away, one = elsewhere(tmp_path / "away"), moved / "targets" / "stature"
+    for words, said in (
+        (["--abstain-below", "0.9"], "--abstain-below is for a label with classes"),
+        (["--calibration", "x"], "--calibration is for a label with classes"),
+        (["--target", "Hair_Style"], "is to be learned as a number and has the values"),
+        (["--target", "height"], "no label called 'height'"),
+    ):
+        assert said in candid(capsys, "evaluate", one, away, *words, *ELSEWHERE, code=2).err
+    said = candid(capsys, "calibrate", one, away, "--name", "x", code=2).err
+    assert "which is a number" in said
+    classes = package.load(away, target="Smiling")
+    with pytest.raises(TargetError, match="has classes, and the model's 'stature' is a number"):
+        package.transfer(one, classes, engine="torch")

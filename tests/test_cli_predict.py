@@ -87,6 +87,37 @@ def test_bad_pictures_do_not_stop_the_others(capsys, run, faces, tmp_path):
     assert [bool(r["error"]) for r in found] == [False, True, True, *5 * [False]]
 
 
+def test_not_one_picture_that_can_be_read_is_an_error(capsys, run, faces, tmp_path):
+    for i in range(5):
+        (faces / f"{i}.png").write_bytes(b"no picture")
+    why = ["Not one of 5 pictures could be read", "expected:", "to do:", "column error of "]
+    shards = write_tar(tmp_path / "a.tar", {f"{i}.png": b"no picture" for i in range(5)})
+    table, parts = tmp_path / "labels.csv", f"{tmp_path / 'parts'}/"
+    for place, words in (
+        (faces, ("--out", table)),
+        (faces, ("--out", tmp_path / "b.jsonl", "--json")),
+        (shards, ("--out", parts)),
+        (shards, ("--out", parts, "--json", "--force")),
+        (faces, ()),
+        (faces, ("--json",)),
+    ):
+        said = predict(capsys, run, place, *words, code=2)
+        assert all(word in said.err for word in why)
+        if "--json" in words:
+            told = [json.loads(line) for line in said.out.splitlines()]
+            assert [t["errors"] for t in told] == [5] if "--out" in words else len(told) == 5
+        elif words:
+            assert "could not be read: 5" in said.out
+        else:
+            assert [r["id"] for r in rows(said.out)] == [f"{faces}/{i}.png" for i in range(5)]
+    assert [r["error"] != "" for r in rows(table.read_text())] == [True] * 5
+    (faces / "3.png").write_bytes(encoded(pixels(1)[0]))
+    assert len(rows(predict(capsys, run, faces).out)) == 5
+    assert predict(capsys, run, faces, "--out", table, "--force")
+    (faces / "3.png").write_bytes(b"")
+    assert "The one picture could not be read" in predict(capsys, run, faces / "3.png", code=2).err
+
+
 def test_abstention(capsys, run, faces, tmp_path):
     said = predict(capsys, run, faces, "--abstain-below", "1", "--out", tmp_path / "a.csv")
     assert "no prediction, not sure: 5" in said.out

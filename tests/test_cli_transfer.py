@@ -1,12 +1,14 @@
 """candid evaluate RUN DATA: a run's model on another place's labelled pictures."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from scipy.stats import binomtest
 
 import candid as package
 from candid.data.layouts import load_dataset
@@ -136,6 +138,32 @@ def test_data_with_a_test_part_alone(capsys, run, tmp_path):
     assert source.pictures == 12
     said = evaluate(capsys, run, tmp_path / "held", "--split", "train", code=2).err
     assert "no labelled images in train" in said
+
+
+@pytest.mark.parametrize("only", ["no", "yes"])
+def test_data_with_one_class_alone(capsys, run, tmp_path, only):
+    place = write_classes(tmp_path / "one", 40, (only,), seed=9)
+    both = '["no=no","yes=yes"]'  # of which the data have one
+    told = evaluate(capsys, run, place, "--set", f"data.class_names={both}").out
+    (source,) = read_record(run / "transfer.json", Transfer).sources
+    kept, k = read_predictions(run / "transfer" / "one.parquet"), ("no", "yes").index(only)
+    right = np.count_nonzero(kept.probability.argmax(axis=1) == k)
+    found = source.figures.evaluation
+    assert found.only_class.name == only and found.classes[1 - k].support == 0
+    wilson = binomtest(right, 40).proportion_ci(method="wilson")
+    for figure in (found.metrics["accuracy"], found.classes[k].recall):
+        assert (figure.value, figure.n) == (right / 40, 40)
+        assert (figure.low, figure.high) == pytest.approx(wilson, abs=0.03)
+    for figure in (found.metrics["roc_auc"], found.classes[1 - k].recall):
+        assert math.isnan(figure.value) and math.isnan(figure.low) and math.isnan(figure.high)
+    own = read_predictions(run / "predictions.parquet")
+    own = own[(own.split == "test") & (own.label == k)]
+    assert [*source.differences] == ["recall"]
+    apart = right / 40 - np.mean(own.probability.argmax(axis=1) == k)
+    assert source.differences["recall"].value == pytest.approx(apart)
+    assert f"of 40 images, all labelled {only}" in told and "the recall of " + only in told
+    candid(capsys, "report", run, "--quiet")
+    assert told.splitlines()[0] in (run / "report.html").read_text()
 
 
 @pytest.mark.parametrize(

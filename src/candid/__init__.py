@@ -22,6 +22,7 @@ _NAMES = {
     "candid.explanation.attribution": ("saliency_maps",),
     "candid.pipeline": ("check", "demo", "explore", "load", "run", "train", "tune"),
     "candid.predictions.choosing": ("Columns",),
+    "candid.predictions.numbers": ("NumberAnswers",),
     "candid.pipeline.caching": ("list_packs",),
     "candid.pipeline.calibrating": ("calibrate",),
     "candid.pipeline.comparing": ("compare",),
@@ -55,6 +56,7 @@ __all__ = [
     "Columns",
     "Config",
     "Dataset",
+    "NumberAnswers",
     "Predictions",
     "Run",
     "Table",
@@ -131,6 +133,7 @@ if TYPE_CHECKING:
     )
     from candid.predictions import Predictions, read_predictions
     from candid.predictions.choosing import Columns
+    from candid.predictions.numbers import NumberAnswers
     from candid.records.answers import AnsweredImages
     from candid.runs import Run, open_run
     from candid.settings import Config

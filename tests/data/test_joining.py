@@ -296,3 +296,14 @@ def test_findings_say_whose_they_are(three: list[Path]) -> None:
 
 def test_defaults_are_the_same_settings(three: list[Path]) -> None:
     assert candid.load(three).classes == load_places(tuple(three), DataConfig()).classes
+
+
+def test_a_data_set_with_one_of_the_classes_alone(tmp_path: Path) -> None:
+    both, one = folder(tmp_path / "both"), folder(tmp_path / "one", ("male",), seed=9000)
+    data = load(both, one)
+    assert data.classes == ("female", "MALE")
+    assert {data.label[i] for i, word in enumerate(data.ids) if word.startswith("one/")} == {1}
+    (lacking,) = [f for f in data.findings if f.code == "CLASSES-OF-SOME-SOURCES"]
+    assert lacking.state == "found" and "one" in lacking.detail
+    with pytest.raises(TargetError, match="one class only: every labelled image is"):
+        load(one, folder(tmp_path / "same", ("male",), seed=9500))

@@ -357,7 +357,7 @@ def test_a_copy_of_what_another_source_tests_is_tested() -> None:
     got = splits.keep_together(data, np.ones(900, np.bool_), linked(900, chain[-1:]), DataConfig())
     assert got.split[6] == "train"
     (told, _) = got.findings
-    assert "1 images went along" in told.detail
+    assert "1 image went along with its" in told.detail
 
 
 def test_sources_with_splits_of_their_own_are_left_alone() -> None:

@@ -212,7 +212,7 @@ def test_a_strangers_tables_say_what_one_table_says(tmp_path, capsys):
     for key, values in figures(mine).items():
         assert values == pytest.approx(figures(theirs)[key], abs=1e-12, nan_ok=True), key
     notes = " ".join(mine["notes"])
-    assert "1 of 900 rows have no prediction" in notes and "1 of 900 images have no label" in notes
+    assert "1 of 900 rows has no prediction" in notes and "1 of 900 images has no label" in notes
 
 
 def test_groups_that_are_numbers_are_left_out_and_said(tmp_path, capsys):

@@ -91,7 +91,7 @@ FOUND = [
     ("VALIDATION-FROM-TRAIN", {"moved": 3, "near": True},
      "The data has train and test but no validation; 4 of its 1,200 training images became "
      "validation, by a hash of the person or the image's name, each class in the same shares. 3 "
-     "images went along with those that they are copies and near copies of."),
+     "images went along with their copies and near copies."),
     ("SPLIT-BY-HASH", CHOSEN,
      "The data has no split of its own; validation (20) and test (30 of 1,200 images) were chosen "
      "by a hash of the person or the image's name, each class in the same shares. Copies were not "
@@ -124,6 +124,46 @@ def test_what_was_not(code: str, values: dict[str, Any], said: str) -> None:
     text = finding_text(code, "not found", values | {"count": 0, "of": 1200})
     assert (text.detail, text.todo) == (said, "")
     check_share(code, "not found", said, 0)
+
+
+ONE = [
+    ("UNREADABLE-FILES", {"causes": {"no file": 1}}, 30,
+     "1 of 30 files cannot be read and is left out: no file (1)."),
+    ("MISSING-LABELS", {"target": "hat"}, 30,
+     "1 of 30 images has no hat; it is left out of training and of every figure."),
+    ("MISSING-LABELS", {"target": "hat"}, 1,
+     "1 of 1 image has no hat; it is left out of training and of every figure."),
+    ("BLANK-IMAGES", {"limit": 2.0}, 30,
+     "1 image shows nothing: its luma deviates by less than 2 of 255 levels."),
+    ("TINY-GROUPS", {"few": 30, "groups": [["hat", "test", 1]]}, 30,
+     "1 of 30 groups has fewer than 30 images in a split: hat in test (1)."),
+    ("DUPLICATES-WITHIN-SPLITS", {"images": 2, "surplus": 1, "same_bytes": 1}, 30,
+     "2 images have an identical copy in their own split; 1 of them is surplus; 1 is a copy byte "
+     "for byte."),
+    ("NEAR-DUPLICATES-LABELLED-DIFFERENTLY", {"pairs": 1, "target": "hat"}, 30,
+     "1 of 30 near-identical pairs has different values of hat."),
+    ("PEOPLE-ACROSS-SPLITS", {"images": 2, "splits": {"train": 1, "test": 1}, "unknown": 1}, 30,
+     "1 of 30 people stands in two splits or more, with 2 images (1 in train, 1 in test). 1 image "
+     "of unknown people aside."),
+    ("LABELS-WITHOUT-IMAGE", {}, 30,
+     "1 of 30 rows names a picture that is not there; it is left out."),
+    ("IMAGES-WITHOUT-LABEL", {}, 30,
+     "1 of 30 pictures has no row that describes it; it is left out."),
+    ("ROWS-REPEATED", {}, 30,
+     "1 of 30 images has more than one row; each counts once, with its first row."),
+    ("ROWS-CONTRADICT", {}, 30,
+     "1 of 30 images has rows with different labels; it counts as unlabelled."),
+    ("CLASSES-EXCLUDED", {}, 30,
+     "1 of 30 rows is of a class that data.exclude_classes names; it is left out."),
+    ("FILES-LEFT-OUT", {}, 30, "1 of 30 files does not end like a picture and was left out."),
+    ("NAMES-NOT-READ", {}, 30,
+     "1 of 30 pictures is not named age_gender_race_date; it is left out."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("code", "values", "of", "said"), ONE)
+def test_of_one_the_verb_agrees(code: str, values: dict[str, Any], of: int, said: str) -> None:
+    assert finding_text(code, "found", values | {"count": 1, "of": of}).detail == said
 
 
 def check_share(code: str, state: State, said: str, count: int) -> None:

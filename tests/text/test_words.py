@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from candid.records import Estimate
-from candid.text import words
+from candid.text import notes, other_models, words
+from candid.text.promise import flagged
 
 NAN = math.nan
 
@@ -59,3 +60,38 @@ def test_points_have_their_sign() -> None:
     e = Estimate(-0.01, -0.03, 0.01, 9, "Wilson")
     assert words.points_interval(e) == "−3.0 to +1.0"
     assert words.points(NAN) == "undefined"
+
+
+@pytest.mark.parametrize(
+    ("said", "of_one", "of_two"),
+    [
+        (notes.no_label, "1 of 9 images has no label and does not count.",
+         "2 of 9 images have no label and do not count."),
+        (notes.no_prediction, "1 of 9 rows has no prediction and was left out.",
+         "2 of 9 rows have no prediction and were left out."),
+        (notes.rows_unlabelled, "1 of 9 rows has no label and does not count.",
+         "2 of 9 rows have no label and do not count."),
+        (lambda n, _: notes.no_prediction(n, 1, ["p"]),
+         "1 of 1 row has no prediction in p and was left out.",
+         "2 of 1 row have no prediction in p and were left out."),
+        (lambda n, _: notes.rows_repeated(n),
+         "1 row repeats another one word for word and was left out.",
+         "2 rows repeat another one word for word and were left out."),
+        (lambda n, _: notes.rows_unnamed(n, "id"), "1 row has no 'id'; it goes by its number.",
+         "2 rows have no 'id'; they go by their number."),
+        (lambda n, _: notes.only_in("A", n), "1 labelled image is in A alone and does not count.",
+         "2 labelled images are in A alone and do not count."),
+        (lambda n, _: notes.relabelled(n),
+         "1 image is labelled differently in the two and does not count.",
+         "2 images are labelled differently in the two and do not count."),
+        (other_models.unread, "1 of 9 pictures could not be read and was not shown to the model.",
+         "2 of 9 pictures could not be read and were not shown to the model."),
+        (lambda n, _: other_models.foreign(n),
+         "1 output is of a picture that is not in the data or has no label.",
+         "2 outputs are of pictures that are not in the data or have no label."),
+        (flagged, "1 of these 9 is unlike the training data",
+         "2 of these 9 are unlike the training data"),
+    ],
+)  # fmt: skip
+def test_verbs_agree_with_their_numbers(said, of_one: str, of_two: str) -> None:
+    assert (said(1, 9), said(2, 9)) == (of_one, of_two)

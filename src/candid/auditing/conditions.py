@@ -32,7 +32,8 @@ _OVERALL = ("accuracy", "weighted_f1", "roc_auc", "overconfidence", "calibration
 
 # What may stand before the comparison, and what it is.
 FIGURES: dict[str, str] = {
-    "gap": "the widest gap that was found: more mistakes in a group than in the rest, as a share",
+    "gap": "the widest gap that was found: more mistakes in a group than in the rest, as a share "
+    "(of a number, more mean absolute error, in its own unit)",
     "gap.low": "the widest gap that is nearly sure: the near end of its interval",
     "findings": "how many findings there are",
     "serious": "how many of them are serious",
@@ -40,6 +41,7 @@ FIGURES: dict[str, str] = {
     "accuracy_max_min": "the largest difference in accuracy between two groups of an attribute",
     **dict.fromkeys(_FAIRNESS, "the worst over all attributes"),
     **dict.fromkeys(_OVERALL, "of all images"),
+    "mae": "of a number: the mean absolute error of all images",
 }
 
 
@@ -108,8 +110,9 @@ def _figure(split: SplitAudit, name: str) -> tuple[float, str]:
         return float(len(split.findings)), ""
     if name == "serious":
         return float(sum(f.finding.severity == "serious" for f in split.findings)), ""
-    if name in _OVERALL:
-        return split.metrics[name].value, ""
+    if name in (*_OVERALL, "mae"):
+        known = split.metrics.get(name)  # of a number there is mae alone, of classes all others
+        return math.nan if known is None else known.value, ""
     figures = [f for f in split.fairness if f.name == name and not math.isnan(f.estimate.value)]
     if not figures:
         return math.nan, ""
@@ -132,7 +135,8 @@ def _widest(split: SplitAudit, *, near: bool) -> tuple[float, str]:
 
 
 def _disadvantage(metric: str, gap: Gap, *, near: bool) -> float:
-    """How much more often the group is mistaken."""
+    """How much more often the group is mistaken; of a number, how much further it is off."""
     if metric == "accuracy":
         return -(gap.high if near else gap.value)
-    return (gap.low if near else gap.value) if metric.startswith("error:") else 0.0
+    errs = metric == "mae" or metric.startswith("error:")
+    return (gap.low if near else gap.value) if errs else 0.0

@@ -19,7 +19,7 @@ from candid.auditing.contrasts import Contrast
 from candid.auditing.gaps import GapTable, Ledger
 from candid.auditing.side_figures import bootstrap_name
 from candid.predictions import Attribute
-from candid.predictions.numbers import NumberPredictions
+from candid.predictions.numbers import NumberAnswers
 from candid.records import SPLITS, Estimate, Split
 from candid.records.audit import Audit, Condition, Group, SplitAudit
 from candid.settings import AuditConfig
@@ -49,7 +49,7 @@ class _Drawn:
 
 
 def audit_number(
-    predictions: NumberPredictions, config: AuditConfig | None = None, *, source: str = ""
+    predictions: NumberAnswers, config: AuditConfig | None = None, *, source: str = ""
 ) -> Audit:
     """Every value of every attribute, in every split that was asked for.
 
@@ -62,16 +62,18 @@ def audit_number(
     """
     config = config or AuditConfig()
     chosen, notes = chosen_attributes(predictions.attributes, config)
+    if said := predictions.provenance.get("notes"):
+        notes.append(said)
     attributes = [name for name, attribute in chosen.items() if attribute.known.any()]
     present: list[Split] = [s for s in SPLITS if (predictions.split == s).any()]
-    splits, said = asked_splits(present, config)
+    splits, lacking = asked_splits(present, config)
     audited = tuple(
         _split(predictions[predictions.split == s], s, attributes, config) for s in splits
     )
-    return Audit(predictions.target, (), source, audited, notes=(*notes, *said))
+    return Audit(predictions.target, (), source, audited, notes=(*notes, *lacking))
 
 
-def _split(p: NumberPredictions, split: Split, names: list[str], config: AuditConfig) -> SplitAudit:
+def _split(p: NumberAnswers, split: Split, names: list[str], config: AuditConfig) -> SplitAudit:
     drawing = resample(
         len(p), p.person, draws=config.draws, seed=config.seed, confidence=config.confidence
     )

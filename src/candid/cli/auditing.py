@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from candid.pipeline.data_places import Where
     from candid.records.audit import Audit
     from candid.records.external import Transfer
+    from candid.records.external_number import NumberTransfer
     from candid.runs import Run
 
 
@@ -66,18 +67,25 @@ def evaluate_command(
         evaluation = candid.evaluate(run, data=data, cache=cache, quiet=is_quiet())
         show(evaluation, evaluation_lines(evaluation, candid.Run(run)))
         return
+    from candid.pipeline.labelled import only_label
+
     config = config_elsewhere(run, how)
     found = candid.transfer(
         run, others, config, home=data, cache=cache, quiet=is_quiet(), **answering(how)
     )
-    show(found, _transfer_lines(found, len(others), candid.Run(run)))
+    show(found, _transfer_lines(found, len(others), only_label(candid.Run(run))))
 
 
-def _transfer_lines(found: Transfer, asked: int, run: Run) -> Iterator[str]:
+def _transfer_lines(found: Transfer | NumberTransfer, asked: int, run: Run) -> Iterator[str]:
     """How it does on the data sets that were asked for, which stand last."""
+    from candid.records.external import Transfer
     from candid.text.external import said
+    from candid.text.external_numbers import number_said
 
-    yield from said(replace(found, sources=found.sources[-asked:]))
+    if isinstance(found, Transfer):
+        yield from said(replace(found, sources=found.sources[-asked:]))
+    else:
+        yield from number_said(replace(found, sources=found.sources[-asked:]))
     yield f"in {run.transfer}; candid report {run.path} shows it"
 
 
@@ -115,6 +123,11 @@ def report_command(run: Path) -> None:
     "--scale",
     type=click.Choice(["probability", "percent", "logit"]),
     help="FILE: what predictions are. Default: probability.",
+)
+@click.option(
+    "--number",
+    is_flag=True,
+    help="FILE: label and prediction are numbers, such as ages; gaps are in mean absolute error.",
 )
 @option(
     "--fail-on",

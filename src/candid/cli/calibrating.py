@@ -42,6 +42,6 @@ def calibrate_command(run: Path, data: Path, **how: Any) -> None:
     config = config_elsewhere(run, how)
     found = candid.calibrate(run, data, config, quiet=is_quiet(), **answering(how))
     from candid.records.calibration import calibration_path
-    from candid.text.console import calibration_lines
+    from candid.text.calibration import calibration_lines
 
     show(found, calibration_lines(found, str(calibration_path(run, found.name))))

@@ -55,11 +55,11 @@ def explain_command(
     number, the maps say what raises and what lowers it, and nobody looks inside.
     """
     from candid.config import with_values
-    from candid.runs.refusals import refuse_unexplained
+    from candid.runs.refusals import refuse_untrained
     from candid.text.console import explanation_lines
 
     folder = candid.open_run(run)
-    refuse_unexplained(folder)
+    refuse_untrained(folder, number=True)
     config = folder.settings
     if overrides:
         config = candid.load_config(file=folder.config, overrides=overrides)

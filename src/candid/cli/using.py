@@ -6,6 +6,7 @@ import contextlib
 import shlex
 import sys
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -92,9 +93,10 @@ def predict_command(
 ) -> None:
     """Label pictures: files, folders, globs, URLs, tar or Parquet files, or - for a list of paths.
 
-    One row per picture: a prediction, calibrated probabilities, or why there is none. A job that
-    was stopped goes on with the same command. Where --out is a folder (one that is there, a name
-    that ends in a slash, or a URL), each tar or Parquet file becomes a table in it.
+    One row per picture: a prediction, calibrated probabilities, or why there is none; exit code 2
+    where not one can be read. A job that was stopped goes on with the same command. Where --out is
+    a folder (one that is there, a name that ends in a slash, or a URL), each tar or Parquet file
+    becomes a table in it.
     """
     from candid.inference.rows import format_of
     from candid.inference.sources import resolve
@@ -141,6 +143,7 @@ def _predict_table(
         _tally_lines(tally, str(out), ready),
         plain=lambda tally: _checked(ready, tally, out=str(out)),
     )
+    _refuse_unread(tally, str(out))
 
 
 def _predict_rows(
@@ -148,7 +151,7 @@ def _predict_rows(
 ) -> None:
     """Write a row per picture to standard output."""
     from candid.inference.classify import label
-    from candid.inference.label_file import no_pictures
+    from candid.inference.label_file import no_pictures, none_read
     from candid.inference.rows import open_writer
     from candid.pipeline.labelling import framed_items
 
@@ -161,15 +164,19 @@ def _predict_rows(
             if first is None:
                 raise no_pictures()
             with open_writer(sys.stdout, form, ready.columns.schema(), {}) as writer:
-                writer.write(first.rows)
-                for block in blocks:
+                at, unread, images = ready.columns.names.index("error"), True, 0
+                for block in chain([first], blocks):
                     writer.write(block.rows)
+                    images += block.items
+                    unread = unread and all(row[at] is not None for row in block.rows)
+    if unread:
+        raise none_read(images, "the rows")
 
 
 def _predict_shards(
     run: Run, inputs: list[str], out: str, how: dict[str, Any], *, ray: bool, **job: Any
 ) -> None:
-    """Label shards; a shard that could not be read is exit code 1."""
+    """Label shards; one that could not be read is exit code 1, not one picture that could is 2."""
     from candid.inference.cluster import needs_ray
     from candid.pipeline.opening import stoppable
     from candid.pipeline.shards import label_shards
@@ -191,12 +198,10 @@ def _predict_shards(
         manifest = label_shards(run, inputs, out, ray=ray, ready=ready, bar=step, **how, **job)
     show(
         manifest,
-        (
-            *_tally_lines(manifest.tally, out, ready),
-            in_parts(len(manifest.parts)),
-        ),
+        (*_tally_lines(manifest.tally, out, ready), in_parts(len(manifest.parts))),
         plain=lambda manifest: _checked(ready, manifest.tally, out=out, **_parts(manifest)),
     )
+    _refuse_unread(manifest.tally, out)
     _refuse_incomplete(manifest, out)
 
 
@@ -295,6 +300,14 @@ def _folder_for_shards(out: str | None, kind: str | None, *, ray: bool) -> str |
             todo="leave --format out, or write one table: --out labels.csv",
         )
     return out.rstrip("/") or "/"
+
+
+def _refuse_unread(tally: Outcome, out: str) -> None:
+    """Raise a DataError where not one of the pictures could be read."""
+    from candid.inference.label_file import none_read
+
+    if tally.images and tally.errors == tally.images:
+        raise none_read(tally.images, out)
 
 
 def _refuse_incomplete(manifest: Manifest, out: str) -> None:

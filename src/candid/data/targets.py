@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 import candid.tables.columns as columns
 from candid.data.dataset import Dataset
-from candid.errors import TargetError
 from candid.settings import DataConfig
 from candid.stats.distribution import Scale, scale_of
 from candid.tables.attributes import Attribute, binned
@@ -84,10 +83,9 @@ def _unlearnable(dataset: Dataset, name: str) -> str:
             f"The target {name!r} is a number, from {np.nanmin(data):g} to {np.nanmax(data):g}, "
             "which is learned where it is named."
         )
-    try:
-        classes, label = label_of(dataset, name)
-    except TargetError as error:
-        return error.what
+    classes, label = label_of(dataset, name)
+    if len(classes) < 2:
+        return "It has one class only."
     if len(classes) > MOST_CLASSES:
         return f"It has {len(classes):,} classes, more than {MOST_CLASSES}."
     known = label >= 0
@@ -100,7 +98,7 @@ def _unlearnable(dataset: Dataset, name: str) -> str:
 def label_of(dataset: Dataset, name: str) -> tuple[tuple[str, ...], NDArray[np.int16]]:
     """The classes of one of the labels, and (n,) each image's among them, -1 where unknown.
 
-    Of a number, its different values, ascending. Raises TargetError where it has a single value.
+    Of a number, its different values, ascending.
     """
     if name == dataset.target:
         return dataset.classes, dataset.label
@@ -185,7 +183,7 @@ def labels_of(dataset: Dataset) -> tuple[NDArray[np.int16], tuple[int, ...]]:
     """(n,) codes of the label, or (n, labels) of several, -1 where unknown; and each one's classes.
 
     A number among them has as many classes as bins, and codes of its different values; alone it is
-    (n, 1). Raises TargetError where one has a single value.
+    (n, 1).
     """
     labels = [label_of(dataset, name)[1] for name in dataset.targets]
     sizes = tuple(len(classes_of(dataset, name)) for name in dataset.targets)

@@ -8,6 +8,7 @@ pictures it called unlike the training data, and the promise that few of its ans
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -126,7 +127,13 @@ def check_promise(
 
 
 def differences_to_home(here: SplitEvaluation, home: SplitEvaluation) -> dict[str, Estimate]:
-    """Figures here less those at home; the two have no person in common."""
+    """Figures here less those at home; the two have no person in common.
+
+    Where all are labelled with one class, its recall alone: no other figure is of one scale then.
+    """
+    if only := here.only_class:
+        (there,) = (c for c in home.classes if c.name == only.name)
+        return {"recall": independent_difference(only.recall, there.recall)}
     return {
         name: independent_difference(here.metrics[name], home.metrics[name]) for name in COMPARED
     }
@@ -156,9 +163,9 @@ def same_images(here: Predictions, home: Predictions) -> bool:
     return bool(same) and sum(same) >= 0.95 * len(same)
 
 
-def require_answers(predictions: Predictions, name: str) -> None:
+def require_answers(answered: Sized, name: str) -> None:
     """Raise a PredictionsError where nothing of a data set could be answered."""
-    if not len(predictions):
+    if not len(answered):
         raise PredictionsError(
             f"Not one labelled picture of {name} could be read, or has a face in it.",
             expected="pictures that can be decoded",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -306,5 +307,6 @@ def _doubts(split: SplitEvaluation, person: NDArray[np.int64] | None) -> Iterato
         yield text.evaluated_without_people(split.split)
     if unknown := unknown_people(person):
         yield text.some_without_people(split.split, unknown, split.n)
-    if lost := max(e.undefined_draws for e in split.metrics.values()):
+    known = [e.undefined_draws for e in split.metrics.values() if not math.isnan(e.value)]
+    if lost := max(known):
         yield text.figure_undefined(split.split, lost, split.metrics["accuracy"].draws)

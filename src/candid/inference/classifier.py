@@ -175,6 +175,7 @@ def open_classifier(
     threads: int = 0,
     abstain_below: float | None = None,
     calibration: str = "",
+    number: bool = False,
 ) -> Classifier:
     """Load the model of a run whose training was finished.
 
@@ -184,14 +185,15 @@ def open_classifier(
 
     It abstains where the highest probability is below `abstain_below`; None: by the rule that the
     audit found for `predict.target_error`, or that of the calibration, if any; 0: never. A
-    `calibration` is the name of what `candid calibrate` made for a place; "": the run's own. Raises
+    `calibration` is the name of what `candid calibrate` made for a place; "": the run's own. With
+    `number`, the folder of a label that is one will do: its classes are the bins. Raises
     RunError where the run is not finished or damaged, or its model cannot answer; DependencyError
     where the engine is not installed.
     """
     from candid.models.onnx_file import made_from
 
     config = open_run(run.path).settings
-    refuse_untrained(run)
+    refuse_untrained(run, number=number)
     card = read_record(run.model_file, ModelCard)
     made_by = made_from(run, card) if run.weights.is_file() else "an exported model alone"
     runs = _open_engine(run, card, engine, threads)

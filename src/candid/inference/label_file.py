@@ -27,6 +27,16 @@ def no_pictures() -> DataError:
     )
 
 
+def none_read(images: int, where: str) -> DataError:
+    """What to say where so many pictures were named and not one could be read; `where` says why."""
+    what = "The one picture" if images == 1 else f"Not one of {images:,} pictures"
+    return DataError(
+        f"{what} could {'not ' if images == 1 else ''}be read.",
+        expected="at least one picture that can be decoded",
+        todo=f"the column error of {where} says why of each",
+    )
+
+
 def journal_path(out: Path) -> Path:
     """Where the journal of a table lies."""
     return out.with_name(f"{out.name}.partial")

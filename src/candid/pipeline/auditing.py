@@ -16,7 +16,14 @@ from candid.errors import ConfigError, RunError, go_on_with
 from candid.pipeline.opening import Data
 from candid.predictions import Predictions, read_predictions
 from candid.predictions.choosing import Columns
-from candid.predictions.from_table import must_name_columns, predictions_from, written_by_candid
+from candid.predictions.from_table import (
+    holds_number,
+    must_name_columns,
+    number_answers_from,
+    predictions_from,
+    written_by_candid,
+)
+from candid.predictions.numbers import NumberAnswers, read_number_predictions
 from candid.records import read_record
 from candid.records.audit import Audit, Gap, Group, SplitAudit
 from candid.records.compare import Comparison
@@ -24,6 +31,7 @@ from candid.records.tone import ToneSummary
 from candid.runs import Run, open_run
 from candid.settings import AuditConfig
 from candid.storage.files import write_text
+from candid.text import words
 from candid.text.number import behind
 
 if TYPE_CHECKING:
@@ -78,6 +86,27 @@ def read_any(path: Path, columns: Columns) -> Predictions:
     if columns.label is None or not columns.prediction:
         raise must_name_columns(path)
     return predictions_from(path, columns)
+
+
+def audit_number_table(path: Path, columns: Columns, config: AuditConfig) -> Audit:
+    """The audit of a file of numbers, Candid's or a stranger's: gaps in mean absolute error.
+
+    Raises as `read_any`; PredictionsError where its columns hold no numbers.
+    """
+    if not path.exists() or (written_by_candid(path) and columns.named()):
+        read_any(path, columns)  # says why not
+    if holds_number(path):
+        return audit_number_answers(read_number_predictions(path), config, path.name)
+    if columns.label is None or not columns.prediction:
+        raise must_name_columns(path)
+    return audit_number_answers(number_answers_from(path, columns), config, path.name)
+
+
+def audit_number_answers(answers: NumberAnswers, config: AuditConfig, source: str = "") -> Audit:
+    """The audit of what any model says of a number."""
+    from candid.auditing.number_gaps import audit_number
+
+    return audit_number(answers, config, source=source)
 
 
 def write_comparison(path: Path, comparison: Comparison) -> None:
@@ -155,8 +184,8 @@ class MeasuredTone:
         missing = [str(name) for name in ids if str(name) not in self._row]
         if missing:
             raise RunError(
-                f"{len(missing):,} images that were predicted are not in the data, such as "
-                f"{missing[0]!r}.",
+                f"{words.many(len(missing), 'predicted image is', 'predicted images are')} not in "
+                f"the data, such as {missing[0]!r}.",
                 expected="the data that the run was made from",
                 todo="audit without measuring skin tone, or make the predictions again",
             )

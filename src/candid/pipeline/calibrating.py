@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +21,11 @@ from candid.records.calibration import PlaceCalibration, calibration_path
 from candid.runs import Run
 from candid.settings import Config, EvaluateConfig
 from candid.stats.bootstrap import part_of_people
-from candid.stats.intervals import wilson_shares
+from candid.stats.exact import binomial_bounds, fewest
+from candid.stats.intervals import mean, wilson_shares
+from candid.stats.metrics import log_losses
+from candid.text import calibration as text
+from candid.text import words
 
 if TYPE_CHECKING:
     from candid.inference.classifier import Engine
@@ -74,7 +79,7 @@ def calibrate(
     DataError
         Where the pictures cannot be read, or their classes are not the run's.
     PredictionsError
-        Where there are fewer than two people (or pictures) to share out.
+        Where all pictures bear the same label, or the people (or pictures) are too few to fit on.
     """
     check_name(name)
     asked = answering_run(run, config, quiet)
@@ -108,6 +113,7 @@ def _calibrated(p: Predictions, settings: Config, seed: int) -> PlaceCalibration
     from candid.stats.shift import fit_shift
 
     fitted, rest = _shared_out(p, seed)
+    _refuse_one_class(p)
     shift = fit_shift(fitted.probability, fitted.label)
     after = replace(rest, probability=shift.apply(rest.probability))
     confidence = settings.audit.confidence
@@ -116,6 +122,12 @@ def _calibrated(p: Predictions, settings: Config, seed: int) -> PlaceCalibration
     if target_error:
         rule, sentence = answering_rule(after, target_error, confidence, seed)
     hot = p.label[:, None] == list(range(len(p.classes)))
+    losses = [log_losses(rest.label, one.probability) for one in (after, rest)]
+    apart = mean(losses[0] - losses[1], rest.persons(), confidence=confidence)
+    absent = [c for k, c in enumerate(p.classes) if not (fitted.label == k).any()]
+    notes = [*text.effect(apart), *text.absent_from_the_fit(absent)]
+    if rule is None and target_error:
+        notes += _too_few(rest, target_error, confidence)
     return PlaceCalibration(
         name="", target=p.target, classes=p.classes, model="", data="", layout="", split="",
         cropped=False, calibrated="",
@@ -126,21 +138,52 @@ def _calibrated(p: Predictions, settings: Config, seed: int) -> PlaceCalibration
         before=_figures(rest, settings.evaluate),
         after=_figures(after, settings.evaluate),
         rule=rule, sentence=sentence, seed=seed,
+        differences={"log_loss": apart}, notes=tuple(notes),
     )  # fmt: skip
 
 
-def _shared_out(p: Predictions, seed: int) -> tuple[Predictions, Predictions]:
-    """Two parts without a person in common."""
-    mine, people = part_of_people(
-        p.persons(),
-        len(p),
-        lambda people: max(1, round(_FITTED * people)),
-        np.random.default_rng(seed),
-    )
-    if people < 3:
+def _refuse_one_class(p: Predictions) -> None:
+    """Raise a PredictionsError where all labelled pictures bear the same label."""
+    used = np.unique(p.label)
+    if len(used) == 1:
         raise PredictionsError(
-            f"There are labelled pictures of {people} people that could be answered.",
-            expected="a few hundred: some to fit on, the others to find a threshold on",
+            f"All {len(p):,} labelled pictures that could be answered are {p.classes[used[0]]!r}.",
+            expected="pictures of at least two classes, as often as they come at the place",
+            todo="add pictures with another label; candid evaluate takes those of one class",
+        )
+
+
+def _too_few(rest: Predictions, target: float, confidence: float) -> Iterator[str]:
+    """What follows where the people (or pictures) are too few for the promise, if they are."""
+    people = rest.n_people()
+    n = len(rest) if people is None else people
+    total = needed = fewest(0, target, confidence)
+    if n >= needed:
+        return
+    while total - _fitted(total) < needed:
+        total += 1
+    possible = binomial_bounds(0, n, confidence)[1]
+    yield text.too_few_to_promise(n, possible, total, target, people is not None)
+
+
+def _fitted(people: int) -> int:
+    """How many of so many people (or pictures) the fit is made on."""
+    return max(1, round(_FITTED * people))
+
+
+def _shared_out(p: Predictions, seed: int) -> tuple[Predictions, Predictions]:
+    """Two parts without a person in common.
+
+    Raises a PredictionsError where the fit would set more numbers than it has people (or pictures).
+    """
+    mine, people = part_of_people(p.persons(), len(p), _fitted, np.random.default_rng(seed))
+    if _fitted(people) < len(p.classes):
+        known = p.persons() is not None
+        few = f"labelled pictures of {words.persons(people)}"
+        raise PredictionsError(
+            f"Only {few if known else f'{words.images(people)} with a label'} could be answered.",
+            expected=f"a few hundred, and {3 * len(p.classes) - 1} at the least: a third sets a "
+            f"temperature and the biases of {len(p.classes)} classes, the others find a threshold",
             todo="name more labelled pictures of the place",
         )
     return p[mine], p[~mine]

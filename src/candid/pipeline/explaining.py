@@ -25,7 +25,7 @@ from candid.records.explanation import (
 from candid.records.framing import DETAIL
 from candid.records.inside import Inside, write_inside_arrays
 from candid.runs import Run, is_framed
-from candid.runs.refusals import refuse_unexplained
+from candid.runs.refusals import refuse_untrained
 from candid.settings import DataConfig
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def explain_pictures(run: Run, files: Sequence[Path]) -> list[ExplainedPicture]:
     side = read_record(run.model_file, ModelCard).side if trained else config.data.side
     decoded = decode_pictures(files, side, config.data, detail=DETAIL if frames else 1)
     needs_torch()
-    refuse_unexplained(run)
+    refuse_untrained(run, number=True)
     badges: dict[str, str] = {}
     if run.explanation.is_file():
         badges = {m.name: m.state for m in read_record(run.explanation, Explanation).methods}

@@ -7,15 +7,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
+from numpy.typing import NDArray
 
 from candid.data.dataset import Dataset
 from candid.errors import ConfigError
+from candid.pipeline.answered import Answered
+from candid.pipeline.external_numbers import (
+    NumberHome,
+    number_at_home,
+    number_begun,
+    number_source,
+    refuse_for_number,
+    singles_there,
+)
 from candid.pipeline.judging import evaluate
 from candid.pipeline.labelled import (
-    Answered,
     AnsweringRun,
     Chosen,
     answer,
@@ -32,6 +41,7 @@ from candid.records import Estimate, read_record, write_record
 from candid.records.audit import SplitAudit
 from candid.records.calibration import PlaceCalibration, calibration_path
 from candid.records.external import ExternalFigures, ExternalSource, Transfer
+from candid.records.external_number import NumberSource, NumberTransfer
 from candid.runs import Run
 from candid.settings import AuditConfig, Config
 from candid.tables.attributes import Attribute
@@ -56,7 +66,7 @@ def transfer(
     cache: Path | None = None,
     quiet: bool = True,
     **how: Unpack[Answering],
-) -> Transfer:
+) -> Transfer | NumberTransfer:
     """How a run's model does on labelled pictures from elsewhere, into its `transfer.json`.
 
     Each is answered exactly as `candid.predict` would, and the predictions are kept in the run as
@@ -66,7 +76,8 @@ def transfer(
     Parameters
     ----------
     run
-        A run whose training was finished.
+        A run whose training was finished; of several labels, the folder of one. Of a number it is a
+        `NumberTransfer`, without what is said of sureness and promises.
     data
         One or several data sets, as `candid.load` gave them or where they lie, in any layout.
     config
@@ -91,7 +102,7 @@ def transfer(
     DataError
         Where a data set cannot be read, or its classes are not the run's.
     """
-    answering = answering_run(run, config, quiet)
+    answering = answering_run(run, config, quiet, number=True)
     read = [answering.read(d, target) for d in _each(data)]
     names = _names(read, name, how)
     asked = _asked(answering, home, cache, workers, how)
@@ -115,7 +126,7 @@ class _Asked:
 
     answering: AnsweringRun
     ready: Labeller
-    own: _Home | None
+    own: _Home | NumberHome | None
     calibration: str
     workers: int
 
@@ -127,22 +138,43 @@ def _asked(
 
     run, data = answering.run, None if home is None else Path(home)
     how = {**how, "crop": how.get("crop", False) or how.get("detector") is not None}
-    ready = labeller(run, data=data, cache=cache, quiet=run.quiet, **how)
-    rule = abstention_rule(run, how.get("abstain_below"), run.settings.predict.target_error)
-    own = _at_home(run, rule, answering.settings, home, cache)
+    if answering.card.number is not None:
+        refuse_for_number(how)
+    ready = labeller(run, data=data, cache=cache, quiet=run.quiet, number=True, **how)
+    own: _Home | NumberHome | None
+    if answering.card.number is not None:
+        own = number_at_home(run, answering.settings)
+    else:
+        rule = abstention_rule(run, how.get("abstain_below"), run.settings.predict.target_error)
+        own = _at_home(run, rule, answering.settings, home, cache)
     return _Asked(answering, ready, own, how.get("calibration", ""), workers)
 
 
 def _with_source(
-    asked: _Asked, found: Transfer, dataset: Dataset, name: str, split: str | None
-) -> Transfer:
+    asked: _Asked,
+    found: Transfer | NumberTransfer,
+    dataset: Dataset,
+    name: str,
+    split: str | None,
+) -> Transfer | NumberTransfer:
     """The record with how the model does on one more data set, written down."""
     chosen = choose_rows(asked.answering.run, dataset, split)
-    source = _source(asked, dataset, chosen, name)
-    kept = [s for s in found.sources if s.name != name]
-    found = replace(found, sources=(*kept, source))
+    found = _replaced(found, _source(asked, dataset, chosen, name))
     write_record(asked.answering.run.transfer, found)
     return found
+
+
+def _replaced(
+    found: Transfer | NumberTransfer, source: ExternalSource | NumberSource
+) -> Transfer | NumberTransfer:
+    """The record with a source, in place of one of the same name."""
+    if isinstance(found, NumberTransfer) and isinstance(source, NumberSource):
+        others = [s for s in found.sources if s.name != source.name]
+        return replace(found, sources=(*others, source))
+    if isinstance(found, Transfer) and isinstance(source, ExternalSource):
+        kept = [s for s in found.sources if s.name != source.name]
+        return replace(found, sources=(*kept, source))
+    raise ValueError(f"{type(source).__name__} is no source of {type(found).__name__}")
 
 
 def _flattered(run: Run, dataset: Dataset, calibration: str) -> tuple[str, ...]:
@@ -202,59 +234,81 @@ def _answers(p: Predictions, rule: Rule | None, answered: Answered | None = None
     return GivenAnswers(sure, unlike, rule.target_error, rule.confidence)
 
 
-def _begun(asked: _Asked) -> Transfer:
+def _begun(asked: _Asked) -> Transfer | NumberTransfer:
     """The record with what it held of this model before."""
     run, ready, own = asked.answering.run, asked.ready, asked.own
     card, model = ready.classifier.card, ready.classifier.made_from
+    if card.number is not None:
+        home = own.figures if isinstance(own, NumberHome) else None
+        return number_begun(run, card, model, home, asked.answering.settings)
     sources: tuple[ExternalSource, ...] = ()
     if run.transfer.is_file():
         before = read_record(run.transfer, Transfer)
         sources = before.sources if before.model == model else ()
-    home = None if own is None else own.figures
-    return Transfer(card.target, card.classes, model, home, sources)
+    return Transfer(
+        card.target, card.classes, model, own.figures if isinstance(own, _Home) else None, sources
+    )
 
 
-def _source(asked: _Asked, dataset: Dataset, chosen: Chosen, name: str) -> ExternalSource:
+def _source(
+    asked: _Asked, dataset: Dataset, chosen: Chosen, name: str
+) -> ExternalSource | NumberSource:
     """Ask, judge, and write the predictions."""
-    from candid.evaluation.external import external_figures, require_answers
-    from candid.inference.promise import lies_elsewhere
+    from candid.evaluation.external import require_answers
 
-    run, settings, ready = asked.answering.run, asked.answering.settings, asked.ready
+    run, ready = asked.answering.run, asked.ready
     file = run.path / "transfer" / f"{name}.parquet"
     table = file.with_name(f"{name}.labels.parquet")
     answered = answer(ready, dataset, chosen.rows, table, workers=asked.workers, quiet=run.quiet)
-    p = answered.predictions
-    require_answers(p, dataset.name)
-    rule, frame = ready.classifier.rule, answered.frame
-    if rule is not None and lies_elsewhere(ready.classifier, frame):
+    require_answers(answered.dataset, dataset.name)
+    about: dict[str, Any] = {
+        "name": name,
+        "data": dataset.origin or dataset.name,
+        "layout": dataset.layout,
+        "target": dataset.target,
+        "split": chosen.split,
+        "evaluated": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "cropped": ready.finder is not None,
+        "engine": ready.classifier.engine,
+        "pictures": len(chosen.rows),
+        "unlabelled": chosen.unlabelled,
+        "unread": answered.unread,
+        "unread_count": answered.unread_count,
+        "no_face": answered.no_face,
+        "frame": answered.frame,
+        "notes": (*chosen.notes, *_flattered(run, dataset, asked.calibration)),
+    }
+    # None of them was learned from, whatever the data call a split, unless one was asked for.
+    unseen = np.full(len(answered.dataset), chosen.split or "test")
+    if answered.card.number is not None:
+        home = asked.own if isinstance(asked.own, NumberHome) else None
+        return number_source(about, answered, home, asked.answering.settings, file, unseen)
+    return _class_source(about, answered, asked, file, unseen)
+
+
+def _class_source(
+    about: dict[str, Any], answered: Answered, asked: _Asked, file: Path, unseen: NDArray[np.str_]
+) -> ExternalSource:
+    """How a model of classes does on the pictures that were answered; writes the predictions."""
+    from candid.evaluation.external import external_figures
+    from candid.inference.promise import lies_elsewhere
+
+    settings, classifier, p = asked.answering.settings, asked.ready.classifier, answered.predictions
+    rule = classifier.rule
+    if rule is not None and lies_elsewhere(classifier, answered.frame):
         rule = replace(rule, target_error=None)
     answers = _answers(p, rule, answered)
     figures = external_figures(p, answers, settings.evaluate)
-    paired, differences = _less_home(p, figures, asked.own, settings)
-    # None of them was learned from, whatever the data call a split, unless one was asked for.
-    unseen = replace(p, split=np.full(len(p), chosen.split or "test"))
-    write_predictions(file, _with_answers(unseen, answers))
+    own = asked.own if isinstance(asked.own, _Home) else None
+    paired, differences = _less_home(p, figures, own, settings)
+    write_predictions(file, _with_answers(replace(p, split=unseen), answers))
     return ExternalSource(
-        name=name,
-        data=dataset.origin or dataset.name,
-        layout=dataset.layout,
-        target=dataset.target,
-        split=chosen.split,
-        evaluated=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        cropped=ready.finder is not None,
-        engine=ready.classifier.engine,
+        **about,
         calibration=asked.calibration,
-        pictures=len(chosen.rows),
-        unlabelled=chosen.unlabelled,
-        unread=answered.unread,
-        unread_count=answered.unread_count,
-        no_face=answered.no_face,
         figures=figures,
         differences=differences,
         paired=paired,
         audit=_by_group(p, settings.audit) if p.attributes else None,
-        frame=frame,
-        notes=(*chosen.notes, *_flattered(run, dataset, asked.calibration)),
     )
 
 
@@ -288,9 +342,8 @@ def _by_group(p: Predictions, config: AuditConfig) -> SplitAudit:
     """The gaps between the groups of the data set's own attributes, one by one."""
     from candid.auditing.audit import audit_groups
 
-    known = tuple(name for name in config.attributes if name in p.attributes)
     single = replace(
-        config, splits=("test",), attributes=known, pairs=False, slices=0, more=False, examples=0
+        singles_there(config, p.attributes), pairs=False, slices=0, more=False, examples=0
     )
     everyone = replace(p, split=np.full(len(p), "test"))
     found = audit_groups(everyone, single).splits[0]

@@ -9,7 +9,14 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from candid.pipeline.auditing import MeasuredTone, audit_predictions, read_any
+from candid.errors import ConfigError
+from candid.pipeline.auditing import (
+    MeasuredTone,
+    audit_number_answers,
+    audit_number_table,
+    audit_predictions,
+    read_any,
+)
 from candid.pipeline.data_places import Places, labels_or_place
 from candid.pipeline.explaining import explain_images, show_inside
 from candid.pipeline.numbers import audit_number_run, evaluate_number_run, write_number_report
@@ -19,7 +26,8 @@ from candid.pipeline.steps import audit_run, evaluate_run, predict_splits, write
 from candid.predictions import Predictions
 from candid.predictions.arrays import as_predictions
 from candid.predictions.choosing import Columns
-from candid.predictions.from_table import written_by_candid
+from candid.predictions.from_table import holds_number, written_by_candid
+from candid.predictions.numbers import NumberAnswers
 from candid.records import Evaluation, read_record
 from candid.records.audit import Audit
 from candid.records.explanation import Explanation
@@ -29,7 +37,6 @@ from candid.runs.refusals import (
     is_number_run,
     refuse_number,
     refuse_several,
-    refuse_unexplained,
     refuse_untrained,
 )
 from candid.settings import AuditConfig, Config
@@ -107,8 +114,8 @@ def audit(
     Parameters
     ----------
     y_true
-        Labels, beside `y_prob`; or `Predictions`; or where they lie: a run, whose `audit.json` is
-        then written; anybody's table (CSV, TSV, Parquet), or a folder of Parquet tables.
+        Labels, beside `y_prob`; `Predictions`, or of a number `NumberAnswers`; or where they lie: a
+        run, whose `audit.json` is then written; anybody's table, or a folder of Parquet tables.
     y_prob
         The probability of the second class, (n,), or of every class, (n, classes).
     config
@@ -136,6 +143,8 @@ def audit(
     if model is not None:
         return _audit_other(y_true, model, config or Config(), keep, quiet)
     arrays = {"classes": classes, "person": person, "groups": groups, "split": split}
+    if isinstance(y_true, NumberAnswers):
+        return audit_number_answers(y_true, about)
     if _is_arrays(y_true, y_prob, arrays):
         return _audit_arrays(y_true, y_prob, arrays, before, named, about)
     path = path_of(y_true)
@@ -150,6 +159,14 @@ def _audit_tables(
     path: Path, before: Any, named: Columns, config: AuditConfig, quiet: bool
 ) -> Audit:
     """The audit of anybody's table, or of a folder of them."""
+    if named.number or (path.is_file() and holds_number(path)):
+        if before is not None or path.is_dir():
+            raise ConfigError(
+                f"{path} is {'a folder' if path.is_dir() else 'of a number'}.",
+                expected="one table of numbers alone: no folder, and no second model",
+                todo="name one table",
+            )
+        return audit_number_table(path, named, config)
     if path.is_dir():
         from candid.pipeline.summing import audit_folder
 
@@ -244,7 +261,7 @@ def explain_run(
     """
     needs_torch()
     folder = run_at(run, config, quiet)
-    refuse_unexplained(folder)
+    refuse_untrained(folder, number=True)
     asked = replace(folder.settings.explain, make=True)
     folder = replace(folder, settings=replace(folder.settings, explain=asked))
     loaded = reload(folder, data, cache=cache)

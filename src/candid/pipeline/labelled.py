@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -16,17 +16,19 @@ from numpy.typing import NDArray
 
 from candid.data.dataset import Dataset, Sharded
 from candid.errors import ConfigError, DataError, TargetError
+from candid.pipeline.answered import Answered
 from candid.pipeline.labelling import about_model, model_of, one_thread_each
 from candid.pipeline.opening import Place, run_at
 from candid.predictions import Predictions, read_predictions
+from candid.predictions.numbers import NumberPredictions, read_number_predictions
 from candid.progress import progress
 from candid.records import SPLITS, ModelCard, Provenance, read_record
 from candid.records.external import Unread
-from candid.records.framing import CommonFrame
 from candid.runs import Run
 from candid.runs.refusals import refuse_untrained
 from candid.settings import Config, DataConfig
 from candid.storage.files import plain_name
+from candid.tables.numbers import numbers_of
 
 if TYPE_CHECKING:
     from candid.inference.classify import Labeller
@@ -53,16 +55,26 @@ class AnsweringRun:
         return read_labels(there, self.card, self.about, target=target)
 
 
-def answering_run(run: Run | Place, config: Config | None, quiet: bool) -> AnsweringRun:
+def answering_run(
+    run: Run | Place, config: Config | None, quiet: bool, *, number: bool = False
+) -> AnsweringRun:
     """A run with the settings that it is asked with; without any, labels are read by the defaults.
 
-    Raises RunError where its training was not finished.
+    With `number`, also one that learned a number; alone, its folder need not be named. Raises
+    RunError where its training was not finished.
     """
     folder = run_at(run, quiet=quiet)
-    refuse_untrained(folder)
+    folder = only_label(folder) if number else folder
+    refuse_untrained(folder, number=number)
     card = read_record(folder.model_file, ModelCard)
     settings = config or folder.settings
     return AnsweringRun(folder, card, settings, (Config() if config is None else config).data)
+
+
+def only_label(run: Run) -> Run:
+    """The folder of a number that a run learned alone; else the run itself."""
+    alone = run.of_targets()
+    return alone[0] if len(alone) == 1 else run
 
 
 # --- the labels ----------------------------------------------------------------------------------
@@ -73,8 +85,9 @@ def read_labels(
 ) -> Dataset:
     """The labels of a data set in any layout, with any splits, in the order of a model's classes.
 
-    `about` says how it is read; without a `target` its own is taken, else the model's, else the
-    layout's own. Raises DataError where it cannot be read, or its classes are not the model's.
+    `about` says how it is read; without a `target` its own is taken, else the model's, else (not of
+    a number) the layout's own. Raises DataError where it cannot be read, or its classes are not the
+    model's; TargetError where one of the two is a number and the other is not.
     """
     from candid.data import layouts
     from candid.data.correcting import corrected
@@ -82,7 +95,10 @@ def read_labels(
     if not isinstance(where, Path):
         return _in_order_of(where, card)
     asked, layout = target or about.target or None, about.layout or None
-    load = partial(layouts.load_dataset, where, layout=layout, config=about, learnable=False)
+    if card.number is not None:
+        asked = asked or card.target
+        about = replace(about, numbers=(asked,))
+    load = partial(layouts.read_place, where, layout=layout, config=about)  # may lack classes
     try:
         found = load(target=asked or card.target)
     except TargetError:
@@ -93,7 +109,19 @@ def read_labels(
 
 
 def _in_order_of(dataset: Dataset, card: ModelCard) -> Dataset:
-    """The data set with the model's classes: the same words, whatever their case."""
+    """The data set with the model's classes: the same words, whatever their case.
+
+    Of a number, as it is; raises a TargetError where its label is none.
+    """
+    if card.number is not None and dataset.is_number:
+        return dataset
+    if card.number is not None:
+        raise TargetError(
+            f"The label {dataset.target!r} of {dataset.name} has classes, and the model's "
+            f"{card.target!r} is a number.",
+            expected="a label that is a number",
+            todo=f"name one with --target, or read it as one: data.numbers = [{card.target!r}]",
+        )
     known = {name.strip().casefold(): code for code, name in enumerate(card.classes)}
     code = [known.get(name.strip().casefold()) for name in dataset.classes]
     used = {int(c) for c in np.unique(dataset.label) if c >= 0}
@@ -175,11 +203,11 @@ def _own_images(run: Run, dataset: Dataset) -> _Own | None:
     """The run's held-out images, where these are its own data by place, or by names and labels."""
     if not run.predictions_file.is_file():
         return None
-    own = read_predictions(run.predictions_file)
+    own, known, there = _both_labels(run, dataset)
     about = read_record(run.provenance, Provenance) if run.provenance.is_file() else None
     place = {str(name): row for row, name in enumerate(dataset.ids.tolist())}
     at = np.array([place.get(str(name), -1) for name in own.ids.tolist()], np.intp)
-    same = (at >= 0) & (dataset.label[at] == own.label)
+    same = (at >= 0) & (there[at] == known)
     here = bool(dataset.origin) and about is not None and dataset.origin == about.data
     if not here and np.count_nonzero(same) < 0.95 * len(own):
         return None
@@ -199,20 +227,19 @@ def _own_images(run: Run, dataset: Dataset) -> _Own | None:
     return _Own(mine, split, note)
 
 
+def _both_labels(
+    run: Run, dataset: Dataset
+) -> tuple[Predictions | NumberPredictions, NDArray[Any], NDArray[Any]]:
+    """A run's own predictions, their labels (or values), and those of the data set's rows."""
+    if dataset.is_number:
+        numbers = read_number_predictions(run.predictions_file)
+        values = np.append(numbers_of(dataset.classes), np.nan)
+        return numbers, numbers.value, values[dataset.label]
+    own = read_predictions(run.predictions_file)
+    return own, own.label, dataset.label
+
+
 # --- the answers ---------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, eq=False)
-class Answered:
-    """What a model says of labelled pictures."""
-
-    # Of those that could be read and, where faces were looked for, have one; splits are the data's.
-    predictions: Predictions
-    unlike: NDArray[np.bool_] | None  # (n,) whether flagged; None where nobody looked
-    unread: tuple[Unread, ...]  # at most a hundred that could not be read
-    unread_count: int  # and how many there were
-    no_face: int  # in how many no face was found
-    frame: CommonFrame | None  # that they have in common; None: each by itself, or nothing frames
 
 
 def answer(
@@ -286,21 +313,11 @@ def _joined(labeller: Labeller, dataset: Dataset, rows: NDArray[np.intp], file: 
     ids_and_errors = zip(table["id"].to_pylist(), table["error"].to_pylist(), strict=True)
     unread = [Unread(str(name), why) for name, why in ids_and_errors if why is not None]
     unlike = np.array([reason[i] == UNLIKE for i in seen.tolist()], np.bool_)
-    kept, p = rows[seen], probability[seen]
-    predictions = Predictions(
-        target=labeller.classifier.target,
-        classes=classes,
-        ids=dataset.ids[kept],
-        split=dataset.split[kept],
-        label=dataset.label[kept],
-        probability=p / p.sum(axis=1, keepdims=True),
-        temperature=labeller.classifier.card.temperature,
-        person=None if dataset.person is None else dataset.person[kept],
-        attributes={name: a[kept] for name, a in dataset.attributes.items()},
-        provenance={"data": dataset.name},
-    )
+    p = probability[seen]
     return Answered(
-        predictions,
+        dataset[rows[seen]],
+        p / p.sum(axis=1, keepdims=True),
+        labeller.classifier.card,
         None if labeller.unfamiliar is None else unlike,
         tuple(unread[:_LISTED]),
         len(unread),

@@ -60,6 +60,7 @@ def labeller(
     cache: Path | None = None,
     quiet: bool = True,
     watch: bool = False,
+    number: bool = False,
 ) -> Labeller:
     """What labels pictures as a run's model does; see `candid.predict`.
 
@@ -68,21 +69,20 @@ def labeller(
 
     `data`, `cache` and `quiet` are for the training pictures in which faces are looked for once.
     `watch`: whether it is also to tell if the pictures, one with another, are still like the
-    validation pictures, as far as the run can.
+    validation pictures, as far as the run can; `number`: as for `open_classifier`.
     """
     from candid.inference.classifier import open_classifier
     from candid.inference.classify import Labeller
     from candid.inference.several import open_several
 
     finder = face_finder(run, detector, data=data, cache=cache, quiet=quiet) if crop else None
+    how: dict[str, Any] = {"engine": engine, "calibration": calibration}
+    how["abstain_below"] = abstain_below
     if run.of_targets():
-        how: dict[str, Any] = {"engine": engine, "calibration": calibration}
-        several = open_several(run, finder, abstain_below=abstain_below, check=check, **how)
+        several = open_several(run, finder, check=check, **how)
         return replace(several, together=common_frame)
     # Every thread runs the model on a block of its own.
-    classifier = open_classifier(
-        run, engine=engine, threads=1, abstain_below=abstain_below, calibration=calibration
-    )
+    classifier = open_classifier(run, threads=1, number=number, **how)
     unfamiliar, reference = None, None
     if check:
         unfamiliar, reference = home_checks(run, classifier, calibration=calibration, watch=watch)

@@ -19,6 +19,7 @@ from candid.records import ModelCard, Provenance, read_record, write_record
 from candid.records.audit import Audit
 from candid.records.audit_file import write_audit
 from candid.records.explanation import Explanation, read_explanation_arrays
+from candid.records.external_number import NumberTransfer
 from candid.records.number import NumberEvaluation
 from candid.runs import Run
 from candid.storage.files import write_text
@@ -92,6 +93,7 @@ def write_number_report(run: Run) -> None:
         model=read_record(run.model_file, ModelCard),
         history=runs.read_history(run),
         audit=read_record(run.audit, Audit) if run.audit.is_file() else None,
+        transfer=read_record(run.transfer, NumberTransfer) if run.transfer.is_file() else None,
     )
     if run.explanation.is_file():
         inputs = replace(inputs, explanation=read_record(run.explanation, Explanation))

@@ -39,7 +39,7 @@ _GENERIC = frozenset(
 
 
 @dataclass(frozen=True, eq=False)
-class _Cells:
+class Cells:
     """A prediction column: numbers where cells hold numbers, and the words where they do not.
 
     `value` is NaN where a cell is empty or a word; `word` is −1 except where it is a word.
@@ -52,12 +52,13 @@ class _Cells:
     percent: bool = False
 
 
-def _cells(table: pa.Table, name: str) -> _Cells:
+def read_cells(table: pa.Table, name: str) -> Cells:
+    """A column with numbers, or words, or both."""
     array = table[name]
     kind = array.type
     if pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind):
         value = pc.fill_null(array.cast(pa.float64()), np.nan).to_numpy()
-        return _Cells(name, value, np.full(len(value), -1), ())
+        return Cells(name, value, np.full(len(value), -1), ())
     codes, words = columns.coded(array)
     signs = {w.endswith("%") for w in words if w is not None}
     percent = signs == {True}  # where only some bear the sign, those are words among numbers
@@ -72,7 +73,7 @@ def _cells(table: pa.Table, name: str) -> _Cells:
             left.append(text)
         else:
             value[i] = number
-    return _Cells(name, value[codes], word[codes], tuple(left), percent)
+    return Cells(name, value[codes], word[codes], tuple(left), percent)
 
 
 def _number(word: str) -> float | None:
@@ -110,7 +111,7 @@ def read_answers(
     class; `positive` and `scale` as in `Predictions.from_table`. Raises PredictionsError where they
     hold what cannot be, or could mean two things.
     """
-    cells = [_cells(table, name) for name in chosen]
+    cells = [read_cells(table, name) for name in chosen]
     for c in cells:
         if not c.words and np.isnan(c.value).all():
             raise PredictionsError(
@@ -122,7 +123,7 @@ def read_answers(
         label, scores = _hard(cells[0], label, positive)
         return Answers(label, scores, hard=True)
     for c in cells:
-        _must_be_numbers(c, several=len(cells) > 1)
+        require_numbers(c, alone=len(cells) == 1)
     if len(cells) > 1:
         label, order = _class_columns(cells, label, positive)
         return Answers(label, _shares([cells[i] for i in order], scale))
@@ -132,7 +133,7 @@ def read_answers(
     return Answers(label, scores, positive=which)
 
 
-def _is_hard(cells: _Cells, truth: Label) -> bool:
+def _is_hard(cells: Cells, truth: Label) -> bool:
     """Whether a single column holds answers: words, or numbers that name classes."""
     known = cells.value[~np.isnan(cells.value)]
     distinct = {_plain(x) for x in np.unique(known)[: MOST_CLASSES + 1]}
@@ -146,7 +147,7 @@ def _is_hard(cells: _Cells, truth: Label) -> bool:
     return coded and (distinct <= names or (few_codes and bool(distinct & names)))
 
 
-def _hard(cells: _Cells, truth: Label, positive: str | None) -> tuple[Label, Floats]:
+def _hard(cells: Cells, truth: Label, positive: str | None) -> tuple[Label, Floats]:
     """One-hot probabilities of answers; NaN rows where there is none."""
     codes, words = cells.word, list(cells.words)
     if not np.isnan(cells.value).all():
@@ -188,17 +189,18 @@ def _some(words: Sequence[str]) -> str:
     return shown + (", …" if len(words) > 4 else "")
 
 
-def _must_be_numbers(cells: _Cells, *, several: bool) -> None:
+def require_numbers(cells: Cells, role: str = "prediction", *, alone: bool = False) -> None:
+    """Raise a PredictionsError where a cell holds a word; `alone`: the label's words would do."""
     if not cells.words:
         return
     row = int(np.argmax(cells.word >= 0))
     bad = int(np.count_nonzero(cells.word >= 0))
     raise PredictionsError(
-        f"The prediction {cells.name!r} holds {cells.words[cells.word[row]]!r} in row {row + 1}"
+        f"The {role} {cells.name!r} holds {cells.words[cells.word[row]]!r} in row {row + 1}"
         + (f", and words in {bad:,} rows in all." if bad > 1 else ", which is no number."),
         expected="a number in every row, empty where there is none"
-        + ("" if several else ", or the label's own words throughout"),
-        todo="mend the cells, or name another column with --prediction",
+        + (", or the label's own words throughout" if alone else ""),
+        todo=f"mend the cells, or name another column with --{role}",
     )
 
 
@@ -209,7 +211,8 @@ def _positive_class(name: str, truth: Label, positive: str | None) -> tuple[Labe
             f"{name!r} is one probability, and the label {truth.name!r} has "
             f"{len(truth.classes)} classes: {_some(truth.classes)}.",
             expected="one probability per class, or a column with the answer",
-            todo="name all of them with --prediction, or with a pattern such as 'p_*'",
+            todo="name all of them with --prediction, or with a pattern such as 'p_*'"
+            + ("; or add --number, if both are numbers" if _are_numbers(truth.classes) else ""),
         )
     said = _specific(name, truth) if positive is None else positive
     which = None if said == "" else truth.find(said)
@@ -234,6 +237,10 @@ def _positive_class(name: str, truth: Label, positive: str | None) -> tuple[Labe
     return truth, which
 
 
+def _are_numbers(classes: Sequence[str]) -> bool:
+    return all(_number(c) is not None for c in classes)
+
+
 def _specific(name: str, truth: Label) -> str:
     """What a prediction's name says of a class: "Male" of "p_Male"; "" where it says nothing."""
     said = tokens(name)
@@ -248,7 +255,7 @@ def _specific(name: str, truth: Label) -> str:
 
 
 def _class_columns(
-    cells: list[_Cells], truth: Label, positive: str | None
+    cells: list[Cells], truth: Label, positive: str | None
 ) -> tuple[Label, list[int]]:
     """The label with the classes that columns are named after, and the columns in their order."""
     said = {c.name: _specific(c.name, truth) for c in cells}
@@ -288,9 +295,9 @@ def _class_columns(
     return truth, order
 
 
-def _shares(cells: list[_Cells], scale: Scale) -> Floats:
+def _shares(cells: list[Cells], scale: Scale) -> Floats:
     """(n, columns) the numbers as probabilities; those of several columns sum to 1."""
-    value = np.stack([_finite(c) for c in cells], axis=1)
+    value = np.stack([finite_numbers(c) for c in cells], axis=1)
     if scale == "logit" and len(cells) == 1:
         sigmoid: Floats = 1 / (1 + np.exp(-value.clip(-700, 700)))  # exp(710) is no float any more
         return sigmoid
@@ -315,11 +322,12 @@ def _shares(cells: list[_Cells], scale: Scale) -> Floats:
     return shares
 
 
-def _finite(cells: _Cells) -> Floats:
+def finite_numbers(cells: Cells, role: str = "prediction") -> Floats:
+    """(n,) what the cells hold, NaN where nothing; raises PredictionsError for infinity."""
     infinite = np.isinf(cells.value)
     if infinite.any():
         raise PredictionsError(
-            f"The prediction {cells.name!r} is infinite in {np.count_nonzero(infinite):,} "
+            f"The {role} {cells.name!r} is infinite in {np.count_nonzero(infinite):,} "
             f"rows, such as row {int(np.argmax(infinite)) + 1}.",
             expected="finite numbers",
             todo="look for the overflow in what wrote them, or leave the cells empty",
@@ -327,7 +335,7 @@ def _finite(cells: _Cells) -> Floats:
     return cells.value
 
 
-def _must_be_shares(value: Floats, cells: list[_Cells], scale: Scale) -> None:
+def _must_be_shares(value: Floats, cells: list[Cells], scale: Scale) -> None:
     """Everything from 0 to 1, but for a rounding."""
     with np.errstate(invalid="ignore"):
         bad = (value < -1e-6) | (value > 1 + 1e-6)

@@ -8,6 +8,7 @@ import numpy as np
 
 from candid.errors import PredictionsError
 from candid.records import SPLITS
+from candid.text import words
 
 if TYPE_CHECKING:
     from candid.predictions import Predictions
@@ -89,9 +90,9 @@ def _impossible(p: Predictions) -> tuple[str, str] | None:
                 f"impossible, such as {probability[row].tolist()} of {str(p.ids[row])!r}.",
                 f"probabilities {what}",
             )
-    if (counts > 1).any():
+    if several := int(np.count_nonzero(counts > 1)):
         return (
-            f"{np.count_nonzero(counts > 1):,} ids stand there more than once, such as "
+            f"{words.many(several, 'id stands', 'ids stand')} there more than once, such as "
             f"{str(known[counts > 1][0])!r}.",
             "one row per image",
         )

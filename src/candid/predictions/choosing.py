@@ -35,6 +35,7 @@ class Columns:
     ids: str | None = None
     positive: str | None = None
     scale: Scale | None = None
+    number: bool = False  # whether label and prediction are numbers
 
     def named(self) -> bool:
         """Whether any column is named."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,23 @@ from numpy.typing import NDArray
 import candid.tables.columns as columns
 from candid.errors import ConfigError, PredictionsError
 from candid.predictions import Predictions, described
-from candid.predictions.answers import ANSWERS_ALONE, Answers, read_answers
+from candid.predictions.answers import (
+    ANSWERS_ALONE,
+    Answers,
+    finite_numbers,
+    read_answers,
+    read_cells,
+    require_numbers,
+)
 from candid.predictions.choosing import ColumnNames, Columns, columns_unnamed, refuse_answers
-from candid.predictions.labels import read_label
+from candid.predictions.labels import Label, read_label
+from candid.predictions.numbers import NumberAnswers
 from candid.records import SPLITS
 from candid.storage.files import regular
 from candid.table import arrow_table
 from candid.tables.delimited import own_columns, read_table
 from candid.tables.spreadsheet import repair
+from candid.text import notes as text
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".pq")
 
@@ -32,10 +41,19 @@ _LEAST_TO_DOUBT = 30  # labelled rows on each side before an odd distribution is
 
 def written_by_candid(path: Path) -> bool:
     """Whether a file is a Parquet file of predictions that Candid wrote; opens its footer only."""
+    return _said_of_itself(path) is not None
+
+
+def holds_number(path: Path) -> bool:
+    """Whether it is one of a label that is a number; opens its footer only."""
+    return "number" in (_said_of_itself(path) or {})
+
+
+def _said_of_itself(path: Path) -> dict[str, Any] | None:
     try:
-        return described(pq.read_schema(regular(path))) is not None
+        return described(pq.read_schema(regular(path)))
     except (OSError, ValueError):  # Arrow's own are among them, as are JSON's
-        return False
+        return None
 
 
 def must_name_columns(path: Path) -> ConfigError:
@@ -46,45 +64,134 @@ def must_name_columns(path: Path) -> ConfigError:
     return columns_unnamed(path.name, _read(path).column_names)
 
 
-def predictions_from(table: Any, asked: Columns) -> Predictions:
-    """Read a file or a data frame; see `Predictions.from_table`."""
+@dataclass(frozen=True, eq=False)
+class _Named:
+    """A table and which of its columns hold what; `notes` says what was assumed."""
+
+    table: pa.Table
+    names: ColumnNames
+    label: str
+    prediction: list[str]
+    asked: Columns
+
+    @property
+    def notes(self) -> list[str]:
+        return self.names.notes
+
+    @property
+    def _taken(self) -> list[str]:
+        return [self.label, *self.prediction]
+
+    def per_image(self, label: Label) -> tuple[dict[str, Any], str | None]:
+        """What any predictions hold beside label and prediction; and the column with the ids."""
+        asked, names, table = self.asked, self.names, self.table
+        person = names.person(asked.person, self._taken)
+        split = names.split(table, asked.split, self._taken)
+        key = names.special(asked.ids, _IDS, "id", [*self._taken, person])
+        used = {n for n in (*self._taken, person, split, key) if n} | own_columns(names.names)
+        found: dict[str, Any] = {"target": self.label}
+        found["attributes"] = names.attributes(table, asked.groups, used, self.prediction, label)
+        found["ids"] = _ids(table, key, self.notes)
+        found["split"] = _splits(table, split, self.notes)
+        found["person"] = columns.people(columns.words_of(table[person])) if person else None
+        return found, key
+
+    def about(self) -> dict[str, str]:
+        """Where it came from, and the notes."""
+        about = {"data": self.names.where, "source": "a table of another model's predictions"}
+        return about | ({"notes": " ".join(self.notes)} if self.notes else {})
+
+
+def _named(table: Any, asked: Columns) -> _Named:
+    """A file or a data frame with its columns; ranges that a spreadsheet took for dates mended."""
     is_file = isinstance(table, str | Path)
     where = Path(table).name if is_file else "the table"
     table = _read(Path(table)) if is_file else arrow_table(table)
     names = ColumnNames(table.column_names, where)
     label, chosen = names.label_and_prediction(asked)
     table, spoilt = repair(table, [n for n in names.names if n not in (label, *chosen)])
-    scale = asked.scale or "probability"
-    said = read_answers(table, read_label(table, label), chosen, asked.positive, scale)
-
-    notes = names.notes
-    notes += [
+    names.notes.extend(
         f"{one} in {one.rows:,} rows: a spreadsheet takes ranges for dates; they were "
         f"{'read as the ranges' if one.certain else 'left as they are'}."
         for one in spoilt
-    ]
-    person = names.person(asked.person, [label, *chosen])
-    split = names.split(table, asked.split, [label, *chosen])
-    key = names.special(asked.ids, _IDS, "id", [label, *chosen, person])
-    used = {n for n in (label, *chosen, person, split, key) if n} | own_columns(names.names)
-    attributes = names.attributes(table, asked.groups, used, chosen, said.label)
+    )
+    return _Named(table, names, label, chosen, asked)
+
+
+def predictions_from(table: Any, asked: Columns) -> Predictions:
+    """Read a file or a data frame; see `Predictions.from_table`."""
+    named = _named(table, asked)
+    label, chosen, notes = named.label, named.prediction, named.notes
+    scale = asked.scale or "probability"
+    truth = read_label(named.table, label)
+    said = read_answers(named.table, truth, chosen, asked.positive, scale)
+    fields, key = named.per_image(said.label)
     found = Predictions(
-        target=label,
         classes=said.label.classes,
-        ids=_ids(table, key, notes),
-        split=_splits(table, split, notes),
         label=said.label.code,
         probability=said.probability,
-        person=columns.people(columns.words_of(table[person])) if person else None,
-        attributes=attributes,
         hard=said.hard,
+        **fields,
     )
-    found = _usable(_without_duplicates(found, key, notes), chosen, notes)
+    found = found[_once(found, [found.label, *found.probability.T], key, notes)]
+    found = _usable(found, chosen, notes)
     rows = found[np.flatnonzero(found.label >= 0)]
     refuse_answers(label, chosen, len(rows), int(np.count_nonzero(rows.wrong)))
     notes += _doubts(found, said, chosen[0])
-    about = {"data": where, "source": "a table of another model's predictions"}
-    return replace(found, provenance=about | ({"notes": " ".join(notes)} if notes else {}))
+    return replace(found, provenance=named.about())
+
+
+def number_answers_from(table: Any, asked: Columns) -> NumberAnswers:
+    """What any model says of a number, from a file or a data frame with a row per image.
+
+    Raises PredictionsError where there is not one column with predictions, a cell holds no number,
+    or no row has both.
+    """
+    named = _named(table, asked)
+    if len(named.prediction) > 1 or asked.positive is not None or asked.scale is not None:
+        raise PredictionsError(
+            f"{len(named.prediction)} columns with predictions are named for the number "
+            f"{named.label!r}, or --positive or --scale, which are of classes.",
+            expected="one column with what a model said, in the label's own unit",
+            todo="name that alone with --prediction; leave --positive and --scale out",
+        )
+    value, predicted = (
+        _numbers(named.table, name, role)
+        for name, role in ((named.label, "label"), (named.prediction[0], "prediction"))
+    )
+    nothing = Label(named.label, (), np.full(len(value), -1, np.int16))
+    fields, key = named.per_image(nothing)
+    found = NumberAnswers(value=value, predicted=predicted, **fields)
+    found = found[_once(found, [value, predicted], key, named.notes)]
+    found = _with_numbers(found, named)
+    return replace(found, provenance=named.about())
+
+
+def _numbers(table: pa.Table, name: str, role: str) -> NDArray[np.float64]:
+    """(n,) a column of numbers, NaN where it is empty."""
+    cells = read_cells(table, name)
+    require_numbers(cells, role)
+    return finite_numbers(cells, role)
+
+
+def _with_numbers(p: NumberAnswers, named: _Named) -> NumberAnswers:
+    """The rows that have both a label and a prediction; at least one must."""
+    both = np.isfinite(p.value) & np.isfinite(p.predicted)
+    if not both.any():
+        raise _nothing(named.label, named.prediction)
+    if silent := int(np.count_nonzero(~np.isfinite(p.predicted))):
+        named.notes.append(text.no_prediction(silent, len(p), named.prediction))
+    if unlabelled := int(np.count_nonzero(~np.isfinite(p.value))):
+        named.notes.append(text.rows_unlabelled(unlabelled, len(p)))
+    return p[both]
+
+
+def _nothing(label: str, prediction: list[str]) -> PredictionsError:
+    return PredictionsError(
+        f"No row has both a label in {label!r} and a prediction in {', '.join(prediction)}.",
+        expected="at least one",
+        todo="check the names of the columns",
+    )
 
 
 # --- columns -------------------------------------------------------------------------------------
@@ -130,20 +237,25 @@ def _ids(table: pa.Table, name: str | None, notes: list[str]) -> NDArray[np.str_
         return np.array(numbered)
     words = columns.words_of(table[name])
     if empty := words.count(None):
-        notes.append(f"{empty:,} rows have no {name!r}; they go by their number.")
+        notes.append(text.rows_unnamed(empty, name))
     return np.array([w or row for w, row in zip(words, numbered, strict=True)])
 
 
 # --- rows ----------------------------------------------------------------------------------------
 
 
-def _without_duplicates(p: Predictions, key: str | None, notes: list[str]) -> Predictions:
-    """Rows with the same id and the same contents once; with other contents they are an error."""
+def _once(
+    p: Predictions | NumberAnswers, parts: list[NDArray[Any]], key: str | None, notes: list[str]
+) -> NDArray[np.intp]:
+    """Rows with the same id and the same contents once; with other contents they are an error.
+
+    `parts` are (n,) what is compared beside split, person and attributes.
+    """
     ids, first, inverse = np.unique(p.ids, return_index=True, return_inverse=True)
     if len(ids) == len(p):
-        return p
+        return np.arange(len(p))
     to = first[inverse]
-    parts = [p.label, p.split, *p.probability.T, *(a.data for a in p.attributes.values())]
+    parts = [*parts, p.split, *(a.data for a in p.attributes.values())]
     parts += [] if p.person is None else [p.person]
     differs = np.zeros(len(p), np.bool_)
     for part in parts:  # what is not equal to itself is missing
@@ -156,28 +268,22 @@ def _without_duplicates(p: Predictions, key: str | None, notes: list[str]) -> Pr
             expected="one row per image",
             todo="remove the repeated rows, or name a column that tells the images apart with --id",
         )
-    notes.append(f"{len(p) - len(ids):,} rows repeat another one word for word and were left out.")
-    return p[np.sort(first)]
+    notes.append(text.rows_repeated(len(p) - len(ids)))
+    return np.sort(first)
 
 
 def _usable(p: Predictions, chosen: list[str], notes: list[str]) -> Predictions:
     """The rows that have a prediction; at least one must also have a label."""
     complete = np.asarray(~np.isnan(p.probability).any(axis=1))
     if not complete.all():
-        notes.append(
-            f"{np.count_nonzero(~complete):,} of {len(p):,} rows have no prediction in "
-            f"{', '.join(chosen)} and were left out."
-        )
+        missing = int(np.count_nonzero(~complete))
+        notes.append(text.no_prediction(missing, len(p), chosen))
         p = p[complete]
     unlabelled = int(np.count_nonzero(p.label < 0))
     if unlabelled == len(p):
-        raise PredictionsError(
-            f"No row has both a label in {p.target!r} and a prediction in {', '.join(chosen)}.",
-            expected="at least one",
-            todo="check the names of the columns",
-        )
+        raise _nothing(p.target, chosen)
     if unlabelled:
-        notes.append(f"{unlabelled:,} of {len(p):,} rows have no label and do not count.")
+        notes.append(text.rows_unlabelled(unlabelled, len(p)))
     return p
 
 

@@ -66,6 +66,7 @@ def read_label(table: pa.Table, name: str) -> Label:
         also = dict.fromkeys(_NEGATIVE, 0) | dict.fromkeys(_POSITIVE, 1)
         return Label(name, columns.class_words(name), column.data, two_valued=True, also=also)
     present = columns.distinct_words(table[name])
+    is_quantity = isinstance(column, Attribute) and column.kind == "numeric"
     reason = ""
     if not present:
         reason = "is empty in every row"
@@ -79,7 +80,8 @@ def read_label(table: pa.Table, name: str) -> Label:
         raise PredictionsError(
             f"The label {name!r} {reason}.",
             expected="the class that an annotator wrote: a few words, or 0 and 1",
-            todo="name another column with --label",
+            todo="name another column with --label"
+            + ("; or add --number, if it is one" if is_quantity else ""),
         )
     classes = tuple(sorted(present, key=columns.natural))
     return Label(name, classes, columns.numbered(table[name], classes.index).astype(np.int16))

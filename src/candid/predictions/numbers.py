@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -24,26 +25,24 @@ from candid.predictions.attribute_columns import (
 )
 from candid.records import from_plain, to_plain
 from candid.records.model import NumberCard
-from candid.table import PerImage
+from candid.table import PerImage, per_image_values
 from candid.tables.attributes import Attribute, binned
 
 _NUMBERS = ("value", "predicted", "low", "high")
 
 
-@dataclass(frozen=True, eq=False)
-class NumberPredictions(PerImage):
-    """A number's predictions of n images, all of which have a true value.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class NumberAnswers(PerImage):
+    """What any model says of a number of n images, all of which have a true value.
 
     Attributes
     ----------
     target
         The label.
-    card
-        How the predictions were made.
     ids, split
-        (n,) str: names, and "validation" or "test".
-    value, predicted, low, high
-        (n,) what is true, what is predicted, and the interval.
+        (n,) str: names, and train, validation or test.
+    value, predicted
+        (n,) what is true, and what is predicted.
     person
         (n,) int64, the same number for the same person, -1 unknown; None where nobody knows.
     attributes
@@ -52,19 +51,58 @@ class NumberPredictions(PerImage):
         What is to be known of where they come from.
     """
 
-    PER_IMAGE = ("ids", "split", *_NUMBERS, "person", "attributes")
+    PER_IMAGE: ClassVar[tuple[str, ...]] = (
+        *("ids", "split", "value", "predicted", "person", "attributes"),
+    )
 
     target: str
-    card: NumberCard
     ids: NDArray[np.str_]
     split: NDArray[np.str_]
     value: Floats
     predicted: Floats
-    low: Floats
-    high: Floats
     person: NDArray[np.int64] | None = None
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
     provenance: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        y_true: Any,
+        y_pred: Any,
+        *,
+        target: str = "label",
+        groups: Any = None,
+        person: Any = None,
+        ids: Any = None,
+        split: Any = None,
+    ) -> NumberAnswers:
+        """What any model says of a number, from lists, arrays or columns of a data frame.
+
+        Parameters
+        ----------
+        y_true, y_pred
+            (n,) what is true and what is predicted, in the same unit.
+        target
+            What the number is called.
+        groups, person, ids, split
+            As in `Predictions.from_arrays`.
+
+        Raises
+        ------
+        DataError, PredictionsError
+            Where values are missing or no numbers, or shapes do not fit each other.
+        """
+        value, predicted = _finite(y_true, "labels"), _finite(y_pred, "predictions")
+        if value.shape != predicted.shape:
+            raise PredictionsError(
+                f"There are {value.size:,} labels and {predicted.size:,} predictions.",
+                expected="one prediction for each label, in the same order",
+                todo="pass columns of one table",
+            )
+        one = np.zeros(len(value), np.int64)  # of what else there is, nothing depends on the label
+        fields = per_image_values(one, target, ("0",), groups, person, ids, split)
+        known = {name: fields[name] for name in ("ids", "split", "person", "attributes")}
+        return NumberAnswers(target=target, value=value, predicted=predicted, **known)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -73,6 +111,40 @@ class NumberPredictions(PerImage):
         """The attributes of which any value is known; numeric ones cut at their quartiles."""
         everything = np.arange(len(self))
         return [binned(a, everything) for a in self.attributes.values() if a.known.any()]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class NumberPredictions(NumberAnswers):
+    """A number's predictions by a model of Candid's, with intervals.
+
+    `card` is how they were made; `low` and `high` (n,) are the ends of the intervals.
+    """
+
+    PER_IMAGE = (*NumberAnswers.PER_IMAGE, "low", "high")
+
+    card: NumberCard
+    low: Floats
+    high: Floats
+
+
+def _finite(values: Any, what: str) -> Floats:
+    """(n,) numbers, all of which are known."""
+    try:
+        found = np.asarray(values, np.float64)
+    except (TypeError, ValueError) as error:
+        raise PredictionsError(
+            f"The {what} are no numbers: {error}.",
+            expected="a number per image",
+            todo="leave out the rows that have none",
+        ) from error
+    if found.ndim != 1 or not np.isfinite(found).all():
+        missing = np.count_nonzero(~np.isfinite(found))
+        raise PredictionsError(
+            f"The {what} have the shape {found.shape}, and {missing:,} of them are not finite.",
+            expected="(n,) finite numbers",
+            todo="leave out the rows that have none",
+        )
+    return found
 
 
 def write_number_predictions(path: Path, predictions: NumberPredictions) -> None:

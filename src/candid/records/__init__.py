@@ -291,6 +291,12 @@ class SplitEvaluation:
     corrected: int = 0
     metrics_as_read: dict[str, Estimate] = field(default_factory=dict)
 
+    @property
+    def only_class(self) -> ClassMetrics | None:
+        """The class that all images are labelled with; None where there are several."""
+        some = [c for c in self.classes if c.support]
+        return some[0] if len(some) == 1 else None
+
 
 @dataclass(frozen=True, slots=True)
 class Convergence:

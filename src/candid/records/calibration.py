@@ -6,7 +6,7 @@ Undefined figures are NaN here and `null` in JSON.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,8 @@ class PlaceCalibration(Tabular):
         Pictures and people behind the fit, and behind the rest; people are None where unknown.
     before, after
         log_loss, calibration_error and accuracy with the run's own probabilities, and with these.
+    differences
+        log_loss after less before, paired.
     rule
         When to answer, with its guarantee for pictures of this place; None: no promise.
     sentence
@@ -53,6 +55,8 @@ class PlaceCalibration(Tabular):
         Pictures are framed from there.
     seed
         Of who had a part in the fit, and of the one picture of each person.
+    notes
+        What a reader might not expect.
     """
 
     name: str
@@ -77,6 +81,8 @@ class PlaceCalibration(Tabular):
     sentence: str
     frame: CommonFrame | None = None
     seed: int = 0
+    differences: dict[str, Estimate] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def rows(self) -> list[dict[str, Any]]:
         """One row for each figure, before and after."""

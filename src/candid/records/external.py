@@ -88,9 +88,9 @@ class Unread:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class ExternalSource:
-    """One data set that the model was tried on.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskedPictures:
+    """One data set that a model was tried on, whatever its label.
 
     Attributes
     ----------
@@ -100,17 +100,14 @@ class ExternalSource:
         Which of its splits; "" for all rows.
     evaluated
         When, in ISO 8601.
-    cropped, engine, calibration
-        Whether faces were looked for first, what computed, and the calibration that was used ("":
-        the run's own).
+    cropped, engine
+        Whether faces were looked for first, and what computed.
     pictures, unlabelled
         Labelled pictures that were asked about, and rows without a label, which were not.
     unread, unread_count
         Pictures that could not be read, at most a hundred of them; and how many there were.
     no_face
         Pictures in which a face was looked for and not found; they are in no figure.
-    figures
-        Of all others.
     differences
         A figure by its name less that of the run's own test pictures; empty without such.
     paired
@@ -132,18 +129,28 @@ class ExternalSource:
     evaluated: str
     cropped: bool
     engine: str
-    calibration: str
     pictures: int
     unlabelled: int
     unread: tuple[Unread, ...]
     unread_count: int
     no_face: int
-    figures: ExternalFigures
     differences: dict[str, Estimate]
     paired: bool
     audit: SplitAudit | None
     notes: tuple[str, ...] = ()
     frame: CommonFrame | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExternalSource(AskedPictures):
+    """One data set that a model of classes was tried on.
+
+    `calibration` is the one that was used ("": the run's own); `figures` are of all pictures that
+    could be read and, where faces were looked for, have one.
+    """
+
+    calibration: str
+    figures: ExternalFigures
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,12 @@ from candid.config import changed_settings, to_toml
 from candid.records import HistoryRow, ModelCard, Provenance
 from candid.records.audit import Audit
 from candid.records.explanation import Explanation, ExplanationArrays
+from candid.records.external_number import NumberTransfer
 from candid.records.number import NumberEvaluation
 from candid.reporting import explanation_view, markdown
 from candid.reporting.document import html_document
 from candid.settings import Config
-from candid.text import explanation
+from candid.text import explanation, external_numbers
 from candid.text import number as text
 from candid.text.findings import group_name
 from candid.text.inputs import name_of_data
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 class NumberInput:
     """Everything that the report of a number shows.
 
-    `audit` is None where nobody audited, `explanation` and its `maps` where nobody explained.
+    `audit` is None where nobody audited, `explanation` and its `maps` where nobody explained,
+    `transfer` where nobody looked at pictures from elsewhere.
     """
 
     config: Config
@@ -40,6 +42,7 @@ class NumberInput:
     audit: Audit | None = None
     explanation: Explanation | None = None
     maps: ExplanationArrays | None = None
+    transfer: NumberTransfer | None = None
 
     @property
     def data_name(self) -> str:
@@ -69,6 +72,7 @@ def render_number(inputs: NumberInput) -> str:
         words_of=explanation,
         trial=None,
         number_words=text,
+        elsewhere_words=external_numbers,
         metric_text=metric_text,
         group_name=group_name,
         audited=inputs.audit.splits[0] if inputs.audit and inputs.audit.splits else None,
@@ -93,6 +97,7 @@ def number_card(inputs: NumberInput) -> str:
     )
     if not looks:
         limits.append(text.NOT_EXPLAINED)
+    elsewhere = external_numbers.number_said(inputs.transfer)
     rows = [
         f"| {metric_text(name).name} | {text.in_unit(e)} | {text.of_interval(e)} | {e.n:,} |"
         for split in ([evaluation.headline] if evaluation.headline else [])
@@ -104,6 +109,7 @@ def number_card(inputs: NumberInput) -> str:
         f"# {markdown.text(title)}",
         " ".join(markdown.text(sentence) for sentence in said),
         "\n".join([*head, *rows]),
+        f"## How far from home\n\n{markdown.bullets(elsewhere)}",
         *([f"## What it looks at\n\n{markdown.text(looks)}"] if looks else []),
         f"## Limits\n\n{markdown.bullets(limits)}",
         f"Made by Candid {inputs.provenance.candid} with seed {inputs.provenance.seed}.",

@@ -9,13 +9,13 @@ from candid.runs import Run
 from candid.runs.folders import TARGETS
 
 
-def refuse_untrained(run: Run, *, several: bool = False) -> None:
+def refuse_untrained(run: Run, *, several: bool = False, number: bool = False) -> None:
     """Raise a RunError, with the command that goes on, where a run's training is not finished.
 
     Also, unless `several` will do, where it learned several labels: what is asked of one is asked
-    of one of them; and where that is a number.
+    of one of them; and, unless `number` will do, where that is one.
     """
-    if several and run.of_targets():
+    if (several and run.of_targets()) or (number and is_number_run(run)):
         return
     refuse_several(run)
     refuse_number(run)
@@ -25,12 +25,6 @@ def refuse_untrained(run: Run, *, several: bool = False) -> None:
             expected="a run whose training was finished",
             todo=go_on_with(run.path),
         )
-
-
-def refuse_unexplained(run: Run) -> None:
-    """As `refuse_untrained`; a label that is a number can be explained, too."""
-    if not is_number_run(run):
-        refuse_untrained(run)
 
 
 def refuse_several(run: Run) -> None:
@@ -69,6 +63,6 @@ def _number_error(run: Run, name: str) -> RunError:
     return RunError(
         f"{run.path} learned {name!r}, which is a number, and this is for a label with classes.",
         expected="a label with classes",
-        todo=f"candid predict {above} gives its value with an interval; candid evaluate (of its "
-        f"own test images), audit, explain and report take {above / TARGETS}/LABEL",
+        todo=f"candid predict {above} gives its value with an interval; candid evaluate, audit, "
+        f"explain and report take {above / TARGETS}/LABEL",
     )

@@ -208,14 +208,20 @@ def macro(per_class: list[Floats]) -> Floats:
 def log_loss_error(
     label: NDArray[Any], probability: Floats, weight: Floats | None = None
 ) -> Floats:
-    """Mean of -log of the probability given to the label, in nats.
+    """Mean of -log of the probability given to the label, in nats; see `log_losses`."""
+    return weighted_mean(log_losses(label, probability), weight)
+
+
+def log_losses(label: NDArray[Any], probability: Floats) -> Floats:
+    """(n,) of each image: -log of the probability given to its label, in nats.
 
     Clipped to the machine's epsilon as in scikit-learn, so that one certain mistake costs 36 nats
     and not infinity.
     """
     eps = np.finfo(np.float64).eps
     given = probability[np.arange(len(label)), label]
-    return weighted_mean(-np.log(np.clip(given, eps, 1 - eps)), weight)
+    losses: Floats = -np.log(np.clip(given, eps, 1 - eps))
+    return losses
 
 
 def brier_error(label: NDArray[Any], probability: Floats, weight: Floats | None = None) -> Floats:

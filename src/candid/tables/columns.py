@@ -141,20 +141,13 @@ def as_label(
 
     Of a number (`is_number`), the classes are its different values, ascending. `two` are words for
     no and yes; without them "not Smiling" and "Smiling". `number` says that it is a number though
-    it looks like classes. Raises TargetError where it has a single value.
+    it looks like classes. Raises TargetError where it then holds words, or too large a number.
     """
     if is_number(attribute, named=number):
         return as_number(attribute)
     if attribute.kind == "numeric" and (counted := _counted(attribute)) is not None:
         attribute = counted
     used = np.unique(attribute.data[attribute.data >= 0])
-    if len(used) < 2:
-        only = repr(attribute.values[used[0]]) if len(used) else "nothing"
-        raise TargetError(
-            f"The target {attribute.name!r} has one class only: every labelled image is {only}.",
-            expected="at least two classes to tell apart",
-            todo="name another target, or add images of another class",
-        )
     values = attribute.values
     if attribute.kind == "binary" and values == NO_YES:
         values = two or class_words(attribute.name)

@@ -24,25 +24,18 @@ def as_number(attribute: Attribute) -> tuple[tuple[str, ...], NDArray[np.int16]]
     Raises
     ------
     TargetError
-        Where a word is none, where one is too large, or where there is a single number.
+        Where a word is none, or where one is too large.
     """
     data = _numbers(attribute)
     known = np.isfinite(data)
     if (large := np.flatnonzero(known & (np.abs(data) > LARGEST))).size:
         raise TargetError(
             f"The target {attribute.name!r} holds {data[large[0]]:g}, too large a number to be "
-            f"learned; {len(large):,} of {len(data):,} rows hold such.",
+            f"learned; {len(large):,} of {len(data):,} rows in all.",
             expected=f"numbers from -{LARGEST:g} to {LARGEST:g}",
             todo="write them in a larger unit, take their logarithm, or empty the cells",
         )
     distinct = np.unique(data[known])
-    if len(distinct) < 2:
-        only = word_of(distinct[0]) if len(distinct) else "nothing"
-        raise TargetError(
-            f"The target {attribute.name!r} has one value only: every image has {only}.",
-            expected="a number that differs between images, or two classes",
-            todo="name another target, or add images with another value",
-        )
     if len(distinct) > MOST_VALUES:
         distinct = np.unique(np.quantile(data[known], np.linspace(0, 1, MOST_VALUES)))
     label = np.full(len(data), -1, np.int16)

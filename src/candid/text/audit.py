@@ -35,7 +35,7 @@ def audit_summary(audit: Audit) -> AuditSummary:
     stories = stories_of(split)
     found = [story_told(split, s) for s in stories[:_TOLD]]
     if more := len(stories) - len(found):
-        found.append(f"{words.count(more)} more {'is' if more == 1 else 'are'} told below.")
+        found.append(f"{words.many(more, 'more is', 'more are')} told below.")
     if not split.findings:
         found.append(
             "No group that could be judged does worse than the rest by more than chance explains."
@@ -51,7 +51,7 @@ def _sure(split: SplitAudit) -> list[str]:
         f"On {words.count(split.n)} {split.split} images{words.of_people(split.people)}, the audit "
         f"compared every value of every attribute with the rest: "
         f"{words.gaps(split.gaps_looked_at)} in all, of which "
-        f"{words.count(split.gaps_found)} {'is' if split.gaps_found == 1 else 'are'} too wide to "
+        f"{words.many(split.gaps_found, 'is', 'are')} too wide to "
         f"be chance (at most {words.percent(split.false_discovery_rate, 0)} of those found are, "
         "on average)."
     )
@@ -97,7 +97,7 @@ def to_collect(split: SplitAudit, curves: GroupCurves | None = None) -> list[str
     unit = "images" if split.people is None else "people"
     said = [_needed(one, unit) for one in split.wanted[:_SHOPPING]]
     if (more := len(split.wanted) - _SHOPPING) > 0:
-        said.append(f"{words.count(more)} more groups are too small to see.")
+        said.append(f"{words.many(more, 'more group is', 'more groups are')} too small to see.")
     if curves is not None:
         return [*map(curve_said, curves.groups), *said]
     if split.gaps_found:
@@ -159,7 +159,8 @@ def shortcuts_said(split: SplitAudit) -> list[str]:
         for s in leaned[:_TOLD]
     ]
     return [
-        f"{words.count(len(judged))} attributes go with the label and could be judged as cues; the "
+        f"{words.many(len(judged), 'attribute goes', 'attributes go')} with the label and could be "
+        f"judged as {words.agreeing(len(judged), 'a cue', 'cues')}; the "
         f"model leans on {words.count(len(leaned))} of them, or on what goes with them.",
         *told,
     ]
@@ -175,7 +176,8 @@ def noise_said(audit: Audit) -> list[str]:
     if audit.noise is None:
         return []
     return [
-        f"{words.count(audit.noise.found)} of {words.count(audit.noise.n)} labels are likely wrong "
+        f"{words.count(audit.noise.found)} of {words.many(audit.noise.n, 'label', 'labels')} "
+        f"{words.agreeing(audit.noise.found, 'is', 'are')} likely wrong "
         f"by confident learning (estimated share of wrong labels "
         f"{words.share_of(audit.noise.rate)}, "
         f"{words.interval(audit.noise.rate, share=True)}). The model's own mistakes look the same "

@@ -37,7 +37,8 @@ def comparison_summary(comparison: Comparison) -> list[str]:
     more = len(better) + len(worse) - len(said)
     if more:
         said.append(
-            f"{words.count(more)} more classes and groups changed for sure; the table says."
+            f"{words.many(more, 'more class or group', 'more classes and groups')} changed for "
+            "sure; the table says."
         )
     if not said:
         said.append(
@@ -78,10 +79,12 @@ def cost(comparison: Comparison) -> str:
     """What the change took from whom."""
     lost, gained = comparison.overall.lost, comparison.overall.gained
     worse = len(comparison.changed(-1))
-    groups = "no class and no group" if not worse else f"{words.count(worse)} classes and groups"
+    groups = words.many(worse, "class or group", "classes and groups")
+    if not worse:
+        groups = "no class and no group"
     return (
-        f"What it cost: {words.count(lost)} images that were right became wrong, and "
-        f"{words.count(gained)} that were wrong became right; {groups} of "
+        f"What it cost: {words.many(lost, 'image that was', 'images that were')} right became "
+        f"wrong, and {words.many(gained, 'that was', 'that were')} wrong became right; {groups} of "
         f"{words.count(len(comparison.judged()))} became worse for sure."
     )
 

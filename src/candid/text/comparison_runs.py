@@ -55,7 +55,10 @@ def _for_whom(found: RunComparison) -> Iterator[str]:
     for g in differ[:_TOLD]:
         yield f"{across_said(g, found)}."
     if len(differ) > _TOLD:
-        yield f"{words.count(len(differ) - _TOLD)} more classes and groups differ; the table says."
+        more = words.many(
+            len(differ) - _TOLD, "more class or group differs", "more classes and groups differ"
+        )
+        yield f"{more}; the table says."
     if not differ:
         yield (
             "For no class and no group do any two of them differ by more than chance explains, in "

@@ -8,7 +8,6 @@ from typing import Protocol
 
 from candid.records import Estimate, Evaluation, Exploration, ModelCard
 from candid.records.audit import Audit, SplitAudit
-from candid.records.calibration import PlaceCalibration
 from candid.records.compare import Comparison
 from candid.records.explanation import Explanation
 from candid.records.noise import LabelNoise
@@ -47,10 +46,10 @@ def with_interval(estimate: Estimate) -> str:
 
 def exploration_lines(exploration: Exploration) -> Iterator[str]:
     """What is in the data."""
-    people = "" if exploration.people is None else f", {exploration.people:,} people"
-    yield f"{exploration.name} ({exploration.layout}): {exploration.n:,} images{people}"
+    people = "" if exploration.people is None else f", {words.persons(exploration.people)}"
+    yield f"{exploration.name} ({exploration.layout}): {words.images(exploration.n)}{people}"
     for split in exploration.splits:
-        yield f"  {split.split}: {split.n:,} images"
+        yield f"  {split.split}: {words.images(split.n)}"
         for name, share in zip(exploration.classes, split.shares, strict=True):
             low, high = 100 * share.low, 100 * share.high
             yield f"    labelled {name}: {100 * share.value:.1f}% ({low:.1f} to {high:.1f})"
@@ -76,7 +75,8 @@ def f1_lines(evaluation: Evaluation) -> Iterator[str]:
         yield f"weighted F1 on {split.split}: {with_interval(split.metrics['weighted_f1'])}"
         if split.metrics_as_read:
             before = with_interval(split.metrics_as_read["weighted_f1"])
-            yield f"  before {split.corrected:,} labels were corrected: {before}"
+            were = words.many(split.corrected, "label was", "labels were")
+            yield f"  before {were} corrected: {before}"
 
 
 # --- an audit ------------------------------------------------------------------------------------
@@ -102,7 +102,8 @@ def audit_lines(audit: Audit, out: str, page: str) -> Iterator[str]:
 def _suspect_lines(noise: LabelNoise) -> Iterator[str]:
     """How many labels are likely wrong, and the likeliest of them by name."""
     yield (
-        f"labels: {noise.found:,} of {noise.n:,} are likely wrong; only a person who looks can say"
+        f"labels: {noise.found:,} of {noise.n:,} {words.agreeing(noise.found, 'is', 'are')} likely "
+        "wrong; only a person who looks can say"
     )
     for one in noise.likely_wrong[:_MOST_SUSPECTS]:
         yield f"  {one.id}: labelled {one.label}, likely {one.likely}"
@@ -110,8 +111,8 @@ def _suspect_lines(noise: LabelNoise) -> Iterator[str]:
 
 def _comparison_lines(c: Comparison) -> Iterator[str]:
     accuracy = with_interval(c.overall.accuracy_change)
-    yield f"{c.a} → {c.b} on {c.n:,} images of {c.split}: accuracy {accuracy}"
-    yield f"  {c.overall.lost:,} images became wrong, {c.overall.gained:,} became right"
+    yield f"{c.a} → {c.b} on {words.images(c.n)} of {c.split}: accuracy {accuracy}"
+    yield f"  {words.images(c.overall.lost)} became wrong, {c.overall.gained:,} became right"
     changed = [g for g in c.groups if g.state == "found"]
     for g in changed[:_MOST_CHANGES]:
         yield f"  {change_name(g)}: accuracy {with_interval(g.accuracy_change)}"
@@ -143,7 +144,7 @@ def _split_lines(split: SplitAudit) -> Iterator[str]:
     known = sorted(x for x in seen if not math.isnan(x))
     if known:
         yield (
-            f"  half of the {len(known):,} groups without a finding would have shown a gap of "
+            f"  {_half_of(len(known))} without a finding would have shown a gap of "
             f"{100 * known[len(known) // 2]:.1f} percentage points or more in 80% of cases"
         )
     if split.too_few:
@@ -152,6 +153,10 @@ def _split_lines(split: SplitAudit) -> Iterator[str]:
         yield "  to collect next:"
         yield from (f"    {said}" for said in to_collect(split))
     yield from (f"  note: {note}" for note in split.notes)
+
+
+def _half_of(groups: int) -> str:
+    return words.agreeing(groups, "the one group", f"half of the {words.count(groups)} groups")
 
 
 # --- an explanation ------------------------------------------------------------------------------
@@ -251,9 +256,10 @@ class Labelled(Protocol):
 
 def outcome_lines(outcome: Labelled, out: str, target: str) -> Iterator[str]:
     """What became of the pictures of a job."""
-    faces = f", {outcome.rows:,} rows" if outcome.rows != outcome.images else ""
+    rows = words.many(outcome.rows, "row", "rows")
+    faces = f", {rows}" if outcome.rows != outcome.images else ""
     resumed = f" ({outcome.resumed:,} of them before)" if outcome.resumed else ""
-    yield f"{out}: {outcome.images:,} pictures{resumed}{faces}"
+    yield f"{out}: {words.many(outcome.images, 'picture', 'pictures')}{resumed}{faces}"
     for name, number in outcome.predictions.items():
         yield f"  {target and f'{target} = '}{name}: {number:,}"
     for reason, number in outcome.reasons.items():
@@ -269,7 +275,7 @@ def abstains_below(threshold: float, promise: str) -> str:
 
 def in_parts(parts: int) -> str:
     """In how many files the rows of shards lie."""
-    return f"  in {parts:,} parts; what became of each: manifest.json"
+    return f"  in {words.many(parts, 'part', 'parts')}; what became of each: manifest.json"
 
 
 def no_look(run: str) -> str:
@@ -320,18 +326,3 @@ def quantised_lines(int8: str, size: int, f1: float, int8_f1: float, e: Estimate
 def look_line(unfamiliar: str) -> str:
     """What predict does with pictures of another kind."""
     return f"pictures unlike the training data: predict {unfamiliar}"
-
-
-def calibration_lines(c: PlaceCalibration, file: str) -> Iterator[str]:
-    """What was fitted on labelled pictures of one place, and what it does there."""
-    yield f"temperature {c.temperature:.3g} on the run's own, fitted on {c.fitted_n:,} pictures"
-    for name, bias, share in zip(c.classes, c.bias, c.shares, strict=True):
-        yield f"  {name}: {share.value:.1%} ({share.low:.1%} to {share.high:.1%}), bias {bias:+.3g}"
-    yield f"on the {c.n:,} others, before and after:"
-    for name, before in c.before.items():
-        yield f"  {name}: {before.value:.4f} → {with_interval(c.after[name])}"
-    if c.rule is None:
-        yield f"no promise: {c.sentence}"
-    else:
-        yield f"it answers at {c.rule.threshold:.4g} and above. {c.sentence}"
-    yield f"in {file}; to use it: --calibration {c.name}"

@@ -10,25 +10,23 @@ from candid.text import words
 from candid.text.wording import Values, Wording
 
 
-def _many(count: int, one: str, several: str) -> str:
-    return f"{count:,} {one if count == 1 else several}"
-
-
 def _applied(v: Values) -> str:
     did = ", ".join(
         (
-            f"{_many(v['label'], 'label was', 'labels were')} changed",
-            f"{_many(v['leave_out'], 'image', 'images')} left out",
-            f"{_many(v['same_image'], 'copy', 'copies')} left out",
-            f"{_many(v['person'], 'identity', 'identities')} changed",
+            f"{words.many(v['label'], 'label was', 'labels were')} changed",
+            f"{words.many(v['leave_out'], 'image', 'images')} left out",
+            f"{words.many(v['same_image'], 'copy', 'copies')} left out",
+            f"{words.many(v['person'], 'identity', 'identities')} changed",
         )
     )
     whose = ", ".join(f"{name or 'nobody named'} {count:,}" for name, count in v["who"].items())
     more = f" Whose: {whose}." if whose else ""
     if v["disputed"]:
-        more += f" {_many(v['disputed'], 'image is', 'images are')} disputed and left as they were."
+        image, was = words.many(v["disputed"], "image is", "images are"), v["disputed"]
+        more += f" {image} disputed and left as {words.agreeing(was, 'it was', 'they were')}."
     if v["missing"]:
-        more += f" {_many(v['missing'], 'image', 'images')} that the file names are not here."
+        is_not = words.agreeing(v["missing"], "is not", "are not")
+        more += f" {words.images(v['missing'])} that the file names {is_not} here."
     return f"By {v['file']}: {did}.{more}"
 
 

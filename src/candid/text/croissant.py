@@ -27,7 +27,8 @@ def description(e: Exploration) -> str:
 def missing(e: Exploration) -> str:
     """What has no label, or no picture."""
     return (
-        f"{words.count(e.unlabelled)} of {words.count(e.n)} images have no label, and "
+        f"{words.count(e.unlabelled)} of {words.images(e.n)} "
+        f"{words.agreeing(e.unlabelled, 'has', 'have')} no label, and "
         f"{words.count(e.unreadable)} cannot be read."
     )
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from candid.text import words
 from candid.text.wording import Values, Wording, counted, first_few
 
 
 def _unreadable(v: Values) -> str:
-    return (
-        f"{v['count']:,} of {v['of']:,} files cannot be read and are left out: "
-        f"{'; '.join(counted(v['causes']))}."
-    )
+    some = f"{words.count(v['count'])} of {words.many(v['of'], 'file', 'files')} cannot be read"
+    are = words.agreeing(v["count"], "is", "are")
+    return f"{some} and {are} left out: {'; '.join(counted(v['causes']))}."
 
 
 def alike(name: str, spellings: list[str]) -> str:
@@ -74,7 +74,8 @@ def _absent_classes(v: Values) -> str:
 
 def _tiny_groups(v: Values) -> str:
     return (
-        f"{v['count']:,} of {v['of']:,} groups have fewer than {v['few']} images in a split: "
+        f"{words.count(v['count'])} of {words.many(v['of'], 'group', 'groups')} "
+        f"{words.agreeing(v['count'], 'has', 'have')} fewer than {v['few']} images in a split: "
         f"{first_few(_in_splits(v))}."
     )
 
@@ -96,8 +97,8 @@ CHECK_WORDINGS = {
     ),
     "MISSING-LABELS": Wording(
         "Images without a label",
-        "{count:,} of {of:,} images have no {target}; they are left out of training and of every "
-        "figure.",
+        "{count:,} of {of:,} {of:image|images} {count:has|have} no {target}; {count:it is|they "
+        "are} left out of training and of every figure.",
         "Every image has a {target}.",
         "label them, or see why {target} is missing",
         tells_share="found",
@@ -115,7 +116,8 @@ CHECK_WORDINGS = {
     "MIXED-FORMATS": Wording("Files in several formats", _mixed, _MIXED_ABSENT, _mixed_todo),
     "BLANK-IMAGES": Wording(
         "Pictures of one colour",
-        "{count:,} images show nothing: their luma deviates by less than {limit:g} of 255 levels.",
+        "{count:,} {count:image shows|images show} nothing: {count:its|their} luma deviates by "
+        "less than {limit:g} of 255 levels.",
         "Every usable image shows something.",
         "remove them or replace the files",
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from candid.text import words
 from candid.text.wording import Values, Wording, by_split
 
 
@@ -16,7 +17,7 @@ def beside(splits: tuple[str, str], labels: tuple[str, str], correlation: float 
 def _within(v: Values) -> str:
     return (
         f"{v['images']:,} images have an identical copy in their own split; {v['surplus']:,} of "
-        f"them are surplus{_same_bytes(v)}."
+        f"them {words.agreeing(v['surplus'], 'is', 'are')} surplus{_same_bytes(v)}."
     )
 
 
@@ -28,13 +29,16 @@ def _across(v: Values) -> str:
 
 
 def _same_bytes(v: Values) -> str:
-    return f"; {v['same_bytes']:,} are copies byte for byte" if v["same_bytes"] else ""
+    if not v["same_bytes"]:
+        return ""
+    return f"; {words.many(v['same_bytes'], 'is a copy', 'are copies')} byte for byte"
 
 
 def _near(where: str) -> Callable[[Values], str]:
     def found(v: Values) -> str:
         return (
-            f"{v['images']:,} images are near-identical to one in {where} ({v['pairs']:,} pairs; "
+            f"{words.many(v['images'], 'image is', 'images are')} near-identical to one in {where} "
+            f"({words.many(v['pairs'], 'pair', 'pairs')}; "
             f"{by_split(v['splits'])}), identical copies aside. {_search(v)}"
         )
 
@@ -62,13 +66,14 @@ def _not_near(where: str) -> str:
 
 def _people(v: Values) -> str:
     return (
-        f"{v['count']:,} of {v['of']:,} people stand in two splits or more, with {v['images']:,} "
-        f"images ({by_split(v['splits'])}).{_aside(v)}"
+        f"{words.count(v['count'])} of {words.persons(v['of'])} "
+        f"{words.agreeing(v['count'], 'stands', 'stand')} in two splits or more, with "
+        f"{words.images(v['images'])} ({by_split(v['splits'])}).{_aside(v)}"
     )
 
 
 def _aside(v: Values) -> str:
-    return f" {v['unknown']:,} images of unknown people aside." if v["unknown"] else ""
+    return f" {words.images(v['unknown'])} of unknown people aside." if v["unknown"] else ""
 
 
 DUPLICATE_WORDINGS = {
@@ -105,7 +110,8 @@ DUPLICATE_WORDINGS = {
     ),
     "NEAR-DUPLICATES-LABELLED-DIFFERENTLY": Wording(
         "Near-identical pictures, different labels",
-        "{pairs:,} of {of:,} near-identical pairs have different values of {target}.",
+        "{pairs:,} of {of:,} near-identical {of:pair|pairs} {pairs:has|have} different values of "
+        "{target}.",
         "Near-identical pictures have the same {target}.",
         "look at them; where they are one picture, mend the labels",
         tells_share="found",
@@ -113,7 +119,7 @@ DUPLICATE_WORDINGS = {
     "PEOPLE-ACROSS-SPLITS": Wording(
         "People in two splits",
         _people,
-        lambda v: f"None of {v['of']:,} people stands in two splits.{_aside(v)}",
+        lambda v: f"None of {words.persons(v['of'])} stands in two splits.{_aside(v)}",
         "split by person; otherwise the test measures how well people are recognised",
         tells_share="found",
     ),

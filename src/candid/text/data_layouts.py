@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from candid.text import words
 from candid.text.wording import Values, Wording
 
 _BY_HASH = "by a hash of the person or the image's name, each class in the same shares"
@@ -13,8 +14,9 @@ def _moved(v: Values) -> str:
     """What became of copies when the split was chosen."""
     if v["moved"] is None:
         return _NOT_PACKED
+    whose = words.agreeing(v["moved"], "its", "their")
     what = "copies and near copies" if v["near"] else "copies"
-    more = f"{v['moved']:,} images went along with those that they are {what} of."
+    more = f"{words.images(v['moved'])} went along with {whose} {what}."
     if not v["near"]:
         more += " Near copies are too many, so they were not kept on one side."
     return more
@@ -82,41 +84,47 @@ def _counted(title: str, detail: str, todo: str = "") -> Wording:
 LAYOUT_WORDINGS = {
     "LABELS-WITHOUT-IMAGE": _counted(
         "Rows without a picture",
-        "{count:,} of {of:,} rows name a picture that is not there; they are left out.",
+        "{count:,} of {of:,} {of:row|rows} {count:names|name} a picture that is not there; "
+        "{count:it is|they are} left out.",
         "Complete the pictures, or remove the rows.",
     ),
     "IMAGES-WITHOUT-LABEL": _counted(
         "Pictures without a label",
-        "{count:,} of {of:,} pictures have no row that describes them; they are left out.",
+        "{count:,} of {of:,} {of:picture|pictures} {count:has|have} no row that describes "
+        "{count:it|them}; {count:it is|they are} left out.",
         "Complete the labels, or remove the pictures.",
     ),
     "ROWS-REPEATED": _counted(
         "Images with several rows",
-        "{count:,} of {of:,} images have more than one row; each counts once, with its first row.",
+        "{count:,} of {of:,} {of:image|images} {count:has|have} more than one row; each counts "
+        "once, with its first row.",
         "Remove the surplus rows.",
     ),
     "ROWS-CONTRADICT": _counted(
         "Images whose rows contradict each other",
-        "{count:,} of {of:,} images have rows with different labels; they count as unlabelled.",
+        "{count:,} of {of:,} {of:image|images} {count:has|have} rows with different labels; "
+        "{count:it counts|they count} as unlabelled.",
         "Look at them and keep the right row.",
     ),
     "CLASSES-EXCLUDED": _counted(
         "Images of classes to leave out",
-        "{count:,} of {of:,} rows are of a class that data.exclude_classes names; they are left "
-        "out.",
+        "{count:,} of {of:,} {of:row|rows} {count:is|are} of a class that data.exclude_classes "
+        "names; {count:it is|they are} left out.",
     ),
     "FILES-LEFT-OUT": _counted(
         "Files that are no pictures",
-        "{count:,} of {of:,} files do not end like a picture and were left out.",
+        "{count:,} of {of:,} {of:file|files} {count:does|do} not end like a picture and "
+        "{count:was|were} left out.",
     ),
     "NAMES-NOT-READ": _counted(
         "Names that do not say age, gender and race",
-        "{count:,} of {of:,} pictures are not named age_gender_race_date; they are left out.",
+        "{count:,} of {of:,} {of:picture|pictures} {count:is|are} not named age_gender_race_date; "
+        "{count:it is|they are} left out.",
         "Rename them, or leave them.",
     ),
     "LABEL-COUNT": Wording(
         "The label file's own count is wrong",
-        "{file} says that it has {said:,} rows and has {rows:,}.",
+        "{file} says that it has {said:,} {said:row|rows} and has {rows:,}.",
         todo="Fetch the file again if it was cut off.",
     ),
     "COLUMNS-LEFT-OUT": Wording("Columns that are no attribute", _columns),

@@ -70,9 +70,10 @@ MAP_WORDS = {
 
 def explanation_lead(e: Explanation) -> list[str]:
     """The whole section in a minute."""
-    methods = "1 method" if len(e.methods) == 1 else f"{words.count(len(e.methods))} methods"
+    methods = words.many(len(e.methods), "method", "methods")
+    images = words.many(e.n, f"{e.split} image", f"{e.split} images")
     said = [
-        f"{words.count(e.n)} {e.split} images{words.of_people(e.people)} were explained with "
+        f"{images}{words.of_people(e.people)} {words.agreeing(e.n, 'was', 'were')} explained with "
         f"{methods}: each map marks where the picture {_marked(e)}."
     ]
     passed, failed = (

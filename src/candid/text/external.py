@@ -9,7 +9,13 @@ import math
 from dataclasses import dataclass
 
 from candid.records import Estimate
-from candid.records.external import ExternalFigures, ExternalSource, PromiseCheck, Transfer
+from candid.records.external import (
+    AskedPictures,
+    ExternalFigures,
+    ExternalSource,
+    PromiseCheck,
+    Transfer,
+)
 from candid.records.framing import FramingCard, SourceFrame, SourceFrames
 from candid.text import words
 from candid.text.labelling import from_there, most_lie
@@ -173,20 +179,33 @@ def source_said(source: ExternalSource) -> list[str]:
     """One source: how well, beside home, how sure, what was flagged, and the promise."""
     figures = source.figures
     accuracy = figures.evaluation.metrics["accuracy"]
-    apart = source.differences.get("accuracy")
-    beside = "" if apart is None else f", {_apart(apart)} ({words.points_interval(apart)})"
+    only, home = figures.evaluation.only_class, HOME
     of = f" ({source.split})" if source.split else ""
     who = words.images(figures.evaluation.n, figures.evaluation.people)
+    if only is not None:
+        who += f", all labelled {only.name}"
+        home = f"those labelled {only.name} of {HOME}"
+    apart = source.differences.get("accuracy" if only is None else "recall")
     return [
-        f"{source.name}{of}: right in {words.share_with_ends(accuracy)} of {who}{beside}.",
+        f"{source.name}{of}: right in {words.share_with_ends(accuracy)} of {who}"
+        f"{_apart(apart, home)}.",
+        *([] if only is None else [only_class_said(only.name)]),
         *_sureness(figures),
         *_flagged(figures),
         *promise_said(figures),
-        *_left_out(source),
+        *left_out(source),
         *_groups(source),
-        *_framed(source),
+        *from_elsewhere(source),
         *source.notes,
     ]
+
+
+def only_class_said(name: str) -> str:
+    """What follows where all images are labelled with one class."""
+    return (
+        f"That is the recall of {name} alone: what needs pictures with another label, such as ROC "
+        "AUC and the recall of the other classes, is undefined there."
+    )
 
 
 def promise_said(figures: ExternalFigures) -> list[str]:
@@ -246,7 +265,8 @@ def _flagged(figures: ExternalFigures) -> list[str]:
     ]
 
 
-def _left_out(source: ExternalSource) -> list[str]:
+def left_out(source: AskedPictures) -> list[str]:
+    """Which pictures are in no figure, if any are not."""
     told = []
     if source.no_face:
         told.append(
@@ -257,7 +277,8 @@ def _left_out(source: ExternalSource) -> list[str]:
     return [f"Not counted: {words.listed(told)}."] if told else []
 
 
-def _framed(source: ExternalSource) -> list[str]:
+def from_elsewhere(source: AskedPictures) -> list[str]:
+    """How most of the pictures lie, and what became of it, where they do not lie as at home."""
     frame = source.frame
     if frame is None or frame.at_home:
         return []
@@ -271,12 +292,16 @@ def _groups(source: ExternalSource) -> list[str]:
     return [story_told(source.audit, s) for s in stories_of(source.audit)[:_GROUPS]]
 
 
-def _apart(e: Estimate) -> str:
+def _apart(e: Estimate | None, home: str) -> str:
+    """How far from home, for a sentence's end; empty where nobody knows."""
+    if e is None or math.isnan(e.value):
+        return ""
+    way = f"not surely another share than on {home}"
     if e.high < 0:
-        return f"{words.size_in_points(e)} points less than on {HOME}"
-    if e.low > 0:
-        return f"{words.hundredths_of(e)} points more than on {HOME}"
-    return f"not surely another share than on {HOME}"
+        way = f"{words.size_in_points(e)} points less than on {home}"
+    elif e.low > 0:
+        way = f"{words.hundredths_of(e)} points more than on {home}"
+    return f", {way} ({words.points_interval(e)})"
 
 
 def methods(transfer: Transfer) -> list[str]:

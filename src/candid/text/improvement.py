@@ -163,7 +163,8 @@ def remedy_changes(remedy: RemedyOutcome) -> list[str]:
     said += [f"Worse for {_change(g)}." for g in worse[:_TOLD]]
     more = len(better) + len(worse) - len(said)
     if more:
-        said.append(f"{words.count(more)} more classes and groups changed for sure.")
+        named = words.many(more, "more class or group", "more classes and groups")
+        said.append(f"{named} changed for sure.")
     return said or ["No class and no group changed by more than chance explains."]
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 from candid.records import Estimate
 from candid.records.framing import CommonFrame
+from candid.text import words
 
 # Why there is no prediction, without figures: by these rows are counted.
 Reason = Literal["no face found", "unlike the training data", "not sure"]
@@ -81,8 +82,9 @@ def look_check(false_alarms: float, limit: float, checked: int, power: Estimate)
         The share of displaced validation pictures that is caught.
     """
     if not math.isfinite(limit):
+        pictures = words.many(checked, "validation picture is", "validation pictures are")
         return (
-            f"checks shapes alone: {checked:,} validation pictures are too few to say "
+            f"checks shapes alone: {pictures} too few to say "
             f"what is far at {false_alarms:.1%} false alarms"
         )
     return (

@@ -14,7 +14,8 @@ NO_ATTRIBUTES = "The predictions have no attributes, so there are no groups to c
 
 def no_label(missing: int, n: int) -> str:
     """Where images have no label."""
-    return f"{missing:,} of {n:,} images have no label and do not count."
+    have = words.agreeing(missing, "has no label and does", "have no label and do")
+    return f"{words.count(missing)} of {words.images(n)} {have} not count."
 
 
 def absent_splits(absent: Sequence[str]) -> str:
@@ -65,7 +66,7 @@ def some_without_people(split: str, unknown: int, n: int) -> str:
 
 def labels_corrected(split: str, corrected: int, n: int, as_read: Estimate, now: Estimate) -> str:
     """The same predictions against the labels as they were read, and as they were corrected."""
-    were = "label was" if corrected == 1 else "labels were"
+    were = words.agreeing(corrected, "label was", "labels were")
     return (
         f"{corrected:,} of {n:,} {split} {were} corrected. Weighted F1 against the labels as they "
         f"were read is {words.with_ends(as_read)}, and against the corrected ones, as in every "
@@ -106,9 +107,36 @@ def people_hashed(most: int) -> str:
     )
 
 
-def no_prediction(missing: int, n: int) -> str:
-    """Where rows of a folder have no prediction."""
-    return f"{missing:,} of {n:,} rows have no prediction and were left out."
+def no_prediction(missing: int, n: int, columns: Sequence[str] = ()) -> str:
+    """Where rows have no prediction, in these columns if they are known."""
+    have = words.agreeing(missing, "has no prediction", "have no prediction")
+    where = f" in {', '.join(columns)}" if columns else ""
+    were = words.agreeing(missing, "was", "were")
+    return f"{words.count(missing)} of {_rows(n)} {have}{where} and {were} left out."
+
+
+def rows_unlabelled(unlabelled: int, n: int) -> str:
+    """Where rows have no label."""
+    have = words.agreeing(unlabelled, "has no label and does", "have no label and do")
+    return f"{words.count(unlabelled)} of {_rows(n)} {have} not count."
+
+
+def rows_repeated(n: int) -> str:
+    """Where rows stand there twice."""
+    repeat, were = words.many(n, "row repeats", "rows repeat"), words.agreeing(n, "was", "were")
+    return f"{repeat} another one word for word and {were} left out."
+
+
+def rows_unnamed(n: int, column: str) -> str:
+    """Where rows have no name of an image."""
+    have = words.many(n, "row has", "rows have")
+    return (
+        f"{have} no {column!r}; {words.agreeing(n, 'it goes by its', 'they go by their')} number."
+    )
+
+
+def _rows(n: int) -> str:
+    return words.many(n, "row", "rows")
 
 
 def split_instead(split: str) -> str:
@@ -160,7 +188,7 @@ def looked_at(gaps: int, threshold: float, rate: float) -> Iterator[str]:
     """How many gaps were looked at, where any was."""
     if gaps:
         yield (
-            f"{words.gaps(gaps)} {'was' if gaps == 1 else 'were'} looked at; one counts as found "
+            f"{words.many(gaps, 'gap was', 'gaps were')} looked at; one counts as found "
             "where its p is at most "
             f"{threshold:.2g}, so that at most {100 * rate:g}% of those found are "
             "chance. Opposite values of an attribute with two values count once."
@@ -177,7 +205,8 @@ ONLY_ANNOTATED = (
 
 def all_labelled_count(split: str, n: int) -> str:
     """Where the split that was asked for has no labels."""
-    return f"No labelled image is in {split}, so all {n:,} labelled images count."
+    count = words.many(n, "labelled image counts", "labelled images count")
+    return f"No labelled image is in {split}, so all {count}."
 
 
 def few_mistakes(mistakes: int, columns: int, prior_sd: float) -> str:
@@ -230,22 +259,32 @@ COMPARED_WITHOUT_PEOPLE = (
 
 def only_in(name: str, n: int) -> str:
     """Where images stand in one of the two alone."""
-    return f"{n:,} labelled images are in {name} alone and do not count."
+    return f"{_labelled(n)} in {name} alone and {_do_not_count(n)}."
 
 
 def relabelled(n: int) -> str:
     """Where the two disagree about labels."""
-    return f"{n:,} images are labelled differently in the two and do not count."
+    are = words.many(n, "image is", "images are")
+    return f"{are} labelled differently in the two and {_do_not_count(n)}."
 
 
 def not_in_all(n: int) -> str:
     """Where not all of several models speak of an image."""
-    return f"{n:,} labelled images are not in all of them and do not count."
+    return f"{_labelled(n)} not in all of them and {_do_not_count(n)}."
 
 
 def relabelled_by_some(n: int) -> str:
     """Where several disagree about labels."""
-    return f"{n:,} images are not labelled the same in all of them and do not count."
+    are = words.many(n, "image is", "images are")
+    return f"{are} not labelled the same in all of them and {_do_not_count(n)}."
+
+
+def _labelled(n: int) -> str:
+    return words.many(n, "labelled image is", "labelled images are")
+
+
+def _do_not_count(n: int) -> str:
+    return words.agreeing(n, "does not count", "do not count")
 
 
 def targets_differ(targets: tuple[str, str], names: tuple[str, str]) -> str:

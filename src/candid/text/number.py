@@ -124,9 +124,12 @@ def coverage_verdict(split: NumberSplit, coverage: float) -> str:
 
 def behind(audit: Audit | None) -> list[tuple[Group, Gap]]:
     """Groups that were found to be predicted worse than the rest, the widest gap first."""
-    if audit is None or not audit.splits:
-        return []
-    known = [(g, g.gaps["mae"]) for g in audit.splits[0].singles() if "mae" in g.gaps]
+    return behind_in(audit.splits[0]) if audit is not None and audit.splits else []
+
+
+def behind_in(split: SplitAudit) -> list[tuple[Group, Gap]]:
+    """The same in one split."""
+    known = [(g, g.gaps["mae"]) for g in split.singles() if "mae" in g.gaps]
     found = [one for one in known if one[1].state == "found" and one[1].value > 0]
     return sorted(found, key=lambda one: -one[1].value)
 
@@ -137,7 +140,7 @@ def number_audit_summary(audit: Audit) -> str:
     if not split.gaps_looked_at:
         return "No groups could be compared, so whether one is predicted worse is not known."
     n = split.gaps_looked_at
-    looked = f"{words.gaps(n)} {'was' if n == 1 else 'were'} looked at"
+    looked = f"{words.many(n, 'gap was', 'gaps were')} looked at"
     if not found:
         return f"No group was found to be predicted worse than the rest; {looked}."
     group, gap = found[0]

@@ -26,7 +26,9 @@ def no_answer(all_images: Estimate, count: int, groups: Sequence[tuple[str, Esti
 
 def unread(count: int, of: int) -> str:
     """How many pictures could not be read."""
-    return f"{count:,} of {of:,} pictures could not be read and were not shown to the model."
+    were = words.agreeing(count, "was", "were")
+    pictures = f"{words.count(count)} of {words.many(of, 'picture', 'pictures')}"
+    return f"{pictures} could not be read and {were} not shown to the model."
 
 
 def read_as(library: str, hard: bool) -> str:
@@ -42,17 +44,20 @@ def read_as(library: str, hard: bool) -> str:
 
 def several_faces(count: int) -> str:
     """Where a picture has several faces."""
-    return f"Of {count:,} pictures with several faces the largest counts, or the first."
+    pictures = words.many(count, "picture", "pictures")
+    return f"Of {pictures} with several faces the largest counts, or the first."
 
 
 def faceless(library: str, count: int) -> str:
     """Where a library answers of a picture in which it found no face."""
     return (
-        f"For {count:,} pictures {library} says that no face was found and answers all the same; "
-        "these answers count."
+        f"For {words.many(count, 'picture', 'pictures')} {library} says that no face was found and "
+        "answers all the same; these answers count."
     )
 
 
 def foreign(count: int) -> str:
     """Where a file of outputs speaks of other pictures, too."""
+    if count == 1:
+        return "1 output is of a picture that is not in the data or has no label."
     return f"{count:,} outputs are of pictures that are not in the data or have no label."

@@ -17,7 +17,7 @@ def pack_lines(found: PackList) -> Iterator[str]:
         return
     yield from words.aligned([_HEAD, *map(_cells, found.packs)])
     total = sum(pack.size for pack in found.packs)
-    packs = "1 pack" if len(found.packs) == 1 else f"{words.count(len(found.packs))} packs"
+    packs = words.many(len(found.packs), "pack", "packs")
     yield f"{packs}, {words.size(total)}, in {found.cache}"
     if found.pruned:
         size = words.size(sum(pack.size for pack in found.pruned))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from candid.text import words
+
 
 class Watched(Protocol):
     """What became of the question whether pictures are those of home."""
@@ -20,7 +22,8 @@ class Watched(Protocol):
 
 def flagged(unlike: int, pictures: int) -> str:
     """How many of some pictures are unlike the training data."""
-    return f"{unlike:,} of these {pictures:,} are unlike the training data"
+    are = words.agreeing(unlike, "is", "are")
+    return f"{words.count(unlike)} of these {pictures:,} {are} unlike the training data"
 
 
 def holds(promise: str, unlike: int, pictures: int) -> str:

@@ -78,14 +78,15 @@ def told_page(
     kind: str, now: str, decided: int, labels: Sequence[str], group: str = ""
 ) -> list[str]:
     """What was decided about some pictures of a page, and what annotators wrote about them."""
-    some = f"{decided:,} picture{'' if decided == 1 else 's'}"
+    some = words.many(decided, "picture", "pictures")
     did = f"You left {some} out." if kind == "leave out" else f"You could not say of {some}."
     lines = [f"You wrote {now} about {some}." if kind == "label" else did]
     if labels:
         lines.append(f"Annotators wrote: {_tally(labels)}.")
     if again := decided - len(labels):
         lines.append(
-            f"{again:,} of them come again later; what was written about them is told then."
+            f"{words.count(again)} of them {words.agreeing(again, 'comes', 'come')} again later; "
+            "what was written about them is told then."
             if again > 1
             else "One of them comes again later; what was written about it is told then."
         )
@@ -104,7 +105,7 @@ def caption(label: str, answer: tuple[str, float] | None, because: str) -> str:
 
 def told_files(kind: str, count: int) -> list[str]:
     """What was decided about files that cannot be read."""
-    files = f"{count:,} file{'' if count == 1 else 's'}"
+    files = words.many(count, "file", "files")
     return [f"You left {files} out." if kind == "leave out" else f"You kept {files}."]
 
 
@@ -163,7 +164,7 @@ def summary_lines(s: ReviewSummary) -> Iterator[str]:
 
 
 def _labels(count: int) -> str:
-    return f"{count:,} label{'' if count == 1 else 's'}"
+    return words.many(count, "label", "labels")
 
 
 def _share(e: Estimate) -> str:

@@ -51,7 +51,7 @@ def weakness_note(split: SplitAudit, found: int, shown: int) -> str:
         note += f" Of {found} weaknesses these are the widest; the report has all."
     if split.too_few:
         note += (
-            f" Of {split.too_few:,} {'group' if split.too_few == 1 else 'groups'} there are too "
+            f" Of {words.many(split.too_few, 'group', 'groups')} there are too "
             "few to say anything: that is not the same as no difference."
         )
     return note

@@ -244,7 +244,8 @@ def _repairs(inputs: ReportInput) -> Iterator[Action]:
     if noise is not None and noise.found and inputs.model is not None:
         already = inputs.config.data.corrections and " It is already trained with corrections."
         yield Action(
-            f"Look at the {words.count(noise.found)} labels that are likely wrong",
+            "Look at the "
+            + words.many(noise.found, "label that is likely wrong", "labels that are likely wrong"),
             f"They count as the truth now.{already} Then train with what you decided.",
             ("candid review .", f"{inputs.reproduction} --corrections corrections.csv"),
         )

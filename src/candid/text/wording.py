@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -26,9 +27,22 @@ class Wording:
     tells_share: Literal["never", "found", "always"] = "never"
 
 
+class _Agreeing(string.Formatter):
+    """Takes "{count:has|have}", too: the words that agree with a number."""
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        one, both, several = format_spec.partition("|")
+        if both:
+            return words.agreeing(value, one, several)
+        return str(super().format_field(value, format_spec))
+
+
+_AGREEING = _Agreeing()
+
+
 def filled(text: str | Callable[[Values], str], values: Values) -> str:
-    """The words with the values in them."""
-    return text.format_map(values) if isinstance(text, str) else text(values)
+    """The words with the values in them; "{count:has|have}" agrees with a number."""
+    return _AGREEING.vformat(text, (), values) if isinstance(text, str) else text(values)
 
 
 def first_few(names: Sequence[str]) -> str:

@@ -153,9 +153,19 @@ def _ends(of: WithInterval, told: Callable[[float], str]) -> str:
     return f"{told(of.low)} to {told(of.high)}" if known else UNDEFINED
 
 
+def agreeing(n: int, one: str, several: str) -> str:
+    """The words that agree with a number: "has" with one, "have" with any other."""
+    return one if n == 1 else several
+
+
+def many(n: int, one: str, several: str) -> str:
+    """So many of what is called `one`, or `several`."""
+    return f"{count(n)} {agreeing(n, one, several)}"
+
+
 def images(n: int, who: int | None = None) -> str:
     """So many images, and the people behind them where they are known."""
-    return f"{count(n)} {'image' if n == 1 else 'images'}{of_people(who)}"
+    return f"{many(n, 'image', 'images')}{of_people(who)}"
 
 
 def of_people(n: int | None) -> str:
@@ -170,17 +180,17 @@ def support(estimate: Estimate) -> str:
 
 def persons(n: int) -> str:
     """So many people, in words that count."""
-    return f"{count(n)} {'person' if n == 1 else 'people'}"
+    return many(n, "person", "people")
 
 
 def gaps(n: int) -> str:
     """So many gaps between groups."""
-    return f"{count(n)} {'gap' if n == 1 else 'gaps'}"
+    return many(n, "gap", "gaps")
 
 
 def groups_or_rests(n: int) -> str:
     """So many groups, of which each or the rest beside it has what is said next."""
-    return f"{count(n)} {'group or its rest has' if n == 1 else 'groups or their rests have'}"
+    return many(n, "group or its rest has", "groups or their rests have")
 
 
 def too_few(groups: int, what: str) -> str:

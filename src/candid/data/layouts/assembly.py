@@ -220,9 +220,10 @@ def check_learnable(dataset: Dataset, usable: NDArray[np.bool_] | None = None) -
     """Raise where there is nothing to train on, to validate on, or to tell apart, for any label.
 
     `usable` says of (n,) images which can be read, where that is known. Raises DataError where
-    train or validation has no labelled (and readable) image; TargetError where training would see
-    one class only.
+    train or validation has no labelled (and readable) image; TargetError where all have the same
+    label, or training would see one class only.
     """
+    _check_distinct(dataset)
     for name in dataset.targets if dataset.further_targets else ():
         try:
             check_learnable(of_target(dataset, name, DataConfig()), usable)
@@ -254,6 +255,25 @@ def check_learnable(dataset: Dataset, usable: NDArray[np.bool_] | None = None) -
             expected="at least two classes in train",
             todo="add or mend images of another class, or change the split",
         )
+
+
+def _check_distinct(dataset: Dataset) -> None:
+    """Raise a TargetError where all labelled images have the same label."""
+    used = np.unique(dataset.label[dataset.label >= 0])
+    if len(used) != 1:
+        return
+    only, name = dataset.classes[used[0]], repr(dataset.target)
+    if dataset.is_number:
+        raise TargetError(
+            f"The target {name} has one value only: every image has {only}.",
+            expected="a number that differs between images, or two classes",
+            todo="name another target, or add images with another value",
+        )
+    raise TargetError(
+        f"The target {name} has one class only: every labelled image is {only!r}.",
+        expected="at least two classes to tell apart",
+        todo="name another target, or add images of another class",
+    )
 
 
 def counted_finding(

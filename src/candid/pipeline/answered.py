@@ -1,0 +1,76 @@
+"""What a model says of labelled pictures, and where their labels are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from candid.data.dataset import Dataset
+from candid.predictions import Predictions
+from candid.predictions.numbers import NumberPredictions
+from candid.records import ModelCard
+from candid.records.external import Unread
+from candid.records.framing import CommonFrame
+from candid.tables.numbers import numbers_of
+
+
+@dataclass(frozen=True, eq=False)
+class Answered:
+    """What a model says of labelled pictures."""
+
+    # Those that could be read and, where faces were looked for, have one; splits are the data's.
+    dataset: Dataset
+    probability: NDArray[np.float64]  # (n, classes), or of a number (n, bins)
+    card: ModelCard
+    unlike: NDArray[np.bool_] | None  # (n,) whether flagged; None where nobody looked
+    unread: tuple[Unread, ...]  # at most a hundred that could not be read
+    unread_count: int  # and how many there were
+    no_face: int  # in how many no face was found
+    frame: CommonFrame | None  # that they have in common; None: each by itself, or nothing frames
+
+    @cached_property
+    def predictions(self) -> Predictions:
+        """Of a model of classes."""
+        return Predictions(
+            classes=self.card.classes,
+            label=self.dataset.label,
+            probability=self.probability,
+            temperature=self.card.temperature,
+            **self._about,
+        )
+
+    @cached_property
+    def numbers(self) -> NumberPredictions:
+        """Of a model of a number.
+
+        Raises ValueError of any other.
+        """
+        from candid.inference.numbers import answers_of
+
+        if self.card.number is None:
+            raise ValueError(f"{self.card.target!r} is no number")
+        predicted, low, high = answers_of(self.card.number, self.probability)
+        return NumberPredictions(
+            card=self.card.number,
+            value=numbers_of(self.dataset.classes)[self.dataset.label],
+            predicted=predicted,
+            low=low,
+            high=high,
+            **self._about,
+        )
+
+    @property
+    def _about(self) -> dict[str, Any]:
+        d = self.dataset
+        return {
+            "target": self.card.target,
+            "ids": d.ids,
+            "split": d.split,
+            "person": d.person,
+            "attributes": dict(d.attributes),
+            "provenance": {"data": d.name},
+        }
