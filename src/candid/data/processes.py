@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from candid.errors import DataError, OutputError
+from candid.garbage import collect_seldom
 from candid.progress import say
 from candid.storage.files import writing
 from candid.storage.locks import try_lock
@@ -144,6 +145,7 @@ _worker: Callable[[Any], Any] | None = None  # set once in each process that was
 
 def _start_worker(order: str) -> None:
     global _worker
+    collect_seldom()
     _worker = pickle.loads(Path(order).read_bytes())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # where nothing could be blocked
     threading.Thread(target=_end_with_parent, daemon=True).start()
