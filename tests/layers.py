@@ -4,13 +4,14 @@
 # Left of an arrow is what stands below. Fewer are better.
 BASE = {
     *("errors", "settings", "config", "storage", "records", "table", "predictions"),
-    *("progress", "cores", "arrays"),
+    *("progress", "cores", "arrays", "garbage"),
 }
 ARROWS: dict[str, set[str]] = {
     "errors": set(),
     "arrays": set(),
     "progress": set(),
     "cores": set(),
+    "garbage": set(),
     "recipes": set(),
     "settings": {"errors"},
     "storage": {"errors"},

@@ -1,14 +1,18 @@
-"""Ctrl+C at a bad moment: while the processes that decode are only just starting."""
+"""Ctrl+C at a bad moment: while processes are only just starting; and work beside other work."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 from drawn import put
+
+from candid.data.processes import beside
 
 STARTED = "multiprocessing.spawn"
 
@@ -45,3 +49,23 @@ def test_interrupted_while_workers_start_it_says_one_line(tmp_path, delay):
     _, said = running.communicate(timeout=60)
     assert running.returncode == 130, said
     assert said.strip() == "candid: interrupted; images that were packed are kept"
+
+
+def test_work_beside_the_block_is_waited_for(tmp_path):
+    with beside(partial(Path.touch, tmp_path / "done")) as ended:
+        assert ended()
+        assert (tmp_path / "done").is_file()
+
+
+def test_work_that_fails_beside_says_so_and_nothing_else(tmp_path, capfd):
+    with beside(partial(os.remove, tmp_path / "missing")) as ended:
+        assert not ended()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_end_of_the_block_ends_the_work_beside_it():
+    began = time.monotonic()
+    with pytest.raises(KeyError), beside(partial(time.sleep, 600)):
+        raise KeyError
+    assert time.monotonic() - began < 60
+    assert not multiprocessing.active_children()

@@ -24,6 +24,7 @@ from candid.cli.serving import serve_command
 from candid.cli.tuning import tune_command
 from candid.cli.using import export_command, predict_command
 from candid.errors import CandidError
+from candid.garbage import collect_seldom
 
 __all__ = ["cli", "main"]
 
@@ -62,6 +63,7 @@ for _command in (
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run a command line and exit: 0 well, 1 a check failed, 2 bad input, 130 interrupted."""
+    collect_seldom()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # no name is worth a traceback
     try:

@@ -38,6 +38,8 @@ _DEMO = (
     "train.steps=200",
     "train.batch_size=128",
     "train.evaluations=20",
+    "train.checkpoints=1",
+    "train.threads=1",  # quicker than two here, as the network that frames has the other core
     "explain.images=100",
     "explain.check_images=24",
 )

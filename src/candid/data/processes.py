@@ -18,11 +18,15 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from candid.errors import DataError, OutputError
+from candid.garbage import collect_seldom
 from candid.progress import say
 from candid.storage.files import writing
 from candid.storage.locks import try_lock
 
 LOCK = "lock"  # the file of a pack that the process that fills it holds, and that a use touches
+
+# The same start everywhere; a fork would also copy threads' locks and keep ours.
+_SPAWN = multiprocessing.get_context("spawn")
 
 Task = TypeVar("Task")
 Done = TypeVar("Done")
@@ -35,29 +39,69 @@ def in_processes(
 
     Raises BrokenProcessPool where a process died.
     """
-    # Not as an argument: a worker that dies before it has read a long one leaves this process
-    # waiting for ever. The file is fresh, and only this user can write to it.
     order = pickle.dumps(work)
+    with _written(order) as name:
+        pool = ProcessPoolExecutor(
+            workers,
+            mp_context=_SPAWN,
+            initializer=_start_worker,
+            initargs=(name,),
+        )
+        try:
+            with _interrupts_blocked(), _script_of(order):
+                finished = as_completed([pool.submit(_do, task) for task in tasks])
+            for future in finished:
+                yield future.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def beside(work: Callable[[], object]) -> Iterator[Callable[[], bool]]:
+    """Do `work`, which must be picklable, in a process of its own while the block goes on.
+
+    What is yielded waits for its end and says whether that was a good one: of what went wrong
+    nothing is said, as whoever does the work again is told. The block's end ends the process.
+    """
+    order = pickle.dumps(work)
+    with _written(order) as name:
+        process = _SPAWN.Process(target=_do_alone, args=(name,), daemon=True)
+        with _interrupts_blocked(), _script_of(order):
+            process.start()
+
+        def ended() -> bool:
+            process.join()
+            return process.exitcode == 0
+
+        try:
+            yield ended
+        finally:
+            process.terminate()
+            process.join()
+
+
+def _do_alone(name: str) -> None:
+    _start_worker(name)
+    try:
+        _do()
+    except Exception:
+        sys.exit(1)  # without a traceback
+
+
+@contextlib.contextmanager
+def _written(order: bytes) -> Iterator[str]:
+    """The name of a file in which processes find what they are to do.
+
+    Not as an argument: a process that dies before it has read a long one leaves this one waiting
+    for ever. The file is fresh, and only this user can write to it.
+    """
     with writing(Path(tempfile.gettempdir())):
         handle, name = tempfile.mkstemp(prefix="candid-", suffix=".pickle")
         with open(handle, "wb") as file:
             file.write(order)
-    # What the caller's script defined is found by running it again, which needs its guard.
-    script = contextlib.nullcontext() if b"__main__" in order else _script_left_out()
-    pool = ProcessPoolExecutor(
-        workers,
-        # The same start everywhere; a fork would also copy threads' locks and keep ours.
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_start_worker,
-        initargs=(name,),
-    )
     try:
-        with _interrupts_blocked(), script:
-            finished = as_completed([pool.submit(_do, task) for task in tasks])
-        for future in finished:
-            yield future.result()
+        yield name
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
         Path(name).unlink(missing_ok=True)
 
 
@@ -79,11 +123,15 @@ def _interrupts_blocked() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _script_left_out() -> Iterator[None]:
+def _script_of(order: bytes) -> Iterator[None]:
     """Start processes here that do not run this process's script again, as a spawned one would.
 
-    So a script needs no `if __name__ == "__main__":`, and what it computes it computes once.
+    So a script needs no `if __name__ == "__main__":`, and what it computes it computes once. What
+    the script defined itself is found by running it again, though, which needs that guard.
     """
+    if b"__main__" in order:
+        yield
+        return
     main = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
     try:
@@ -97,6 +145,7 @@ _worker: Callable[[Any], Any] | None = None  # set once in each process that was
 
 def _start_worker(order: str) -> None:
     global _worker
+    collect_seldom()
     _worker = pickle.loads(Path(order).read_bytes())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # where nothing could be blocked
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -110,10 +159,10 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _do(task: Any) -> Any:
+def _do(*task: Any) -> Any:
     if _worker is None:
         raise RuntimeError("a worker was asked to work before it was started")
-    return _worker(task)
+    return _worker(*task)
 
 
 # --- a folder that one process fills -------------------------------------------------------------

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.flop_counter import FlopCounterMode
 
 from candid.errors import ConfigError, DependencyError
+from candid.models.counting import Products
 from candid.models.features import Features
 from candid.models.vit import vit
 from candid.records import Layer
@@ -288,6 +288,14 @@ def describe(network: nn.Module, side: int) -> tuple[tuple[Layer, ...], int]:
     Multiply-adds are those of convolutions and matrix products; the rest is small beside them. The
     network is left in the mode it was in.
     """
+    # With gradients: on a CPU the counter does not know attention without.
+    with torch.enable_grad(), Products() as products:
+        layers = layers_passed(network, side)
+    return layers, products.flops // 2
+
+
+def layers_passed(network: nn.Module, side: int) -> tuple[Layer, ...]:
+    """The layers in the order in which an image passes them; the network keeps its mode."""
     layers: list[Layer] = []
 
     def note(name: str, module: nn.Module, output: Tensor) -> None:
@@ -303,11 +311,9 @@ def describe(network: nn.Module, side: int) -> tuple[tuple[Layer, ...], int]:
     was_training = network.training
     device = next(network.parameters()).device
     try:
-        # With gradients: on a CPU the counter does not know attention without.
-        with torch.enable_grad(), FlopCounterMode(display=False) as counter:
-            network.eval()(torch.zeros(1, 3, side, side, device=device))
+        network.eval()(torch.zeros(1, 3, side, side, device=device))
     finally:
         network.train(was_training)
         for hook in hooks:
             hook.remove()
-    return tuple(layers), counter.get_total_flops() // 2
+    return tuple(layers)

@@ -269,8 +269,7 @@ def _train_together(parts: list[_Part], data: Data, jobs: int, quiet: bool) -> N
     """Train several folds at a time, each in a process that opens the pixels for itself."""
     from candid.data.processes import in_processes
 
-    bare = replace(data, store=replace(data.store, pixels=data.store.pixels[:0]))
-    work = partial(_train_alone, data=bare)
+    work = partial(_train_alone, data=data.without_pixels())
     try:
         with progress("folds", len(parts), unit="folds", quiet=quiet) as bar:
             for _ in in_processes(work, parts, min(jobs, len(parts) or 1)):
@@ -284,8 +283,7 @@ def _train_together(parts: list[_Part], data: Data, jobs: int, quiet: bool) -> N
 
 
 def _train_alone(part: _Part, data: Data) -> None:
-    pixels = np.load(data.store.folder / "pixels.npy", mmap_mode="r", allow_pickle=False)
-    _train(part, replace(data, store=replace(data.store, pixels=pixels)), True)
+    _train(part, data.with_pixels(), True)
 
 
 def _trained(task: Task, part: _Part, quiet: bool) -> TrainingState:

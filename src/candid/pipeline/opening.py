@@ -15,6 +15,8 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
+
 from candid.config import to_toml
 from candid.data.dataset import Dataset, Sharded
 from candid.data.splits import keep_together
@@ -81,6 +83,15 @@ class Data:
         if self.streamed is None:
             return packed
         return streamed_fingerprint(self.streamed.dataset, packed)
+
+    def without_pixels(self) -> Data:
+        """The same for another process, which opens the pixels for itself."""
+        return replace(self, store=replace(self.store, pixels=self.store.pixels[:0]))
+
+    def with_pixels(self) -> Data:
+        """What `without_pixels` gave with the pixels of its pack, memory-mapped."""
+        pixels = np.load(self.store.folder / "pixels.npy", mmap_mode="r", allow_pickle=False)
+        return replace(self, store=replace(self.store, pixels=pixels))
 
     def of_target(self, name: str, config: DataConfig) -> Data:
         """The same for one of several labels alone."""

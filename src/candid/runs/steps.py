@@ -50,7 +50,6 @@ STEPS = {
     "train": Step(
         ("data", "network", "augment", "train"), (), ("weights", "model_file"), resumes=True
     ),
-    "frame": Step(("data", "framing", "train"), _ALIGNED, ("framing", "framing_weights")),
     "predict": Step(("data", *_DEVICE), ("weights", *_ALIGNED), ("predictions_file", "model_file")),
     "evaluate": Step(("evaluate",), ("predictions_file", "history"), ("evaluation",)),
     "audit": Step(("audit",), ("predictions_file",), ("audit",)),
@@ -68,6 +67,7 @@ STEPS = {
         (*_MODEL, "predictions_file"),
         ("inside", "inside_arrays"),
     ),
+    "frame": Step(("data", "framing", "train"), _ALIGNED, ("framing", "framing_weights")),
     "unfamiliar": Step(("data", "predict", "train.seed"), (*_FRAMED, *_ALIGNED), ("unfamiliar",)),
     "check": Step(("data", "network", "augment", "train", "check", "evaluate"), (), ("checked",)),
     "drift": Step(("data", "train.seed"), (*_MODEL, *_FRAMED, "unfamiliar"), ("drift",)),

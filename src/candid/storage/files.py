@@ -218,16 +218,20 @@ def check_format(path: Path, found: object) -> None:
     )
 
 
+# One for all lines: `json.dumps` would make one for each.
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
+
+
 def _lines(value: Any, end: str) -> str:
     """`end` is a line's end and the indentation of the line that `value` begins on."""
     parts = value.values() if isinstance(value, dict) else value
     if not isinstance(value, dict | list | tuple) or not any(
         isinstance(part, dict | list | tuple) for part in parts
     ):
-        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+        return _ENCODER.encode(value)
     below = end + " "
     if isinstance(value, dict):
-        names = (json.dumps({k: 0}, ensure_ascii=False)[1:-2] for k in value)
+        names = (_ENCODER.encode({k: 0})[1:-2] for k in value)
         lines = [f"{n}{_lines(v, below)}" for n, v in zip(names, value.values(), strict=True)]
         return "{" + below + f",{below}".join(lines) + end + "}"
     return "[" + below + f",{below}".join(_lines(v, below) for v in value) + end + "]"

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import time
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from candid.training.state import TrainingState
 _PAUSE = 20  # times as long as a save took, until time alone is a reason for the next
 
 _COLUMNS = tuple(f.name for f in dataclasses.fields(HistoryRow))
+_ROW = attrgetter(*_COLUMNS)
 
 
 class Saver:
@@ -60,7 +62,7 @@ def save(path: Path, state: TrainingState) -> None:
         tensors |= {f"dro.{k}": v for k, v in state.dro.state_dict().items()}
     tensors |= {f"best.{k}": v for k, v in state.best.items()}
     tensors |= {f"optimizer.{k}": v for k, v in optimizer.items() if isinstance(v, Tensor)}
-    rows = [dataclasses.astuple(row) for row in state.history]
+    rows = [_ROW(row) for row in state.history]
     tensors["history"] = torch.tensor(rows, dtype=torch.float64).reshape(-1, len(_COLUMNS))
     about = {
         "format": FORMAT,

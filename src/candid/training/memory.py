@@ -8,10 +8,11 @@ import os
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from candid.errors import ConfigError
 from candid.models.device import pick_device
-from candid.models.networks import build, describe, options
+from candid.models.networks import build, layers_passed, options
 from candid.settings import Config, ensemble_size
 
 _BUILT = ("plain", "deep", "vit")  # others are not ours to sketch
@@ -34,8 +35,8 @@ def check_fits(config: Config, n_classes: int) -> None:
         network = build(name, side=side, n_classes=n_classes, **one)
         weights = ensemble_size(config.network) * sum(p.numel() for p in network.parameters())
         needed = 4 * _COPIES * weights
-        if needed <= there:
-            layers, _ = describe(network, side)
+        if needed <= there and needed + 2 * images * _most(network, side) > there:
+            layers = layers_passed(network, side)
             needed += 2 * images * sum(math.prod(layer.output_shape) for layer in layers)
     if needed > there:
         raise ConfigError(
@@ -44,6 +45,17 @@ def check_fits(config: Config, n_classes: int) -> None:
             expected=f"what fits into the {there / 1e9:.1f} GB of memory here",
             todo="lower train.batch_size, data.side, or network.width, depth or ensemble_size",
         )
+
+
+def _most(network: nn.Module, side: int) -> int:
+    """More than all layers give for an image: none has more pixels, or channels than weights.
+
+    Hardly any network gives so much that memory is in question, and the sum of what each gives,
+    without memory, has torch import its compiler: a second of processor time.
+    """
+    leaves = [m for m in network.modules() if not list(m.children())]
+    channels = [max((len(p) for p in leaf.parameters() if p.ndim), default=0) for leaf in leaves]
+    return side * side * sum(own or max(channels) for own in channels)
 
 
 def _memory(device: torch.device) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterable
 from typing import Any, overload
@@ -96,6 +97,12 @@ class Muon(torch.optim.Optimizer):
     Groups without `orthogonal` are stepped as AdamW does: offsets, scales, the first and the last
     layer. `dtype` is that of the iteration.
     """
+
+    # As they are below torch's wrapper, whose first call imports its compiler: a second.
+    add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
+    zero_grad = inspect.unwrap(torch.optim.Optimizer.zero_grad)
+    state_dict = inspect.unwrap(torch.optim.Optimizer.state_dict)
+    load_state_dict = inspect.unwrap(torch.optim.Optimizer.load_state_dict)
 
     def __init__(
         self,
