@@ -38,11 +38,11 @@ _Tensors = Mapping[str, NDArray[np.float32]]
 def flat_network(weights: Path, card: ModelCard) -> FlatNetwork | None:
     """The classifier that a card describes, with the weights of a file.
 
-    None where it is none of `FLAT_NETWORKS`, or learned several labels. Raises RunError where the
-    file is missing or damaged, or belongs to another network; DependencyError where safetensors is
-    not installed.
+    None where it is none of `FLAT_NETWORKS`, sees a part of the pictures, or learned several
+    labels. Raises RunError where the file is missing or damaged, or belongs to another network;
+    DependencyError where safetensors is not installed.
     """
-    if card.network not in FLAT_NETWORKS or card.head is not None:
+    if card.network not in FLAT_NETWORKS or "window" in card.options or card.head is not None:
         return None
     tensors, _ = _read(weights)
     with reading(weights, expected="the weights of this run", todo="train again"):
