@@ -23,6 +23,7 @@ from candid.predictions import read_predictions
 from candid.records import ModelCard, read_record
 from candid.records.inside import Inside, read_inside_arrays
 from candid.training.distributed import Team
+from candid.training.window import face_window
 
 QUICK = (
     "data.side=24", "data.workers=1", "train.steps=8", "train.batch_size=32",
@@ -92,6 +93,29 @@ def test_a_recipe_s_run_is_whole_and_its_files_give_its_predictions(finished, ca
     report = run.report.read_text(encoding="utf-8")
     assert ("Nothing was trained in steps" in report) == (recipe == "features")
     assert ("Weighted F1 over training" in report) == (recipe != "features")
+
+
+@pytest.mark.parametrize("window", ["face", "0.2 0.3 0.8 0.9"])
+def test_a_run_keeps_its_window(dataset, cache, tmp_path, window):
+    """Where drawn faces fill the picture, and are alike all over, the face is all of it."""
+    config = load_config(overrides=[*QUICK, "network.width=8", f'network.window="{window}"'])
+    run = candid.run(dataset, config, out=tmp_path / "run", cache=cache)
+    card, data = read_record(run.model_file, ModelCard), reload(run, cache=cache)
+    images = Images(data.store.pixels, card.mean, card.std)
+    shown = face_window(images, data.dataset.rows("train", data.store.usable))
+    words = shown if window == "face" else window
+    assert card.options == {"width": 8, "depth": 1} | ({"window": words} if words else {})
+    network = load_network(run.weights, card, torch.device("cpu"))
+    found = read_predictions(run.predictions_file)
+    row = {str(name): i for i, name in enumerate(data.dataset.ids)}
+    rows = np.array([row[str(i)] for i in found.ids])
+    raw = logits(
+        network, images, rows, device=torch.device("cpu"), bfloat16=False, flip_tta=card.flip_tta
+    )
+    expected = torch.from_numpy(raw / card.temperature).softmax(1).numpy()
+    np.testing.assert_allclose(found.probability, expected, atol=0.02)  # bfloat16 where there is
+    report = run.report.read_text("utf-8")
+    assert "Weighted F1 over training" in report and "candidTry" in report
 
 
 def test_the_lines_of_the_card_give_the_predictions(

@@ -9,6 +9,7 @@ import pytest
 import torch
 from scipy.stats import rankdata
 from torch import nn
+from torch.nn import functional as F
 
 from candid.errors import CandidError, ConfigError
 from candid.explanation.attribution import (
@@ -20,6 +21,7 @@ from candid.explanation.attribution import (
 )
 from candid.explanation.layers import find_hook
 from candid.explanation.scoring import log_odds, scoring
+from candid.models.networks import build, windowed
 from candid.settings import MAP_METHODS, ExplainConfig
 from explanation.small_networks import Linear, OneLogit, Small, Tokens
 
@@ -421,3 +423,21 @@ def test_answers_with_a_second_look_only_in_doubt_are_those_of_two_looks():
         expected = scorer.all_logits(x).argmax(1)
     assert torch.equal(found, expected)
     assert 8000 < seen < 11_500  # 2,000 twice, the others once but for those in doubt
+
+
+def test_grad_cam_of_a_window_lies_in_the_window():
+    """A part of the picture by itself, to a network without a window, has the same map there."""
+    torch.manual_seed(0)
+    whole = build("deep", side=32, n_classes=2, width=4).eval()
+    part = build("deep", side=32, n_classes=2, width=4, window="0.25 0.5 0.75 1").eval()
+    part.load_state_dict(whole.state_dict())
+    pictures, explained = torch.randn(3, 3, 32, 32), torch.tensor([0, 1, 1])
+    maps = torch.from_numpy(saliency_maps(part, pictures, explained, method="grad_cam"))
+    assert not maps[:, :16].any() and not maps[:, :, :8].any() and not maps[:, :, 24:].any()
+    seen = windowed(pictures, (0.25, 0.5, 0.75, 1.0))
+    apart = torch.from_numpy(saliency_maps(whole, seen, explained, method="grad_cam"))
+    # The window at half the size: each of its pixels is the mean of four of the large map's.
+    halved = F.avg_pool2d(apart[:, None], 2)[:, 0]
+    torch.testing.assert_close(
+        maps[:, 16:, 8:24], halved, rtol=0.05, atol=0.05 * float(apart.abs().max())
+    )

@@ -259,6 +259,14 @@ def test_units_of_a_map_say_where(network: nn.Module) -> None:
         row, column = np.unravel_index(maps[which, unit.number].argmax(), (5, 5))
         assert best.id == images.ids[which]
         assert (best.row, best.column) == ((row + 0.5) / 5, (column + 0.5) / 5)
+    network.window = (0.2, 0.5, 0.8, 1.0)  # of a picture, what the map is of
+    part, _ = look_inside(
+        network, images, faces(9, 2, "t"), prepare,
+        classes=CLASSES, layer="conv2", units=[6, 0], most_faces=2, batch_size=4,
+    )  # fmt: skip
+    for whole, unit in zip(record.units, part.units, strict=True):
+        for a, b in zip(whole.most, unit.most, strict=True):
+            assert (b.row, b.column) == pytest.approx((0.5 + 0.5 * a.row, 0.2 + 0.6 * a.column))
 
 
 @pytest.mark.parametrize("batch_size", [3, 50])

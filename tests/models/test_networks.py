@@ -6,7 +6,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from candid.errors import ConfigError, DependencyError
-from candid.models.networks import BUILDERS, Deep, build, describe, options
+from candid.models.networks import BUILDERS, Deep, build, describe, options, windowed
 from candid.models.vit import Attend
 from candid.settings.network import DeepConfig, PlainConfig, TimmConfig, ViTConfig
 
@@ -240,3 +240,49 @@ def test_one_place_is_not_strided():
             layer.register_forward_hook(lambda _, given, out: inputs.append(given[0].shape[2:]))
     network(torch.zeros(2, 3, 8, 8))
     assert [tuple(shape) for shape in inputs] == [(4, 4), (2, 2)]
+
+
+WINDOW = "0.2 0.35 0.8 0.85"
+
+
+def test_a_window_is_read_as_grid_sample_reads_it():
+    """And a window of all of a picture is the picture, to the last bit."""
+    images = torch.randn(4, 3, 24, 20)
+    for box in ((0.2, 0.35, 0.8, 0.85), (0.0, 0.0, 0.5, 1.0), (0.4, 0.9, 1.0, 1.0)):
+        left, top, right, bottom = box
+        across = torch.tensor(
+            [[right - left, 0, right + left - 1], [0, bottom - top, bottom + top - 1]]
+        )
+        grid = F.affine_grid(across.expand(4, 2, 3), list(images.shape), align_corners=False)
+        expected = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+        torch.testing.assert_close(windowed(images, box), expected, rtol=0, atol=2e-5)
+    assert torch.equal(windowed(images, (0.0, 0.0, 1.0, 1.0)), images)
+    assert windowed(images, ()) is images
+
+
+@pytest.mark.parametrize("members", [1, 2])
+@pytest.mark.parametrize("training", [True, False])
+def test_what_lies_outside_the_window_moves_no_logit(members, training):
+    network = build("deep", side=40, n_classes=2, width=4, window=WINDOW, ensemble_size=members)
+    network.train(training)
+    images = torch.randn(4, 3, 40, 40)
+    outside = images.clone()
+    outside[:, :, :13], outside[:, :, 35:] = 9.0, 9.0  # rows 14 to 33 are inside, with one around
+    outside[:, :, :, :7], outside[:, :, :, 33:] = 9.0, 9.0
+    assert torch.equal(network(images), network(outside))
+    outside[:, :, 20, 20] = 9.0
+    assert not torch.equal(network(images), network(outside))
+
+
+def test_a_network_without_a_window_is_described_as_before():
+    """Digests of runs and their records hold it."""
+    assert repr(DeepConfig()) == "DeepConfig(name='deep', width=0, depth=0, ensemble_size=1)"
+    assert "window" not in options(DeepConfig())
+    assert options(DeepConfig(window=WINDOW))["window"] == WINDOW
+    assert "window='0.2 0.35 0.8 0.85'" in repr(DeepConfig(window=WINDOW))
+
+
+@pytest.mark.parametrize("words", ["face", "0.2 0.3 0.8", "0 0 1.2 1", "0.5 0 0.5 1", "nan 0 1 1"])
+def test_a_window_that_is_none_is_refused(words):
+    with pytest.raises(ConfigError, match=r"network\.window"):
+        DeepConfig(window=words)

@@ -95,7 +95,9 @@ class Made:
     """A model with random weights, what labels with it here, and its report."""
 
     def __init__(self, folder: Path, network: str, fit: str, framed: bool, passed: str) -> None:
-        options = {"width": 8, "ensemble_size": 2} if network == "deep" else {}
+        options: dict[str, Any] = {}
+        if network == "deep":
+            options = {"width": 8, "ensemble_size": 2, "window": "0.1 0.2 0.8 0.95"}
         self.card, self.fit = card_of(network, **options), fit
         weights, frames = folder / "model.safetensors", folder / "framing.safetensors"
         made = build_network(network, side=SIDE, n_classes=2, **options)

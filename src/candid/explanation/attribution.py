@@ -15,7 +15,7 @@ The baseline, what "nothing" looks like, is 0: the mean colour of the training i
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -169,6 +169,7 @@ def grad_cam(by: Attributor, images: Tensor, explained: Tensor) -> Tensor:
     """
     if by.hook is None:
         raise ValueError("Grad-CAM needs a layer to hook into")
+    window = getattr(by.scorer.network, "window", ())  # of the picture, where the network sees less
     maps = []
     for x, c in _together(images, explained, by.scorer.batch_size):
         with by.hook.captured() as seen, torch.enable_grad():
@@ -177,11 +178,26 @@ def grad_cam(by: Attributor, images: Tensor, explained: Tensor) -> Tensor:
         cams = []
         for output, slope in zip(seen, slopes, strict=True):
             activation, weight = by.hook.as_map(output.detach()), by.hook.as_map(slope).mean((2, 3))
-            cams.append(torch.einsum("bc,bchw->bhw", weight, activation))
+            cam = torch.einsum("bc,bchw->bhw", weight, activation)
+            cams.append(on_picture(cam, window, x.shape[-2:]) if window else cam)
         # What the mirror image's pass saw on the left stands on the right.
         cam = cams[0] + cams[1].flip(2) if by.scorer.flip_tta and len(cams) == 2 else cams[-1]
         maps.append(F.interpolate(cam[:, None], x.shape[-2:], mode="bilinear")[:, 0])
     return torch.cat(maps)
+
+
+def on_picture(maps: Tensor, window: Sequence[float], size: Sequence[int]) -> Tensor:
+    """Maps (batch, h, w) of a part of a picture where it lies: (batch, height, width), 0 around it.
+
+    `window` is the part's left, top, right and bottom, from 0 to 1.
+    """
+    left, top, right, bottom = window
+    ys, xs = ((torch.arange(n, device=maps.device) + 0.5) / n for n in size)
+    x, y = 2 * (xs - left) / (right - left) - 1, 2 * (ys - top) / (bottom - top) - 1
+    grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1).expand(len(maps), -1, -1, -1)
+    inside = (grid.abs() <= 1).all(-1)
+    read = F.grid_sample(maps[:, None].float(), grid, padding_mode="border", align_corners=False)
+    return read[:, 0] * inside
 
 
 def occlusion(by: Attributor, images: Tensor, explained: Tensor) -> Tensor:

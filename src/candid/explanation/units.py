@@ -103,7 +103,7 @@ def look_inside(
     _refuse_nothing(faces, most_units, most_faces, most_mistakes, neighbours, batch_size)
     first = prepare(faces.pixels[faces.rows[:4]])
     layers = layers_of(network, first, layer)
-    excitement = _Excitement(most_faces)
+    excitement = _Excitement(most_faces, getattr(network, "window", ()))
     mistakes = _Mistakes(most_mistakes, faces.labels, classes, temperature, probabilities)
     with watched(network, layers) as look:
         for start, batch in faces.batches(prepare, batch_size, title="units", quiet=quiet):
@@ -174,7 +174,8 @@ def _with_pictures(
 class _Excitement:
     """Which faces excite each unit most and least, and how much each moves the answer."""
 
-    def __init__(self, k: int) -> None:
+    def __init__(self, k: int, window: Sequence[float]) -> None:
+        self.window = window or (0.0, 0.0, 1.0, 1.0)  # the part of a picture that the network sees
         self.most, self.least = Ranking(k), Ranking(k, least=True)
         self.units, self.hidden = RunningMoments(), RunningMoments()
         self.map_shape: tuple[int, int] | None = None
@@ -219,9 +220,13 @@ class _Excitement:
         self, ranking: Ranking, unit: int, ids: Sequence[str]
     ) -> tuple[Activation, ...]:
         height, width = self.map_shape or (math.nan, math.nan)
+        left, top, right, bottom = self.window
         return tuple(
             Activation(
-                ids[row], value, (place // width + 0.5) / height, (place % width + 0.5) / width
+                ids[row],
+                value,
+                top + (bottom - top) * (place // width + 0.5) / height,
+                left + (right - left) * (place % width + 0.5) / width,
             )
             for value, row, place in ranking.column(unit)
         )

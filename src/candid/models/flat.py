@@ -47,7 +47,8 @@ def flat_network(weights: Path, card: ModelCard) -> FlatNetwork | None:
     tensors, _ = _read(weights)
     with reading(weights, expected="the weights of this run", todo="train again"):
         flat = _Flat((3, card.side, card.side), tensors, BITS, FEWEST_BITS[card.network])
-        found = flat.plain() if card.network == "plain" else flat.deep()
+        window = str(card.options.get("window", ""))
+        found = flat.plain() if card.network == "plain" else flat.deep(window)
         if found.tensors[-1].rows != len(card.classes):
             raise ValueError("other classes")
     return found
@@ -113,9 +114,10 @@ class _Flat:
         self.linear(self.linear(x, "fc1", relu=True), "fc2")
         return self.network()
 
-    def deep(self) -> FlatNetwork:
+    def deep(self, window: str) -> FlatNetwork:
         """The layers of `Deep`, or of `DeepEnsemble`."""
-        x = self.add("depth", 0)
+        edges = [float(edge) for edge in window.split()]
+        x = self.add("depth", self.add("window", 0, edges=edges) if edges else 0)
         if "bodies.0.0.weight" not in self._from:
             self.linear(self.add("mean", self.body("body.", x)), "head")
             return self.network()

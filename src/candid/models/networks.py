@@ -22,6 +22,7 @@ from candid.models.vit import vit
 from candid.records import Layer
 from candid.settings import NetworkConfig
 from candid.settings.named_parts import is_named_part, trusted_part
+from candid.settings.network import FACE
 
 
 class Plain(nn.Module):
@@ -81,6 +82,29 @@ def to_depth(images: Tensor, padding: int) -> Tensor:
     return F.pixel_unshuffle(images, 2)
 
 
+def windowed(images: Tensor, window: tuple[float, ...]) -> Tensor:
+    """A part of every image, bilinearly at the size of the whole.
+
+    (batch, channels, height, width) → the same shape. `window` is the part's left, top, right and
+    bottom, from 0 to 1; empty: all of it.
+    """
+    if not window:
+        return images
+    left, top, right, bottom = window
+    return _between(_between(images, 2, top, bottom), 3, left, right)
+
+
+def _between(images: Tensor, axis: int, low: float, high: float) -> Tensor:
+    """As many pixels along an axis as there are, evenly from `low` to `high`, bilinearly."""
+    places = images.shape[axis]
+    steps = torch.arange(places, device=images.device, dtype=torch.float32) + 0.5
+    at = (low * places + (high - low) * steps - 0.5).clamp(0, places - 1)
+    first = at.long()
+    share = (at - first).to(images.dtype)[(...,) + (None,) * (3 - axis)]
+    second = (first + 1).clamp(max=places - 1)
+    return images.index_select(axis, first).lerp(images.index_select(axis, second), share)
+
+
 class Deep(nn.Module):
     """A residual network whose work lies where the processor is quick.
 
@@ -88,12 +112,16 @@ class Deep(nn.Module):
     full resolution, and the many channels of the later stages keep matrix units busy. Four stages
     of `width` · (1, 2, 4, 8) channels follow, each but the first halving the picture with a
     stride, down to one place; the last three have `depth` residual blocks each: 1 makes 10
-    convolutions, 2 make 16.
+    convolutions, 2 make 16. `window` is the part of the pictures that it sees, as its left, top,
+    right and bottom from 0 to 1; empty: all of them.
     """
 
-    def __init__(self, side: int, n_classes: int, *, width: int = 32, depth: int = 1) -> None:
+    def __init__(
+        self, side: int, n_classes: int, *, width: int = 32, depth: int = 1, window: str = ""
+    ) -> None:
         super().__init__()
         self.padding = side % 2
+        self.window = tuple(float(edge) for edge in window.split())
         layers: list[nn.Module] = []
         before, places = 12, (side + self.padding) // 2
         for stage, channels in enumerate((width, 2 * width, 4 * width, 8 * width)):
@@ -114,7 +142,8 @@ class Deep(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (batch, classes) of normalised images (batch, 3, side, side)."""
-        x = self.body(to_depth(images, self.padding))  # (batch, 8 · width, side / 16, side / 16)
+        x = to_depth(windowed(images, self.window), self.padding)
+        x = self.body(x)  # (batch, 8 · width, side / 16, side / 16)
         logits: Tensor = self.head(x.mean(dim=(2, 3)))
         return logits
 
@@ -137,11 +166,19 @@ class DeepEnsemble(nn.Module):
     """
 
     def __init__(
-        self, side: int, n_classes: int, *, width: int = 32, depth: int = 1, ensemble_size: int = 2
+        self,
+        side: int,
+        n_classes: int,
+        *,
+        width: int = 32,
+        depth: int = 1,
+        window: str = "",
+        ensemble_size: int = 2,
     ) -> None:
         super().__init__()
-        networks = [Deep(side, n_classes, width=width, depth=depth) for _ in range(ensemble_size)]
-        self.padding = networks[0].padding
+        own = {"width": width, "depth": depth}
+        networks = [Deep(side, n_classes, **own, window=window) for _ in range(ensemble_size)]
+        self.padding, self.window = networks[0].padding, networks[0].window
         self.bodies = nn.ModuleList(network.body for network in networks)
         self.joined = Joined()
         self.head = nn.Linear(sum(network.head.in_features for network in networks), n_classes)
@@ -152,7 +189,7 @@ class DeepEnsemble(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (batch, classes) of normalised images (batch, 3, side, side)."""
-        x = to_depth(images, self.padding)
+        x = to_depth(windowed(images, self.window), self.padding)
         if self.training:
             return self._apart(x)
         maps: Tensor = self.joined([body(x) for body in self.bodies])
@@ -172,12 +209,20 @@ class DeepEnsemble(nn.Module):
 
 
 def deep(
-    side: int, n_classes: int, *, width: int = 32, depth: int = 1, ensemble_size: int = 1
+    side: int,
+    n_classes: int,
+    *,
+    ensemble_size: int = 1,
+    width: int = 32,
+    depth: int = 1,
+    window: str = "",
 ) -> nn.Module:
     """`Deep`, or several of them that answer together."""
     if ensemble_size == 1:
-        return Deep(side, n_classes, width=width, depth=depth)
-    return DeepEnsemble(side, n_classes, width=width, depth=depth, ensemble_size=ensemble_size)
+        return Deep(side, n_classes, width=width, depth=depth, window=window)
+    return DeepEnsemble(
+        side, n_classes, width=width, depth=depth, window=window, ensemble_size=ensemble_size
+    )
 
 
 def timm_network(
@@ -276,8 +321,10 @@ def options(config: NetworkConfig) -> dict[str, int | float | str]:
     """
     names = {f.name for f in fields(config)} - {"name", "pretrained"}
     chosen = {f.name: getattr(config, f.name) for f in fields(config) if f.name in names}
-    if chosen.get("ensemble_size") == 1:  # one network is built without this
-        del chosen["ensemble_size"]
+    # A network is built without these; where the face lies, the pictures say.
+    for name, unused in (("ensemble_size", (1,)), ("window", ("", FACE))):
+        if chosen.get(name) in unused:
+            del chosen[name]
     own = inspect.signature(BUILDERS[config.name]).parameters
     return {k: own[k].default if v == 0 and k != "drop_path" else v for k, v in chosen.items()}
 

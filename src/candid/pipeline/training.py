@@ -22,6 +22,7 @@ from candid.records import ModelCard, Provenance, read_record, write_record
 from candid.records.framing import FramingCard
 from candid.runs import Run
 from candid.settings import Config, OwnConfig, TrainConfig, ensemble_size
+from candid.settings.network import FACE, DeepConfig
 from candid.storage.files import atomic
 
 if TYPE_CHECKING:
@@ -203,16 +204,15 @@ def fresh_network(task: Task, config: Config) -> nn.Module:
 
     from candid.models.networks import build, options
     from candid.training.memory import check_fits
+    from candid.training.window import face_window
 
     check_fits(config, task.n_classes)
+    chosen = options(config.network)
+    if isinstance(config.network, DeepConfig) and config.network.window == FACE:
+        chosen["window"] = face_window(task.images, task.train)
     with torch.random.fork_rng():
         torch.manual_seed(config.train.seed)
-        return build(
-            config.network.name,
-            side=task.images.side,
-            n_classes=task.n_classes,
-            **options(config.network),
-        )
+        return build(config.network.name, side=task.images.side, n_classes=task.n_classes, **chosen)
 
 
 def validation_logits(
@@ -278,13 +278,17 @@ def _codes(dataset: Dataset, name: str) -> NDArray[np.int16]:
 
 def _card(state: TrainingState, task: Task, dataset: Dataset, config: Config) -> ModelCard:
     from candid.models.networks import describe, options
+    from candid.training.window import window_words
 
     layers, multiply_adds = describe(state.network, task.images.side)
     best, module = config.train.keep == "best", type(state.network)
     named: dict[str, int | float | str] = {"module": f"{module.__module__}.{module.__qualname__}"}
+    chosen = named if config.network == OwnConfig() else options(config.network)
+    if isinstance(config.network, DeepConfig) and (window := getattr(state.network, "window", ())):
+        chosen["window"] = window_words(window)
     return ModelCard(
         network=config.network.name,
-        options=named if config.network == OwnConfig() else options(config.network),
+        options=chosen,
         target=", ".join(dataset.targets),
         classes=outputs_of(dataset),
         side=task.images.side,

@@ -30,8 +30,8 @@ class FlatNetwork:
     input
         Channels, rows and columns of what goes in.
     layers
-        Each with its `kind` ("depth", "conv", "pool", "mean", "join", "linear"), what it reads
-        (`from`: 0 is what goes in, i what the i-th layer gives) and its options; see
+        Each with its `kind` ("window", "depth", "conv", "pool", "mean", "join", "linear"), what it
+        reads (`from`: 0 is what goes in, i what the i-th layer gives) and its options; see
         `try_network.js`, which runs them.
     tensors, weights
         The weights of convolutions (out, in · 9) and linear layers (out, in), packed.

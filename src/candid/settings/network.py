@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from candid.errors import ConfigError
 from candid.settings.bounds import setting, without_unused
 
 
@@ -21,6 +22,17 @@ def _width() -> Any:
 def _depth() -> Any:
     about = "deep, vit: residual blocks per stage, or of attention; 0: the network's own"
     return setting(0, about, 0, 32)
+
+
+FACE = "face"  # a window: where the face lies, as the training pictures show
+
+
+def _is_window(words: str) -> bool:
+    try:
+        left, top, right, bottom = (float(word) for word in words.split())
+    except ValueError:
+        return False
+    return 0 <= left <= right - 0.1 <= 0.9 and 0 <= top <= bottom - 0.1 <= 0.9
 
 
 @dataclass(frozen=True)
@@ -40,6 +52,26 @@ class DeepConfig:
     ensemble_size: int = setting(
         1, "deep: networks that share each batch and answer together", 1, 16
     )
+    window: str = setting(
+        "",
+        "deep: the part of the pictures that it sees: left, top, right and bottom, from 0 to 1, "
+        'such as "0.2 0.35 0.8 0.85"; face: where aligned training pictures are alike; empty: all',
+        off="",
+    )
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError for a window that is none."""
+        if self.window not in ("", FACE) and not _is_window(self.window):
+            raise ConfigError(
+                f"network.window = {self.window!r} is not possible.",
+                expected="left, top, right and bottom, from 0 to 1, of a part at least 0.1 wide "
+                'and high, such as "0.2 0.35 0.8 0.85"; or face',
+                todo="set network.window, or leave it out for the whole picture",
+            )
+
+    def __repr__(self) -> str:
+        """Without what came later and is not used."""
+        return without_unused(self)
 
 
 @dataclass(frozen=True)

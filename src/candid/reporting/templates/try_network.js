@@ -69,6 +69,22 @@ const candidTry = {};
 
   const blank = (c, h, w) => ({ c, h, w, data: new Float32Array(c * h * w) });
 
+  // What a part of the picture is at the size of the whole: visit(to, from, share of what is there).
+  const windowPlaces = (x, [left, top, right, bottom], visit) => {
+    const along = (places, low, high) => Array.from({ length: places }, (_, i) => {
+      const at = Math.min(Math.max(low * places + (high - low) * (i + 0.5) - 0.5, 0), places - 1);
+      const first = Math.floor(at);
+      return [[first, 1 - at + first], [Math.min(first + 1, places - 1), at - first]];
+    });
+    const down = along(x.h, top, bottom), across = along(x.w, left, right);
+    for (let c = 0, to = 0; c < x.c; c += 1) for (const rows of down) for (const columns of across) {
+      for (const [row, high] of rows) for (const [column, wide] of columns) {
+        visit(to, (c * x.h + row) * x.w + column, high * wide);
+      }
+      to += 1;
+    }
+  };
+
   // Squares of 2 × 2 pixels as channels; of an odd side the last row and column come twice.
   const depthPlaces = (x, visit) => {
     const h = Math.ceil(x.h / 2), w = Math.ceil(x.w / 2);
@@ -120,7 +136,8 @@ const candidTry = {};
       const shapes = [about.input];
       about.layers.forEach((layer) => {
         const [c, h, w] = shapes[[layer.from].flat()[0]];
-        if (layer.kind === "depth") shapes.push([4 * c, Math.ceil(h / 2), Math.ceil(w / 2)]);
+        if (layer.kind === "window") shapes.push([c, h, w]);
+        else if (layer.kind === "depth") shapes.push([4 * c, Math.ceil(h / 2), Math.ceil(w / 2)]);
         else if (layer.kind === "pool") shapes.push([c, h >> 1, w >> 1]);
         else if (layer.kind === "conv") {
           const side = (n) => Math.floor((n + 2 * layer.pad - 3) / layer.stride) + 1;
@@ -152,6 +169,12 @@ const candidTry = {};
     }
 
     answer(data) { return this.forward(data).at(-1).data; }
+
+    window(layer, values) {
+      const x = values[layer.from], out = blank(x.c, x.h, x.w);
+      windowPlaces(x, layer.edges, (to, from, share) => { out.data[to] += share * x.data[from]; });
+      return out;
+    }
 
     depth(layer, values) {
       const x = values[layer.from], out = blank(4 * x.c, Math.ceil(x.h / 2), Math.ceil(x.w / 2));
@@ -224,6 +247,11 @@ const candidTry = {};
   const added = (slopes, values, i) => (slopes[i] ??= new Float32Array(values[i].data.length));
 
   const back = {
+    window(net, layer, values, slopes, slope) {
+      const into = added(slopes, values, layer.from);
+      windowPlaces(values[layer.from], layer.edges, (to, from, share) => { into[from] += share * slope[to]; });
+    },
+
     depth(net, layer, values, slopes, slope) {
       const into = added(slopes, values, layer.from);
       depthPlaces(values[layer.from], (to, from) => { into[from] += slope[to]; });
