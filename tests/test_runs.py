@@ -197,3 +197,10 @@ def test_damaged_history_and_pictures_say_so(tmp_path, swapped):
         read_history(run)
     with pytest.raises(RunError, match=r"pictures\.parquet is damaged"):
         read_pictures(run)
+
+
+def test_who_goes_on_with_a_run_that_never_began_is_told_to_begin_it(tmp_path):
+    """A run that was killed while it packed has no folder yet."""
+    with pytest.raises(RunError, match="is not a run") as refused:
+        open_run(tmp_path / "killed")
+    assert "begin it again" in refused.value.todo

@@ -320,3 +320,15 @@ def test_real_faces_have_the_duplicates_that_their_bytes_prove(tmp_path: Path) -
     assert findings["CONTRADICTORY-LABELS"].of == sum(map(len, copies))
     assert findings["MIXED-SIZES"].state == "not found"
     assert np.abs(images.difference[1]).max() > 20
+
+
+def test_of_several_labels_the_first_is_counted_where_it_is_known() -> None:
+    """An image that lacks the first label and has another is in the data set all the same."""
+    data, packed = world()
+    several = replace(data, further_targets=("Hat",))
+    lacking = packed.usable & (data.label < 0) & (data.attributes["Hat"].data >= 0)
+    assert (lacking & (data.split == "train")).any()
+    alone, faces = explore_images(data, packed, draws=50, quiet=True)
+    got, images = explore_images(several, packed, draws=50, quiet=True)
+    assert to_plain(got) == to_plain(alone)
+    np.testing.assert_array_equal(images.mean, faces.mean)

@@ -116,6 +116,10 @@ def test_what_may_be_tried_depends_on_how_the_run_was_trained():
     assert [c.name for c in chosen_changes(changes, ["group-dro"])] == [CONTROL, "group-dro-Hat"]
     with pytest.raises(ConfigError, match="group-dor"):
         chosen_changes(changes, ["group-dor"])
+    without = [c for c in changes if c.name != "corrections"]
+    with pytest.raises(ConfigError, match="needs corrections") as lacking:
+        chosen_changes(without, ["corrections"])
+    assert "--corrections" in lacking.value.todo
     mixed = replace(plain, mixup=0.2, class_weights="inverse")
     changes, notes = possible_changes(mixed, ["Hat"], corrections=False, in_steps=True)
     assert [c.name for c in changes] == ["another-seed", "copies-dropped"]

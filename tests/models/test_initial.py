@@ -52,8 +52,9 @@ def test_another_network_is_refused(tmp_path, other):
 
 
 def test_what_is_no_weights_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="Cannot read"):
+    with pytest.raises(ConfigError, match=r"There are no weights .* at .*gone.safetensors") as gone:
         read_initial(tmp_path / "gone.safetensors", on_meta(), same_head=True)
+    assert "check the path" in gone.value.todo
     (tmp_path / "w.safetensors").write_bytes(b"not weights")
     with pytest.raises(ConfigError, match="Cannot read"):
         read_initial(tmp_path / "w.safetensors", on_meta(), same_head=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -81,11 +81,15 @@ def explore_images(
 ) -> tuple[Exploration, ExplorationImages]:
     """Count, compare and check; everything that a reader should know before any training.
 
-    Splits, classes and attributes count usable, labelled images; intervals are by known people.
+    Splits, classes and attributes count usable images with the label, of several labels with the
+    first; intervals are by known people.
     Where `dataset` is a sample of the data set `whole`, images, people and classes of the splits
     are counted in that, all else in the sample. `findings` is a file for `write_findings`; `draws`
     are those of the associations, `seed` also draws the samples.
     """
+    # Of several labels, an image may lack the first and have another: here the first alone counts.
+    dataset = replace(dataset, further_targets=())
+    whole = None if whole is None else replace(whole, further_targets=())
     counted, usable = (dataset, store.usable) if whole is None else (whole, None)
     summaries = [_split(counted, usable, split, confidence) for split in SPLITS]
     used = np.flatnonzero(store.usable & (dataset.label >= 0))

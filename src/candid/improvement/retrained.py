@@ -110,6 +110,12 @@ def chosen_changes(changes: Sequence[TrainingChange], only: Sequence[str]) -> li
     wanted = {CONTROL}
     for word in only:
         mine = {name for name in known if name == word or name.startswith(f"{word}-")}
+        if not mine and word == "corrections":
+            raise ConfigError(
+                "The remedy 'corrections' needs corrections to train with.",
+                expected="a file of them, as candid review writes it",
+                todo="name it with --corrections, or leave --only corrections out",
+            )
         if not mine and word != CONTROL:
             raise ConfigError(
                 f"No remedy that trains anew is called {word!r}.",

@@ -39,6 +39,12 @@ def read_initial(file: Path, network: nn.Module, *, same_head: bool) -> InitialW
     try:
         tensors = load_file(regular(file))
         digest = file_digest(file)
+    except FileNotFoundError:
+        raise ConfigError(
+            f"There are no weights to begin with at {file}.",
+            expected="a run whose training was finished, or a .safetensors file",
+            todo="check the path, or where they were moved to: --from, or --set train.initial=…",
+        ) from None
     except (SafetensorError, OSError, ValueError) as error:
         raise _refusal(f"Cannot read weights from {file}: {error}") from error
     if any(not t.isfinite().all() for t in tensors.values() if t.is_floating_point()):

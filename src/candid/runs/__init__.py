@@ -322,6 +322,10 @@ def refuse_full(path: Path) -> None:
         )
 
 
+# Packing goes before the folder, so a run that was stopped in it is not there.
+_NO_RUN = "check the path; a run that was stopped while it packed has no folder: begin it again"
+
+
 def _leftovers(path: Path) -> list[Path]:
     """What a start that was killed left in a folder that did not become a run."""
     run = Run(path)
@@ -368,7 +372,7 @@ def open_run(path: str | PathLike[str], *, trust: bool = False) -> Run:
         raise RunError(
             f"{path} is not a run: it has no config.toml.",
             expected="a folder that candid run or candid train wrote",
-            todo=f"begin anew with --out {path}" if _leftovers(path) else "check the path",
+            todo=f"begin anew with --out {path}" if _leftovers(path) else _NO_RUN,
         )
     try:
         return trusted(Run(path, read_config(run.config)), trust)
