@@ -259,3 +259,22 @@ def test_shuffling_keeps_the_colours_together():
         map(tuple, other.flatten(1).T.tolist())
     )
     assert F.mse_loss(image.mean((1, 2)), other.mean((1, 2))) < 1e-12
+
+
+def test_maps_are_compared_where_the_network_sees():
+    """Two that have nothing in common but what no map reaches are not alike, nor do they agree."""
+    one, other = rubbish(seed=1), rubbish(seed=2)
+    for maps in (one, other):
+        maps[:, :8], maps[:, :, :4], maps[:, :, 12:] = 0, 0, 0
+    answers = torch.zeros(16, dtype=torch.int64)
+    both = {"gradient": one, "occlusion": other}
+    part = Probe(images(), answers, both, None, 0.95, window=(0.25, 0.5, 0.75, 1.0))
+    assert abs(part.alike("gradient", other).mean()) < 0.1
+    assert part.part(0, 4).alike("gradient", one[:4]) == pytest.approx(1)
+    assert part.seen(one).shape == (16, 8, 8) and part.seen(one).all()
+    (figure,) = sanity.agreement(part)["gradient"].values()
+    assert figure.low < 0 < figure.high
+    whole = Probe(images(), answers, both, None, 0.95)
+    assert whole.alike("gradient", other).mean() > 0.5
+    (figure,) = sanity.agreement(whole)["gradient"].values()
+    assert figure.low > 0.3

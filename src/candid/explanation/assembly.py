@@ -18,7 +18,7 @@ from candid.explanation import averages, mapping, masking, sanity
 from candid.explanation.answers import NetworkAnswers
 from candid.explanation.attribution import METHODS, Attributor
 from candid.explanation.classes import ClassAnswers
-from candid.explanation.layers import find_hook
+from candid.explanation.layers import find_hook, window_of
 from candid.explanation.mapping import Begun, Job, Mapped
 from candid.explanation.masking import Masked
 from candid.explanation.notes import notes_of
@@ -261,7 +261,8 @@ def _checks(job: Job, maps: Mapping[str, NDArray[np.float32]]) -> dict[str, tupl
         return dict.fromkeys(maps, ())
     person, confidence = job.sample.persons(rows), job.by.config.confidence
     images = job.tensor[torch.from_numpy(rows)]
-    probe = Probe(images, job.classes_of(rows), maps, person, confidence)
+    window = window_of(job.by.scorer.network)
+    probe = Probe(images, job.classes_of(rows), maps, person, confidence, window)
     with progress("checks", sanity.STEPS, quiet=job.quiet) as bar:
         return sanity.map_checks(job.by, probe, bar.update)
 

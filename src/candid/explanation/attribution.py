@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from candid.errors import ConfigError, did_you_mean
-from candid.explanation.layers import Hook, find_hook
+from candid.explanation.layers import WHOLE, Hook, find_hook, window_of
 from candid.explanation.scoring import Scorer, scoring
 from candid.settings import ExplainConfig
 from candid.text.explanation import MAP_WORDS
@@ -169,7 +169,7 @@ def grad_cam(by: Attributor, images: Tensor, explained: Tensor) -> Tensor:
     """
     if by.hook is None:
         raise ValueError("Grad-CAM needs a layer to hook into")
-    window = getattr(by.scorer.network, "window", ())  # of the picture, where the network sees less
+    window = window_of(by.scorer.network)
     maps = []
     for x, c in _together(images, explained, by.scorer.batch_size):
         with by.hook.captured() as seen, torch.enable_grad():
@@ -179,7 +179,7 @@ def grad_cam(by: Attributor, images: Tensor, explained: Tensor) -> Tensor:
         for output, slope in zip(seen, slopes, strict=True):
             activation, weight = by.hook.as_map(output.detach()), by.hook.as_map(slope).mean((2, 3))
             cam = torch.einsum("bc,bchw->bhw", weight, activation)
-            cams.append(on_picture(cam, window, x.shape[-2:]) if window else cam)
+            cams.append(cam if window == WHOLE else on_picture(cam, window, x.shape[-2:]))
         # What the mirror image's pass saw on the left stands on the right.
         cam = cams[0] + cams[1].flip(2) if by.scorer.flip_tta and len(cams) == 2 else cams[-1]
         maps.append(F.interpolate(cam[:, None], x.shape[-2:], mode="bilinear")[:, 0])

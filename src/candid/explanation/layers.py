@@ -21,6 +21,13 @@ from torch import Tensor, nn
 from candid.errors import ConfigError, did_you_mean
 from candid.explanation.scoring import Scorer, watching
 
+WHOLE = (0.0, 0.0, 1.0, 1.0)  # a picture's left, top, right and bottom
+
+
+def window_of(network: nn.Module) -> tuple[float, ...]:
+    """The part of a picture that a network says it sees, as `WHOLE` has it; else all of it."""
+    return getattr(network, "window", ()) or WHOLE
+
 
 @dataclass(frozen=True, eq=False)
 class Hook:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from candid.arrays import Floats
+from candid.explanation.layers import WHOLE
 from candid.records import Estimate
 from candid.stats.associations import rank_correlations
 from candid.stats.intervals import mean
@@ -31,16 +32,17 @@ class Probe:
     maps: Maps  # what is checked
     person: NDArray[Any] | None  # (n,) None: every image stands for itself
     confidence: float
+    window: tuple[float, ...] = WHOLE  # what the network sees of an image
 
     def part(self, start: int, stop: int) -> Probe:
         """The same for some of the images, from one to before another."""
         some = slice(start, stop)
-        return Probe(
-            self.images[some],
-            self.explained[some],
-            {name: maps[some] for name, maps in self.maps.items()},
-            None if self.person is None else self.person[some],
-            self.confidence,
+        return replace(
+            self,
+            images=self.images[some],
+            explained=self.explained[some],
+            maps={name: maps[some] for name, maps in self.maps.items()},
+            person=None if self.person is None else self.person[some],
         )
 
     @property
@@ -54,7 +56,12 @@ class Probe:
 
     def alike(self, name: str, others: NDArray[Any]) -> Floats:
         """(n,) rank correlations of where a method's maps look and where others do."""
-        return rank_correlations(np.abs(self.maps[name]), np.abs(others))
+        return rank_correlations(np.abs(self.seen(self.maps[name])), np.abs(self.seen(others)))
+
+    def seen(self, maps: NDArray[Any]) -> NDArray[Any]:
+        """Maps (n, side, side) of the window: what is nothing in all maps would make them alike."""
+        left, top, right, bottom = (round(edge * maps.shape[-1]) for edge in self.window)
+        return maps[:, top:bottom, left:right]
 
     def until(
         self,

@@ -233,8 +233,8 @@ def agreement(probe: Probe) -> dict[str, Parts]:
     """By method and other method: the rank correlation of where they look, in 8 × 8 cells."""
     cells: dict[str, NDArray[np.float32]] = {}
     for name, maps in probe.maps.items():
-        strength = torch.from_numpy(np.abs(maps))[:, None]
-        coarse = F.adaptive_avg_pool2d(strength, min(_AGREEMENT_CELLS, maps.shape[-1]))
+        strength = torch.from_numpy(np.abs(probe.seen(maps)))[:, None]
+        coarse = F.adaptive_avg_pool2d(strength, min(_AGREEMENT_CELLS, *strength.shape[2:]))
         cells[name] = coarse[:, 0].numpy()
     return {
         name: {

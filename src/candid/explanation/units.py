@@ -28,6 +28,7 @@ from candid.explanation.hidden import (
     rows_along,
     watched,
 )
+from candid.explanation.layers import window_of
 from candid.progress import track
 from candid.records.inside import (
     FACES_ARRAY,
@@ -103,7 +104,7 @@ def look_inside(
     _refuse_nothing(faces, most_units, most_faces, most_mistakes, neighbours, batch_size)
     first = prepare(faces.pixels[faces.rows[:4]])
     layers = layers_of(network, first, layer)
-    excitement = _Excitement(most_faces, getattr(network, "window", ()))
+    excitement = _Excitement(most_faces, window_of(network))
     mistakes = _Mistakes(most_mistakes, faces.labels, classes, temperature, probabilities)
     with watched(network, layers) as look:
         for start, batch in faces.batches(prepare, batch_size, title="units", quiet=quiet):
@@ -175,7 +176,7 @@ class _Excitement:
     """Which faces excite each unit most and least, and how much each moves the answer."""
 
     def __init__(self, k: int, window: Sequence[float]) -> None:
-        self.window = window or (0.0, 0.0, 1.0, 1.0)  # the part of a picture that the network sees
+        self.window = window
         self.most, self.least = Ranking(k), Ranking(k, least=True)
         self.units, self.hidden = RunningMoments(), RunningMoments()
         self.map_shape: tuple[int, int] | None = None
