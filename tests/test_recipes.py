@@ -23,7 +23,7 @@ DEEP = {
         "schedule": "cosine", "warmup": 0.15, "weight_decay": 0.02, "ema_decay": 0.99,
         "label_smoothing": 0.1, "mixup": 0.0, "cutmix": 0.0, "progressive_side": 0, "patience": 0,
         "flip_tta": True, "class_weights": "none", "balance": "none", "evaluations": 10,
-        "checkpoints": 20, "keep": "last", "seed": 0,
+        "checkpoints": 20, "keep": "last", "seed": 0, "target_weights": "inverse",
     },
 }  # fmt: skip
 STILL = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "crop": 0.0, "erase": 0.5}
@@ -44,6 +44,12 @@ RECIPES = {
             "label_smoothing": 0.2, "evaluations": 1,
         },
         "check": {"steps": 0},
+    },
+    "many": {
+        "augment": {"erase": 0.0, "perspective": 0.0},
+        "train": {
+            "steps": 1270, "batch_size": 128, "learning_rate": 6e-3, "target_weights": "none",
+        },
     },
     "plain": {
         "network": {"name": "plain"},
