@@ -473,7 +473,12 @@ def test_exploring_that_was_stopped_is_done_again(faces, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(runs, "write_pictures", interrupt)
         assert call("run", faces, "--target", "Face", "--out", out, *common, *BRIEF) == 130
+    (out / "checkpoint").mkdir()
+    left = [out / "checkpoint" / name for name in (".state.safetensors.a1.part", ".tmpAb12")]
+    for file in left:  # as of who is killed while a checkpoint is written
+        file.touch()
     assert call("run", "--resume", out, *common) == 0
+    assert not any(file.exists() for file in left)
     names = {kind: {n for k, n in read_pictures(Run(out)) if k == kind}
              for kind in ("picture", "thumbnail")}  # fmt: skip
     assert {"mean-Round", "mean-Square", "difference", "augmented"} == names["picture"]
