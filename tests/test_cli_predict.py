@@ -1,5 +1,6 @@
 """candid predict and candid export from the outside."""
 
+import contextlib
 import csv
 import io
 import json
@@ -63,6 +64,20 @@ def test_into_a_file(capsys, run, faces, tmp_path):
     assert said.err == ""
     said = predict(capsys, run, faces, "--out", tmp_path / "c.parquet", "--quiet", "--no-check")
     assert said.out == "" and said.err == ""
+
+
+@pytest.mark.parametrize("words", [(), ("--json",), ("--out", "labels.csv", "--json")])
+def test_a_full_disk_behind_standard_output(capsys, run, faces, tmp_path, monkeypatch, words):
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full on this system")
+    monkeypatch.chdir(tmp_path)
+    full = open("/dev/full", "w")  # noqa: SIM115 - closing it fails
+    monkeypatch.setattr(sys, "stdout", full)
+    err = predict(capsys, run, faces, *words, code=2).err
+    assert "Cannot write standard output: the disk is full." in err
+    assert "expected:" in err and "to do:" in err
+    with contextlib.suppress(OSError):
+        full.close()
 
 
 def test_a_list_on_standard_input(capsys, run, faces, monkeypatch):

@@ -356,9 +356,12 @@ def show(
     import json
 
     from candid.records import to_plain
+    from candid.storage.files import STDOUT, writing
 
     if is_json():  # in ASCII, so that any terminal can show it
-        click.echo(json.dumps((plain or to_plain)(result), allow_nan=False))
-    elif not is_quiet():
-        for line in lines:
+        lines = [json.dumps((plain or to_plain)(result), allow_nan=False)]
+    elif is_quiet():
+        return
+    for line in lines:
+        with writing(STDOUT):
             click.echo(line)

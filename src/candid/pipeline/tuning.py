@@ -88,7 +88,7 @@ def search_settings(
     space = read_space(config.tune.search, config)
     config = _folder(out, config, data)
     url = storage or f"sqlite:///{(out / 'study.db').resolve()}"
-    with writing(out):
+    with writing(out, "--out"):
         study = open_study(url, name, config, space, about=data.fingerprint)
     with closing(study), threads(config.train.threads), memory_kept():
         task = task_of(data, config)
