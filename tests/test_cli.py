@@ -692,6 +692,17 @@ def test_a_full_disk_and_a_read_only_one(system, says, option, faces, tmp_path, 
     assert not [p for p in small.rglob("*") if p.name.endswith(".part")]
 
 
+def test_an_option_and_a_setting_that_contradict_each_other(faces, tmp_path, capsys):
+    for words, says in (
+        (("--target", "Face", "--set", "data.target=Hat"), "--target says 'Face', .*'Hat'"),
+        (("--target", "Face", "--set", "data.targets=['Hat']"), "--target says 'Face', .*'Hat'"),
+        (("--layout", "table", "--set", "data.layout=folder"), "--layout says 'table', .*'folder'"),
+    ):
+        refused(capsys, says, "explore", faces, *words)
+    same = ("--target", "Nobody", "--set", "data.target=Nobody")
+    refused(capsys, "There is no label called 'Nobody'", "explore", faces, *same)
+
+
 def test_output_below_a_file(faces, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     where = ["--out", tmp_path / "file" / "run", "--cache", tmp_path / "cache"]
