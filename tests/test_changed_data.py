@@ -90,6 +90,14 @@ def test_labels_of_training_are_counted(run, tmp_path):
     assert refused(run, tmp_path) == "labelled cap 29 (then 30), hood 31 (then 30)."
 
 
+def test_a_class_that_is_new(run, tmp_path):
+    table = rows()
+    for i in (0, 1, 2):
+        table[f"{i:02d}.png"][0] = "veil"
+    write(tmp_path / "faces", table)
+    assert refused(run, tmp_path) == "labelled cap 27 (then 30), veil 3 (then 0)."
+
+
 def test_a_column_that_is_gone(run, tmp_path):
     write(tmp_path / "faces", rows(), columns=("Hat", "split"))
     assert refused(run, tmp_path) == "without Room."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,8 +56,7 @@ def _root(run: Run) -> Run:
 
 
 def _labels(target: str, classes: tuple[str, ...]) -> str:
-    some = [*classes[:_SHOWN], *(["…"] if len(classes) > _SHOWN else [])]
-    return f"labelled {target} ({', '.join(some)})"
+    return f"labelled {target} ({_first(classes)})"
 
 
 def _counted(
@@ -67,24 +66,35 @@ def _counted(
     if then.n != len(dataset):
         yield f"{words.images(len(dataset))}, not {words.count(then.n)}"
     labels, before = (_labels(one.target, one.classes) for one in (dataset, then))
-    if labels != before:
+    if dataset.target != then.target:
         yield f"{labels}, not {before}"
-    else:
-        label = dataset.label if usable is None else dataset.label[usable]
-        now = np.bincount(label[label >= 0], minlength=len(then.classes))
-        was = np.sum([split.counts for split in then.splits], axis=0, dtype=int)
-        other = np.flatnonzero(now != was) if len(was) == len(now) else ()
-        each = [f"{then.classes[c]} {now[c]:,} (then {was[c]:,})" for c in other[:_SHOWN]]
-        if each and not dataset.is_number:
-            yield f"labelled {', '.join(each)}"
+    elif not dataset.is_number:
+        yield from _classes(then, dataset, usable)
     known = {one.attribute for one in then.attributes}
     gone = sorted(known - set(dataset.attributes))
     new = sorted(name for name, one in dataset.attributes.items() if one.known.any())
     new = [name for name in new if name not in known]
     if gone:
-        yield f"without {words.listed(gone[:_SHOWN])}"
+        yield f"without {_first(gone)}"
     if new and known:
-        yield f"with {words.listed(new[:_SHOWN])}"
+        yield f"with {_first(new)}"
+
+
+def _classes(
+    then: Exploration, dataset: Dataset, usable: NDArray[np.bool_] | None
+) -> Iterator[str]:
+    """Classes that came, went, or have another count of images."""
+    label = dataset.label if usable is None else dataset.label[usable]
+    numbers = np.bincount(label[label >= 0], minlength=len(dataset.classes)).tolist()
+    now = dict(zip(dataset.classes, numbers, strict=True))
+    was = dict.fromkeys(then.classes, 0)
+    for split in then.splits:
+        for name, count in zip(then.classes, split.counts, strict=False):
+            was[name] += count
+    other = [name for name in {**was, **now} if now.get(name, 0) != was.get(name, 0)]
+    each = [f"{name} {now.get(name, 0):,} (then {was.get(name, 0):,})" for name in other]
+    if each:
+        yield f"labelled {_first(each)}"
 
 
 def _by_name(then: Predictions, dataset: Dataset) -> Iterator[str]:
@@ -94,7 +104,7 @@ def _by_name(then: Predictions, dataset: Dataset) -> Iterator[str]:
     there = rows >= 0
     of = f"of {words.many(len(then), 'image', 'images')} in validation and test"
     if gone := int((~there).sum()):
-        yield f"{of} {words.many(gone, 'is', 'are')} gone ({_some(then.ids[~there])})"
+        yield f"{of} {words.many(gone, 'is', 'are')} gone ({_first(then.ids[~there])})"
     ids, rows = then.ids[there], rows[there]
     if then.target == dataset.target:
         before = np.array([*then.classes, "nothing"])[then.label[there]]
@@ -108,8 +118,8 @@ def _by_name(then: Predictions, dataset: Dataset) -> Iterator[str]:
             )
     moved = dataset.split[rows] != then.split[there]
     if count := int(moved.sum()):
-        yield f"{of} {words.many(count, 'is', 'are')} in another split ({_some(ids[moved])})"
+        yield f"{of} {words.many(count, 'is', 'are')} in another split ({_first(ids[moved])})"
 
 
-def _some(ids: NDArray[np.str_]) -> str:
-    return ", ".join([*ids[:_SHOWN].tolist(), *(["…"] if len(ids) > _SHOWN else [])])
+def _first(names: Sequence[str] | NDArray[np.str_]) -> str:
+    return ", ".join([*map(str, names[:_SHOWN]), *(["…"] if len(names) > _SHOWN else [])])
