@@ -473,7 +473,12 @@ def test_exploring_that_was_stopped_is_done_again(faces, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(runs, "write_pictures", interrupt)
         assert call("run", faces, "--target", "Face", "--out", out, *common, *BRIEF) == 130
+    (out / "checkpoint").mkdir()
+    left = [out / "checkpoint" / name for name in (".state.safetensors.a1.part", ".tmpAb12")]
+    for file in left:  # as of who is killed while a checkpoint is written
+        file.touch()
     assert call("run", "--resume", out, *common) == 0
+    assert not any(file.exists() for file in left)
     names = {kind: {n for k, n in read_pictures(Run(out)) if k == kind}
              for kind in ("picture", "thumbnail")}  # fmt: skip
     assert {"mean-Round", "mean-Square", "difference", "augmented"} == names["picture"]
@@ -685,6 +690,17 @@ def test_a_full_disk_and_a_read_only_one(system, says, option, faces, tmp_path, 
     where = [w for pair in places.items() for w in pair]
     refused(capsys, says, "run", faces, "--target", "Face", *where, "--quiet", *QUICK)
     assert not [p for p in small.rglob("*") if p.name.endswith(".part")]
+
+
+def test_an_option_and_a_setting_that_contradict_each_other(faces, tmp_path, capsys):
+    for words, says in (
+        (("--target", "Face", "--set", "data.target=Hat"), "--target says 'Face', .*'Hat'"),
+        (("--target", "Face", "--set", "data.targets=['Hat']"), "--target says 'Face', .*'Hat'"),
+        (("--layout", "table", "--set", "data.layout=folder"), "--layout says 'table', .*'folder'"),
+    ):
+        refused(capsys, says, "explore", faces, *words)
+    same = ("--target", "Nobody", "--set", "data.target=Nobody")
+    refused(capsys, "There is no label called 'Nobody'", "explore", faces, *same)
 
 
 def test_output_below_a_file(faces, tmp_path, capsys):

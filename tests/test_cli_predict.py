@@ -1,8 +1,10 @@
 """candid predict and candid export from the outside."""
 
+import contextlib
 import csv
 import io
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -62,6 +64,20 @@ def test_into_a_file(capsys, run, faces, tmp_path):
     assert said.err == ""
     said = predict(capsys, run, faces, "--out", tmp_path / "c.parquet", "--quiet", "--no-check")
     assert said.out == "" and said.err == ""
+
+
+@pytest.mark.parametrize("words", [(), ("--json",), ("--out", "labels.csv", "--json")])
+def test_a_full_disk_behind_standard_output(capsys, run, faces, tmp_path, monkeypatch, words):
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full on this system")
+    monkeypatch.chdir(tmp_path)
+    full = open("/dev/full", "w")  # noqa: SIM115 - closing it fails
+    monkeypatch.setattr(sys, "stdout", full)
+    err = predict(capsys, run, faces, *words, code=2).err
+    assert "Cannot write standard output: the disk is full." in err
+    assert "expected:" in err and "to do:" in err
+    with contextlib.suppress(OSError):
+        full.close()
 
 
 def test_a_list_on_standard_input(capsys, run, faces, monkeypatch):
@@ -177,10 +193,32 @@ def test_export_without_its_data_checks_on_noise(capsys, run, tmp_path):
     assert "checked on noise alone" in said.err
     assert (tmp_path / "out" / "model.onnx").is_file()
     said = candid(capsys, "export", run, "--out", tmp_path / "out", "--json", "--quiet")
-    assert json.loads(said.out)["largest_difference"] < 1e-4
+    told = json.loads(said.out)
+    assert told["largest_difference"] < 1e-4
+    assert told["without_data"].endswith(f"are gone: there is no {run / 'gone'}.")
     assert said.err == ""
     err = candid(capsys, "export", run, "--int8", code=2).err
     assert "data" in err and "to do:" in err
+
+
+def test_export_refuses_named_data_that_are_not_the_runs(capsys, run, faces, tmp_path):
+    run = Path(shutil.copytree(run, tmp_path / "run"))
+    config = (run / "config.toml").read_text()
+    (run / "config.toml").write_text(config.replace('target = "Hat"', 'target = ""'))
+    others = tmp_path / "others"
+    for i, picture in enumerate(pixels(80)):
+        folder = others / ("no", "yes")[i % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{i}.png").write_bytes(encoded(picture))
+    for data, said in (
+        (tmp_path / "nowhere", "there is no"),
+        (faces, "do not lie in folders"),
+        (others, f"The data in {others} are not those that the run {run} began with"),
+    ):
+        out = tmp_path / "out"
+        err = candid(capsys, "export", run, "--out", out, "--data", data, "--quiet", code=2).err
+        assert said in err and "expected:" in err and "to do:" in err
+        assert not out.exists()
 
 
 def test_pictures_by_the_thousand_pixels(capsys, run, tmp_path):

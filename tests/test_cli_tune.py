@@ -156,6 +156,7 @@ def test_other_settings_are_refused_and_another_budget_is_not(study, command, ca
         (["--set", "tune.sampler=grid"], "tpe, random"),
         (["--set", "network.name=own"], "network.name"),
         (["--storage", "nonsense"], "--storage"),
+        (["--storage", "sqlite:////nowhere/study.db"], "--storage"),
     ],
 )
 def test_what_cannot_be_is_said(command, tmp_path, capsys, words, said):
@@ -165,6 +166,7 @@ def test_what_cannot_be_is_said(command, tmp_path, capsys, words, said):
     assert said in error
     assert "expected:" in error
     assert "Traceback" not in error
+    assert not out.exists()  # and the next command may name it
 
 
 def test_a_folder_with_something_else_is_left_alone(command, tmp_path, capsys):

@@ -105,8 +105,12 @@ def test_bad_files_are_refused(tmp_path, content):
 
 
 def test_missing_file_and_unknown_recipe(tmp_path):
-    with pytest.raises(ConfigError, match="Cannot read the settings"):
+    with pytest.raises(ConfigError, match=r"There is no file .*none\.toml") as caught:
         load_config(file=tmp_path / "none.toml")
+    assert "Errno" not in str(caught.value)
+    with pytest.raises(ConfigError, match="Cannot read the settings") as caught:
+        load_config(file=tmp_path)
+    assert "Errno" not in str(caught.value)
     with pytest.raises(ConfigError, match="no recipe 'plane'"):
         load_config(recipe="plane")
 

@@ -145,10 +145,7 @@ def load_config(
             todo=did_you_mean(recipe, recipes()),
         )
     text = (resources.files("candid.recipes") / f"{recipe}.toml").read_text(encoding="utf-8")
-    words: dict[str, Any] = {}
-    for word in overrides:
-        section, key, value = _parse_override(word)
-        words.setdefault(section, {})[key] = value
+    words = parse_overrides(overrides)
     if "network" in words:
         words["network"] = _with_module(words["network"])
     for section, key in NAMED_PARTS:
@@ -305,12 +302,31 @@ def _given(file: Path) -> dict[str, Any]:
 def _read_toml(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(read_bytes(file).decode())
-    except (OSError, ValueError, RecursionError) as error:
+    except FileNotFoundError as error:
         raise ConfigError(
-            f"Cannot read the settings in {file}: {error}",
+            f"There is no file {file} to read settings from.",
+            expected="a TOML file with sections such as [train]",
+            todo="check the path, or start from the config.toml of a run",
+        ) from error
+    except (OSError, ValueError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(
+            f"Cannot read the settings in {file}: {reason}",
             expected="a TOML file with sections such as [train]",
             todo="mend the file, or start from the config.toml of a run",
         ) from error
+
+
+def parse_overrides(words: Iterable[str]) -> dict[str, Any]:
+    """What `section.key=value` words say, by section; of one that comes again, the last.
+
+    Raises ConfigError where one is no such word.
+    """
+    values: dict[str, Any] = {}
+    for word in words:
+        section, key, value = _parse_override(word)
+        values.setdefault(section, {})[key] = value
+    return values
 
 
 def _parse_override(word: str) -> tuple[str, str, Any]:

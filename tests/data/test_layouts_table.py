@@ -375,6 +375,18 @@ def test_a_bad_table(tmp_path: Path, content: str, says: str) -> None:
     assert caught.value.todo
 
 
+def test_names_that_differ_in_large_and_small_letters_are_told(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("path,label\na.jpg,x\nB.jpg,y\n")
+    for name in ("in/a.JPG", "in/b.JPG"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        put(tmp_path / name)
+    with pytest.raises(DataError) as caught:
+        load_dataset(tmp_path)
+    assert caught.value.what.endswith("the first is 'a.jpg', and in/a.JPG is there.")
+    assert "large and small letters" in caught.value.expected
+    assert "as the files are called" in caught.value.todo
+
+
 def test_a_table_from_a_spreadsheet(tmp_path: Path) -> None:
     rows = "\r\n".join(f"{i}.jpg;{x};{s}" for i, (x, s) in enumerate(zip(ONES, SPLIT, strict=True)))
     write(tmp_path).write_bytes(b"\xef\xbb\xbf" + f"file;Hut_grün;split\r\n{rows}".encode())

@@ -18,6 +18,7 @@ from candid.storage.files import (
     write_text,
     writing,
 )
+from candid.storage.jobs import alone
 
 
 def names(folder):
@@ -50,6 +51,38 @@ def test_refusals_of_the_system_are_told(tmp_path, code, says):
     with pytest.raises(OutputError, match=says), atomic(tmp_path / "file.txt"):
         raise OSError(code, os.strerror(code))
     assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "todo"),
+    [
+        (errno.ENOSPC, "free some space there"),
+        (errno.EDQUOT, "free some space there"),
+        (errno.EFBIG, "raise the limit"),
+        (errno.EROFS, "mount it so that it can be written to"),
+        (errno.EACCES, "let this user write there"),
+        (errno.EISDIR, "move what stands there"),
+    ],
+)
+def test_the_advice_fits_the_refusal_and_names_an_option_only_where_there_is_one(code, todo):
+    with pytest.raises(OutputError) as caught, writing(Path("x")):
+        raise OSError(code, os.strerror(code))
+    assert todo in caught.value.todo and "--" not in caught.value.todo
+    assert ("space" in caught.value.todo) == (code in (errno.ENOSPC, errno.EDQUOT))
+    with pytest.raises(OutputError) as caught, writing(Path("x"), "--cache"):
+        raise OSError(code, os.strerror(code))
+    assert caught.value.todo.endswith(", or name another place with --cache")
+
+
+def test_a_job_on_a_full_disk_names_its_output():
+    if not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full on this system")
+    full, told = Path("/dev/full"), {"expected": "one", "todo": "wait"}
+    with (
+        pytest.raises(OutputError, match="Cannot write labels: the disk is full"),
+        alone(full, output="labels", **told) as file,
+    ):
+        file.write(b"what is written where the file is closed")
 
 
 def test_a_really_full_disk():

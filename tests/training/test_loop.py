@@ -1,6 +1,9 @@
 import dataclasses
 import math
+import subprocess
+import sys
 from itertools import islice
+from subprocess import PIPE
 
 import numpy as np
 import pytest
@@ -271,6 +274,33 @@ def test_checkpoint_of_another_network_is_refused(tmp_path):
     checkpoint.save(path, state)
     with pytest.raises(RunError, match=r"state\.safetensors is damaged or comes from another"):
         checkpoint.restore(path, start(network(side=16), FAST))
+
+
+def test_what_a_killed_writer_left_is_removed_unless_another_writes(tmp_path):
+    path = tmp_path / "checkpoint" / "state.safetensors"
+    left = [path.with_name(name) for name in (".state.safetensors.ab12.part", ".tmpX9y8z7")]
+    kept = [path, path.with_name("framing.safetensors"), path.with_name("notes.part")]
+    path.parent.mkdir()
+    for file in (*left, *kept):
+        file.write_bytes(b"half")
+    hold = (
+        "import pathlib, sys\n"
+        "from candid.training.checkpoint import sole_writer\n"
+        "with sole_writer(pathlib.Path(sys.argv[1])):\n"
+        "    pathlib.Path(sys.argv[1]).with_name('.tmpLive').touch()\n"
+        "    print('holds', flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    command = [sys.executable, "-c", hold, path]
+    with subprocess.Popen(command, stdin=PIPE, stdout=PIPE, text=True) as other:
+        assert other.stdout.readline() == "holds\n"
+        assert [file.exists() for file in left] == [False, False]
+        with checkpoint.sole_writer(path):
+            assert path.with_name(".tmpLive").exists()  # another living process writes it
+        other.kill()
+    with checkpoint.sole_writer(path):
+        assert not path.with_name(".tmpLive").exists()
+    assert all(file.exists() for file in kept)
 
 
 def test_a_checkpoint_of_another_format_is_refused(tmp_path, monkeypatch):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 if TYPE_CHECKING:
+    from candid.errors import ConfigError
     from candid.pipeline.data_places import Where
     from candid.settings import Config
 
@@ -131,11 +132,40 @@ def config_of_options() -> Config:
     targets, *places, recipe, file, overrides = map(_kept, _SETTINGS)
     config = load_config(recipe=recipe, file=file, overrides=overrides)
     data = dict(zip(_SETTINGS[1:], places, strict=False))
+    _refuse_two_values(overrides, targets, data)
     named: dict[str, Any] = {"data": {k: str(v) for k, v in data.items() if v}}
     if targets:  # in place of what the file says of either
         one = len(targets) == 1 and targets != ("*",)
         named["data"] |= {"target": targets[0] if one else "", "targets": () if one else targets}
     return with_values(config, named | short_settings())
+
+
+def _refuse_two_values(
+    overrides: Iterable[str], targets: tuple[str, ...], named: Mapping[str, str | Path | None]
+) -> None:
+    """Raise a ConfigError where an option and --set name different values of a setting of [data].
+
+    `named` are the values of options by the settings' names, `targets` those of --target.
+    """
+    from candid.config import parse_overrides
+
+    said = parse_overrides(overrides).get("data", {})
+    for key, value in named.items():
+        if value and key in said and str(said[key]) != str(value):
+            raise _two_values(f"--{key.replace('_', '-')}", str(value), key, said[key])
+    for key in ("target", "targets"):
+        if targets and said.get(key) and (said[key],) != targets and said[key] != [*targets]:
+            raise _two_values("--target", ", ".join(targets), key, said[key])
+
+
+def _two_values(option: str, value: str, key: str, other: object) -> ConfigError:
+    from candid.errors import ConfigError
+
+    return ConfigError(
+        f"{option} says {value!r}, and --set data.{key} says {other!r}.",
+        expected="one of them, or the same in both",
+        todo="leave one out",
+    )
 
 
 def how_to_begin(
@@ -223,6 +253,7 @@ def config_of_labels(overrides: tuple[str, ...], **named: str | Path | None) -> 
     """How labels are read: the defaults, --set, and settings of [data] that options name."""
     from candid.config import load_config, with_values
 
+    _refuse_two_values(overrides, (), named)
     section = {name: str(value) for name, value in named.items() if value}
     return with_values(load_config(overrides=overrides), {"data": section})
 
@@ -356,9 +387,12 @@ def show(
     import json
 
     from candid.records import to_plain
+    from candid.storage.files import STDOUT, writing
 
     if is_json():  # in ASCII, so that any terminal can show it
-        click.echo(json.dumps((plain or to_plain)(result), allow_nan=False))
-    elif not is_quiet():
-        for line in lines:
+        lines = [json.dumps((plain or to_plain)(result), allow_nan=False)]
+    elif is_quiet():
+        return
+    for line in lines:
+        with writing(STDOUT):
             click.echo(line)

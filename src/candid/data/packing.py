@@ -137,7 +137,7 @@ def _prepare(path: Path, shape: tuple[int, ...], journal: Path) -> int:
     """
     header = _npy_header(shape)
     size = len(header) + int(np.prod(shape))
-    with writing(path):
+    with writing(path, "--cache"):
         if journal.exists() and path.exists() and path.stat().st_size == size:
             with path.open("rb") as file:
                 if file.read(len(header)) == header:
@@ -222,7 +222,7 @@ def _written(
     path: Path, offset: int, start: int, block: NDArray[np.uint8], rows: list[Row]
 ) -> _Chunk:
     # An ordinary write says that the disk is full; a memory map would kill the process.
-    with writing(path), path.open("r+b") as file:
+    with writing(path, "--cache"), path.open("r+b") as file:
         file.seek(offset + start * block[0].nbytes)
         file.write(block.data)
     return _Chunk(start, rows, _digest(block.data))

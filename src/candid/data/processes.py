@@ -95,7 +95,7 @@ def _written(order: bytes) -> Iterator[str]:
     Not as an argument: a process that dies before it has read a long one leaves this one waiting
     for ever. The file is fresh, and only this user can write to it.
     """
-    with writing(Path(tempfile.gettempdir())):
+    with writing(Path(tempfile.gettempdir()), "$TMPDIR"):
         handle, name = tempfile.mkstemp(prefix="candid-", suffix=".pickle")
         with open(handle, "wb") as file:
             file.write(order)

@@ -154,7 +154,7 @@ def _packed(
     folder = _folder(mark, cache)
     store = _open(folder, len(dataset), mark, config.side)
     if store is None:
-        with writing(folder):
+        with writing(folder, "--cache"):
             folder.mkdir(parents=True, exist_ok=True)
         with locked_folder(folder, quiet=quiet):
             # Whoever held the lock before may have done the work.

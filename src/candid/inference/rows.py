@@ -7,6 +7,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal, Self
@@ -17,6 +18,7 @@ import pyarrow.parquet as pq
 from candid.errors import OutputError, did_you_mean
 from candid.inference.drift import DriftReference, JobDrift, JobWatch
 from candid.records.framing import CommonFrame
+from candid.storage.files import STDOUT, writing
 from candid.tables.delimited import CsvWriter
 
 Format = Literal["csv", "jsonl", "parquet"]
@@ -249,22 +251,31 @@ class _TextWriter(Writer):
         self._names = names
         self._csv = CsvWriter(self._file) if kind == "csv" else None
         if self._csv is not None:
-            self._csv.row(names)
+            with self._writing():
+                self._csv.row(names)
 
     def __exit__(self, *error: object) -> None:
         if self._own:
             self._file.close()
-        else:
+            return
+        with self._writing():
             self._file.flush()
 
     def write(self, rows: Iterable[Row]) -> None:
-        for row in rows:
-            row = row[: len(self._names)]
-            if self._csv is not None:
-                self._csv.row(row)
-            else:
-                plain = dict(zip(self._names, row, strict=True))
-                self._file.write(json.dumps(plain, ensure_ascii=False, allow_nan=False) + "\n")
+        with self._writing():
+            for row in rows:
+                self._line(row[: len(self._names)])
+
+    def _writing(self) -> AbstractContextManager[None]:
+        # Whoever made a file's place names it.
+        return nullcontext() if self._own else writing(STDOUT)
+
+    def _line(self, row: Row) -> None:
+        if self._csv is not None:
+            self._csv.row(row)
+            return
+        plain = dict(zip(self._names, row, strict=True))
+        self._file.write(json.dumps(plain, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 class ParquetWriter(Writer):

@@ -46,6 +46,7 @@ class Exported:
     framing_checked: int = 0  # pictures that it was held to torch on
     framing_largest_difference: float = math.nan  # between corners, in shares of the side
     framing_other: int = 0  # pictures that it frames otherwise
+    without_data: str = ""  # why it was held to torch on noise alone; "" where on pictures
 
 
 def export_run(

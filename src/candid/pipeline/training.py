@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,7 +59,8 @@ def train_network(
         return
     check_learnable(data.dataset, data.store.usable)
     began = time.monotonic()
-    with threads(config.train.threads), memory_kept():
+    alone = checkpoint.sole_writer(run.checkpoint) if group.leads else nullcontext()
+    with alone, threads(config.train.threads), memory_kept():
         task = task_of(data, config)
         network = run.network
         if config.begins_with:
@@ -113,10 +115,11 @@ def learned_framing(
 ) -> tuple[Framing, FramingCard]:
     """A network that frames, trained on some rows by a run's settings, from a checkpoint on."""
     from candid.models.device import memory_kept, pick_device, threads
+    from candid.training.checkpoint import sole_writer
     from candid.training.framing import train_framing
 
     config = run.settings
-    with threads(config.train.threads), memory_kept():
+    with sole_writer(checkpoint), threads(config.train.threads), memory_kept():
         return train_framing(
             images,
             train,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ import numpy as np
 
 from candid.config import differences, read_config, to_toml
 from candid.data.source_settings import with_found
-from candid.errors import ConfigError, OutputError, RunError
+from candid.errors import CandidError, ConfigError, OutputError, RunError
 from candid.pipeline.main_job import everything
 from candid.pipeline.opening import Data, begin_or_resume, needs_torch, provenance_of
 from candid.pipeline.training import begun, task_of
@@ -86,10 +86,16 @@ def search_settings(
     check_learnable(data.dataset, data.store.usable)
     _refuse(config, data)
     space = read_space(config.tune.search, config)
+    was_there = (out / MARK).is_file()
     config = _folder(out, config, data)
     url = storage or f"sqlite:///{(out / 'study.db').resolve()}"
-    with writing(out):
-        study = open_study(url, name, config, space, about=data.fingerprint)
+    try:
+        with writing(out, "--out"):
+            study = open_study(url, name, config, space, about=data.fingerprint)
+    except CandidError:
+        if not was_there:
+            _remove_folder(out)
+        raise
     with closing(study), threads(config.train.threads), memory_kept():
         task = task_of(data, config)
         search(study, lambda c, report: _trial(task, c, report), quiet=quiet)
@@ -146,6 +152,14 @@ def _folder(out: Path, config: Config, data: Data) -> Config:
     if not about.is_file():
         write_record(about, provenance_of(data, config.tune.seed))
     return config
+
+
+def _remove_folder(out: Path) -> None:
+    """Take back what `_folder` wrote, where no study came of it."""
+    for file in (out / MARK, Run(out).provenance):
+        file.unlink(missing_ok=True)
+    with suppress(OSError):  # another file is in it
+        out.rmdir()
 
 
 # --- trainings -----------------------------------------------------------------------------------

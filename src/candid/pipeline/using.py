@@ -170,8 +170,9 @@ def export(
     data, cache, quiet
         As for `explain_run`.
     without_data
-        Called with the error where the data are gone: then the check is on noise. None: it is
-        raised, as it always is for `int8`.
+        Called with the error where no `data` are named and the run's own are gone or have changed:
+        then the check is on noise. None: it is raised, as it always is for `int8`, and of `data`
+        that are named.
 
     Raises
     ------
@@ -191,8 +192,9 @@ def export(
     refuse_untrained(folder, several=True)
     if to == "transformers":
         return export_transformers(folder, out, int8=int8)
-    loaded = _loaded(folder, data, cache, None if int8 else without_data)
-    return export_run(folder, loaded, out=out, int8=int8)
+    tell = None if int8 or data is not None else without_data
+    loaded, without = _loaded(folder, data, cache, tell)
+    return replace(export_run(folder, loaded, out=out, int8=int8), without_data=without)
 
 
 def _loaded(
@@ -200,15 +202,15 @@ def _loaded(
     data: Places | None,
     cache: Path | None,
     without_data: Callable[[Exception], object] | None,
-) -> Data | None:
-    """A run's data; where they are gone, None where somebody is to be told."""
+) -> tuple[Data | None, str]:
+    """A run's data; where they are gone, None and why, where somebody is to be told."""
     try:
-        return reload(run, data, cache=cache)
+        return reload(run, data, cache=cache), ""
     except (RunError, DataError) as error:
         if without_data is None:
             raise
         without_data(error)
-        return None
+        return None, error.what
 
 
 def load_model(path: Place | Run, *, network: nn.Module | None = None) -> Whole:

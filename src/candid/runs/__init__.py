@@ -295,7 +295,7 @@ def claim(root: Path, name: str) -> Path:
     made.
     """
     today = datetime.date.today().isoformat()
-    with writing(root):
+    with writing(root, "--out"):
         root.mkdir(parents=True, exist_ok=True)
         number = 1
         while True:
@@ -344,7 +344,7 @@ def create(path: Path, config: Config, provenance: Provenance) -> Run:
     Raises OutputError where the folder holds something already, or cannot be written to.
     """
     refuse_full(path)
-    with writing(path):
+    with writing(path, "--out"):
         path.mkdir(parents=True, exist_ok=True)
         for leftover in _leftovers(path):
             leftover.unlink(missing_ok=True)

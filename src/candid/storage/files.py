@@ -23,6 +23,9 @@ from candid.errors import CandidError, OutputError, RunError
 FORMAT = 2
 
 
+STDOUT = Path("standard output")  # what `writing` calls it
+
+
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; move it into place when the block ends well.
@@ -47,31 +50,43 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusals to write at `path` into an OutputError."""
+def writing(path: Path, option: str = "") -> Iterator[None]:
+    """Turn the operating system's refusals to write at `path` into an OutputError.
+
+    `option` names another place; "" where the verb may have none.
+    """
     try:
         yield
     except OSError as error:
-        reason = _REFUSALS.get(error.errno or 0)
-        if reason is None:
+        if error.errno not in _REFUSALS:
             raise
+        reason, (expected, todo) = _REFUSALS[error.errno]
+        elsewhere = f", or name another place with {option}" if option else ""
         raise OutputError(
-            f"Cannot write {path}: {reason}.",
-            expected="a folder that this user can write to, with enough room",
-            todo="free some space or name another place with --out (packed images: --cache)",
+            f"Cannot write {path}: {reason}.", expected=expected, todo=todo + elsewhere
         ) from error
 
 
+# What was expected, and what to do.
+_FULL = ("a disk with enough room", "free some space there")
+_CLOSED = ("a place that this user can write to", "let this user write there")
+_TAKEN = ("a path on which nothing stands in the way", "move what stands there out of the way")
 _REFUSALS = {
-    errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "the disk quota is used up",
-    errno.EROFS: "the file system is read-only",
-    errno.EACCES: "permission denied",
-    errno.EPERM: "operation not permitted",
-    errno.ENOTDIR: "a part of the path is a file, not a folder",
-    errno.EEXIST: "a file stands where a folder should go",
-    errno.EISDIR: "a folder stands where the file should go",
-    errno.EFBIG: "the file would be larger than is allowed here",
+    errno.ENOSPC: ("the disk is full", _FULL),
+    errno.EDQUOT: ("the disk quota is used up", _FULL),
+    errno.EFBIG: (
+        "the file would be larger than is allowed here",
+        ("a place that takes a file of this size", "raise the limit, such as with ulimit -f"),
+    ),
+    errno.EROFS: (
+        "the file system is read-only",
+        (_CLOSED[0], "mount it so that it can be written to, or copy what lies there elsewhere"),
+    ),
+    errno.EACCES: ("permission denied", _CLOSED),
+    errno.EPERM: ("operation not permitted", _CLOSED),
+    errno.ENOTDIR: ("a part of the path is a file, not a folder", _TAKEN),
+    errno.EEXIST: ("a file stands where a folder should go", _TAKEN),
+    errno.EISDIR: ("a folder stands where the file should go", _TAKEN),
 }
 
 

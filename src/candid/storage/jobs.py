@@ -49,12 +49,15 @@ def alone(path: Path, *, output: str, expected: str, todo: str) -> Iterator[Bina
     with writing(Path(output)):
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a+b")
-    with file:
+    try:
         if not _lock(file.fileno()):
             raise OutputError(
                 f"Another process is writing to {output}.", expected=expected, todo=todo
             )
         yield file
+    finally:
+        with writing(Path(output)):  # what a full disk did not take is tried again
+            file.close()
 
 
 def _lock(handle: int) -> bool:

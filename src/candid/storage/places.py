@@ -245,7 +245,7 @@ def written(name: str) -> Iterator[Path]:
     fs, inside = _store(name)
     with tempfile.TemporaryDirectory(prefix="candid-") as folder:
         part = Path(folder) / "file"
-        with writing(part):
+        with writing(part, "$TMPDIR"):
             yield part
         elsewhere = "check the name and the credentials, or name another place with --out"
         with _writing("write", name, elsewhere):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
 import time
+from collections.abc import Iterator
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -16,10 +18,13 @@ from torch import Tensor
 
 from candid.models.weights import save_tensors
 from candid.records import HistoryRow
-from candid.storage.files import FORMAT, check_format, reading, regular
+from candid.storage.files import FORMAT, check_format, reading, regular, writing
+from candid.storage.locks import try_lock
 from candid.training.state import TrainingState
 
 _PAUSE = 20  # times as long as a save took, until time alone is a reason for the next
+
+_UNFINISHED = (".*.part", ".tmp*")  # what `atomic` and safetensors call what they write
 
 _COLUMNS = tuple(f.name for f in dataclasses.fields(HistoryRow))
 _ROW = attrgetter(*_COLUMNS)
@@ -47,6 +52,33 @@ class Saver:
             save(self.path, state)
         now = time.monotonic()
         self.next = now + max(self.seconds, _PAUSE * (now - began))
+
+
+@contextlib.contextmanager
+def sole_writer(path: Path) -> Iterator[None]:
+    """Hold the lock of a checkpoint's folder, and remove what a writer left there that was killed.
+
+    Nothing is removed where another process holds it, or the file system has no locks. Raises
+    OutputError where the folder cannot be written to.
+    """
+    folder = path.parent
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / ".lock").open("a+b")
+    with file:
+        if _locked(file.fileno()):
+            with writing(folder):
+                for pattern in _UNFINISHED:
+                    for left in folder.glob(pattern):
+                        left.unlink(missing_ok=True)
+        yield
+
+
+def _locked(handle: int) -> bool:
+    try:
+        return try_lock(handle)
+    except OSError:
+        return False
 
 
 def save(path: Path, state: TrainingState) -> None:

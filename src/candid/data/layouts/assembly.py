@@ -303,11 +303,16 @@ def match_pictures(
     paths = [path for path in found if path is not None]
     missing = [name for name, path in zip(names, found, strict=True) if path is None]
     if not paths:
+        like = pictures.in_other_letters(names[0])
+        there = f", and {like} is there" if like else ""
         raise DataError(
             f"None of the {len(names):,} pictures that {where} names is in {pictures.root}; the "
-            f"first is {names[0]!r}.",
-            expected=f"names relative to {pictures.root} or to a folder in it",
-            todo="name the folder of the pictures with --image-folder (in a table: or the right "
+            f"first is {names[0]!r}{there}.",
+            expected=f"names relative to {pictures.root} or to a folder in it"
+            + (", with large and small letters as the files have them" if like else ""),
+            todo="write the names as the files are called"
+            if like
+            else "name the folder of the pictures with --image-folder (in a table: or the right "
             "column with --set data.path_column=…)",
         )
     extra = sorted(set(pictures.paths).difference(paths))

@@ -86,6 +86,15 @@ class Pictures:
         path = posixpath.normpath(path)
         return None if path == ".." or path.startswith("../") or "\0" in path else path
 
+    def in_other_letters(self, name: str) -> str | None:
+        """The picture that a name means but for large and small letters; None where there is none.
+
+        In whatever folder it lies.
+        """
+        wanted = posixpath.basename(name.strip().replace("\\", "/")).casefold()
+        named = (path for path in self.paths if posixpath.basename(path).casefold() == wanted)
+        return next((path for path in named if posixpath.basename(path) != name), None)
+
     def _look_deeper(
         self,
         missed: list[tuple[int, str]],
