@@ -81,7 +81,7 @@ def test_the_planted_group_stands_first_in_summary_table_and_chart(plain, audite
     gap = audited.splits[0].findings[0].gap
     assert said.found[0].startswith("Wrong, in 100") and "Hat: yes" in said.found[1]
     assert f"{100 * abs(gap.value):.1f} more in 100" in said.found[1]
-    chart = figures.gaps(audited.splits[0])
+    chart = figures.gap_forest(audited.splits[0])
     assert chart is not None
     values = [v for v in data_of(chart) if "low" in v]
     # Of two opposite values only the one that fares worse is drawn.
@@ -149,7 +149,7 @@ def test_undefined_is_said_and_never_zero(audited: Audit) -> None:
         row.group, gaps={"accuracy": gone}, metrics={"accuracy": undefined()}
     )
     split = dataclasses.replace(audited.splits[0], groups=(group,), grid=None)
-    assert figures.gaps(split) is None
+    assert figures.gap_forest(split) is None
     assert figures.pairs(split) is None
     assert words.points(math.nan) == "undefined"
     assert words.points_interval(gone) == "undefined to undefined"
@@ -205,7 +205,7 @@ def test_the_words_of_the_pairs_have_the_intervals_of_their_gaps(audited: Audit)
 
 
 def test_the_chart_obeys_the_filter_of_the_page(audited: Audit) -> None:
-    chart = figures.gaps(audited.splits[0])
+    chart = figures.gap_forest(audited.splits[0])
     assert chart is not None
     assert {p["name"] for p in chart.spec["params"]} == {"asked", "only_found"}
     layers = [layer for layer in chart.spec["layer"] if "transform" in layer]
