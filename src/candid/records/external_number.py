@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from candid.records import Estimate
-from candid.records.external import AskedPictures
-from candid.records.frames import Tabular, html_of, in_short, with_figure
+from candid.records.external import AskedPictures, rows_by_source
+from candid.records.frames import Tabular, html_of, in_short
 from candid.records.number import NumberSplit
 
 
@@ -71,25 +71,9 @@ class NumberTransfer(Tabular):
 
     def rows(self) -> list[dict[str, Any]]:
         """A row per figure of every source, and of the run's own test pictures ("home")."""
-        parts = [(s.name, s.figures, s.differences) for s in self.sources]
-        if self.home is not None:
-            parts.insert(0, ("home", self.home, {}))
-        return [
-            with_figure({"source": name, "figure": figure}, e)
-            for name, figures, apart in parts
-            for figure, e in _named(figures, apart)
-        ]
+        return rows_by_source(self.home, self.sources, ("flagged", "flagged_mae", "unflagged_mae"))
 
     def _repr_html_(self) -> str:
         shown = ("mae", "rmse", "r2", "within", "coverage", "flagged", "mae less home")
         rows = [in_short(row, "source", "figure") for row in self.rows() if row["figure"] in shown]
         return html_of(rows, self.target)
-
-
-def _named(figures: NumberFigures, apart: dict[str, Estimate]) -> list[tuple[str, Estimate]]:
-    own = ("flagged", "flagged_mae", "unflagged_mae")
-    return [
-        *figures.evaluation.metrics.items(),
-        *((name, getattr(figures, name)) for name in own),
-        *((f"{name} less home", e) for name, e in apart.items()),
-    ]
