@@ -241,7 +241,8 @@ def test_from_a_store_a_stream_is_that_of_the_disk_and_every_stage_works(folder,
 
 
 def test_auto_streams_what_would_not_fit_and_keeps_to_it(folder, shards, monkeypatch, capsys):
-    command = ["--cache", folder / "other", *SETTINGS, "--target", "Hat", "--set", "train.steps=2"]
+    command = ["--cache", folder / "other", *SETTINGS]
+    command += ["--set", "data.target=Hat", "--set", "train.steps=2"]
     command.remove("--quiet")
     sample = ["--set", "data.stream_sample=64"]
     monkeypatch.setattr(streaming.shutil, "disk_usage", lambda _: usage(320 * 24 * 24 * 3))
