@@ -67,12 +67,12 @@ def _here(work):
 
 
 def test_what_failed_beside_is_done_after_the_training(alone, faces, tmp_path, monkeypatch):
-    monkeypatch.setattr(ahead, "beside", _failed)
+    monkeypatch.setattr(ahead, "in_own_process", _failed)
     assert bytes_of(run_of(faces, tmp_path, 2)) == bytes_of(alone)
 
 
 def test_what_was_done_beside_is_not_done_again(faces, tmp_path, monkeypatch):
-    monkeypatch.setattr(ahead, "beside", _here)
+    monkeypatch.setattr(ahead, "in_own_process", _here)
     calls = []
 
     def counted(*inputs, **how):

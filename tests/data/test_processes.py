@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from drawn import put
 
-from candid.data.processes import beside
+from candid.data.processes import in_own_process
 
 STARTED = "multiprocessing.spawn"
 
@@ -52,20 +52,20 @@ def test_interrupted_while_workers_start_it_says_one_line(tmp_path, delay):
 
 
 def test_work_beside_the_block_is_waited_for(tmp_path):
-    with beside(partial(Path.touch, tmp_path / "done")) as ended:
+    with in_own_process(partial(Path.touch, tmp_path / "done")) as ended:
         assert ended()
         assert (tmp_path / "done").is_file()
 
 
 def test_work_that_fails_beside_says_so_and_nothing_else(tmp_path, capfd):
-    with beside(partial(os.remove, tmp_path / "missing")) as ended:
+    with in_own_process(partial(os.remove, tmp_path / "missing")) as ended:
         assert not ended()
     assert capfd.readouterr() == ("", "")
 
 
 def test_the_end_of_the_block_ends_the_work_beside_it():
     began = time.monotonic()
-    with pytest.raises(KeyError), beside(partial(time.sleep, 600)):
+    with pytest.raises(KeyError), in_own_process(partial(time.sleep, 600)):
         raise KeyError
     assert time.monotonic() - began < 60
     assert not multiprocessing.active_children()

@@ -13,7 +13,7 @@ from candid.explanation import masking
 from candid.explanation.assembly import explain_number
 from candid.explanation.attribution import Attributor
 from candid.explanation.curves import cell_ranks
-from candid.explanation.numbers import NumberAnswers, NumberFacts
+from candid.explanation.numbers import ExplainedNumbers, NumberFacts
 from candid.explanation.probe import Probe
 from candid.explanation.regions import Regions
 from candid.explanation.sample import sample_of
@@ -242,7 +242,7 @@ def test_examples_are_the_nearest_the_furthest_and_the_widest():
     wide = np.ones(12)
     wide[9] = 50
     facts = NumberFacts(value, predicted, predicted - wide, predicted + wide, 6.0, 1.0)
-    answers = NumberAnswers(facts, predicted, 0.0, np.ones(12, np.int64))
+    answers = ExplainedNumbers(facts, predicted, 0.0, np.ones(12, np.int64))
     sample = sample_of(
         np.zeros((12, 3, 8, 8), "f4"), ("few", "many"), label=(value > 5).astype("i2")
     )

@@ -57,7 +57,7 @@ def in_processes(
 
 
 @contextlib.contextmanager
-def beside(work: Callable[[], object]) -> Iterator[Callable[[], bool]]:
+def in_own_process(work: Callable[[], object]) -> Iterator[Callable[[], bool]]:
     """Do `work`, which must be picklable, in a process of its own while the block goes on.
 
     What is yielded waits for its end and says whether that was a good one: of what went wrong

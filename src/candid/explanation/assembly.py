@@ -22,7 +22,7 @@ from candid.explanation.layers import find_hook, window_of
 from candid.explanation.mapping import Begun, Job, Mapped
 from candid.explanation.masking import Masked
 from candid.explanation.notes import notes_of
-from candid.explanation.numbers import NumberAnswers, NumberFacts
+from candid.explanation.numbers import ExplainedNumbers, NumberFacts
 from candid.explanation.probe import Probe
 from candid.explanation.regions import Regions, commonest, masks_of, regions_seen
 from candid.explanation.sample import (
@@ -133,7 +133,7 @@ def explain_number(
         network, batch_size=how.batch_size, bfloat16=bfloat16, flip_tta=flip_tta, number=True
     ) as scorer:
         looking, images = Values(scorer), sample.tensor()
-        answers = NumberAnswers(
+        answers = ExplainedNumbers(
             facts=facts,
             means=looking.of(images).numpy(),
             blank=float(looking.of(torch.zeros_like(images[:1]))[0]),

@@ -49,7 +49,7 @@ class NumberFacts:
 
 
 @dataclass(frozen=True, eq=False)
-class NumberAnswers:
+class ExplainedNumbers:
     """What a network says of a number in a sample, whose labels are ranges of the true value.
 
     `explained` (n,) is 1: of the two classes that a single logit stands for, the second. `means`

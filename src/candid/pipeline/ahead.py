@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from candid.data.processes import beside
+from candid.data.processes import in_own_process
 from candid.pipeline.opening import Data
 from candid.runs import Run
 
@@ -27,7 +27,9 @@ def ahead(run: Run, data: Data, *functions: Function, jobs: int) -> Iterator[Lef
     if jobs == 1 or data.streamed is not None or run.network is not None:
         yield lambda function: function
         return
-    with beside(_Ahead(functions, replace(run, quiet=True), data.without_pixels())) as ended:
+    with in_own_process(
+        _Ahead(functions, replace(run, quiet=True), data.without_pixels())
+    ) as ended:
         yield lambda function: _nothing if ended() else function
 
 

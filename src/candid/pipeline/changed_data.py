@@ -29,7 +29,7 @@ def known_of(run: Run) -> str:
     return ""
 
 
-def changes(run: Run, dataset: Dataset, usable: NDArray[np.bool_] | None) -> str:
+def data_changes(run: Run, dataset: Dataset, usable: NDArray[np.bool_] | None) -> str:
     """What differs in the data set that is there now, in words.
 
     `usable` (n,) are the images that can be read; None: all.

@@ -23,7 +23,7 @@ from candid.data.splits import keep_together
 from candid.data.targets import of_target, outputs_of
 from candid.errors import RunError, needing
 from candid.pipeline.beginning import initial_weights
-from candid.pipeline.changed_data import changes, known_of
+from candid.pipeline.changed_data import data_changes, known_of
 from candid.pipeline.data_places import Places, Where, place_of, places_of
 from candid.pipeline.provenance import provenance_now
 from candid.pipeline.settled import resumed_settings, with_threads
@@ -183,7 +183,7 @@ def _refuse_other(run: Run, about: Provenance, where: object, data: Data) -> Non
         all_images = (data.dataset, data.store.usable) if stream is None else (stream.dataset, None)
         raise RunError(
             f"The data in {place} are not those that the run {run.path} began with: "
-            f"{changes(run, *all_images)}.",
+            f"{data_changes(run, *all_images)}.",
             expected="the images and labels that it began with" + (known and f": {known}"),
             todo="put the data back, or start a new run",
         )
