@@ -139,6 +139,8 @@ def level_warp(
         for _ in coarser:
             pyramid.append(halved(pyramid[-1]))
         return _read_pyramid(pyramid, places, padding, coarser)
+    if not coarser:
+        return _read(images, places, padding)
     read = images.new_empty(len(images), images.shape[1], side, side)
     # Of the images that are left at this level.
     rows = torch.arange(len(images), device=images.device)
