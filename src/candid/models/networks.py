@@ -22,7 +22,7 @@ from candid.models.vit import vit
 from candid.records import Layer
 from candid.settings import NetworkConfig
 from candid.settings.named_parts import is_named_part, trusted_part
-from candid.settings.network import FACE
+from candid.settings.network import AUTO, FACE
 
 
 class Plain(nn.Module):
@@ -321,8 +321,8 @@ def options(config: NetworkConfig) -> dict[str, int | float | str]:
     """
     names = {f.name for f in fields(config)} - {"name", "pretrained"}
     chosen = {f.name: getattr(config, f.name) for f in fields(config) if f.name in names}
-    # A network is built without these; where the face lies, the pictures say.
-    for name, unused in (("ensemble_size", (1,)), ("window", ("", FACE))):
+    # A network is built without these; what it is to see, the pictures say.
+    for name, unused in (("ensemble_size", (1,)), ("window", ("", FACE, AUTO))):
         if chosen.get(name) in unused:
             del chosen[name]
     own = inspect.signature(BUILDERS[config.name]).parameters

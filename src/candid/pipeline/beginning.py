@@ -52,7 +52,7 @@ def initial_weights(
             chosen = options(config.network)
             network = build(config.network.name, side=side, n_classes=len(outputs), **chosen)
     place = Path(config.train.initial)
-    card, file = _source(place)
+    card, file = source_of_weights(place)
     target = ", ".join(dataset.targets)
     same = card is None or (card.target, card.classes) == (target, outputs)
     found = read_initial(file, network, same_head=same)
@@ -80,8 +80,8 @@ def take_initial(
     initial.fill(network)
 
 
-def _source(place: Path) -> tuple[ModelCard | None, Path]:
-    """What is known of the weights, and their file."""
+def source_of_weights(place: Path) -> tuple[ModelCard | None, Path]:
+    """What is known of weights to begin with, a run's or a file's, and the file that holds them."""
     if not place.is_dir():
         return None, place
     run = Run(place)

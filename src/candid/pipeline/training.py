@@ -19,11 +19,11 @@ from candid.errors import ConfigError, did_you_mean
 from candid.pipeline.beginning import take_initial
 from candid.pipeline.opening import Data, launched, needs_torch
 from candid.pipeline.targets import refuse_for_several, targets_of
+from candid.pipeline.views import Seen, with_window
 from candid.records import ModelCard, Provenance, read_record, write_record
 from candid.records.framing import FramingCard
 from candid.runs import Run
 from candid.settings import Config, OwnConfig, TrainConfig, ensemble_size
-from candid.settings.network import FACE, DeepConfig
 from candid.storage.files import atomic
 
 if TYPE_CHECKING:
@@ -62,7 +62,8 @@ def train_network(
     alone = checkpoint.sole_writer(run.checkpoint) if group.leads else nullcontext()
     with alone, threads(config.train.threads), memory_kept():
         task = task_of(data, config)
-        network = run.network
+        seen = with_window(task, config, data.dataset.targets, quiet=quiet)
+        config, network = seen.config, run.network
         if config.begins_with:
             network = fresh_network(task, config) if network is None else network
             noted = group.broadcast(lambda: read_record(run.provenance, Provenance).initial)
@@ -86,7 +87,7 @@ def train_network(
             if group.leads:
                 augmented = {("picture", "augmented"): augmented_picture(task, config)}
                 runs.write_pictures(run, runs.read_pictures(run) | augmented)
-        group.broadcast(lambda: _keep(run, state, task, data, began))
+        group.broadcast(lambda: _keep(run, state, task, data, seen, began))
 
 
 def train_framer(run: Run, data: Data) -> None:
@@ -150,16 +151,16 @@ def _fitted(task: Task, state: TrainingState, config: Config, leads: bool, quiet
     return True
 
 
-def _keep(run: Run, state: TrainingState, task: Task, data: Data, began: float) -> None:
+def _keep(run: Run, state: TrainingState, task: Task, data: Data, seen: Seen, began: float) -> None:
     """Write what came of a training that is done; its record last, as it says so."""
     from candid.models.weights import save_weights
 
-    config = run.settings
+    config = seen.config
     run.forget("train")
     runs.write_history(run, state.history)
     # Of a stream the whole: a part may lack values, and so bins.
     dataset = data.dataset if data.streamed is None else data.streamed.dataset
-    card = _card(state, task, dataset, config)
+    card = _card(state, task, dataset, seen)
     several = targets_of(card, task, dataset, config) if task.is_several else None
     kept = state.best if config.train.keep == "best" else state.measured.state_dict()
     save_weights(run.weights, kept)
@@ -196,7 +197,8 @@ def begun(task: Task, config: Config, network: nn.Module | None = None) -> Train
             expected="candid run or candid train; elsewhere fresh weights",
             todo=f"leave {config.begins_with} out",
         )
-    network = fresh_network(task, config) if network is None else network
+    if network is None:
+        network = fresh_network(task, with_window(task, config, quiet=True).config)
     check_growth(network, config.train, task.images.side)
     return start(network, config.train, task)
 
@@ -207,12 +209,9 @@ def fresh_network(task: Task, config: Config) -> nn.Module:
 
     from candid.models.networks import build, options
     from candid.training.memory import check_fits
-    from candid.training.window import face_window
 
     check_fits(config, task.n_classes)
     chosen = options(config.network)
-    if isinstance(config.network, DeepConfig) and config.network.window == FACE:
-        chosen["window"] = face_window(task.images, task.train)
     with torch.random.fork_rng():
         torch.manual_seed(config.train.seed)
         return build(config.network.name, side=task.images.side, n_classes=task.n_classes, **chosen)
@@ -279,16 +278,14 @@ def _codes(dataset: Dataset, name: str) -> NDArray[np.int16]:
     return attribute.data
 
 
-def _card(state: TrainingState, task: Task, dataset: Dataset, config: Config) -> ModelCard:
+def _card(state: TrainingState, task: Task, dataset: Dataset, seen: Seen) -> ModelCard:
     from candid.models.networks import describe, options
-    from candid.training.window import window_words
 
+    config = seen.config
     layers, multiply_adds = describe(state.network, task.images.side)
     best, module = config.train.keep == "best", type(state.network)
     named: dict[str, int | float | str] = {"module": f"{module.__module__}.{module.__qualname__}"}
     chosen = named if config.network == OwnConfig() else options(config.network)
-    if isinstance(config.network, DeepConfig) and (window := getattr(state.network, "window", ())):
-        chosen["window"] = window_words(window)
     return ModelCard(
         network=config.network.name,
         options=chosen,
@@ -304,6 +301,7 @@ def _card(state: TrainingState, task: Task, dataset: Dataset, config: Config) ->
         step=state.best_step if best else state.step,
         kept="best" if best else "last",
         flip_tta=config.train.flip_tta,
+        views=seen.views,
     )
 
 

@@ -76,6 +76,25 @@ class NumberCard:
 
 
 @dataclass(frozen=True, slots=True)
+class View:
+    """How well a label was told from a part of the pictures, after a short training of several.
+
+    Losses are mean cross-entropies in nats of the n validation images that have the label. `lost`
+    is the share of what the whole tells beyond the base rates that the part does not tell, `high`
+    its upper limit (95%, one-sided); both NaN where nothing is known.
+    """
+
+    window: str
+    target: str
+    n: int
+    base: float
+    whole: float
+    part: float
+    lost: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
 class ModelCard:
     """How to build and feed the network whose weights lie beside it (`model.json`).
 
@@ -86,6 +105,7 @@ class ModelCard:
     outputs that are this label's and how many it has in all, and what is said of parameters and
     layers is said of the whole; None, and not in the file, where it learned one. `number` says how
     the outputs of a label that is a number are read; None, and not in the file, for classes.
+    `views` are the parts of the pictures that were tried before it was trained, the smallest first.
     """
 
     network: str
@@ -104,6 +124,7 @@ class ModelCard:
     flip_tta: bool = False
     head: tuple[int, int] | None = None
     number: NumberCard | None = None
+    views: tuple[View, ...] = ()
 
     def problem(self) -> str:
         """What no training can have written, in words; "" where all is possible."""

@@ -25,6 +25,7 @@ def _depth() -> Any:
 
 
 FACE = "face"  # a window: where the face lies, as the training pictures show
+AUTO = "auto"  # the smallest window that is found to tell the labels as well as the whole does
 
 
 def _is_window(words: str) -> bool:
@@ -53,20 +54,22 @@ class DeepConfig:
         1, "deep: networks that share each batch and answer together", 1, 16
     )
     window: str = setting(
-        "",
+        AUTO,
         "deep: the part of the pictures that it sees: left, top, right and bottom, from 0 to 1, "
-        'such as "0.2 0.35 0.8 0.85"; face: where aligned training pictures are alike; empty: all',
+        'such as "0.2 0.35 0.8 0.85"; face: where aligned training pictures are alike; auto: the '
+        "face, with its forehead or without, where a short training tells all labels from it as "
+        "well as from the whole; empty: the whole",
         off="",
     )
 
     def __post_init__(self) -> None:
         """Raises ConfigError for a window that is none."""
-        if self.window not in ("", FACE) and not _is_window(self.window):
+        if self.window not in ("", FACE, AUTO) and not _is_window(self.window):
             raise ConfigError(
                 f"network.window = {self.window!r} is not possible.",
                 expected="left, top, right and bottom, from 0 to 1, of a part at least 0.1 wide "
-                'and high, such as "0.2 0.35 0.8 0.85"; or face',
-                todo="set network.window, or leave it out for the whole picture",
+                'and high, such as "0.2 0.35 0.8 0.85"; face; auto; or nothing for all of it',
+                todo="set network.window, or leave it out",
             )
 
     def __repr__(self) -> str:

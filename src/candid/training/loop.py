@@ -67,6 +67,7 @@ def train_in_steps(
     augmentation: AugmentConfig,
     *,
     save_to: Path | None = None,
+    title: str = "train",
     quiet: bool = False,
 ) -> Iterator[HistoryRow]:
     """Train `state` from where it is to `config.steps`; yield a record at every evaluation.
@@ -84,7 +85,7 @@ def train_in_steps(
         TrainingCurve(task, state, loss_of.loss),
         checkpoint.Saver(save_to, config.checkpoint_seconds),
     )
-    work = progress("train", config.steps, unit="batches", done=state.step, quiet=quiet)
+    work = progress(title, config.steps, unit="batches", done=state.step, quiet=quiet)
     batches = feed_of(task, config, device, group, quiet).batches(state.step)
     left = 0 if stale(state, config) else max(0, config.steps - state.step)
     with work as bar, contextlib.closing(batches):
@@ -126,6 +127,14 @@ class BatchLosses(Protocol):
 
     def measured(self, output: NDArray[np.float32], label: NDArray[Any]) -> SetFigures:
         """What a whole set of images says."""
+        ...
+
+    def each(self, output: Tensor, label: Tensor) -> Tensor:
+        """(n, labels) cross-entropies in nats, nothing weighted; NaN where a label is missing."""
+        ...
+
+    def base_rates(self) -> Tensor:
+        """(outputs,) logits of what the training images' labels say without any picture."""
         ...
 
 

@@ -55,6 +55,7 @@ class Loss:
         self.smoothing, self.dro = config.label_smoothing, dro
         self.own = own_loss(config.loss) if config.loss else None
         self.classes = class_weights(task, config).to(device)
+        self.shares = class_shares(task.label[task.train], task.n_classes)
         self.row: NDArray[Any] | None = None  # of each row: its weight, or its group for `dro`
         if dro is not None:
             self.row = task.on_rows(group_cells(*task.groups)[0])
@@ -100,6 +101,20 @@ class Loss:
             own = partial(self.own, torch.from_numpy(output))
             loss = mean_over_mixture(own, unmixed(labels), self.classes.cpu())
         return figures._replace(loss=loss.item())
+
+    def each(self, output: Tensor, label: Tensor) -> Tensor:
+        """(n, 1) cross-entropies of (n, classes) logits in nats, nothing weighted or smoothed."""
+        return F.cross_entropy(output, label, reduction="none")[:, None]
+
+    def base_rates(self) -> Tensor:
+        """(classes,) logits of always saying the classes' shares in train."""
+        return self.shares.log()
+
+
+def class_shares(label: NDArray[Any], n_classes: int) -> Tensor:
+    """(classes,) shares of (n,) labels, none of them 0: each class has half an image more."""
+    counts = np.bincount(label, minlength=n_classes) + 0.5
+    return torch.from_numpy(counts / counts.sum()).float()
 
 
 def class_weights(task: Task, config: TrainConfig) -> Tensor:

@@ -39,7 +39,7 @@ from torch.nn import functional as F
 from candid.settings import TrainConfig
 from candid.stats.distribution import Scale
 from candid.stats.metrics import weighted_f1_of_answers
-from candid.training.loss import SetFigures, class_weights
+from candid.training.loss import SetFigures, class_shares, class_weights
 from candid.training.mixing import Mixture
 from candid.training.state import Task
 
@@ -163,6 +163,13 @@ class SeveralLoss:
         # (labels, most classes): 0 beyond the last, so that nothing there counts.
         self.classes = torch.stack([F.pad(w, (0, most - len(w))) for w in each]).to(device)
         self.targets = torch.from_numpy(target_weights(task, config)).float().to(device)
+        self.shares = [  # of a number, those of its values
+            class_shares(
+                one.label[one.train],
+                len(self.numbers[t].soft) if t in self.numbers else one.n_classes,
+            )
+            for t, one in enumerate(_each(task))
+        ]
         self.sizes = torch.tensor(task.sizes, device=device)
 
     def __call__(self, output: Tensor, mixture: Mixture, rows: NDArray[np.intp]) -> Tensor:
@@ -247,3 +254,28 @@ class SeveralLoss:
             accuracy.append(float((block[mine].argmax(1) == labels[mine, t]).double().mean()))
         f1 = self.f1(label, self.answers(logits).numpy())
         return SetFigures(loss, f1, float(np.mean(accuracy)) if accuracy else float("nan"))
+
+    def each(self, output: Tensor, label: Tensor) -> Tensor:
+        """(n, labels) losses in nats, nothing weighted or smoothed; NaN where a label is missing.
+
+        Of logits (n, outputs) and codes (n, labels).
+        """
+        surprise, code = -torch.log_softmax(self.blocks.of(output), dim=2), label.clamp(min=0)
+        columns = [
+            self.numbers[t](surprise[:, t], code[:, t])
+            if t in self.numbers
+            else surprise[:, t].gather(1, code[:, t, None])[:, 0]
+            for t in range(len(self.sizes))
+        ]
+        return torch.stack(columns, dim=1).masked_fill(label < 0, math.nan)
+
+    def base_rates(self) -> Tensor:
+        """(outputs,) logits of always saying the classes' shares in train.
+
+        Of a number, of the mean of its soft labels there.
+        """
+        blocks = [
+            shares @ self.numbers[t].soft.cpu() if t in self.numbers else shares
+            for t, shares in enumerate(self.shares)
+        ]
+        return torch.cat(blocks).clamp(min=1e-12).log()

@@ -17,6 +17,18 @@ _BY_CHANCE = 5.0  # times what pictures without anything in common have
 _MARGIN = 1 / 64  # of the side, on each side of what is found
 
 
+def face_windows(images: Images, rows: NDArray[np.intp]) -> tuple[str, ...]:
+    """The face in aligned pictures without its forehead, and with it; none: all of the pictures.
+
+    The first lacks the upper sixth of the second: the hair line, a fringe, the brim of a hat.
+    """
+    face = face_window(images, rows)
+    if not face:
+        return ()
+    left, top, right, bottom = (float(edge) for edge in face.split())
+    return window_words((left, top + (bottom - top) / 6, right, bottom)), face
+
+
 def face_window(images: Images, rows: NDArray[np.intp]) -> str:
     """Left, top, right and bottom of the face in aligned pictures, from 0 to 1; "": all of them.
 

@@ -1,0 +1,110 @@
+"""Which part of the pictures a network is to see: what the settings leave to the data."""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from candid.config import QUICK_RECIPE, load_config
+from candid.pipeline.beginning import source_of_weights
+from candid.records.model import View
+from candid.settings import Config, TrainConfig
+from candid.settings.network import AUTO, FACE, DeepConfig
+from candid.stats.retention import retention
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from candid.training.state import Task
+
+_STEPS, _SHARE = 120, 5  # the trial's batches: a fifth of the training's, so many at most
+_LOST = 0.05  # of what can be learned: so much may be lost with what is not seen
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The settings with the window that was chosen, and what the views tell that were tried."""
+
+    config: Config
+    views: tuple[View, ...] = ()
+
+
+def with_window(
+    task: Task, config: Config, targets: Sequence[str] = (), *, quiet: bool = False
+) -> Seen:
+    """What the network is to see, where the settings say "face" or "auto".
+
+    "face" is where the training pictures show it. "auto" is the smallest of the face without its
+    forehead and the face with it from which a short training tells every label, surely, all but a
+    twentieth of what it tells from the whole; and the whole where neither does. Weights that come
+    from another run see what they saw there. `targets` are what the labels are called. Several
+    processes that train together choose together.
+    """
+    network = config.network
+    if not isinstance(network, DeepConfig) or network.window not in (AUTO, FACE):
+        return Seen(config)
+    if network.window == AUTO and config.train.initial:
+        card, _ = source_of_weights(Path(config.train.initial))
+        return _seeing(config, network, str(card.options.get("window", "")) if card else "")
+    from candid.training.window import face_windows
+
+    windows = face_windows(task.images, task.train)
+    if network.window == FACE:
+        return _seeing(config, network, windows[-1] if windows else "")
+    views = _tried(task, windows, config, targets, quiet)
+    found = next((w for w in windows if views and _suffices(w, views)), "")
+    return _seeing(config, network, found, views)
+
+
+def _seeing(config: Config, network: DeepConfig, window: str, views: tuple[View, ...] = ()) -> Seen:
+    return Seen(replace(config, network=replace(network, window=window)), views)
+
+
+def _suffices(window: str, views: tuple[View, ...]) -> bool:
+    return all(view.high <= _LOST for view in views if view.window == window)
+
+
+def _tried(
+    task: Task, windows: Sequence[str], config: Config, targets: Sequence[str], quiet: bool
+) -> tuple[View, ...]:
+    """Each window and label after a short training; none where there is nothing to try."""
+    from candid.training.distributed import team
+    from candid.training.views import view_losses
+
+    steps = min(_STEPS, config.train.steps // _SHARE)
+    if not (windows and steps and len(task.validation)):
+        return ()
+    quick = load_config(recipe=QUICK_RECIPE)
+    parts = [(), *(tuple(float(edge) for edge in w.split()) for w in windows)]
+    losses, base = view_losses(
+        task,
+        parts,
+        quick.network,
+        _quick(quick.train, config.train, steps),
+        quick.augment,
+        quiet=quiet,
+    )
+    names = targets or [""] * base.shape[1]
+    found = tuple(
+        View(window, name, *astuple(retention(base[:, t], losses[0][:, t], part[:, t])))
+        for window, part in zip(windows, losses[1:], strict=True)
+        for t, name in enumerate(names)
+    )
+    return team().broadcast(lambda: found)
+
+
+def _quick(quick: TrainConfig, own: TrainConfig, steps: int) -> TrainConfig:
+    """The quick recipe's training on the processor or GPU, and of the seed, of the run's own."""
+    return replace(
+        quick,
+        steps=steps,
+        batch_size=min(quick.batch_size, own.batch_size),
+        target_weights=own.target_weights,
+        precision=own.precision,
+        device=own.device,
+        threads=own.threads,
+        seed=own.seed,
+        checkpoints=0,
+        flip_tta=False,
+    )
