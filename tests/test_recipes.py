@@ -37,7 +37,7 @@ RECIPES = {
     "best": {"network": {"ensemble_size": 4}, "train": {"batch_size": 1024}},
     "fast": {
         "data": {"side": 48},
-        "network": {"width": 16},
+        "network": {"width": 16, "window": ""},
         "augment": {**STILL, "rotation": 0.0, "perspective": 0.0, "erase": 0.0},
         "train": {
             "steps": 350, "learning_rate": 6e-3, "warmup": 0.1, "ema_decay": 0.97,
@@ -46,6 +46,7 @@ RECIPES = {
         "check": {"steps": 0},
     },
     "many": {
+        "network": {"window": ""},
         "augment": {"erase": 0.0, "perspective": 0.0},
         "train": {
             "steps": 1270, "batch_size": 128, "learning_rate": 6e-3, "target_weights": "none",

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from candid.models.forward import Images
-from candid.training.window import coherence, face_window
+from candid.training.window import coherence, face_window, face_windows
 
 SIDE = 64
 
@@ -39,6 +39,16 @@ def test_the_window_is_where_all_pictures_are_alike(box):
 
 def test_pictures_with_nothing_in_common_are_seen_whole():
     assert face_window(images(pictures(300, None)), np.arange(300)) == ""
+
+
+def test_the_face_without_its_forehead_lacks_the_upper_sixth():
+    given = images(pictures(400, (16, 20, 48, 56)))
+    inner, face = face_windows(given, np.arange(400))
+    assert face == face_window(given, np.arange(400))
+    left, top, right, bottom = (float(edge) for edge in face.split())
+    expected = (left, top + (bottom - top) / 6, right, bottom)
+    assert tuple(float(edge) for edge in inner.split()) == pytest.approx(expected, abs=1e-4)
+    assert face_windows(images(pictures(300, None)), np.arange(300)) == ()
 
 
 def test_only_the_rows_that_are_named_are_looked_at():

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from candid.training.state import Task
 
 _STEPS, _SHARE = 120, 5  # the trial's batches: a fifth of the training's, so many at most
-_LOST = 0.05  # of what can be learned: so much may be lost with what is not seen
+_BATCH, _WIDTH = 128, 16
 
 
 @dataclass(frozen=True)
@@ -53,16 +53,13 @@ def with_window(
     if network.window == FACE:
         return _seeing(config, network, windows[-1] if windows else "")
     views = _tried(task, windows, config, targets, quiet)
-    found = next((w for w in windows if views and _suffices(w, views)), "")
+    lacking = {view.window for view in views if not view.suffices}
+    found = next((w for w in windows if views and w not in lacking), "")
     return _seeing(config, network, found, views)
 
 
 def _seeing(config: Config, network: DeepConfig, window: str, views: tuple[View, ...] = ()) -> Seen:
     return Seen(replace(config, network=replace(network, window=window)), views)
-
-
-def _suffices(window: str, views: tuple[View, ...]) -> bool:
-    return all(view.high <= _LOST for view in views if view.window == window)
 
 
 def _tried(
@@ -80,7 +77,7 @@ def _tried(
     losses, base = view_losses(
         task,
         parts,
-        quick.network,
+        DeepConfig(width=_WIDTH, window=""),
         _quick(quick.train, config.train, steps),
         quick.augment,
         quiet=quiet,
@@ -95,16 +92,17 @@ def _tried(
 
 
 def _quick(quick: TrainConfig, own: TrainConfig, steps: int) -> TrainConfig:
-    """The quick recipe's training on the processor or GPU, and of the seed, of the run's own."""
+    """The quick recipe's training, on the device and of the seed of the run's own."""
     return replace(
         quick,
         steps=steps,
-        batch_size=min(quick.batch_size, own.batch_size),
+        batch_size=min(_BATCH, own.batch_size),
         target_weights=own.target_weights,
         precision=own.precision,
         device=own.device,
         threads=own.threads,
         seed=own.seed,
+        ema_decay=0.9,
         checkpoints=0,
         flip_tta=False,
     )

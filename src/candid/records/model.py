@@ -8,6 +8,7 @@ from typing import Literal
 
 _LARGEST_SIDE = 1024  # as in data.side
 _MOST_OUTPUTS = 10**6
+MOST_LOST = 0.05  # of what the whole picture tells, where a network is to see a part of it
 
 # --- model.json, history.parquet -----------------------------------------------------------------
 
@@ -92,6 +93,11 @@ class View:
     part: float
     lost: float
     high: float
+
+    @property
+    def suffices(self) -> bool:
+        """Whether so little is lost, surely, that the network may see this part alone."""
+        return self.high <= MOST_LOST
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from candid.text import audit, comparison, external, seeds, words
 from candid.text import model as prose
 from candid.text.inputs import ReportInput
 from candid.text.metrics import metric_text
+from candid.text.window import what_it_sees
 
 # Hugging Face's names of metrics, where it has them.
 _METRIC_TYPES = {
@@ -194,6 +195,8 @@ def _training(inputs: ReportInput) -> str:
             f"{m.side} pixels. {kept} Its probabilities are calibrated with a temperature of "
             f"{words.number(m.temperature)}." + (f" {prose.shared_network(m)}" if m.head else "")
         )
+        if seen := what_it_sees(m):
+            texts.append(seen)
     if inputs.fit:
         texts.append(
             f"Its features are fixed; a linear classifier was fitted to those of "

@@ -24,10 +24,6 @@ class Retention:
     lost: float  # (part - whole) / (base - whole)
     high: float  # its upper limit, one-sided at 95%
 
-    def suffices(self, most: float) -> bool:
-        """Whether at most this share is lost; not, where it is unknown."""
-        return self.high <= most
-
 
 def retention(base: Floats, whole: Floats, part: Floats) -> Retention:
     """Of the losses (n,) of the same images without looking, with all, and with a part of it.

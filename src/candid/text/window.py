@@ -1,0 +1,51 @@
+"""Which part of the pictures a network sees, and why."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from candid.records import ModelCard
+from candid.records.model import MOST_LOST, View
+from candid.text import words
+
+
+def what_it_sees(card: ModelCard) -> str:
+    """Which part of the pictures the network sees, and how that was found; "" for all, untried."""
+    window = str(card.options.get("window", ""))
+    if not window:
+        return _why_all(card.views)
+    left, top, right, bottom = (words.percent(float(edge), 0) for edge in window.split())
+    text = (
+        f"It sees a part of each picture alone, from {left} to {right} of its width and from {top} "
+        f"to {bottom} of its height; what lies outside decides nothing."
+    )
+    tried = [view for view in card.views if view.window == window]
+    if not tried:
+        return text
+    worst = max(tried, key=lambda view: view.high)
+    label = f", of “{worst.target}”," if len(tried) > 1 else ""
+    return (
+        f"{text} It was chosen since a short training on {words.images(worst.n)} of validation "
+        f"lost at most {words.percent(max(worst.high, 0.0), 0)}{label} of what it told from the "
+        f"whole (upper limit, 95%; {words.percent(MOST_LOST, 0)} are allowed)."
+    )
+
+
+def _why_all(views: Sequence[View]) -> str:
+    if not views:
+        return ""
+    some = [view for view in views if view.window == views[-1].window]  # the largest part
+    lacking = [view for view in some if not view.suffices]
+    first = max(lacking, key=lambda view: (math.isfinite(view.high), view.high))
+    what = "the label" if len(some) == 1 else f"“{first.target}”"
+    if not math.isfinite(first.high):
+        return (
+            f"It sees all of each picture: a short training told too little of {what} to say "
+            "whether the face alone would do."
+        )
+    return (
+        f"It sees all of each picture: from the face alone a short training on "
+        f"{words.images(first.n)} of validation lost {words.percent(first.lost, 0)} (at most "
+        f"{words.percent(first.high, 0)}; upper limit, 95%) of what the whole tells of {what}."
+    )

@@ -1,0 +1,108 @@
+"""What a run's network sees: aligned pictures in which one knows where the labels stand."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+import candid
+from candid.models.forward import Images
+from candid.pipeline.views import with_window
+from candid.records import ModelCard, read_record
+from candid.text.window import what_it_sees
+from candid.training.state import Task
+from candid.training.window import face_windows
+
+SIDE = 32
+NAMES = ("middle", "brow", "below", "nothing")
+QUICK = (
+    f"data.side={SIDE}", "data.workers=1", "train.steps=300", "train.batch_size=48",
+    "train.evaluations=1", "train.threads=1", "framing.steps=0", "network.width=8",
+)  # fmt: skip
+
+
+def aligned(n: int = 900, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Noise around one pattern, and labels: its middle, its brow, what is below it, a coin."""
+    rng = np.random.default_rng(seed)
+    label = rng.integers(0, 2, (n, 4))
+    pixels = rng.integers(0, 256, (n, SIDE, SIDE, 3)).astype(float)
+    half = rng.integers(0, 160, (20, 8, 3))
+    pattern = np.concatenate([half, half[:, ::-1]], axis=1)
+    pixels[:, 6:26, 8:24] = pattern + rng.normal(0, 10, (n, 20, 16, 3))
+    pixels[label[:, 0] == 1, 15:19, 13:19] += 90
+    pixels[label[:, 1] == 1, 6:8, 9:23] += 90
+    pixels[label[:, 2] == 1, 28:] += 120
+    pixels[label[:, 2] == 0, 28:] -= 120
+    return pixels.clip(0, 255).astype(np.uint8), label
+
+
+def task_of(*columns: int) -> Task:
+    pixels, label = aligned()
+    label = label[:, columns].astype(np.int16)
+    sizes = (2,) * len(columns) if len(columns) > 1 else ()
+    images = Images(pixels, (0.5,) * 3, (0.3,) * 3)
+    train, validation = np.arange(500), np.arange(500, 900)
+    return Task(
+        images, label if sizes else label[:, 0], 2 * len(columns), train, validation, sizes=sizes
+    )
+
+
+def seen(*columns: int, window: str = "auto", steps: int = 300):
+    config = candid.load_config(
+        overrides=[*QUICK, f'network.window="{window}"', f"train.steps={steps}"]
+    )
+    found = with_window(task_of(*columns), config, [NAMES[c] for c in columns], quiet=True)
+    return found.config.network.window, found.views
+
+
+def test_the_smallest_part_that_tells_the_label_is_seen():
+    inner, face = face_windows(task_of(0).images, np.arange(500))
+    window, views = seen(0)
+    assert window == inner
+    assert [(v.window, v.target, v.n) for v in views] == [
+        (inner, "middle", 400), (face, "middle", 400)
+    ]  # fmt: skip
+    assert views[0].suffices and views[0].high <= 0.05 and views[0].part < 0.4 < views[0].base
+    assert seen(1)[0] == face  # the brow is cut off
+    assert seen(2)[0] == ""  # what stands below is not the face's
+
+
+def test_nothing_is_left_out_where_nothing_is_known():
+    window, views = seen(3)
+    assert window == "" and all(np.isnan(view.high) for view in views)
+    assert seen(0, steps=4) == ("", ())  # too short to try anything
+
+
+def test_one_label_that_needs_more_decides_for_all():
+    window, views = seen(0, 2)
+    assert window == ""
+    assert {v.target for v in views if v.suffices} == {"middle"}
+    assert {v.target for v in views if not v.suffices} == {"below"}
+
+
+def test_what_is_named_is_not_tried():
+    face = face_windows(task_of(0).images, np.arange(500))[1]
+    assert seen(2, window="face") == (face, ())
+    assert seen(2, window="0.1 0.2 0.9 1") == ("0.1 0.2 0.9 1", ())
+    assert seen(0, window="") == ("", ())
+
+
+def test_a_run_says_what_it_sees_and_hands_it_on(tmp_path):
+    pixels, label = aligned()
+    split = np.repeat(["train", "validation"], [500, 400])
+    faces = candid.load_images(pixels, label[:, 0], target="Middle", split=split)
+    config = candid.load_config(overrides=QUICK)
+    run = candid.train(faces, config, out=tmp_path / "run", cache=tmp_path / "cache")
+    card = read_record(run.model_file, ModelCard)
+    inner = card.views[0].window
+    assert card.options["window"] == inner and card.views[0].suffices
+    assert run.settings.network.window == "auto"  # as it was asked for
+    left, top, right, bottom = (round(100 * float(edge)) for edge in inner.split())
+    said = what_it_sees(card)
+    assert f"from {left}% to {right}% of its width and from {top}% to {bottom}% of its" in said
+    train = dataclasses.replace(config.train, initial=str(run.path), steps=10)
+    again = dataclasses.replace(config, train=train)
+    more = candid.train(faces, again, out=tmp_path / "more", cache=tmp_path / "cache")
+    taken = read_record(more.model_file, ModelCard)
+    assert taken.options["window"] == inner and taken.views == ()

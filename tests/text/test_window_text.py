@@ -1,0 +1,41 @@
+"""What is said of the part of the pictures that a network sees."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+from candid.records.model import View
+from candid.text.window import what_it_sees
+
+
+def said(window: str, *views: View) -> str:
+    return what_it_sees(SimpleNamespace(options={"window": window}, views=views))
+
+
+def view(high: float, target: str = "Hat", window: str = "0.25 0.25 0.75 0.86") -> View:
+    return View(window, target, 400, 0.69, 0.3, 0.31, high - 0.02, high)
+
+
+def test_of_all_of_it_nothing_is_said_where_nothing_was_tried() -> None:
+    assert said("") == ""
+
+
+def test_a_part_is_named_and_why_it_was_chosen() -> None:
+    named = said("0.25 0.25 0.75 0.86")
+    assert "from 25% to 75% of its width and from 25% to 86% of its height" in named
+    assert "chosen" not in named  # somebody set it
+    chosen = said("0.25 0.25 0.75 0.86", view(0.04), view(0.4, window="0.25 0.35 0.75 0.86"))
+    assert "400 images of validation lost at most 4% of what" in chosen and "40%" not in chosen
+    assert "lost at most 0% of what" in said("0.25 0.25 0.75 0.86", view(-0.03))
+    two = said("0.25 0.25 0.75 0.86", view(0.01), view(0.03, "Smiling"))
+    assert "lost at most 3%, of “Smiling”, of what" in two
+
+
+def test_the_label_that_needs_all_of_it_is_named() -> None:
+    assert "lost 38% (at most 40%; upper limit, 95%) of what the whole tells of the label" in said(
+        "", view(0.9, window="0.25 0.35 0.75 0.86"), view(0.4)
+    )
+    two = said("", view(0.01), view(0.4, "Necktie"))
+    assert "tells of “Necktie”." in two and "Hat" not in two
+    assert "too little of the label to say" in said("", view(math.nan))
