@@ -10,16 +10,23 @@ from candid.records.model import MOST_LOST, View
 from candid.text import words
 
 
-def what_it_sees(card: ModelCard) -> str:
-    """Which part of the pictures the network sees, and how that was found; "" for all, untried."""
+def part_seen(card: ModelCard) -> str:
+    """The part of the pictures that the network sees; "" for all of them."""
     window = str(card.options.get("window", ""))
     if not window:
-        return _why_all(card.views)
+        return ""
     left, top, right, bottom = (words.percent(float(edge), 0) for edge in window.split())
-    text = (
+    return (
         f"It sees a part of each picture alone, from {left} to {right} of its width and from {top} "
         f"to {bottom} of its height; what lies outside decides nothing."
     )
+
+
+def what_it_sees(card: ModelCard) -> str:
+    """Which part of the pictures the network sees, and how that was found; "" for all, untried."""
+    if not (text := part_seen(card)):
+        return _why_all(card.views)
+    window = card.options["window"]
     tried = [view for view in card.views if view.window == window]
     if not tried:
         return text
