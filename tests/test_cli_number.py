@@ -173,7 +173,7 @@ def test_a_run_of_a_number_looks_inside_and_its_report_shows_it(made):
     assert f"labelled {worst.value:g}, predicted {worst.predicted:.0f} (interval " in section
     assert f"furthest off of {seen.mistakes} that are off by more than" in section
     assert f"Unit {seen.units[0].number} " in section and "moves the number by" in section
-    assert section.count("labelled ") == len(seen.worst)
+    assert section.count("(interval ") == len(seen.worst)
     assert '<a href="#inside">Seen from inside</a>' in page
 
 

@@ -18,6 +18,7 @@ from candid.errors import CandidError, ConfigError, RunError
 from candid.explanation.faces import Faces
 from candid.explanation.filters import first_filters, on_grey
 from candid.explanation.hidden import Ranking, RunningMoments, layers_of, watched
+from candid.explanation.mistakes import NumberOutputs
 from candid.explanation.units import look_inside
 from candid.records import from_plain, to_plain
 from candid.records.inside import Inside, read_inside_arrays, write_inside_arrays
@@ -414,7 +415,8 @@ def test_it_works_where_gradients_are_off() -> None:
     assert not any(p.requires_grad for p in network.parameters())
 
 
-def test_memory_stays_flat() -> None:
+@pytest.mark.parametrize("is_number", [False, True])
+def test_memory_stays_flat(is_number: bool) -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(3 * SIDE * SIDE, 3), nn.ReLU(), nn.Linear(3, 2))
     network[3].bias.data = torch.tensor([5.0, -5.0])
     pixels = np.zeros((1, SIDE, SIDE, 3), np.uint8)
@@ -432,8 +434,11 @@ def test_memory_stays_flat() -> None:
             living.append(sum(tensors.values()))
             return prepare(some)
 
-        many = Faces(pixels, np.zeros(n, np.intp), ["one"] * n, ["yes"] * n)
-        look_inside(network, many, many, counting, classes=CLASSES, batch_size=50)
+        labels = [7.0] * n if is_number else ["yes"] * n
+        many = Faces(pixels, np.zeros(n, np.intp), ["one"] * n, labels)
+        number = NumberOutputs((1.0, 2.0), lambda p: (p[:, 0], p[:, 0], p[:, 1]), 5)
+        given = {"number": number} if is_number else {"classes": CLASSES}
+        look_inside(network, many, many, counting, batch_size=50, **given)  # type: ignore[arg-type]
         return max(living[len(living) // 2 :])
 
     # One whole number for each label, and no more.

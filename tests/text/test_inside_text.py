@@ -11,7 +11,7 @@ def test_a_mistake_is_said_with_its_label_and_how_sure_it_is() -> None:
     first, second = words.mistakes_said(seen)
     assert (first.id, first.label, first.prediction) == ("000008.jpg", "Female", "Male")
     assert first.rest == ", 99.1%" and second.neighbours == ()
-    assert [(n.label, n.similarity) for n in first.neighbours[:2]] == [
+    assert [(n.caption, n.similarity) for n in first.neighbours[:2]] == [
         ("Female", "0.970"),
         ("Male", "0.960"),
     ]
@@ -31,7 +31,10 @@ def test_a_number_that_is_far_off_is_said_with_its_interval() -> None:
         "labelled 62, predicted 31.0 (interval 22 to 45)",
         "labelled 8.5, predicted 17.5 (interval 9 to 32)",
     ]
-    assert [n.label for n in first.neighbours] == ["30", "31", "32", "33"]
+    assert [(n.label, n.caption) for n in first.neighbours[2:]] == [
+        ("32", "labelled 32"),
+        ("33", "labelled 33"),
+    ]
     said = words.resemblance_note(seen)
     assert said.startswith("The 2 furthest off of 21 that are off by more than 5 among 400 images")
     assert "numbers lie near the predicted one" in said
@@ -52,8 +55,10 @@ def test_a_unit_moves_the_answer_or_the_number_and_says_which_way() -> None:
     number = inside_of_number(seen)
     said = [words.unit_figures(number, u).split(", ", 2)[2] for u in number.units]
     assert said == [
-        "moves the number by 3.24, raises it in 97.0% of faces",
-        "moves the number by 1.62, lowers it in 96.9% of faces",
+        "moves the number by 3.24, and more of it raises it in 97.0% of faces",
+        "moves the number by 1.62, and more of it lowers it in 96.9% of faces",
         "moves the number by 1.08",
     ]
-    assert "those that move the number most: by the standard deviation" in words.unit_note(number)
+    assert "those that move the number most. How far one does is the standard" in words.unit_note(
+        number
+    )

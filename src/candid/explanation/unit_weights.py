@@ -83,7 +83,7 @@ def unit_weights(
         added.add(each)
         raised += (each * apart > 0).sum(0)
         moved += (each * apart != 0).sum(0)
-    return UnitWeights(added.sd, raised / moved)
+    return UnitWeights(added.sd, raised.double() / moved)
 
 
 def _added(logits: Tensor, apart: Tensor, matrix: Tensor, values: Tensor) -> Tensor:

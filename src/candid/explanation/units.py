@@ -22,6 +22,7 @@ from candid.explanation.faces import Faces, Prepare
 from candid.explanation.filters import first_filters, on_grey
 from candid.explanation.hidden import (
     Activity,
+    Layers,
     Ranking,
     RunningMoments,
     layers_of,
@@ -105,21 +106,33 @@ def look_inside(
         alike = Nearest(mistakes.hidden, neighbours)
         for start, each in seen(training, "nearest faces") if mistakes.count else ():
             alike.add(start, each.hidden)
-    record = Inside(
+    shown = excitement.shown(faces.ids, weights, most_units, units)
+    record = _record(layers, excitement, shown, mistakes, training)
+    described = mistakes.described(record, alike, faces, training)
+    filters = first_filters(network, first.shape[1:], most=most_filters)
+    return _with_pictures(described, filters, faces, training)
+
+
+def _record(
+    layers: Layers,
+    excitement: _Excitement,
+    units: tuple[Unit, ...],
+    mistakes: Mistakes,
+    training: Faces,
+) -> Inside:
+    """What was seen, without the filters and the mistakes themselves."""
+    return Inside(
         filters=None,
         layer=layers.title,
         units_in_layer=len(excitement.units.mean),
-        units=excitement.shown(faces.ids, weights, most_units, units),
-        n=len(faces.rows),
+        units=units,
+        n=excitement.units.n,
         hidden_size=len(excitement.hidden.mean),
         mistakes=mistakes.count,
         resemblances=(),
         training_n=len(training.rows) if mistakes.count else 0,
         faces=(),
     )
-    filters = first_filters(network, first.shape[1:], most=most_filters)
-    described = mistakes.described(record, alike, faces, training)
-    return _with_pictures(described, filters, faces, training)
 
 
 def _mistakes_of(

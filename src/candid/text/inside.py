@@ -6,10 +6,10 @@ Everything here is plain text: whoever prints it escapes it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from candid.records.inside import Inside, NumberInside, Unit
+from candid.records.inside import Inside, Neighbour, NumberInside, NumberNeighbour, Unit
 from candid.text import number, words
 
 
@@ -18,7 +18,7 @@ def unit_note(inside: Inside) -> str:
     shown = f"{words.count(len(inside.units))} of its {words.count(inside.units_in_layer)} units"
     why = "those that vary most from face to face, or those that were asked for"
     if inside.units and math.isfinite(inside.units[0].weight):
-        why = _MOVE_NUMBER if inside.number else _MOVE_ANSWER
+        why = _MOVE_ANSWER if inside.number is None else _MOVE_NUMBER
     return (
         f"Layer “{inside.layer}”, {shown}: {why}. From {words.count(inside.n)} faces, each unit’s "
         "strongest and weakest."
@@ -30,8 +30,9 @@ _MOVE_ANSWER = (
     "to face"
 )
 _MOVE_NUMBER = (
-    "those that move the number most: by the standard deviation, from face to face, of what a unit "
-    "adds to the mean of the distribution, beside what that would be were the unit at its own mean"
+    "those that move the number most. How far one does is the standard deviation, from face to "
+    "face, of how much larger the mean of the distribution is than with that unit alone at its own "
+    "mean"
 )
 
 
@@ -44,9 +45,8 @@ def unit_figures(inside: Inside, unit: Unit) -> str:
     if math.isfinite(unit.weight) and inside.number is None:
         said.append(f"moves the answer by {words.significant(unit.weight)}")
     elif math.isfinite(unit.weight):
-        said.append(f"moves the number by {number.in_digits(unit.weight)}")
-        said.append(_way(unit))
-    return ", ".join(filter(None, said))
+        said.append(f"moves the number by {number.in_digits(unit.weight)}{_way(unit)}")
+    return ", ".join(said)
 
 
 def _way(unit: Unit) -> str:
@@ -55,7 +55,7 @@ def _way(unit: Unit) -> str:
         return ""
     raising = unit.raises >= 0.5
     share = words.percent(unit.raises if raising else 1 - unit.raises)
-    return f"{'raises' if raising else 'lowers'} it in {share} of faces"
+    return f", and more of it {'raises' if raising else 'lowers'} it in {share} of faces"
 
 
 def resemblance_note(inside: Inside) -> str:
@@ -95,6 +95,7 @@ class NeighbourWords:
 
     id: str
     label: str
+    caption: str  # the class alone, but what a number is
     similarity: str
 
 
@@ -112,16 +113,14 @@ class MistakeWords:
 def mistakes_said(inside: Inside) -> Iterator[MistakeWords]:
     """Every mistake that is shown, and its neighbours, in words."""
     for r in inside.resemblances:
-        near = ((n.id, n.label, n.similarity) for n in r.neighbours)
+        near = tuple(_neighbour(n, n.label, n.label) for n in r.neighbours)
         rest = f", {words.percent(r.confidence)}"
-        yield MistakeWords(r.id, r.label, r.prediction, rest, _said(near))
+        yield MistakeWords(r.id, r.label, r.prediction, rest, near)
     for x in () if inside.number is None else inside.number.resemblances:
-        near = ((n.id, f"{n.value:g}", n.similarity) for n in x.neighbours)
+        near = tuple(_neighbour(n, f"{n.value:g}", f"labelled {n.value:g}") for n in x.neighbours)
         rest = f" (interval {number.of_interval(x)})"
-        yield MistakeWords(x.id, f"{x.value:g}", number.in_digits(x.predicted), rest, _said(near))
+        yield MistakeWords(x.id, f"{x.value:g}", number.in_digits(x.predicted), rest, near)
 
 
-def _said(neighbours: Iterable[tuple[str, str, float]]) -> tuple[NeighbourWords, ...]:
-    return tuple(
-        NeighbourWords(id, label, words.number(similarity)) for id, label, similarity in neighbours
-    )
+def _neighbour(of: Neighbour | NumberNeighbour, label: str, caption: str) -> NeighbourWords:
+    return NeighbourWords(of.id, label, caption, words.number(of.similarity))
