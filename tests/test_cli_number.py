@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from candid.predictions.numbers import read_number_predictions
 from candid.records import ModelCard, read_record
 from candid.records.audit import Audit
 from candid.records.explanation import Explanation, read_explanation_arrays
+from candid.records.inside import Inside, read_inside_arrays
 from candid.records.number import NumberEvaluation
 from candid.runs import Run
 from commands import call, candid
@@ -116,12 +118,15 @@ def test_a_run_of_a_number_explains_it_and_its_report_shows_the_maps(made, capsy
         assert float(x.label) == pytest.approx(value)
         assert x.prediction.startswith(f"{predicted:.0f} (")
     assert {m.region for m in found.number.maskings} == {r.name for r in found.regions}
-    assert not one.inside.exists()  # it has no mistakes
     known = package.open_run(run.path).settings
-    for name, change in (("evaluate", {"tolerance": 3.0}), ("explain", {"images": 5})):
+    for name, change, inside in (
+        ("evaluate", {"tolerance": 3.0}, False),
+        ("explain", {"images": 5}, True),
+    ):
         other = replace(known, **{name: replace(getattr(known, name), **change)})
         assert replace(one, settings=known).is_whole("explain")
         assert not replace(one, settings=other).is_whole("explain")
+        assert replace(one, settings=other).is_whole("inside") == inside
     page = one.report.read_text()
     assert 'id="explanation"' in page and "raises and where it lowers the number" in page
     assert page.count('class="panel') == len(found.examples) + len(found.methods) > 1
@@ -131,17 +136,82 @@ def test_a_run_of_a_number_explains_it_and_its_report_shows_the_maps(made, capsy
     assert read_record(one.explanation, Explanation) == found
 
 
+def seen_inside(one: Run) -> Inside:
+    """What a run's folder has of a look inside, after its mistakes were held to what it predicts.
+
+    They are the validation images that are further off than counts as near.
+    """
+    seen = read_record(one.inside, Inside)
+    said = read_number_predictions(one.predictions_file)
+    rows = np.flatnonzero(said.split == "validation")
+    off = np.abs(said.predicted - said.value)[rows]
+    tolerance = read_record(one.evaluation, NumberEvaluation).tolerance
+    order = rows[np.argsort(-off, kind="stable")][:12]
+    assert (seen.n, seen.mistakes) == (len(rows), np.count_nonzero(off > tolerance))
+    assert seen.number.tolerance == tolerance and len(seen.worst) == min(12, seen.mistakes) > 0
+    for found, row in zip(seen.worst, order, strict=False):
+        assert found.id == said.ids[row] and found.neighbours
+        told = (found.value, found.predicted, found.low, found.high)
+        assert told == tuple(x[row] for x in (said.value, said.predicted, said.low, said.high))
+    weights = [u.weight for u in seen.units]
+    assert weights == sorted(weights, reverse=True) and weights[-1] > 0
+    assert all(0 <= u.raises <= 1 for u in seen.units)
+    assert len(read_inside_arrays(one.inside_arrays)["faces"]) == len(seen.faces)
+    return seen
+
+
+def test_a_run_of_a_number_looks_inside_and_its_report_shows_it(made):
+    one = Run(made / "run" / "targets" / "stature")
+    seen = seen_inside(one)
+    with (made / "faces" / "labels.csv").open() as lines:
+        told = {row["path"]: row["stature"] for row in csv.DictReader(lines)}
+    for neighbour in (n for found in seen.worst for n in found.neighbours):
+        assert neighbour.value == float(told[neighbour.id])
+    page, worst = one.report.read_text(), seen.worst[0]
+    section = page[page.index('<section id="inside">') :]
+    section = re.sub(r"<[^>]+>", "", section[: section.index("</section>")])
+    assert f"labelled {worst.value:g}, predicted {worst.predicted:.0f} (interval " in section
+    assert f"furthest off of {seen.mistakes} that are off by more than" in section
+    assert f"Unit {seen.units[0].number} " in section and "moves the number by" in section
+    assert section.count("(interval ") == len(seen.worst)
+    assert '<a href="#inside">Seen from inside</a>' in page
+
+
+def test_a_number_among_several_labels_is_looked_into_as_well(capsys, tmp_path):
+    world = FaceWorld(n=80, people=40, side=16, validation_share=0.3, test_share=0.3)
+    faces = write_faces(tmp_path / "faces", world)
+    run = Run(tmp_path / "run")
+    words = [faces, "--target", "Smiling", "--target", "ITA", "--cache", tmp_path / "cache"]
+    candid(capsys, "run", *words, "--out", run.path, "--quiet", *HOW)
+    both = {name: Run(run.path / "targets" / name) for name in ("Smiling", "ITA")}
+    seen = seen_inside(both["ITA"])
+    assert 'id="inside"' in both["ITA"].report.read_text()
+    smiling = read_record(both["Smiling"].inside, Inside)
+    assert smiling.number is None and {r.label for r in smiling.worst} <= {"Smiling", "not Smiling"}
+    assert all(math.isnan(u.raises) for u in smiling.units)
+    # One network: the same units, which move each label otherwise.
+    assert (smiling.layer, smiling.hidden_size) == (seen.layer, seen.hidden_size)
+    was = both["ITA"].inside.read_bytes()
+    both["ITA"].inside.unlink()
+    assert not package.open_run(run.path).all_whole()
+    candid(capsys, "run", "--resume", run.path, "--quiet", "--cache", tmp_path / "cache")
+    assert both["ITA"].inside.read_bytes() == was
+    assert package.open_run(run.path).all_whole()
+
+
 def test_a_number_is_explained_where_asked_and_not_where_not(made, capsys, tmp_path):
     run = Run(shutil.copytree(made / "run", tmp_path / "run"))
     one = Run(run.path / "targets" / "stature")
     was = read_record(one.explanation, Explanation)
-    seen = one.evaluation.stat().st_mtime_ns
+    seen, looked = (f.stat().st_mtime_ns for f in (one.evaluation, one.inside))
     words = [one.path, "--method", "occlusion", "--set", "explain.images=4", "--data"]
     words += [made / "faces", "--cache", made / "cache"]
     said = candid(capsys, "explain", *words).out
     assert "4 validation images of 4 people explained" in said and "the number moves by" in said
     found = read_record(one.explanation, Explanation)
     assert ([m.name for m in found.methods], found.n) == (["occlusion"], 4)
+    assert one.inside.stat().st_mtime_ns > looked
+    seen_inside(one)
     again = candid(capsys, "explain", *words, "--json")
     assert json.loads(again.out)["number"]["median"] == found.number.median
     # The run's own settings ask for another, which is all that is made again.
@@ -153,6 +223,7 @@ def test_a_number_is_explained_where_asked_and_not_where_not(made, capsys, tmp_p
     candid(capsys, "run", made / "faces", "--target", "stature", *where, *HOW)
     off = Run(tmp_path / "off" / "targets" / "stature")
     assert not off.explanation.exists() and 'id="explanation"' not in off.report.read_text()
+    assert not off.inside.exists() and 'id="inside"' not in off.report.read_text()
     assert "#explanation" not in Run(tmp_path / "off").report.read_text()
     assert package.open_run(tmp_path / "off").all_whole()
     assert "No maps were made" in off.card.read_text()

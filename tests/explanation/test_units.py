@@ -15,84 +15,28 @@ from sklearn.metrics.pairwise import cosine_similarity
 from torch import Tensor, nn
 
 from candid.errors import CandidError, ConfigError, RunError
+from candid.explanation.faces import Faces
 from candid.explanation.filters import first_filters, on_grey
 from candid.explanation.hidden import Ranking, RunningMoments, layers_of, watched
-from candid.explanation.units import Faces, Nearest, look_inside
+from candid.explanation.mistakes import NumberOutputs
+from candid.explanation.units import look_inside
 from candid.records import from_plain, to_plain
 from candid.records.inside import Inside, read_inside_arrays, write_inside_arrays
-
-SIDE = 12
-CLASSES = ("no", "yes")
-
-
-class Small(nn.Module):
-    """Two convolutions, a hidden layer and a classifier; activation functions are no modules."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, 5, 3, padding=1)
-        self.norm = nn.BatchNorm2d(5)
-        self.conv2 = nn.Conv2d(5, 7, 3, stride=2)
-        self.drop = nn.Dropout(0.5)
-        self.hidden = nn.Linear(7 * 25, 9)
-        self.head = nn.Linear(9, 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = torch.relu_(self.norm(self.conv1(x)))
-        x = self.drop(torch.relu_(self.conv2(x)).flatten(1))
-        return self.head(torch.relu_(self.hidden(x)))
-
-
-class Patches(nn.Module):
-    """A transformer's beginning without a convolution: patches of 4 × 4, then a linear map."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.embed = nn.Linear(48, 6)
-        self.norm = nn.LayerNorm(6)
-        self.head = nn.Linear(6, 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        b = len(x)
-        tiles = x.reshape(b, 3, 3, 4, 3, 4).permute(0, 2, 4, 3, 5, 1)  # channels last in a patch
-        tokens = self.norm(torch.nn.functional.gelu(self.embed(tiles.reshape(b, 9, 48))))
-        return self.head(tokens.mean(1))
-
-
-def prepare(pixels: NDArray[np.uint8]) -> Tensor:
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255 - 0.5
-
-
-def faces(n: int, seed: int, name: str = "v") -> Faces:
-    rng = np.random.default_rng(seed)
-    pixels = rng.integers(0, 256, (n + 5, SIDE, SIDE, 3), dtype=np.uint8)
-    rows = rng.permutation(n + 5)[:n].astype(np.intp)
-    labels = [CLASSES[i] for i in rng.integers(0, 2, n)]
-    return Faces(pixels, rows, [f"{name}{i}" for i in range(n)], labels)
+from explanation.hidden_networks import (
+    CLASSES,
+    SIDE,
+    Patches,
+    Small,
+    everything,
+    faces,
+    made,
+    prepare,
+)
 
 
 @pytest.fixture(params=[Small, Patches])
 def network(request: pytest.FixtureRequest) -> nn.Module:
-    torch.manual_seed(3)
-    made: nn.Module = request.param()
-    for parameter in made.parameters():
-        nn.init.normal_(parameter, 0.1, 0.4)
-    return made.eval()
-
-
-def everything(network: nn.Module, images: Faces, layer: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Activations, the classifier's input and the logits of all images, with plain hooks."""
-    kept: dict[str, Tensor] = {}
-    named = dict(network.named_modules())
-    hooks = [
-        named[layer].register_forward_hook(lambda m, i, o: kept.update(out=o.clone())),
-        named["head"].register_forward_pre_hook(lambda m, i: kept.update(hidden=i[0].clone())),
-    ]
-    with torch.no_grad():
-        logits = network(prepare(images.pixels[images.rows]))
-    for hook in hooks:
-        hook.remove()
-    return kept["out"], kept["hidden"], logits
+    return made(request.param)
 
 
 # --- the parts -----------------------------------------------------------------------------------
@@ -335,16 +279,6 @@ def test_cosines_keep_their_order_where_the_network_is_rounded(network: nn.Modul
         )
 
 
-def test_no_direction_is_near_none_and_none_is_near_it() -> None:
-    nearest = Nearest(torch.tensor([[0.0, 0.0], [1.0, 0.0]]), 3)
-    nearest.add(0, torch.tensor([[0.0, 0.0], [-1.0, 0.0], [1.0, 1.0]]))
-    training = Faces(np.zeros((3, 2, 2, 3), np.uint8), np.arange(3), ["a", "b", "c"], ["no"] * 3)
-    assert nearest.of(0, training) == ()
-    found = nearest.of(1, training)
-    assert [n.id for n in found] == ["c", "b"]
-    assert [n.similarity for n in found] == pytest.approx([math.sqrt(0.5), -1])
-
-
 def test_nothing_is_near_what_has_no_direction() -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(3 * SIDE * SIDE, 4), nn.ReLU(), nn.Linear(4, 2))
     nn.init.zeros_(net[1].weight)
@@ -481,7 +415,8 @@ def test_it_works_where_gradients_are_off() -> None:
     assert not any(p.requires_grad for p in network.parameters())
 
 
-def test_memory_stays_flat() -> None:
+@pytest.mark.parametrize("is_number", [False, True])
+def test_memory_stays_flat(is_number: bool) -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(3 * SIDE * SIDE, 3), nn.ReLU(), nn.Linear(3, 2))
     network[3].bias.data = torch.tensor([5.0, -5.0])
     pixels = np.zeros((1, SIDE, SIDE, 3), np.uint8)
@@ -499,8 +434,11 @@ def test_memory_stays_flat() -> None:
             living.append(sum(tensors.values()))
             return prepare(some)
 
-        many = Faces(pixels, np.zeros(n, np.intp), ["one"] * n, ["yes"] * n)
-        look_inside(network, many, many, counting, classes=CLASSES, batch_size=50)
+        labels = [7.0] * n if is_number else ["yes"] * n
+        many = Faces(pixels, np.zeros(n, np.intp), ["one"] * n, labels)
+        number = NumberOutputs((1.0, 2.0), lambda p: (p[:, 0], p[:, 0], p[:, 1]), 5)
+        given = {"number": number} if is_number else {"classes": CLASSES}
+        look_inside(network, many, many, counting, batch_size=50, **given)  # type: ignore[arg-type]
         return max(living[len(living) // 2 :])
 
     # One whole number for each label, and no more.
@@ -519,6 +457,7 @@ def test_bad_input_is_refused_with_what_to_do(network: nn.Module) -> None:
         look_inside(network, who, images, prepare, **given)  # type: ignore[arg-type]
 
     for changed, word in (
+        ({"classes": ()}, "Nothing says"),
         ({"layer": "heat"}, "'head'"),
         ({"units": [99]}, "no unit 99"),
         ({"classes": ("no", "maybe")}, "'yes'"),

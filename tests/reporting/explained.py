@@ -33,6 +33,9 @@ from candid.records.inside import (
     Filters,
     Inside,
     Neighbour,
+    NumberInside,
+    NumberNeighbour,
+    NumberResemblance,
     Resemblance,
     Unit,
 )
@@ -291,6 +294,20 @@ def inside(
         "faces": np.stack([drawn_face(9 * i) for i in range(20)]),
         "filters": rng.integers(0, 256, (16, 3, 3, 3), dtype=np.uint8),
     }
+
+
+def inside_of_number(seen: Inside) -> Inside:
+    """The same of a number in years, near where it is off by at most 5."""
+    units = tuple(
+        dataclasses.replace(u, weight=3.24 / (i + 1), raises=(0.97, 0.031, math.nan)[i])
+        for i, u in enumerate(seen.units)
+    )
+    near = tuple(NumberNeighbour(seen.faces[10 + i], 30.0 + i, 0.97) for i in range(4))
+    found = (
+        NumberResemblance(seen.faces[8], 62, 31, 22, 45, near),
+        NumberResemblance(seen.faces[9], 8.5, 17.46, 9.2, 31.7, ()),
+    )
+    return dataclasses.replace(seen, units=units, resemblances=(), number=NumberInside(5.0, found))
 
 
 def explained(inputs: Any, **changed: Any) -> Any:

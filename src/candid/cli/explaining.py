@@ -52,7 +52,7 @@ def explain_command(
 
     Without pictures: over images of the run's data, into explanation.json and explanation.npz, and
     into the network, into inside.json and inside.npz. With pictures: their maps, as one PNG. Of a
-    number, the maps say what raises and what lowers it, and nobody looks inside.
+    number, the maps say what raises and what lowers it.
     """
     from candid.config import with_values
     from candid.runs.refusals import refuse_untrained

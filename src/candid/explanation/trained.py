@@ -1,4 +1,4 @@
-"""A trained model explained: over a data set, in single pictures, and from inside."""
+"""A trained model explained: over a data set, and in single pictures."""
 
 from __future__ import annotations
 
@@ -20,27 +20,17 @@ from candid.errors import DataError
 from candid.explanation.assembly import explain_network, explain_number
 from candid.explanation.attribution import saliency_maps
 from candid.explanation.drawing import ExplainedPicture
-from candid.explanation.filters import weight_pictures
-from candid.explanation.hidden import layers_of, watched
 from candid.explanation.numbers import NumberFacts
 from candid.explanation.region_sources import regions_of
 from candid.explanation.sample import sample_of
 from candid.explanation.scoring import scoring
-from candid.explanation.units import Faces, Nearest, Prepare
-from candid.explanation.units import look_inside as look
-from candid.models.forward import Images
 from candid.models.outputs import ExpectedValue
-from candid.predictions import Predictions
-from candid.records import ModelCard, Split
+from candid.records import ModelCard
 from candid.records.explanation import Explanation, ExplanationArrays
-from candid.records.inside import WEIGHTS_ARRAY, Inside, Neighbour
 from candid.settings import Config, ExplainConfig
 from candid.table import drawn_rows
 from candid.tables.numbers import numbers_of
 from candid.text import number as text
-
-_MOST_TRAINING = 10_000  # training images among which those nearest to others are sought
-_NEAREST = 5
 
 
 def explain_dataset(
@@ -151,12 +141,7 @@ def _sampled(dataset: Dataset, store: Store, how: ExplainConfig) -> NDArray[np.i
             expected="images to explain",
             todo="set explain.split",
         )
-    return _some(rows, how.images, how.seed)
-
-
-def _some(rows: NDArray[np.intp], most: int, seed: int) -> NDArray[np.intp]:
-    """At most so many of the rows, drawn at random, in their order; 0: all."""
-    return drawn_rows(rows, most, np.random.default_rng(seed)) if most > 0 else rows
+    return drawn_rows(rows, how.images or len(rows), np.random.default_rng(how.seed))
 
 
 def explained_pictures(
@@ -243,104 +228,3 @@ def _maps(
         )
         for method in config.methods
     }
-
-
-def look_into(
-    network: nn.Module,
-    card: ModelCard,
-    dataset: Dataset,
-    store: Store,
-    known: Predictions | None,
-    *,
-    split: Split = "validation",
-    most_training: int = _MOST_TRAINING,
-    bfloat16: bool = False,
-    quiet: bool = True,
-) -> tuple[Inside, dict[str, NDArray[np.uint8]]]:
-    """Look into a network over a split: units, and mistakes beside `most_training` training images.
-
-    Mistakes are what the `known` predictions call so, where they have the whole split.
-    """
-    device, prepare = _prepared(network, card)
-
-    def faces(name: Split, most: int = 0) -> Faces:
-        return _faces(dataset, store, _some(dataset.rows(name, store.usable), most, 0))
-
-    shown = faces(split)
-    with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-        record, arrays = look(
-            network,
-            shown,
-            faces("train", most_training),
-            prepare,
-            classes=dataset.classes,
-            temperature=card.temperature,
-            probabilities=None if known is None else _probabilities(known, shown.ids),
-            batch_size=128,
-            quiet=quiet,
-        )
-        titles, pictures = weight_pictures(network, dataset.classes, card.side)
-    if titles:
-        return replace(record, weights=titles), arrays | {WEIGHTS_ARRAY: pictures}
-    return record, arrays
-
-
-def _faces(dataset: Dataset, store: Store, rows: NDArray[np.intp]) -> Faces:
-    labels = [dataset.classes[i] for i in dataset.label[rows]]
-    return Faces(store.pixels, rows, [str(id) for id in dataset.ids[rows]], labels)
-
-
-def _prepared(network: nn.Module, card: ModelCard) -> tuple[torch.device, Prepare]:
-    """The network's device, and what makes of pixels what it takes."""
-    device = next((p.device for p in network.parameters()), torch.device("cpu"))
-
-    def prepare(pixels: NDArray[np.uint8]) -> torch.Tensor:
-        batch = Images(pixels, card.mean, card.std).batch(np.arange(len(pixels)), device)
-        return batch.contiguous(memory_format=torch.channels_last)  # as the weights are
-
-    return device, prepare
-
-
-def nearest_in_training(
-    network: nn.Module,
-    card: ModelCard,
-    dataset: Dataset,
-    store: Store,
-    rows: NDArray[np.intp],
-    *,
-    bfloat16: bool = False,
-    wanted: Callable[[], bool] = lambda: True,
-) -> dict[str, tuple[Neighbour, ...]]:
-    """The training images nearest to each of some others, by what goes into the classifier.
-
-    They are of 10,000 labelled ones, drawn at random, and none of the `rows` themselves.
-    Before each batch it is asked whether they are still `wanted`; where not, there are none.
-    A ConfigError where the network has no hidden layer.
-    """
-    device, prepare = _prepared(network, card)
-    others = np.setdiff1d(dataset.rows("train", store.usable), rows)
-    training = _faces(dataset, store, _some(others, _MOST_TRAINING, 0))
-    if not len(rows) or not len(others):
-        return {}
-    # Of the rows, too, that nobody labelled.
-    asked = Faces(store.pixels, rows, dataset.ids[rows].tolist(), [""] * len(rows))
-    layers = layers_of(network, prepare(store.pixels[rows[:4]]))
-    with (
-        torch.autocast(device.type, torch.bfloat16, enabled=bfloat16),
-        watched(network, layers) as look,
-    ):
-        each = [look(batch).hidden for _, batch in asked.batches(prepare, 128)]
-        alike = Nearest(torch.cat(each), _NEAREST)
-        for start, batch in training.batches(prepare, 128):
-            if not wanted():
-                return {}
-            alike.add(start, look(batch).hidden)
-    return {name: alike.of(i, training) for i, name in enumerate(asked.ids)}
-
-
-def _probabilities(known: Predictions, ids: Sequence[str]) -> NDArray[np.float64] | None:
-    """What is known of these images; None where nothing is of some of them."""
-    place = {id: i for i, id in enumerate(known.ids.tolist())}
-    if not all(id in place for id in ids):
-        return None
-    return known.probability[[place[id] for id in ids]]

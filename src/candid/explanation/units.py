@@ -8,16 +8,17 @@ left as it was found, each of its parts in its own mode and without a hook, also
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from candid.errors import ConfigError
+from candid.explanation.faces import Faces, Prepare
 from candid.explanation.filters import first_filters, on_grey
 from candid.explanation.hidden import (
     Activity,
@@ -29,46 +30,26 @@ from candid.explanation.hidden import (
     watched,
 )
 from candid.explanation.layers import window_of
-from candid.progress import track
+from candid.explanation.mistakes import (
+    ClassMistakes,
+    Mistakes,
+    Nearest,
+    NumberMistakes,
+    NumberOutputs,
+)
+from candid.explanation.unit_weights import (
+    UnitWeights,
+    classifier_weights,
+    unit_weights,
+)
 from candid.records.inside import (
     FACES_ARRAY,
     FILTERS_ARRAY,
     Activation,
     Filters,
     Inside,
-    Neighbour,
-    Resemblance,
     Unit,
 )
-
-Prepare = Callable[[NDArray[np.uint8]], Tensor]  # (batch, side, side, 3) → what the network takes
-
-
-@dataclass(frozen=True, eq=False)
-class Faces:
-    """Images that can be streamed again and again."""
-
-    pixels: NDArray[np.uint8]  # (images, side, side, 3), in memory or mapped
-    rows: NDArray[np.intp]  # (n,) which of them, in which order
-    ids: Sequence[str]  # (n,)
-    labels: Sequence[str]  # (n,) the class that each is labelled with
-
-    def __post_init__(self) -> None:
-        if not len(self.rows) == len(self.ids) == len(self.labels):
-            raise ConfigError(
-                f"{len(self.rows)} rows came with {len(self.ids)} ids and "
-                f"{len(self.labels)} labels.",
-                expected="one id and one label for each row",
-                todo="pass sequences of the same length",
-            )
-
-    def batches(
-        self, prepare: Prepare, batch_size: int, *, title: str = "", quiet: bool = True
-    ) -> Iterator[tuple[int, Tensor]]:
-        """The place of each batch's first image, and the batch as the network takes it."""
-        starts = range(0, len(self.rows), batch_size)
-        for start in track(starts, title, unit="batches", quiet=quiet):
-            yield start, prepare(self.pixels[self.rows[start : start + batch_size]])
 
 
 def look_inside(
@@ -77,7 +58,8 @@ def look_inside(
     training: Faces,
     prepare: Prepare,
     *,
-    classes: Sequence[str],
+    classes: Sequence[str] = (),
+    number: NumberOutputs | None = None,
     temperature: float = 1.0,
     probabilities: NDArray[Any] | None = None,
     layer: str = "",
@@ -93,43 +75,84 @@ def look_inside(
     """Look into a network: its filters, its units, and whom its mistakes resemble.
 
     One pass over `faces`, images that it was not trained on, and, where there are mistakes, one
-    over `training`, images that it was; memory does not grow with their number. `network` is any
-    module that takes what `prepare` makes of pixels, and gives logits (batch, classes), which
-    `temperature` divides before they become probabilities. `probabilities` (faces, classes) say
-    what the model answers where that is more than one pass. `layer` is the one whose units are
-    shown, empty: the last hidden one; `units` are which of them, None: those that move the answer
-    most. Gives the record, and the arrays that `candid.records.inside` names; a CandidError for a
-    layer, unit or label that there is not, for no image, or for numbers that are not finite.
+    over `training`, images that it was; of a number, `faces` pass a second time, to see how far
+    each unit moves it. Memory does not grow with the number of images. `network` is any module that
+    takes what `prepare` makes of pixels, and gives logits, which `temperature` divides before they
+    become probabilities: (batch, classes), or (batch, bins) of a `number`. One of the two says what
+    they are. `probabilities` (faces, classes) say what the model answers where that is more than
+    one pass. `layer` is the one whose units are shown, empty: the last hidden one; `units` are
+    which of them, None: those that move the answer most. Gives the record, and the arrays that
+    `candid.records.inside` names; a CandidError for a layer, unit or label that there is not, for
+    no image, or for numbers that are not finite.
     """
     _refuse_nothing(faces, most_units, most_faces, most_mistakes, neighbours, batch_size)
+    mistakes = _mistakes_of(most_mistakes, faces, classes, number, temperature, probabilities)
     first = prepare(faces.pixels[faces.rows[:4]])
     layers = layers_of(network, first, layer)
     excitement = _Excitement(most_faces, window_of(network))
-    mistakes = _Mistakes(most_mistakes, faces.labels, classes, temperature, probabilities)
     with watched(network, layers) as look:
-        for start, batch in faces.batches(prepare, batch_size, title="units", quiet=quiet):
-            seen = look(batch)
-            excitement.add(start, seen)
-            mistakes.add(start, seen)
+
+        def seen(some: Faces, title: str) -> Iterator[tuple[int, Activity]]:
+            for start, batch in some.batches(prepare, batch_size, title=title, quiet=quiet):
+                yield start, look(batch)
+
+        for start, each in seen(faces, "units"):
+            excitement.add(start, each)
+            mistakes.add(start, each)
+        again = (each for _, each in seen(faces, "what units move"))
+        matrix = classifier_weights(network, layers, excitement.hidden, each.logits.shape[1])
+        centres = None if number is None else number.centres
+        weights = unit_weights(matrix, excitement.hidden, again, centres, temperature)
         alike = Nearest(mistakes.hidden, neighbours)
-        if mistakes.count:
-            stream = training.batches(prepare, batch_size, title="nearest faces", quiet=quiet)
-            for start, batch in stream:
-                alike.add(start, look(batch).hidden)
-    record = Inside(
+        for start, each in seen(training, "nearest faces") if mistakes.count else ():
+            alike.add(start, each.hidden)
+    shown = excitement.shown(faces.ids, weights, most_units, units)
+    record = _record(layers, excitement, shown, mistakes, training)
+    described = mistakes.described(record, alike, faces, training)
+    filters = first_filters(network, first.shape[1:], most=most_filters)
+    return _with_pictures(described, filters, faces, training)
+
+
+def _record(
+    layers: Layers,
+    excitement: _Excitement,
+    units: tuple[Unit, ...],
+    mistakes: Mistakes,
+    training: Faces,
+) -> Inside:
+    """What was seen, without the filters and the mistakes themselves."""
+    return Inside(
         filters=None,
         layer=layers.title,
         units_in_layer=len(excitement.units.mean),
-        units=excitement.shown(faces.ids, _pull(network, layers), most_units, units),
-        n=len(faces.rows),
+        units=units,
+        n=excitement.units.n,
         hidden_size=len(excitement.hidden.mean),
         mistakes=mistakes.count,
-        resemblances=tuple(_resemblances(mistakes, alike, faces, training, classes)),
+        resemblances=(),
         training_n=len(training.rows) if mistakes.count else 0,
         faces=(),
     )
-    filters = first_filters(network, first.shape[1:], most=most_filters)
-    return _with_pictures(record, filters, faces, training)
+
+
+def _mistakes_of(
+    most: int,
+    faces: Faces,
+    classes: Sequence[str],
+    number: NumberOutputs | None,
+    temperature: float,
+    probabilities: NDArray[Any] | None,
+) -> Mistakes:
+    """What gathers the mistakes of classes, or of a number."""
+    if number is None and len(classes):
+        return ClassMistakes(most, faces.labels, classes, temperature, probabilities)
+    if number is None or len(classes) or probabilities is not None:
+        raise ConfigError(
+            "Nothing says what the network gives, or two things do.",
+            expected="the names of its classes, or a number, which has no `probabilities`",
+            todo="pass either `classes` or `number`",
+        )
+    return NumberMistakes(most, faces.labels, number, temperature)
 
 
 def _refuse_nothing(faces: Faces, *counts: int) -> None:
@@ -155,8 +178,8 @@ def _with_pictures(
 ) -> tuple[Inside, dict[str, NDArray[np.uint8]]]:
     """The record with its filters and every id that stands in it, and the pixels of all."""
     seen = [a.id for u in record.units for a in (*u.most, *u.least)]
-    seen += [r.id for r in record.resemblances]
-    taught = [n.id for r in record.resemblances for n in r.neighbours]
+    seen += [r.id for r in record.worst]
+    taught = [n.id for r in record.worst for n in r.neighbours]
     wanted = set(taught)
     known = zip(training.ids, training.rows, strict=True)
     where = {id: (training, row) for id, row in known if id in wanted}
@@ -190,14 +213,17 @@ class _Excitement:
         self.map_shape = seen.map_shape
 
     def shown(
-        self, ids: Sequence[str], pull: Tensor | None, count: int, named: Sequence[int] | None
+        self,
+        ids: Sequence[str],
+        weights: UnitWeights | None,
+        count: int,
+        named: Sequence[int] | None,
     ) -> tuple[Unit, ...]:
         """The named units, or those that move the answer most, or else those that vary most."""
         sd, width = self.units.sd, len(self.units.sd)
-        weight = torch.full_like(sd, math.nan)
-        if pull is not None and len(pull) == len(self.hidden.mean):
-            weight = self.hidden.sd * pull.to(sd)
-        by = sd if bool(weight.isnan().any()) else weight
+        unknown = torch.full_like(sd, math.nan)
+        weights = weights or UnitWeights(unknown, unknown)
+        by = sd if bool(weights.size.isnan().any()) else weights.size
         order = by.argsort(descending=True, stable=True)[:count].tolist()
         for number in named or ():
             if not 0 <= number < width:
@@ -211,8 +237,10 @@ class _Excitement:
                 number,
                 float(self.units.mean[number]),
                 float(sd[number]),
-                float(weight[number]),
-                *(self._activations(r, number, ids) for r in (self.most, self.least)),
+                float(weights.size[number]),
+                most=self._activations(self.most, number, ids),
+                least=self._activations(self.least, number, ids),
+                raises=float(weights.raises[number]),
             )
             for number in (order if named is None else named)
         )
@@ -231,116 +259,3 @@ class _Excitement:
             )
             for value, row, place in ranking.column(unit)
         )
-
-
-def _pull(network: nn.Module, layers: Layers) -> Tensor | None:
-    """(hidden size,): how far one more of each hidden number moves the logits apart.
-
-    The length of its column of weights, less what it adds to every class alike. None where units
-    and hidden numbers are not the same. (Of another length, where one has several weights.)
-    """
-    weight = dict(network.named_modules())[layers.classifier].weight
-    if not layers.feeds or not isinstance(weight, Tensor):
-        return None
-    matrix = weight.detach().double().flatten(1)  # (classes, hidden size)
-    pull: Tensor = (matrix - matrix.mean(0)).norm(dim=0)
-    return pull
-
-
-# --- mistakes, and whom they resemble ------------------------------------------------------------
-
-
-class _Mistakes:
-    """The surest mistakes, with what the last hidden layer made of them."""
-
-    def __init__(
-        self,
-        most: int,
-        labels: Sequence[str],
-        classes: Sequence[str],
-        temperature: float,
-        probabilities: NDArray[Any] | None,
-    ) -> None:
-        numbers = {name: i for i, name in enumerate(classes)}
-        unknown = sorted(set(labels) - set(numbers))
-        if unknown:
-            raise ConfigError(
-                f"The label {unknown[0]!r} is none of the network's classes.",
-                expected="one of: " + ", ".join(classes),
-                todo="leave out images with other labels",
-            )
-        if probabilities is not None and probabilities.shape != (len(labels), len(classes)):
-            raise ConfigError(
-                f"Probabilities of the shape {probabilities.shape} came with {len(labels)} images "
-                f"and {len(classes)} classes.",
-                expected="one row for each image, one column for each class",
-                todo="pass them in the order of the images",
-            )
-        self.truth = torch.tensor([numbers[name] for name in labels], dtype=torch.int64)
-        self.n_classes, self.temperature = len(classes), temperature
-        self.probabilities = None if probabilities is None else torch.as_tensor(probabilities)
-        self.count, self.surest = 0, Ranking(most)
-
-    def add(self, start: int, seen: Activity) -> None:
-        p = (seen.logits / self.temperature).softmax(1)
-        if p.shape[1] != self.n_classes:
-            raise ConfigError(
-                f"The network gives {p.shape[1]} numbers per image for {self.n_classes} classes.",
-                expected="one logit for each class",
-                todo="pass the names of its classes",
-            )
-        if self.probabilities is not None:
-            p = self.probabilities[start : start + len(p)].to(p)
-        confidence, answer = p.max(1)
-        wrong = answer != self.truth[start : start + len(p)].to(p.device)
-        self.count += int(wrong.sum())
-        rows = rows_along(start, (len(p), 1), p.device)[wrong]
-        self.surest.add(
-            confidence[wrong, None], rows, answer[wrong, None], seen.hidden[wrong][:, None]
-        )
-
-    @property
-    def hidden(self) -> Tensor:
-        """(mistakes, size)."""
-        return self.surest.along[2][:, 0]
-
-
-class Nearest:
-    """The nearest of a stream to each of some vectors, by cosine."""
-
-    def __init__(self, queries: Tensor, k: int) -> None:
-        self.queries, length = _directions(queries)
-        self.defined = length > 0
-        self.ranking = Ranking(k)
-
-    def add(self, start: int, hidden: Tensor) -> None:
-        """Add a batch of vectors, of which the first is the stream's number `start`."""
-        unit, length = _directions(hidden)
-        # A caller may want the network's products rounded; the cosines would lose their order.
-        with torch.autocast(unit.device.type, enabled=False):
-            cosine = unit @ self.queries.T  # (batch, queries)
-        # Nothing is near what has no direction.
-        cosine = cosine.masked_fill(length[:, None] == 0, -math.inf)
-        self.ranking.add(cosine, rows_along(start, cosine.shape, cosine.device))
-
-    def of(self, query: int, training: Faces) -> tuple[Neighbour, ...]:
-        """The training images nearest to one of the vectors; none to one without a direction."""
-        return tuple(
-            Neighbour(training.ids[row], training.labels[row], min(1.0, cosine))
-            for cosine, row in self.ranking.column(query)
-            if math.isfinite(cosine) and bool(self.defined[query])
-        )
-
-
-def _directions(vectors: Tensor) -> tuple[Tensor, Tensor]:
-    """Vectors of length 1, and how long each was; one of length 0 stays so."""
-    length = vectors.norm(dim=1)
-    return vectors / length.clamp_min(torch.finfo(length.dtype).tiny)[:, None], length
-
-
-def _resemblances(
-    mistakes: _Mistakes, nearest: Nearest, faces: Faces, training: Faces, classes: Sequence[str]
-) -> Iterator[Resemblance]:
-    for i, (sure, row, answer, _) in enumerate(mistakes.surest.column(0)):
-        near = nearest.of(i, training)
-        yield Resemblance(faces.ids[row], faces.labels[row], classes[answer], sure, near)

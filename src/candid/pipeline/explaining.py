@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from candid.errors import ConfigError
 from candid.pipeline.loading import loaded
 from candid.pipeline.opening import Data, needs_torch
-from candid.predictions import read_predictions
+from candid.predictions import Predictions, read_predictions
+from candid.predictions.numbers import NumberPredictions, read_number_predictions
 from candid.records import ModelCard, read_record, write_record
 from candid.records.explanation import (
     Explanation,
@@ -24,9 +25,10 @@ from candid.records.explanation import (
 )
 from candid.records.framing import DETAIL
 from candid.records.inside import Inside, write_inside_arrays
+from candid.records.model import NumberCard
 from candid.runs import Run, is_framed
 from candid.runs.refusals import refuse_untrained
-from candid.settings import DataConfig
+from candid.settings import Config, DataConfig
 
 if TYPE_CHECKING:
     from candid.data.decode import Decoded
@@ -46,14 +48,7 @@ def explain_images(run: Run, data: Data) -> None:
 
         explain: Callable[..., tuple[Explanation, ExplanationArrays]] = explain_dataset
         if (number := model.card.number) is not None:
-            from candid.evaluation.numbers import tolerance_of
-            from candid.inference.numbers import answers_of
-
-            explain = partial(
-                explain_number_dataset,
-                read=partial(answers_of, number),
-                tolerance=tolerance_of(number.quartiles, run.settings.evaluate),
-            )
+            explain = partial(explain_number_dataset, **_reading(number, run.settings))
         record, arrays = explain(
             model.network,
             model.card,
@@ -67,6 +62,17 @@ def explain_images(run: Run, data: Data) -> None:
         write_record(run.explanation, record)  # the last: it says that the stage was finished
 
 
+def _reading(number: NumberCard, config: Config) -> dict[str, Any]:
+    """What makes values and intervals of distributions, and how far off counts as near."""
+    from candid.evaluation.numbers import tolerance_of
+    from candid.inference.numbers import answers_of
+
+    return {
+        "read": partial(answers_of, number),
+        "tolerance": tolerance_of(number.quartiles, config.evaluate),
+    }
+
+
 def show_inside(run: Run, data: Data, *, most_training: int = 10_000) -> Inside | None:
     """Write inside.json and inside.npz; nothing of a network of a single layer.
 
@@ -74,20 +80,25 @@ def show_inside(run: Run, data: Data, *, most_training: int = 10_000) -> Inside 
 
     Units and mistakes are those of validation; mistakes are what `predictions.parquet` calls so,
     where it has the split. They are compared with `most_training` training images, drawn at random;
-    0: with all. Raises RunError where the run holds no trained network.
+    0: with all. Of a number, mistakes are what is further off than counts as near. Raises RunError
+    where the run holds no trained network.
     """
     if not run.settings.explain.make:
         return None
     with contextlib.suppress(ConfigError), loaded(run) as model:
-        from candid.explanation.trained import look_into
+        from candid.explanation.trained_inside import look_into, look_into_number
 
-        record, arrays = look_into(
+        look: Callable[..., tuple[Inside, dict[str, NDArray[np.uint8]]]] = look_into
+        read: Callable[[Path], Predictions | NumberPredictions] = read_predictions
+        if (number := model.card.number) is not None:
+            look = partial(look_into_number, **_reading(number, run.settings))
+            read = read_number_predictions
+        record, arrays = look(
             model.network,
             model.card,
             data.dataset,
             data.store,
-            read_predictions(run.predictions_file) if run.predictions_file.is_file() else None,
-            split="validation",
+            read(run.predictions_file) if run.predictions_file.is_file() else None,
             most_training=most_training,
             bfloat16=model.bfloat16,
             quiet=run.quiet,

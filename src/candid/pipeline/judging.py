@@ -267,9 +267,8 @@ def explain_run(
     loaded = reload(folder, data, cache=cache)
     with folder.doing("explain"):
         explain_images(folder, loaded)
-    if not is_number_run(folder):
-        with folder.doing("inside"):
-            show_inside(folder, loaded)
+    with folder.doing("inside"):
+        show_inside(folder, loaded)
     return read_record(folder.explanation, Explanation)
 
 

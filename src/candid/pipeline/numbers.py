@@ -20,6 +20,7 @@ from candid.records.audit import Audit
 from candid.records.audit_file import write_audit
 from candid.records.explanation import Explanation, read_explanation_arrays
 from candid.records.external_number import NumberTransfer
+from candid.records.inside import Inside, read_inside_arrays
 from candid.records.number import NumberEvaluation
 from candid.runs import Run
 from candid.storage.files import write_text
@@ -99,5 +100,9 @@ def write_number_report(run: Run) -> None:
         inputs = replace(inputs, explanation=read_record(run.explanation, Explanation))
         if run.explanation_arrays.is_file():
             inputs = replace(inputs, maps=read_explanation_arrays(run.explanation_arrays))
+    if run.inside.is_file():
+        inputs = replace(inputs, inside=read_record(run.inside, Inside))
+        if run.inside_arrays.is_file():
+            inputs = replace(inputs, inside_pictures=read_inside_arrays(run.inside_arrays))
     write_text(run.report, render_number(inputs))
     write_text(run.card, number_card(inputs))

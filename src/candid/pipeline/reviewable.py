@@ -206,7 +206,7 @@ def nearest_of(
     usable = of.data.store.usable.tolist()
     rows = [k for k, i in enumerate(dataset.ids.tolist()) if i in asked and usable[k]]
     with contextlib.suppress(ConfigError, DependencyError), loaded(run) as model:
-        from candid.explanation.trained import nearest_in_training
+        from candid.explanation.trained_inside import nearest_in_training
 
         found = nearest_in_training(
             model.network,

@@ -71,6 +71,7 @@ def _converter() -> Converter:
     from cattrs.gen import make_dict_unstructure_fn, override
 
     from candid.records.explanation import Explanation
+    from candid.records.inside import Inside
     from candid.records.model import ModelCard, Provenance
     from candid.records.targets import TargetLabel, TargetSummary
 
@@ -94,6 +95,7 @@ def _converter() -> Converter:
         (TargetLabel, ("number",)),
         (TargetSummary, ("is_number",)),
         (Explanation, ("number",)),
+        (Inside, ("number",)),
     ):
         left_out: dict[str, Any] = dict.fromkeys(names, omitted)
         converter.register_unstructure_hook(

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.records.explanation import reading_explained
+from candid.records.number import NumberExample
 from candid.storage.archives import write_archive
 
 FILTERS_ARRAY, FACES_ARRAY, WEIGHTS_ARRAY = "filters", "faces", "weights"
@@ -55,10 +56,15 @@ class Unit:
     mean: float  # of its activation over all faces that were looked at
     sd: float
     # How far it moves the answer: the standard deviation of what it adds to the logits, where the
-    # layer feeds the classifier; NaN elsewhere.
+    # layer feeds the classifier; NaN elsewhere. Of a number, of what it adds to the mean of the
+    # distribution, in the number's own unit: how much larger that is than with the unit alone at
+    # its mean over all faces.
     weight: float
     most: tuple[Activation, ...]
     least: tuple[Activation, ...]
+    # Of a number, the share of faces in which more of it raises the number: it adds to it where it
+    # lies above its mean, or takes from it where it lies below. NaN of classes.
+    raises: float = math.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +92,33 @@ class Resemblance:
 
 
 @dataclass(frozen=True, slots=True)
+class NumberNeighbour:
+    """A training image with its number, and how much it resembles another, as `Neighbour`."""
+
+    id: str
+    value: float
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True)
+class NumberResemblance(NumberExample):
+    """An image whose number is predicted far off, and the training images most like it.
+
+    There are none where there are none in `Resemblance`.
+    """
+
+    neighbours: tuple[NumberNeighbour, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NumberInside:
+    """What the mistakes of a number are: predictions further off than counts as near."""
+
+    tolerance: float  # how far off counts as near, in the number's own unit
+    resemblances: tuple[NumberResemblance, ...]  # those furthest off, the furthest first
+
+
+@dataclass(frozen=True, slots=True)
 class Inside:
     """A network seen from inside."""
 
@@ -95,11 +128,17 @@ class Inside:
     units: tuple[Unit, ...]  # those that are shown
     n: int  # faces that were shown to the units
     hidden_size: int  # numbers per image in the last hidden layer, in which images are compared
-    mistakes: int  # how many of the n faces the network gets wrong
+    mistakes: int  # how many of the n faces the network gets wrong, or a number far off
     resemblances: tuple[Resemblance, ...]  # the surest of them, the surest first
     training_n: int  # training images that they were compared with
     faces: tuple[str, ...]  # every id that stands above, once
     weights: tuple[str, ...] = ()  # of a linear classifier: what each picture of its weights shows
+    number: NumberInside | None = None  # of a number, which has no `resemblances` of classes
+
+    @property
+    def worst(self) -> tuple[Resemblance, ...] | tuple[NumberResemblance, ...]:
+        """The mistakes that are shown, the worst first, of classes or of a number."""
+        return self.resemblances if self.number is None else self.number.resemblances
 
 
 def write_inside_arrays(path: Path, arrays: Mapping[str, NDArray[np.uint8]]) -> None:

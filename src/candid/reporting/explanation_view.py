@@ -6,6 +6,7 @@ Figures come from the record, pictures from its arrays. Texts are plain: the tem
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -29,7 +30,6 @@ from candid.records.inside import FACES_ARRAY, FILTERS_ARRAY, WEIGHTS_ARRAY, Ins
 from candid.reporting import maps
 from candid.text import explanation as prose
 from candid.text import places, words
-from candid.text.inputs import ReportInput
 
 
 @dataclass(frozen=True)
@@ -353,7 +353,19 @@ class InsideView:
     weights: tuple[Overlay, ...]
 
 
-def inside_view(inputs: ReportInput) -> InsideView | None:
+class WithInside(Protocol):
+    """What has a look inside and its pictures, where there is any."""
+
+    @property
+    def inside(self) -> Inside | None:
+        """The record."""
+
+    @property
+    def inside_pictures(self) -> Mapping[str, NDArray[np.uint8]]:
+        """What belongs to it."""
+
+
+def inside_view(inputs: WithInside) -> InsideView | None:
     """What is shown of the network from inside; None where nobody looked."""
     record, pictures = inputs.inside, inputs.inside_pictures
     if record is None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from candid.config import changed_settings, to_toml
@@ -11,11 +11,12 @@ from candid.records import HistoryRow, ModelCard, Provenance
 from candid.records.audit import Audit
 from candid.records.explanation import Explanation, ExplanationArrays
 from candid.records.external_number import NumberTransfer
+from candid.records.inside import Inside
 from candid.records.number import NumberEvaluation
 from candid.reporting import explanation_view, markdown
 from candid.reporting.document import html_document
 from candid.settings import Config
-from candid.text import explanation, external_numbers
+from candid.text import explanation, external_numbers, inside, places
 from candid.text import number as text
 from candid.text.findings import group_name
 from candid.text.inputs import name_of_data
@@ -23,6 +24,9 @@ from candid.text.metrics import metric_text
 from candid.text.model import shown_settings
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from candid.reporting.figures.chart import Figure
 
 
@@ -31,6 +35,7 @@ class NumberInput:
     """Everything that the report of a number shows.
 
     `audit` is None where nobody audited, `explanation` and its `maps` where nobody explained,
+    `inside` where nobody looked, with `inside_pictures` by the names of `candid.records.inside`,
     `transfer` where nobody looked at pictures from elsewhere.
     """
 
@@ -42,6 +47,8 @@ class NumberInput:
     audit: Audit | None = None
     explanation: Explanation | None = None
     maps: ExplanationArrays | None = None
+    inside: Inside | None = None
+    inside_pictures: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
     transfer: NumberTransfer | None = None
 
     @property
@@ -56,6 +63,7 @@ def render_number(inputs: NumberInput) -> str:
     from candid.reporting.figures import number as figures
 
     evaluation, explained = inputs.evaluation, inputs.explanation
+    looks_shown = explained is not None or inputs.inside is not None
     shown = shown_settings(inputs.config, inputs.provenance)
     drawn: list[Figure | None] = [*figures.number_charts(evaluation, inputs.history)]
     if explained is not None:
@@ -63,13 +71,16 @@ def render_number(inputs: NumberInput) -> str:
     return html_document(
         "number.html",
         scripts=("page.js", *(("explanation.js",) if explained else ())),
-        styles=("page.css", *(("explanation.css",) if explained else ())),
+        styles=("page.css", *(("explanation.css",) if looks_shown else ())),
         inputs=inputs,
         evaluation=evaluation,
         headline_split=evaluation.headline,
         charts={figure.name: figure for figure in drawn if figure is not None},
         explanation=explanation_view.view(inputs),
+        inside=explanation_view.inside_view(inputs),
         words_of=explanation,
+        inside_words=inside,
+        places=places,
         trial=None,
         number_words=text,
         elsewhere_words=external_numbers,

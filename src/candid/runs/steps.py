@@ -63,7 +63,7 @@ STEPS = {
         ("explanation", "explanation_arrays"),
     ),
     "inside": Step(
-        ("data", "explain.make", *_DEVICE),
+        ("data", "explain.make", "evaluate.tolerance", *_DEVICE),
         (*_MODEL, "predictions_file"),
         ("inside", "inside_arrays"),
     ),
@@ -112,15 +112,15 @@ TARGET_STEPS = {
 }
 
 
-# What is done for a label that is a number, which has no mistakes to show from inside.
-_OF_NUMBER = ("predict", "evaluate", "audit", "explain", "report")
+# What is done for a label that is a number.
+_OF_NUMBER = ("predict", "evaluate", "audit", "explain", "inside", "report")
 
 
 def target_steps(labels: int, *, number: bool = False) -> tuple[str, ...]:
     """The steps that the main job does for each of so many labels, or for one that is a number."""
     many = labels > MOST_IN_FULL
     if number:
-        return tuple(name for name in _OF_NUMBER if not (many and name == "explain"))
+        return tuple(name for name in _OF_NUMBER if not many or name in _ALWAYS)
     if many:
         return _ALWAYS
     return tuple(name for name in TARGET_STEPS if name not in ("unfamiliar", "drift"))

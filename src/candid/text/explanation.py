@@ -16,7 +16,6 @@ from candid.records.explanation import (
     NumberExplained,
     NumberMasking,
 )
-from candid.records.inside import Inside
 from candid.text import number, words
 
 FILLS = {"mean": "mean colour", "blur": "blur", "noise": "noise", "other": "another image"}
@@ -254,37 +253,4 @@ def check_figure(check: MapCheck) -> str:
     return (
         f"{check.title[:1].lower()}{check.title[1:]} {words.figure_of(check.figure, 2)} (to lie "
         f"{check.direction} {words.number(check.threshold, 2)})"
-    )
-
-
-# --- seen from inside ----------------------------------------------------------------------------
-
-
-def unit_note(inside: Inside) -> str:
-    """Which units are shown, and why these."""
-    shown = f"{words.count(len(inside.units))} of its {words.count(inside.units_in_layer)} units"
-    why = (
-        "those that move the answer most: by how much what a unit adds to the answer varies from "
-        "face to face"
-        if inside.units and math.isfinite(inside.units[0].weight)
-        else "those that vary most from face to face, or those that were asked for"
-    )
-    return (
-        f"Layer “{inside.layer}”, {shown}: {why}. From {words.count(inside.n)} faces, each unit’s "
-        "strongest and weakest."
-    )
-
-
-def resemblance_note(inside: Inside) -> str:
-    """What the surest mistakes are compared with."""
-    if not inside.mistakes:
-        return f"Among {words.count(inside.n)} images there is no mistake."
-    shown, all_of_them = len(inside.resemblances), inside.mistakes
-    return (
-        f"The surest {words.count(shown)} of {words.count(all_of_them)} mistakes among "
-        f"{words.count(inside.n)} images, each beside the most similar of "
-        f"{words.count(inside.training_n)} training images: by the cosine of the "
-        f"{words.count(inside.hidden_size)} numbers in the last hidden layer (1: the same "
-        "direction). Neighbours that bear the predicted label show what the network took the face "
-        "for."
     )
