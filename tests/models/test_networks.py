@@ -276,8 +276,9 @@ def test_what_lies_outside_the_window_moves_no_logit(members, training):
 
 def test_a_network_without_a_window_is_described_as_before():
     """Digests of runs and their records hold it."""
-    assert repr(DeepConfig()) == "DeepConfig(name='deep', width=0, depth=0, ensemble_size=1)"
-    assert "window" not in options(DeepConfig())
+    whole = DeepConfig(window="")
+    assert repr(whole) == "DeepConfig(name='deep', width=0, depth=0, ensemble_size=1)"
+    assert "window" not in options(whole) and "window" not in options(DeepConfig())
     assert options(DeepConfig(window=WINDOW))["window"] == WINDOW
     assert "window='0.2 0.35 0.8 0.85'" in repr(DeepConfig(window=WINDOW))
 

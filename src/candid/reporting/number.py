@@ -22,6 +22,7 @@ from candid.text.findings import group_name
 from candid.text.inputs import name_of_data
 from candid.text.metrics import metric_text
 from candid.text.model import shown_settings
+from candid.text.window import what_it_sees
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,6 +80,7 @@ def render_number(inputs: NumberInput) -> str:
         explanation=explanation_view.view(inputs),
         inside=explanation_view.inside_view(inputs),
         words_of=explanation,
+        what_it_sees=what_it_sees,
         inside_words=inside,
         places=places,
         trial=None,
@@ -104,7 +106,7 @@ def number_card(inputs: NumberInput) -> str:
     looks = (
         ""
         if inputs.explanation is None
-        else " ".join(explanation.explanation_lead(inputs.explanation))
+        else " ".join(explanation.explanation_lead(inputs.explanation, inputs.model))
     )
     if not looks:
         limits.append(text.NOT_EXPLAINED)

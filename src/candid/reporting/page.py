@@ -33,7 +33,7 @@ from candid.text import trying as trying_words
 from candid.text.findings import group_name
 from candid.text.inputs import ReportInput, attributes_of
 from candid.text.metrics import metric_text
-from candid.text.window import part_seen, what_it_sees
+from candid.text.window import what_it_sees
 
 if TYPE_CHECKING:
     from candid.records.compare import Comparison
@@ -72,7 +72,6 @@ def render(inputs: ReportInput) -> str:
         inputs=inputs,
         metric_text=metric_text,
         prose=prose,
-        part_seen=part_seen,
         what_it_sees=what_it_sees,
         verdict_words=verdict,
         charts=_charts(inputs),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 
+from candid.records import ModelCard
 from candid.records.explanation import (
     ExplainedImage,
     Explanation,
@@ -17,6 +18,7 @@ from candid.records.explanation import (
     NumberMasking,
 )
 from candid.text import number, words
+from candid.text.window import part_seen
 
 FILLS = {"mean": "mean colour", "blur": "blur", "noise": "noise", "other": "another image"}
 TEMPLATES = {
@@ -67,8 +69,8 @@ MAP_WORDS = {
 }
 
 
-def explanation_lead(e: Explanation) -> list[str]:
-    """The whole section in a minute."""
+def explanation_lead(e: Explanation, model: ModelCard | None = None) -> list[str]:
+    """The whole section in a minute; of a known model also which part of a picture it sees."""
     methods = words.many(len(e.methods), "method", "methods")
     images = words.many(e.n, f"{e.split} image", f"{e.split} images")
     said = [
@@ -84,6 +86,8 @@ def explanation_lead(e: Explanation) -> list[str]:
         said.append("No method passed its checks: the maps below are not to be relied on.")
     if failed:
         said.append(f"{words.listed(failed)} failed at least one.")
+    if model is not None and (part := part_seen(model)):
+        said.append(part)
     return [*said, *(_costliest(e) if e.number is None else _furthest(e)), *_claimed(e)]
 
 
