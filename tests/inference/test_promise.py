@@ -57,7 +57,7 @@ def test_pictures_that_lie_otherwise_in_their_frame_get_none():
     found = promise_here(labeller(MADE), replace(tally(0), frame=TIGHTER))
     assert found.holds is False and MADE.sentence not in found.sentence
     assert found.sentence.startswith("No promise: most of these pictures show 0.53 times as much")
-    assert "moved by 25% of it and turned by -3°" in found.sentence
+    assert "moved by 25% of it and turned by −3°" in found.sentence
     assert promise_here(labeller(MADE), replace(tally(0), frame=HOME)).holds
 
 

@@ -26,10 +26,11 @@ def test_a_part_is_named_and_why_it_was_chosen() -> None:
     assert "from 25% to 75% of its width and from 25% to 86% of its height" in named
     assert "chosen" not in named  # somebody set it
     chosen = said("0.25 0.25 0.75 0.86", view(0.04), view(0.4, window="0.25 0.35 0.75 0.86"))
-    assert "400 images of validation lost at most 4% of what" in chosen and "40%" not in chosen
-    assert "lost at most 0% of what" in said("0.25 0.25 0.75 0.86", view(-0.03))
+    assert "lost at most 4.0% of what it told of 400 images" in chosen
+    assert "lost at most 40" not in chosen  # of the part that was not chosen
+    assert "lost nothing of what" in said("0.25 0.25 0.75 0.86", view(-0.03))
     two = said("0.25 0.25 0.75 0.86", view(0.01), view(0.03, "Smiling"))
-    assert "lost at most 3%, of “Smiling”, of what" in two
+    assert "lost at most 3.0%, of “Smiling”, of what" in two
 
 
 def test_the_label_that_needs_all_of_it_is_named() -> None:

@@ -50,7 +50,7 @@ def most_lie(frame: CommonFrame) -> str:
     moved, turned = math.hypot(x, y) / 2, math.degrees(math.atan2(c - b, a + d))
     return (
         f"most of these pictures show {shows:.2f} times as much to a side as the training pictures "
-        f"do, moved by {moved:.0%} of it and turned by {turned:.0f}°"
+        f"do, moved by {moved:.0%} of it and turned by {words.number(turned, 0)}°"
     )
 
 

@@ -17,7 +17,7 @@ def part_seen(card: ModelCard) -> str:
         return ""
     left, top, right, bottom = (words.percent(float(edge), 0) for edge in window.split())
     return (
-        f"It sees a part of each picture alone, from {left} to {right} of its width and from {top} "
+        f"The network sees a part of each picture alone, from {left} to {right} of its width and from {top} "
         f"to {bottom} of its height; what lies outside decides nothing."
     )
 
@@ -32,10 +32,11 @@ def what_it_sees(card: ModelCard) -> str:
         return text
     worst = max(tried, key=lambda view: view.high)
     label = f", of “{worst.target}”," if len(tried) > 1 else ""
+    most = f"at most {words.percent(worst.high)}" if worst.high > 0 else "nothing"
     return (
-        f"{text} It was chosen since a short training on {words.images(worst.n)} of validation "
-        f"lost at most {words.percent(max(worst.high, 0.0), 0)}{label} of what it told from the "
-        f"whole (upper limit, 95%; {words.percent(MOST_LOST, 0)} are allowed)."
+        f"{text} It was chosen since a short training lost {most}{label} of what it told of "
+        f"{words.images(worst.n)} of validation from the whole (upper limit, 95%; "
+        f"{words.percent(MOST_LOST, 0)} are allowed)."
     )
 
 
@@ -48,11 +49,11 @@ def _why_all(views: Sequence[View]) -> str:
     what = "the label" if len(some) == 1 else f"“{first.target}”"
     if not math.isfinite(first.high):
         return (
-            f"It sees all of each picture: a short training told too little of {what} to say "
+            f"The network sees all of each picture: a short training told too little of {what} to say "
             "whether the face alone would do."
         )
     return (
-        f"It sees all of each picture: from the face alone a short training on "
+        f"The network sees all of each picture: from the face alone a short training on "
         f"{words.images(first.n)} of validation lost {words.percent(first.lost, 0)} (at most "
         f"{words.percent(first.high, 0)}; upper limit, 95%) of what the whole tells of {what}."
     )
