@@ -17,8 +17,8 @@ def part_seen(card: ModelCard) -> str:
         return ""
     left, top, right, bottom = (words.percent(float(edge), 0) for edge in window.split())
     return (
-        f"The network sees a part of each picture alone, from {left} to {right} of its width and from {top} "
-        f"to {bottom} of its height; what lies outside decides nothing."
+        f"The network sees a part of each picture alone, from {left} to {right} of its width and "
+        f"from {top} to {bottom} of its height; what lies outside decides nothing."
     )
 
 
@@ -49,8 +49,8 @@ def _why_all(views: Sequence[View]) -> str:
     what = "the label" if len(some) == 1 else f"“{first.target}”"
     if not math.isfinite(first.high):
         return (
-            f"The network sees all of each picture: a short training told too little of {what} to say "
-            "whether the face alone would do."
+            f"The network sees all of each picture: a short training told too little of {what} to "
+            "say whether the face alone would do."
         )
     return (
         f"The network sees all of each picture: from the face alone a short training on "
