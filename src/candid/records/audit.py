@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from candid.records import Estimate, Example, Finding, Split, State
@@ -291,6 +291,9 @@ class SplitAudit:
     stories
         The findings by the mistakes that they rest on, the widest sure gap first; empty in files
         that were written before there were any.
+    severities
+        Severity → how many findings bear it, those that are not listed, too; empty where there is
+        none, and in files that were written before they were counted.
     """
 
     split: Split
@@ -314,6 +317,7 @@ class SplitAudit:
     grid: Grid | None = None
     stories: tuple[Story, ...] = ()
     wanted: tuple[Wanted, ...] = ()
+    severities: dict[str, int] = field(default_factory=dict)
 
     def singles(self) -> list[Group]:
         """The groups of one value, among all images."""

@@ -171,12 +171,13 @@ def group_undefined(lost: int, draws: int) -> str:
     )
 
 
-def more_findings(found: int, told: int) -> str:
+def more_findings(found: int, told: int) -> Iterator[str]:
     """Where there are more findings than the record lists."""
-    return (
-        f"There are {found:,} findings; the {told:,} surest are told (audit.findings). Groups, "
-        "pairs and slices say what else was found."
-    )
+    if found > told:
+        yield (
+            f"There are {found:,} findings; the {told:,} surest are told (audit.findings). Groups, "
+            "pairs and slices say what else was found."
+        )
 
 
 def nothing_found(gaps: int) -> str:
