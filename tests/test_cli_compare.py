@@ -56,6 +56,11 @@ def test_three_make_one_page(files, tmp_path, capsys):
         assert f"Right with {name.name}" in text
     assert html.count("data-group=") == len(candid.compare(*files).across())
     assert "comparison-pairs" in html and "3 models on the same images" in text
+    best = candid.compare(*files).ranked()[0]
+    right = (best.accuracy.value, best.accuracy.low, best.accuracy.high)
+    share, low, high = (f"{100 * x:.1f}" for x in right)
+    assert f"Most were right with “{best.name}”: {share}% ({low} to {high}) of 500 test" in text
+    assert "paired by image" in text and "paired by person" not in text  # nobody is known
 
 
 def test_as_json_and_from_python(files, capsys):

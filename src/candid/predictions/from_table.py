@@ -279,12 +279,9 @@ def _usable(p: Predictions, chosen: list[str], notes: list[str]) -> Predictions:
         missing = int(np.count_nonzero(~complete))
         notes.append(text.no_prediction(missing, len(p), chosen))
         p = p[complete]
-    unlabelled = int(np.count_nonzero(p.label < 0))
-    if unlabelled == len(p):
+    if not (p.label >= 0).any():
         raise _nothing(p.target, chosen)
-    if unlabelled:
-        notes.append(text.rows_unlabelled(unlabelled, len(p)))
-    return p
+    return p  # of rows without a label, whoever judges them says how many there are
 
 
 def _doubts(p: Predictions, said: Answers, column: str) -> Iterator[str]:

@@ -180,9 +180,17 @@ def more_findings(found: int, told: int) -> Iterator[str]:
         )
 
 
-def nothing_found(gaps: int) -> str:
-    """Where none of so many gaps was found."""
-    return f"nothing found among {words.gaps(gaps)}" if gaps else "no groups could be compared"
+def nothing_found(gaps: int, wide: int = 0) -> str:
+    """Where none of so many gaps is a finding, though so many are too wide to be chance."""
+    if not gaps:
+        return "no groups could be compared"
+    if not wide:
+        return f"nothing found among {words.gaps(gaps)}"
+    return (
+        f"no finding among {words.gaps(gaps)}; {words.many(wide, 'is', 'are')} too wide to be "
+        "chance: in another figure than mistakes, in a group's favour, or of a pair that does no "
+        "worse than its parts"
+    )
 
 
 def looked_at(gaps: int, threshold: float, rate: float) -> Iterator[str]:
