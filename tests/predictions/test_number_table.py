@@ -152,8 +152,8 @@ def test_arrays_are_audited_as_the_table_is(table):
     ]
     assert gaps[0] == gaps[1] and len(gaps[0]) == 3
     for wrong, says in (
-        ([1.0, math.nan], "1 of them"),
-        ([[1.0], [2.0]], "shape"),
+        ([1.0, math.nan], "1 of 2"),
+        ([[1.0, 2.0], [2.0, 3.0]], "shape"),
         (["x", 1], "no"),
     ):
         with pytest.raises(PredictionsError, match=says):

@@ -45,7 +45,7 @@ def test_a_line_is_called_found_for_the_gap_that_it_shows() -> None:
     assert hats.state == "found" and hats.gaps["accuracy"].state == "not found"
     shown = states(found)
     assert shown["hat: yes"][1] == "not found" and shown["hat: yes, labelled Female"][1] == "found"
-    assert [*shown][0] == "hat: yes, labelled Female"
+    assert next(iter(shown)) == "hat: yes, labelled Female"
 
 
 def test_a_gap_that_is_no_finding_is_not_called_nothing() -> None:

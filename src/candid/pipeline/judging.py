@@ -9,7 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from candid.errors import ConfigError
+from candid.errors import ConfigError, PredictionsError
 from candid.pipeline.auditing import (
     MeasuredTone,
     audit_number_answers,
@@ -76,6 +76,12 @@ def evaluate(
     """
     from candid.evaluation.performance import evaluate_predictions
 
+    if isinstance(y_true, NumberAnswers):
+        raise PredictionsError(
+            "These are answers about a number, and evaluation is of classes, or of a run.",
+            expected="labels with probabilities, Predictions, or a run's folder",
+            todo="candid.audit gives their mean absolute error, of all and of each group",
+        )
     y_prob, config = _settings_last(y_prob, config)
     named = {"classes": classes, "person": person, "groups": groups, "split": split}
     if _is_arrays(y_true, y_prob, named) or path_of(y_true).is_file():

@@ -37,6 +37,11 @@ class Columns:
     scale: Scale | None = None
     number: bool = False  # whether label and prediction are numbers
 
+    def __post_init__(self) -> None:
+        for name in ("prediction", "groups"):  # one column's name is no series of letters
+            if isinstance(one := getattr(self, name), str):
+                object.__setattr__(self, name, (one,))
+
     def named(self) -> bool:
         """Whether any column is named."""
         return self != Columns()

@@ -25,7 +25,7 @@ from candid.predictions.answers import (
 )
 from candid.predictions.choosing import ColumnNames, Columns, columns_unnamed, refuse_answers
 from candid.predictions.labels import Label, read_label
-from candid.predictions.numbers import NumberAnswers
+from candid.predictions.numbers import NumberAnswers, not_too_large
 from candid.records import SPLITS
 from candid.storage.files import regular
 from candid.table import arrow_table
@@ -171,7 +171,7 @@ def _numbers(table: pa.Table, name: str, role: str) -> NDArray[np.float64]:
     """(n,) a column of numbers, NaN where it is empty."""
     cells = read_cells(table, name)
     require_numbers(cells, role)
-    return finite_numbers(cells, role)
+    return not_too_large(finite_numbers(cells, role), f"the {role}s {name!r}")
 
 
 def _with_numbers(p: NumberAnswers, named: _Named) -> NumberAnswers:
