@@ -24,6 +24,7 @@ from candid.tables.attributes import Attribute, binned
 from candid.tables.delimited import read_table
 
 __all__ = [
+    "ROW",
     "Attribute",
     "PerImage",
     "Table",
@@ -36,6 +37,7 @@ __all__ = [
 ]
 
 _EVERYTHING = slice(None)
+ROW = "row "  # before its number, the name of an image that has none
 
 
 class PerImage:
@@ -277,7 +279,7 @@ def per_image_values(
     return {
         "target": target,
         "classes": names,
-        "ids": np.array(words.get("ids") or [f"row {i}" for i in range(1, n + 1)], np.str_),
+        "ids": np.array(words.get("ids") or [f"{ROW}{i}" for i in range(1, n + 1)], np.str_),
         "split": _splits(words.get("split") or ["test"] * n),
         "label": code,
         "person": columns.people(words["person"]) if person is not None else None,

@@ -7,10 +7,12 @@ from pathlib import Path
 
 from candid import __version__
 from candid.config import load_config
+from candid.errors import ConfigError
 from candid.pipeline.auditing import read_any
 from candid.pipeline.opening import Place, path_of
 from candid.predictions import Predictions
 from candid.predictions.choosing import Columns
+from candid.predictions.from_table import written_by_candid
 from candid.records.compare_runs import RunComparison
 from candid.runs import Run
 from candid.runs.refusals import refuse_number, refuse_several
@@ -72,7 +74,19 @@ def _predictions_of(model: Predictions | Run | Place) -> Predictions:
     if Run(path).config.is_file():
         refuse_several(Run(path))
         refuse_number(Run(path))
+    require_ours(path)
     return read_any(path, Columns())
+
+
+def require_ours(path: Path) -> None:
+    """Raise ConfigError for a table of anybody's, whose columns would have to be named."""
+    if path.is_file() and not written_by_candid(path):
+        raise ConfigError(
+            f"{path} is a table whose columns nobody names.",
+            expected="a run's folder, or a file of predictions that Candid wrote",
+            todo=f"candid audit {path.name} OTHER --label gender --prediction p_Male compares two "
+            "tables; from Python, candid.Predictions.from_table makes what this compares",
+        )
 
 
 def _names_of(models: Sequence[Predictions | Run | Place]) -> list[str]:

@@ -146,6 +146,8 @@ def audit(
 
     y_prob, config = _settings_last(y_prob, config)
     about, named = (config or Config()).audit, columns or Columns()
+    if not named.encoding:
+        named = replace(named, encoding=(config or Config()).data.encoding)
     if model is not None:
         return _audit_other(y_true, model, config or Config(), keep, quiet)
     arrays = {"classes": classes, "person": person, "groups": groups, "split": split}

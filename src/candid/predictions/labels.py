@@ -84,4 +84,18 @@ def read_label(table: pa.Table, name: str) -> Label:
             + ("; or add --number, if it is one" if is_quantity else ""),
         )
     classes = tuple(sorted(present, key=columns.natural))
+    _refuse_twins(name, classes)
     return Label(name, classes, columns.numbered(table[name], classes.index).astype(np.int16))
+
+
+def _refuse_twins(name: str, classes: tuple[str, ...]) -> None:
+    """Raise PredictionsError where two classes differ in case alone; single letters may well."""
+    seen: dict[str, str] = {}
+    for word in classes:
+        if len(word) > 1 and (other := seen.setdefault(word.casefold(), word)) != word:
+            raise PredictionsError(
+                f"The label {name!r} has the classes {other!r} and {word!r}, which differ in case "
+                "alone.",
+                expected="one word for each class",
+                todo="write both in the same case",
+            )

@@ -154,6 +154,8 @@ def _theirs(
         names.notes.append("There is no split column, so every row counts as test.")
     used = {x for x in (label, *chosen, person, split) if x} | own_columns(names.names)
     found = names.attributes(first, asked.groups, used, chosen, said.label)
+    if not asked.groups:
+        names.assume(found, used)
     kept = [a for a in found.values() if a.kind != "numeric" and len(a.values) <= most]
     out = [a.name for a in found.values() if a not in kept]
     if out:

@@ -66,7 +66,7 @@ def read_column(
     `array` may be chunked and dictionary-encoded; `class_names` is what the numbers 0, 1, … stand
     for, where that is known, `missing` the words for a missing value, in any case.
     """
-    if not _is_plain(array.type):
+    if not is_plain(array.type):
         return f"it holds {array.type}, not words or numbers"
     codes, distinct = _distinct(array)
     if class_names:
@@ -253,10 +253,12 @@ def natural(word: str) -> tuple[list[tuple[int, int, str]], str]:
     return [(0, int(p), "") if p.isdigit() else (1, 0, p) for p in parts if p], word
 
 
-def _is_plain(kind: pa.DataType) -> bool:
+def is_plain(kind: pa.DataType) -> bool:
+    """Whether a column of this kind names or numbers things."""
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    is_text = is_text or pa.types.is_string_view(kind)
     is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
     return bool(
         is_text
@@ -270,12 +272,14 @@ def _is_plain(kind: pa.DataType) -> bool:
 
 def _distinct(array: Any) -> tuple[NDArray[np.int64], list[Any]]:
     """(n,) codes, −1 where empty, and the values that they stand for."""
-    if not _is_plain(array.type):
+    if not is_plain(array.type):
         raise DataError(
             f"A column that should name or number things holds {array.type}.",
             expected="words or numbers",
             todo="name another column (data.path_column, data.split_column, data.person_column)",
         )
+    if pa.types.is_string_view(array.type):
+        array = array.cast(pa.string())
     if isinstance(array, pa.ChunkedArray):
         array = array.unify_dictionaries().combine_chunks()
     if pa.types.is_null(array.type):

@@ -135,6 +135,16 @@ def rows_unnamed(n: int, column: str) -> str:
     )
 
 
+def columns_said_again(names: Sequence[str]) -> str:
+    """Where columns are left out that hold the model's answers, or follow from them."""
+    follow = words.agreeing(len(names), "follows", "follow")
+    are = words.agreeing(len(names), "it is no group", "they are no groups")
+    return (
+        f"{', '.join(names)} {follow} from what the model said or whether it was right, so {are} "
+        "unless named."
+    )
+
+
 def _rows(n: int) -> str:
     return words.many(n, "row", "rows")
 
@@ -263,6 +273,12 @@ def none_surely_of(classes: Sequence[str]) -> str:
 COMPARED_WITHOUT_PEOPLE = (
     "Nobody knows who is in the images: intervals and p-values take each for another "
     "person's, and are too sure where that is wrong."
+)
+
+
+PAIRED_BY_NUMBER = (
+    "Nothing names the images, so the first row of the one is taken for the first of the other, "
+    "and so on."
 )
 
 
