@@ -652,3 +652,55 @@ def test_another_encoding_is_read_where_it_is_said(tmp_path):
     found = candid.audit(tmp_path / "t.csv", candid.load_config(overrides=quick), columns=said)
     assert found.splits[0].n == 60
     assert not candid.Columns(encoding="cp1252").named()
+
+
+@pytest.mark.parametrize(
+    ("cells", "classes"),
+    [
+        ([0, 1], ("0", "1")),
+        ([-1, 1], ("-1", "1")),
+        (["No", "Yes"], ("No", "Yes")),
+        ([False, True], ("False", "True")),
+        (["f", "t"], ("f", "t")),
+    ],
+)
+def test_a_label_called_label_keeps_the_words_that_it_holds(cells, classes, tmp_path):
+    """As arrays do; "labelled not label" would tell nobody anything."""
+    table = truth()
+    table["y_true"] = [cells[g == "Male"] for g in table["gender"]]
+    found = read(table, tmp_path / "t.parquet", label="y_true", positive=str(cells[1]))
+    assert found.classes == classes
+    assert (found.label == (table["gender"] == "Male")).all()
+    np.testing.assert_array_equal(found.probability[:, 1], table["p_Male"])
+    alone = table.assign(said=[cells[p > 0.5] for p in table["p_Male"]])
+    hard = read(alone, tmp_path / "t.parquet", label="y_true", prediction="said")
+    assert hard.classes == classes
+    assert hard.prediction.tolist() == (table["p_Male"] > 0.5).astype(int).tolist()
+    named = read(table.rename(columns={"y_true": "Bald"}), tmp_path / "t.parquet", label="Bald",
+                 positive="1")  # fmt: skip
+    assert named.classes == ("not Bald", "Bald")
+
+
+def test_a_label_with_one_of_two_words_knows_the_other(tmp_path):
+    table = truth().assign(label=1)
+    assert read(table, tmp_path / "t.csv", label="label", positive="1").classes == ("0", "1")
+
+
+def test_classes_that_are_counted_from_another_number_are_remarked_upon(tmp_path):
+    rng = np.random.default_rng(0)
+    label = rng.integers(1, 5, 200)
+    said = np.where(rng.random(200) < 0.8, label, rng.integers(1, 5, 200))
+    table = pd.DataFrame({"label": label, "said": said, "less": said - 1, "more": said + 1})
+    how = {"label": "label", "groups": ["said"]}
+    right, less, more = (
+        read(table, tmp_path / "t.csv", prediction=name, **how).provenance["notes"]
+        for name in ("said", "less", "more")
+    )
+    agree = f"{(said == label).mean():.0%} where"
+    assert "another number" not in right
+    assert f"{agree} one is added" in less and f"{agree} one is taken away" in more
+
+
+def test_classes_are_told_in_their_natural_order(tmp_path):
+    table = truth().assign(gender=np.arange(60) % 12)
+    refused(table, tmp_path / "t.csv", "12 classes: '0', '1', '2', '3', …")

@@ -185,7 +185,7 @@ def _plain(number: float) -> str:
 
 
 def _some(words: Sequence[str]) -> str:
-    shown = ", ".join(repr(w) for w in sorted(words)[:4])
+    shown = ", ".join(repr(w) for w in sorted(words, key=columns.natural)[:4])
     return shown + (", …" if len(words) > 4 else "")
 
 

@@ -321,6 +321,7 @@ def _doubts(p: Predictions, said: Answers, column: str) -> Iterator[str]:
     """Remarks on probabilities that are possible and hardly meant so."""
     if p.hard:
         yield ANSWERS_ALONE
+        yield from _counted_otherwise(p, column)
     if p.hard or said.positive is None:
         return
     mine = p.label == said.positive
@@ -337,3 +338,16 @@ def _doubts(p: Predictions, said: Answers, column: str) -> Iterator[str]:
         )
     elif score.min() >= 0.5:
         yield "It is never below 0.5: it may be the confidence in the answer."
+
+
+def _counted_otherwise(p: Predictions, column: str) -> Iterator[str]:
+    """A remark on answers that agree with far more labels where one is added, or taken away."""
+    if not all(c.isdecimal() for c in p.classes):
+        return
+    number = np.array([int(c) for c in p.classes])
+    rows = np.flatnonzero(p.label >= 0)
+    label, answer = number[p.label[rows]], number[p.prediction[rows]]
+    for step in (1, -1):
+        as_read, shifted = np.mean(answer == label), np.mean(answer + step == label)
+        if len(rows) >= _LEAST_TO_DOUBT and shifted > 2 * as_read and shifted > 0.5:
+            yield text.counted_otherwise(column, float(as_read), float(shifted), step)

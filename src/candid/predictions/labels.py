@@ -16,6 +16,13 @@ from candid.tables.attributes import Attribute
 
 MOST_CLASSES = 200
 
+# Words in a label's name that are no name of the class of its 1.
+_NO_CLASS = frozenset(
+    (
+        *("label", "labels", "target", "y", "true", "truth", "ground", "gt", "class", "annotation"),
+        *("annotated", "gold", "gender", "sex"),
+    )
+)
 _POSITIVE = frozenset(("1", "yes", "true", "pos", "positive"))
 _NEGATIVE = frozenset(("0", "-1", "no", "false", "neg", "negative"))
 
@@ -62,10 +69,13 @@ def read_label(table: pa.Table, name: str) -> Label:
     Raises PredictionsError where it is empty, or holds quantities or free text.
     """
     column = columns.read_column(name, table[name])
+    present = columns.distinct_words(table[name])
     if isinstance(column, Attribute) and column.kind == "binary":
         also = dict.fromkeys(_NEGATIVE, 0) | dict.fromkeys(_POSITIVE, 1)
-        return Label(name, columns.class_words(name), column.data, two_valued=True, also=also)
-    present = columns.distinct_words(table[name])
+        pair = columns.class_words(name)
+        if {*tokens(name)} <= _NO_CLASS:  # "labelled not label" would say nothing
+            pair = columns.pair_of(present) or pair
+        return Label(name, pair, column.data, two_valued=True, also=also)
     is_quantity = isinstance(column, Attribute) and column.kind == "numeric"
     reason = ""
     if not present:

@@ -75,10 +75,9 @@ def read_column(
     present = {w for w in words if w is not None}
     if not present:
         return "every row is empty"
-    for no, yes in _PAIRS + tuple(p for p in _LETTERS if present.issuperset(p)):
-        lower = {w.lower() for w in present}
-        if lower <= {no, yes}:
-            return _coded(name, "binary", codes, [w and NO_YES[w.lower() == yes] for w in words])
+    if (pair := pair_of(present)) is not None:
+        yes = pair[1].lower()
+        return _coded(name, "binary", codes, [w and NO_YES[w.lower() == yes] for w in words])
     numbers = [_number(w) for w in words]
     if all(x is not None for x, w in zip(numbers, words, strict=True) if w is not None):
         if present <= {str(i) for i in _CODES}:
@@ -91,6 +90,16 @@ def read_column(
     if len(present) > MOST_WORDS or (len(present) > 20 and len(present) > 0.5 * rows):
         return f"it holds {len(present):,} different words in {rows:,} rows"
     return _coded(name, "categorical", codes, words)
+
+
+def pair_of(present: Iterable[str]) -> tuple[str, str] | None:
+    """The words for no and yes that a column holds, as it writes them; None where it has others."""
+    words = {w.lower(): w for w in present}
+    for pair in _PAIRS + tuple(p for p in _LETTERS if words.keys() >= {*p}):
+        if words.keys() <= {*pair}:
+            no, yes = (words.get(w, w) for w in pair)
+            return no, yes
+    return None
 
 
 def read_words(name: str, array: Any, missing: Sequence[str] = MISSING) -> Attribute | str:

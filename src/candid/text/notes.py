@@ -121,6 +121,15 @@ def rows_unlabelled(unlabelled: int, n: int) -> str:
     return f"{words.count(unlabelled)} of {_rows(n)} {have} not count."
 
 
+def counted_otherwise(column: str, as_read: float, shifted: float, step: int) -> str:
+    """Where answers agree with far more labels one number on, or one back."""
+    moved = "one is added" if step > 0 else "one is taken away"
+    return (
+        f"{column!r} agrees with {words.percent(as_read, 0)} of the labels, and with "
+        f"{words.percent(shifted, 0)} where {moved}: it may count the classes from another number."
+    )
+
+
 def rows_repeated(n: int) -> str:
     """Where rows stand there twice."""
     repeat, were = words.many(n, "row repeats", "rows repeat"), words.agreeing(n, "was", "were")
