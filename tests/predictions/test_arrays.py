@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 import candid
-from candid.errors import DataError, PredictionsError
+from candid.errors import DataError, PredictionsError, RunError
 from candid.predictions import Predictions, write_predictions
 from candid.records import frames
 from candid.settings import AuditConfig, Config
@@ -191,6 +191,40 @@ def test_an_audit_is_a_frame_and_a_table_to_look_at():
     }
     page = audit._repr_html_()
     assert "gaps were found" in page and "hat: yes" in page and page.count("<tr>") > 1
+    split = audit.splits[0]
+    title, head, *rows = str(audit).splitlines()
+    assert title == f"label: {split.gaps_found} of {split.gaps_looked_at} gaps were found"
+    assert f"<caption>{title}</caption>" in page and head.split()[:2] == ["split", "group"]
+    assert 0 < len(rows) <= 20 and all(line.startswith("test ") for line in rows)
+    assert rows[0].index("hat") == head.index("group")
+    none = str(candid.audit(["a", "b"] * 9, [0.2, 0.9] * 9, CONFIG))
+    assert none == "label: 0 of 0 gaps were found"
+
+
+def test_an_evaluation_is_printed_as_a_table():
+    label, p, _, who = people(100)
+    found = candid.evaluate(label, p, person=who)
+    title, head, *rows = str(found).splitlines()
+    assert title == "label: no, yes" and head.split() == [
+        "split",
+        "metric",
+        "value",
+        "interval",
+        "n",
+    ]
+    right = found.splits[0].metrics["accuracy"]
+    (line,) = [row.split() for row in rows if row.split()[1] == "accuracy"]
+    assert line == ["test", "accuracy", f"{right.value:.4g}", f"{right.low:.4g}", "to",
+                    f"{right.high:.4g}", "100"]  # fmt: skip
+
+
+def test_what_is_no_file_of_candids_is_told_where_to_go(tmp_path):
+    table = tmp_path / "theirs.csv"
+    table.write_text("label,p_b\na,0.2\nb,0.7\n")
+    with pytest.raises(PredictionsError, match=r"Predictions\.from_table"):
+        candid.evaluate(table)
+    with pytest.raises(RunError, match=r"There is no .*nothing\.csv"):
+        candid.evaluate(tmp_path / "nothing.csv")
 
 
 def test_frames_without_pandas_and_polars(monkeypatch):

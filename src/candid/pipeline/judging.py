@@ -9,7 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from candid.errors import ConfigError, PredictionsError
+from candid.errors import ConfigError, PredictionsError, RunError
 from candid.pipeline.auditing import (
     MeasuredTone,
     audit_number_answers,
@@ -84,6 +84,12 @@ def evaluate(
         )
     y_prob, config = _settings_last(y_prob, config)
     named = {"classes": classes, "person": person, "groups": groups, "split": split}
+    if not _is_arrays(y_true, y_prob, named) and not path_of(y_true).exists():
+        raise RunError(
+            f"There is no {path_of(y_true)}.",
+            expected="a run, its folder, or a file of predictions that Candid wrote",
+            todo="check the path",
+        )
     if _is_arrays(y_true, y_prob, named) or path_of(y_true).is_file():
         judged = as_predictions(y_true, y_prob, **named)
         return evaluate_predictions(judged, (config or Config()).evaluate)

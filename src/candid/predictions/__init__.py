@@ -348,7 +348,8 @@ def _read(path: Path) -> Predictions:
         raise PredictionsError(
             f"Cannot read {path} as predictions: {type(error).__name__}: {error}",
             expected="a Parquet file that Candid wrote",
-            todo="name a run folder or its predictions.parquet",
+            todo="name a run folder or its predictions.parquet; other people's tables are read by "
+            "candid.Predictions.from_table",
         ) from error
 
 
