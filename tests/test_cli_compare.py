@@ -130,3 +130,13 @@ def test_rows_without_names_are_paired_by_number_only_where_labels_agree():
     named = replace(a, ids=np.array([f"{i}.jpg" for i in range(500)]))
     again = candid.compare(named, replace(b, ids=named.ids))
     assert not any("Nothing names" in note for note in again.notes + again.pairs[0].notes)
+
+
+def test_what_is_no_model_of_classes_is_refused(files):
+    numbers = candid.NumberAnswers.from_arrays([1, 2], [1, 3])
+    for strange in (numbers, {"label": ["a"]}, 3):
+        with pytest.raises(ConfigError, match=f"There is a {type(strange).__name__} among"):
+            candid.compare(files[0], strange)
+    with pytest.raises(PredictionsError, match="beside them, person, before"):
+        candid.audit(numbers, before=numbers, person=[1, 2])
+    assert candid.audit(numbers).splits[0].metrics["mae"].value == 0.5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from os import PathLike
 from pathlib import Path
 
 from candid import __version__
@@ -50,8 +51,9 @@ def compare(
     from candid.evaluation.several_models import compare_models
 
     about = (config or load_config()).audit
+    predictions = [_predictions_of(model) for model in models]
     found = compare_models(
-        [_predictions_of(model) for model in models],
+        predictions,
         _names_of(models),
         draws=about.draws,
         confidence=about.confidence,
@@ -70,6 +72,13 @@ def compare(
 def _predictions_of(model: Predictions | Run | Place) -> Predictions:
     if isinstance(model, Predictions):
         return model
+    if not isinstance(model, Run | str | PathLike):
+        raise ConfigError(
+            f"There is a {type(model).__name__} among the models.",
+            expected="runs, their folders, files of predictions that Candid wrote, or Predictions",
+            todo="make Predictions: candid.Predictions.from_arrays or from_table; numbers are not "
+            "compared",
+        )
     path = path_of(model)
     if Run(path).config.is_file():
         refuse_several(Run(path))

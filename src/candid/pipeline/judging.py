@@ -158,6 +158,7 @@ def audit(
         return _audit_other(y_true, model, config or Config(), keep, quiet)
     arrays = {"classes": classes, "person": person, "groups": groups, "split": split}
     if isinstance(y_true, NumberAnswers):
+        _refuse_beside_numbers({"y_prob": y_prob, **arrays, "before": before, "columns": columns})
         return audit_number_answers(y_true, about)
     if _is_arrays(y_true, y_prob, arrays):
         return _audit_arrays(y_true, y_prob, arrays, before, named, about)
@@ -167,6 +168,16 @@ def audit(
     run = run_at(path, config, quiet)
     loaded = partial(_predicted, run, data, cache, always=tone)
     return _audit_run(run, before, named, tone, loaded)
+
+
+def _refuse_beside_numbers(given: dict[str, Any]) -> None:
+    """Raise PredictionsError where answers about a number come with what is part of them."""
+    if beside := [name for name, value in given.items() if value is not None]:
+        raise PredictionsError(
+            f"There are answers about a number and, beside them, {', '.join(beside)}.",
+            expected="the answers alone; two of a number are not compared",
+            todo="pass groups, person and split to candid.NumberAnswers.from_arrays",
+        )
 
 
 def _audit_tables(
