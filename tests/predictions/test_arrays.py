@@ -356,3 +356,18 @@ def test_a_column_may_be_named_as_a_word(tmp_path):
     found = candid.audit(file, CONFIG, columns=candid.Columns("label", "p_b", "place"))
     assert {g.conditions[0].attribute for g in found.splits[0].groups} == {"place"}
     assert candid.Columns("label", "p_b") == candid.Columns("label", ("p_b",))
+
+
+def test_answers_alone_are_not_told_as_sure():
+    """No mistake is surer than another, and no answer is the least sure."""
+    label, p, groups, _ = people(400)
+    said = np.where(p > 0.5, "yes", "no")
+    found = candid.audit(label, said, CONFIG, groups={"hat": groups["hat"]}).splits[0]
+    mistakes = [example for f in found.findings for example in f.mistakes]
+    evaluated = candid.evaluate(label, said).splits[0]
+    assert mistakes and evaluated.surest_mistakes and not evaluated.least_sure
+    for example in (*mistakes, *evaluated.surest_mistakes):
+        assert np.isnan(example.confidence) and np.isnan(example.label_probability)
+        assert example.prediction != example.label
+    degrees = candid.evaluate(label, p).splits[0]
+    assert degrees.least_sure and degrees.surest_mistakes[0].confidence == 0.9

@@ -7,6 +7,7 @@ machine without torch.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -106,14 +107,15 @@ class Predictions(Table):
         return wrong
 
     def example(self, row: int) -> Example:
-        """A labelled image as the report shows it."""
+        """A labelled image as the report shows it; answers alone have no probabilities."""
         label, answer = int(self.label[row]), int(self.prediction[row])
+        sure = math.nan if self.hard else 1.0
         return Example(
             id=str(self.ids[row]),
             label=self.classes[label],
             prediction=self.classes[answer],
-            confidence=float(self.confidence[row]),
-            label_probability=float(self.probability[row, label]),
+            confidence=sure * float(self.confidence[row]),
+            label_probability=sure * float(self.probability[row, label]),
         )
 
     def to_frame(self) -> Any:

@@ -254,7 +254,10 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One image that the report shows: what the annotator wrote and what the model says."""
+    """One image that the report shows: what the annotator wrote and what the model says.
+
+    `confidence` and `label_probability` are NaN where the model gave answers alone.
+    """
 
     id: str
     label: str
