@@ -170,6 +170,6 @@ def test_the_terminal_says_on_what_the_error_stands_and_whom_it_leaves_out(capsy
     off = np.mean([abs(a - s) for _, a, s, *_ in rows] + [1])
     assert re.search(rf"mean absolute error {off:.2f} \(95% interval .*; 401 images of 201 p", told)
     assert "bootstrap by person)" in told
-    assert "note: Some images have no value for race" in told
+    assert "note: Of 401 images, some have no value for race (40): they count" in told
     assert "1 group or its rest has too few people" in told
     assert "gaps were looked at" in told

@@ -110,3 +110,15 @@ def test_rows_without_a_label_are_counted_once(tmp_path) -> None:
     found = candid.audit(file, columns=named)
     assert sum("no label" in note for note in found.notes) == 1
     assert "10 of 100 images have no label and do not count." in found.notes
+
+
+def test_what_has_no_value_is_counted_by_name() -> None:
+    label = np.arange(60) % 2
+    attributes = {f"a{k}": np.where(np.arange(60) < k, -1, label) for k in range(8)}
+    found = audit_groups(predictions(label, label, attributes=attributes), QUICK)
+    (said,) = [note for note in found.splits[0].notes if "no value" in note]
+    assert said.startswith(
+        "Of 60 images, some have no value for a1 (1), a2 (2), a3 (3), a4 (4), a5 (5) and 2 others:"
+    )
+    whole = audit_groups(predictions(label, label, attributes={"a": label}), QUICK)
+    assert not any("no value" in note for note in whole.splits[0].notes)

@@ -279,8 +279,8 @@ def _notes(
         yield text.some_without_people(split, unknown_who, len(p))
     if empty := [c for k, c in enumerate(p.classes) if not (p.label == k).any()]:
         yield text.no_image_labelled(split, empty)
-    if unknown := [a.name for a in rows.attributes if (a.data < 0).any()]:
-        yield text.unknown_values(unknown)
+    missing = {a.name: int(np.count_nonzero(a.data < 0)) for a in rows.attributes}
+    yield from text.unknown_values(missing, len(p))
     if numeric:
         yield text.cut_at_quartiles(numeric)
     gaps = [gap for g in audited.groups if g.label is None for gap in g.gaps.values()]

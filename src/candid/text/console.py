@@ -103,7 +103,8 @@ def _suspect_lines(noise: LabelNoise) -> Iterator[str]:
     """How many labels are likely wrong, and the likeliest of them by name."""
     yield (
         f"labels: {noise.found:,} of {noise.n:,} {words.agreeing(noise.found, 'is', 'are')} likely "
-        "wrong; only a person who looks can say"
+        "wrong by confident learning; a model's own sure mistakes look the same, and only a person "
+        "who looks can say"
     )
     for one in noise.likely_wrong[:_MOST_SUSPECTS]:
         yield f"  {one.id}: labelled {one.label}, likely {one.likely}"

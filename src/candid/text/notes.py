@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from candid.records import Estimate
 from candid.text import words
+
+_MOST_NAMED = 5  # attributes that lack values
 
 # --- of any predictions --------------------------------------------------------------------------
 
@@ -171,10 +173,16 @@ def too_many_values(name: str, values: int, most: int) -> str:
     )
 
 
-def unknown_values(attributes: Sequence[str]) -> str:
-    """Where images have no value for some attributes."""
-    shown = ", ".join(attributes[:5]) + (" and others" if len(attributes) > 5 else "")
-    return f"Some images have no value for {shown}: they count neither in a group nor in its rest."
+def unknown_values(missing: Mapping[str, int], n: int) -> Iterator[str]:
+    """Where some of n images have no value for attributes: by name how many."""
+    named = [f"{name} ({words.count(count)})" for name, count in missing.items() if count]
+    if named:
+        more = len(named) - _MOST_NAMED
+        shown = [*named[:_MOST_NAMED], *([words.many(more, "other", "others")] if more > 0 else [])]
+        yield (
+            f"Of {words.images(n)}, some have no value for {words.listed(shown)}: they count "
+            "neither in a group nor in its rest."
+        )
 
 
 def cut_at_quartiles(attributes: Sequence[str]) -> str:
