@@ -19,6 +19,7 @@ from candid.predictions.answers import Scale, is_like_a_prediction
 from candid.predictions.labels import Label
 from candid.tables.attributes import Attribute
 from candid.tables.delimited import own_columns
+from candid.text.notes import columns_said_again
 
 _LEAST_TO_REFUSE = 100  # rows: by chance a very good model is right about fewer
 
@@ -164,8 +165,11 @@ class ColumnNames:
             if not (_is_counter(attribute) or is_like_a_prediction(name, chosen, said))
         }
 
-    def assume(self, groups: Iterable[str], used: set[str]) -> None:
-        """Note which columns became groups though nobody named any, and which did not."""
+    def assume(self, groups: Iterable[str], used: set[str], again: Sequence[str]) -> None:
+        """Note which columns became groups though nobody named any, and which did not.
+
+        `again` are those that say again what the model said.
+        """
         taken = [*groups]
         rest = [n for n in self.names if n not in used]
         if rest:
@@ -173,6 +177,8 @@ class ColumnNames:
             self.notes.append(f"No group was named, so every column that can be one is: {said}.")
         if out := [n for n in rest if n not in taken]:
             self.notes.append(f"Columns that are no groups: {', '.join(out)}.")
+        if again:
+            self.notes.append(columns_said_again(again))
 
 
 def _is_counter(attribute: Attribute) -> bool:

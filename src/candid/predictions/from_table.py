@@ -109,9 +109,7 @@ class _Named:
         if self.asked.groups:
             return dict(found)
         kept = {name: a for name, a in found.items() if name not in again}
-        self.names.assume(kept, used)
-        if again:
-            self.notes.append(text.columns_said_again(again))
+        self.names.assume(kept, used, again)
         return kept
 
     def about(self) -> dict[str, str]:
@@ -154,7 +152,8 @@ def predictions_from(table: Any, asked: Columns) -> Predictions:
     )
     found = found[_once(found, [found.label, *found.probability.T], key, notes)]
     found = _usable(found, chosen, notes)
-    groups = named.groups(found.attributes, said_again(found), used)
+    again = said_again(found.attributes, found.label, found.probability, hard=found.hard)
+    groups = named.groups(found.attributes, again, used)
     found = replace(found, attributes=groups)
     rows = found[np.flatnonzero(found.label >= 0)]
     refuse_answers(label, chosen, len(rows), int(np.count_nonzero(rows.wrong)))

@@ -6,14 +6,13 @@ are "correct: no", every one is wrong.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from candid.arrays import Floats
-from candid.predictions import Predictions
 from candid.predictions.numbers import NumberAnswers
 from candid.tables.attributes import Attribute
 
@@ -21,11 +20,20 @@ _LEAST = 30  # rows: of fewer, chance may agree
 _FEW = 4  # different numbers, of which an order says little
 
 
-def said_again(p: Predictions) -> list[str]:
-    """The attributes that tell the answers, whether they are right, or how sure the model was."""
-    right = np.where(p.label < 0, -1, p.wrong)
-    scores = [] if p.hard else [*p.probability.T, p.confidence]
-    return _repeating(p.attributes.values(), [p.prediction, right], scores)
+def said_again(
+    attributes: Mapping[str, Attribute], label: NDArray[Any], probability: Floats, *, hard: bool
+) -> list[str]:
+    """The attributes that tell the answers, whether they are right, or how sure the model was.
+
+    `label` (n,), `probability` (n, classes) and `hard` are as in `Predictions`; rows without a
+    probability do not count.
+    """
+    known = np.asarray(~np.isnan(probability).any(axis=1))
+    probability, label = probability[known], label[known]
+    answer = probability.argmax(axis=1)
+    right = np.where(label < 0, -1, answer == label)
+    scores = [] if hard else [*probability.T, probability.max(axis=1)]
+    return _repeating([a[known] for a in attributes.values()], [answer, right], scores)
 
 
 def number_said_again(p: NumberAnswers) -> list[str]:
