@@ -62,7 +62,13 @@ def changes(comparison: Comparison) -> Figure | None:
         ("gained:Q", "became right", ","),
         "state:N",
     )
-    chart = forest(data, alt.X("change:Q", title="change, points"), _WORDS, tips, width=_WIDEST)
+    chart = forest(
+        data,
+        alt.X("change:Q", title="change, points", axis=alt.Axis(tickCount=8)),
+        _WORDS,
+        tips,
+        width=_WIDEST,
+    )
     cut = "" if len(shown) == len(known) else f" {len(shown)} of {len(known)}; all are below."
     return figure(
         "comparison-changes",
@@ -94,7 +100,13 @@ def pair_changes(found: RunComparison) -> Figure | None:
         ("gained:Q", "became right", ","),
         "state:N",
     )
-    chart = forest(data, alt.X("change:Q", title="change, points"), _WORDS, tips, width=_WIDEST)
+    chart = forest(
+        data,
+        alt.X("change:Q", title="change, points", axis=alt.Axis(tickCount=8)),
+        _WORDS,
+        tips,
+        width=_WIDEST,
+    )
     return figure(
         "comparison-pairs",
         "Every pair of models",
