@@ -17,6 +17,7 @@ from candid.predictions.numbers import NumberAnswers
 from candid.tables.attributes import Attribute
 
 _LEAST = 30  # rows: of fewer, chance may agree
+_FIRST = 1000  # rows, most columns of which show that they have an order of their own
 _FEW = 4  # different numbers, of which an order says little
 
 
@@ -71,5 +72,10 @@ def _same_order(ours: Floats, theirs: Floats) -> bool:
     if len(ours) < _LEAST or min(len(np.unique(ours)), len(np.unique(theirs))) <= _FEW:
         return False
     return any(
-        bool(np.all(np.diff(theirs[np.lexsort((theirs, way * ours))]) >= 0)) for way in (1, -1)
+        all(_rises(way * ours[some], theirs[some]) for some in (slice(_FIRST), slice(None)))
+        for way in (1, -1)
     )
+
+
+def _rises(ours: Floats, theirs: Floats) -> bool:
+    return bool(np.all(np.diff(theirs[np.lexsort((theirs, ours))]) >= 0))
