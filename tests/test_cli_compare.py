@@ -2,12 +2,14 @@
 
 import json
 import re
+from dataclasses import replace
 from html import unescape
 
 import numpy as np
 import pytest
 
 import candid
+from candid.errors import ConfigError, PredictionsError
 from candid.predictions import write_predictions
 from commands import candid as command
 
@@ -56,6 +58,11 @@ def test_three_make_one_page(files, tmp_path, capsys):
         assert f"Right with {name.name}" in text
     assert html.count("data-group=") == len(candid.compare(*files).across())
     assert "comparison-pairs" in html and "3 models on the same images" in text
+    best = candid.compare(*files, config=candid.load_config(overrides=QUICK[1:])).ranked()[0]
+    right = (best.accuracy.value, best.accuracy.low, best.accuracy.high)
+    share, low, high = (f"{100 * x:.1f}" for x in right)
+    assert f"Most were right with “{best.name}”: {share}% ({low} to {high}) of 500 test" in text
+    assert "paired by image" in text and "paired by person" not in text  # nobody is known
 
 
 def test_as_json_and_from_python(files, capsys):
@@ -97,3 +104,39 @@ def test_names_tell_runs_apart(files, tmp_path):
     found = compare(*twice, files[0], config=candid.load_config(overrides=["audit.draws=50"]))
     assert found.names[:2] == ("a/p.parquet", "b/p.parquet")
     assert found.pairs[0].overall.gained == found.pairs[0].overall.lost == 0
+
+
+def test_tables_of_others_are_sent_to_the_audit(tmp_path, files, capsys):
+    table = tmp_path / "theirs.csv"
+    table.write_text("label,p_b\na,0.2\nb,0.7\n")
+    for others in ([files[0]], files[:2]):
+        told = command(capsys, "compare", *others, table, code=2).err
+        assert "columns nobody names" in told and f"candid audit {table.name} OTHER" in told
+    with pytest.raises(ConfigError, match=r"Predictions\.from_table"):
+        candid.compare(files[0], table)
+
+
+def test_rows_without_names_are_paired_by_number_only_where_labels_agree():
+    a, b = said(0.05), said(0.1)
+    found = candid.compare(a, b)
+    assert any("Nothing names the images" in note for note in found.notes)
+    assert found.n == 500
+    shuffled = b[np.random.default_rng(1).permutation(500)]
+    shuffled = candid.Predictions.from_arrays(
+        [b.classes[i] for i in shuffled.label], shuffled.probability, target="Smile"
+    )
+    with pytest.raises(PredictionsError, match="not the same images in the same order"):
+        candid.compare(a, shuffled)
+    named = replace(a, ids=np.array([f"{i}.jpg" for i in range(500)]))
+    again = candid.compare(named, replace(b, ids=named.ids))
+    assert not any("Nothing names" in note for note in again.notes + again.pairs[0].notes)
+
+
+def test_what_is_no_model_of_classes_is_refused(files):
+    numbers = candid.NumberAnswers.from_arrays([1, 2], [1, 3])
+    for strange in (numbers, {"label": ["a"]}, 3):
+        with pytest.raises(ConfigError, match=f"There is a {type(strange).__name__} among"):
+            candid.compare(files[0], strange)
+    with pytest.raises(PredictionsError, match="beside them, person, before"):
+        candid.audit(numbers, before=numbers, person=[1, 2])
+    assert candid.audit(numbers).splits[0].metrics["mae"].value == 0.5

@@ -300,7 +300,7 @@ def test_the_folder_of_a_label_is_a_run_to_every_verb(run, made, capsys):
 
     assert whole(torch.from_numpy(pixels)).shape == (2, 2)
     said = candid(capsys, "evaluate", run.path / "targets" / "Hat", code=2).err
-    assert "is not a run" in said
+    assert "There is no " in said
 
 
 def test_all_labels_that_can_be(made, capsys, tmp_path):

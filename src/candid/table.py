@@ -24,6 +24,7 @@ from candid.tables.attributes import Attribute, binned
 from candid.tables.delimited import read_table
 
 __all__ = [
+    "ROW",
     "Attribute",
     "PerImage",
     "Table",
@@ -32,9 +33,11 @@ __all__ = [
     "known_persons",
     "per_image_values",
     "person_numbers",
+    "value_per_image",
 ]
 
 _EVERYTHING = slice(None)
+ROW = "row "  # before its number, the name of an image that has none
 
 
 class PerImage:
@@ -245,12 +248,18 @@ def per_image_values(
     split: Any,
 ) -> dict[str, Any]:
     """The fields of a `Table` from whatever somebody has; see `Table.from_arrays`."""
-    values = _arrow(label, "the label")
+    values = value_per_image(label, "the label")
     n = len(values)
+    if not n:
+        raise DataError(
+            "There are no labels.",
+            expected="one per image, and at least one",
+            todo="pass those of the images that are to be judged",
+        )
     names, code = _coded(values, classes)
     known = attributes_from(annotations)
     given = {"person": person, "ids": ids, "split": split}
-    arrays = {k: _arrow(v, k) for k, v in given.items() if v is not None}
+    arrays = {k: value_per_image(v, k) for k, v in given.items() if v is not None}
     sizes = {k: len(a) for k, a in arrays.items()} | {k: len(a.data) for k, a in known.items()}
     for name, size in sizes.items():
         if size != n:
@@ -270,7 +279,7 @@ def per_image_values(
     return {
         "target": target,
         "classes": names,
-        "ids": np.array(words.get("ids") or [f"row {i}" for i in range(1, n + 1)], np.str_),
+        "ids": np.array(words.get("ids") or [f"{ROW}{i}" for i in range(1, n + 1)], np.str_),
         "split": _splits(words.get("split") or ["test"] * n),
         "label": code,
         "person": columns.people(words["person"]) if person is not None else None,
@@ -341,7 +350,7 @@ def arrow_table(frame: Any) -> pa.Table:
     import narwhals.stable.v2 as nw
 
     if isinstance(frame, Mapping):
-        arrays = {str(name): _arrow(values, str(name)) for name, values in frame.items()}
+        arrays = {str(name): value_per_image(values, str(name)) for name, values in frame.items()}
         if len({len(a) for a in arrays.values()}) > 1:
             sizes = ", ".join(f"{name} {len(a):,}" for name, a in arrays.items())
             raise DataError(
@@ -362,7 +371,7 @@ def arrow_table(frame: Any) -> pa.Table:
     return table.select([n for n in table.column_names if not n.startswith("__index_level_")])
 
 
-def _arrow(values: Any, what: str) -> pa.Array:
+def value_per_image(values: Any, what: str) -> pa.Array:
     """One value per image from a list, an array or a data frame's column; null where missing."""
     import narwhals.stable.v2 as nw
 
@@ -370,7 +379,10 @@ def _arrow(values: Any, what: str) -> pa.Array:
     try:
         array = series.to_arrow() if isinstance(series, nw.Series) else values
         if not isinstance(array, pa.Array | pa.ChunkedArray):
-            array = pa.array(np.squeeze(np.asarray(array)), from_pandas=True)
+            flat = np.asarray(array)
+            if flat.ndim > 1 and flat.size == max(flat.shape):
+                flat = flat.reshape(-1)
+            array = pa.array(flat, from_pandas=True)
     except (pa.ArrowException, TypeError, ValueError) as error:
         raise DataError(
             f"The values of {what} cannot be read as a column: {error}.",

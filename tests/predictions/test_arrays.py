@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 import candid
-from candid.errors import DataError, PredictionsError
+from candid.errors import DataError, PredictionsError, RunError
 from candid.predictions import Predictions, write_predictions
 from candid.records import frames
 from candid.settings import AuditConfig, Config
@@ -86,7 +86,7 @@ def test_a_probability_per_class_stands_in_the_order_of_the_classes():
         ({"y_prob": [[0.5, 0.4]] * 3}, "sum to 1"),
         ({"y_prob": [0.1, 0.2]}, "shape (2,) for 3 labels"),
         ({"y_prob": [[0.2, 0.3, 0.5]] * 3}, "2 classes ('a', 'b')"),
-        ({"y_prob": ["x", "y", "z"]}, "no numbers"),
+        ({"y_prob": ["x", "y", "z"]}, "'x' is none of the classes"),
         ({"y_true": ["a", None, "b"]}, "row 2 is missing"),
         ({"y_true": [1.0, np.nan, 0.0]}, "row 2 is missing"),
         ({"y_true": ["a", 1, None]}, "cannot be read as a column"),
@@ -191,6 +191,40 @@ def test_an_audit_is_a_frame_and_a_table_to_look_at():
     }
     page = audit._repr_html_()
     assert "gaps were found" in page and "hat: yes" in page and page.count("<tr>") > 1
+    split = audit.splits[0]
+    title, head, *rows = str(audit).splitlines()
+    assert title == f"label: {split.gaps_found} of {split.gaps_looked_at} gaps were found"
+    assert f"<caption>{title}</caption>" in page and head.split()[:2] == ["split", "group"]
+    assert 0 < len(rows) <= 20 and all(line.startswith("test ") for line in rows)
+    assert rows[0].index("hat") == head.index("group")
+    none = str(candid.audit(["a", "b"] * 9, [0.2, 0.9] * 9, CONFIG))
+    assert none == "label: 0 of 0 gaps were found"
+
+
+def test_an_evaluation_is_printed_as_a_table():
+    label, p, _, who = people(100)
+    found = candid.evaluate(label, p, person=who)
+    title, head, *rows = str(found).splitlines()
+    assert title == "label: no, yes" and head.split() == [
+        "split",
+        "metric",
+        "value",
+        "interval",
+        "n",
+    ]
+    right = found.splits[0].metrics["accuracy"]
+    (line,) = [row.split() for row in rows if row.split()[1] == "accuracy"]
+    assert line == ["test", "accuracy", f"{right.value:.4g}", f"{right.low:.4g}", "to",
+                    f"{right.high:.4g}", "100"]  # fmt: skip
+
+
+def test_what_is_no_file_of_candids_is_told_where_to_go(tmp_path):
+    table = tmp_path / "theirs.csv"
+    table.write_text("label,p_b\na,0.2\nb,0.7\n")
+    with pytest.raises(PredictionsError, match=r"Predictions\.from_table"):
+        candid.evaluate(table)
+    with pytest.raises(RunError, match=r"There is no .*nothing\.csv"):
+        candid.evaluate(tmp_path / "nothing.csv")
 
 
 def test_frames_without_pandas_and_polars(monkeypatch):
@@ -230,3 +264,110 @@ def test_a_frame_with_a_name_twice_is_refused():
             ["a", "b", "a"], [0.1, 0.6, 0.2], groups=pd.concat([hats] * 2, axis=1)
         )
     assert caught.value.todo
+
+
+# --- what others hand over -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("library", [dict, pa.table, pandas, polars])
+@pytest.mark.parametrize("names", [("no", "yes"), ("p_no", "p_yes"), ("yes", "no"), ("YES", "No")])
+def test_columns_named_after_the_classes_stand_in_any_order(library, names):
+    label, p, _, _ = people(40)
+    by_class = {"no": 1 - p, "yes": p}
+    given = library({name: by_class[name.lower().removeprefix("p_")] for name in names})
+    found = Predictions.from_arrays(label, given)
+    np.testing.assert_allclose(found.probability, np.stack([1 - p, p], axis=1))
+    assert not found.hard
+
+
+@pytest.mark.parametrize("library", [pa.table, pandas, polars])
+def test_columns_named_after_nothing_stand_as_they_are_and_after_some_are_refused(library):
+    label, p, _, _ = people(40)
+    found = Predictions.from_arrays(label, library({"first": 1 - p, "second": p}))
+    np.testing.assert_allclose(found.probability[:, 1], p)
+    with pytest.raises(PredictionsError, match=r"'yes', 'rest'.*'no', 'yes'"):
+        Predictions.from_arrays(label, library({"yes": p, "rest": 1 - p}))
+
+
+@pytest.mark.parametrize("library", [list, np.array, pa.array, "pandas"])
+@pytest.mark.parametrize("words", [["a", "b", "c"], [3, 5, 9], ["A", "B", "C"]])
+def test_answers_by_name_are_answers(library, words):
+    """As `predict` gives them, of any number of classes: nothing is taken for a probability."""
+    make = pytest.importorskip("pandas").Series if library == "pandas" else library
+    code = np.arange(60) % 3
+    said = np.where(np.arange(60) % 5, code, (code + 1) % 3)
+    labels = [w.lower() if isinstance(w, str) else w for w in words]
+    found = Predictions.from_arrays([labels[i] for i in code], make([words[i] for i in said]))
+    assert found.hard and found.wrong.tolist() == (said != code).tolist()
+    audit = candid.audit(found, CONFIG)
+    assert audit.splits[0].metrics["accuracy"].value == pytest.approx(48 / 60)
+    assert np.isnan(audit.splits[0].metrics["roc_auc"].value)
+
+
+def test_one_answer_alone_is_the_class_that_it_names():
+    """Of the labels 1 and 2, ones are no certainty of the second."""
+    for answer in (1, 2):
+        found = Predictions.from_arrays([1, 2] * 10, [answer] * 20)
+        assert [found.classes[i] for i in found.prediction] == [str(answer)] * 20
+    none = Predictions.from_arrays(["no", "yes"] * 10, [False] * 20)
+    assert none.hard and none.prediction.sum() == 0
+
+
+def test_an_answer_that_is_no_class_is_refused():
+    with pytest.raises(PredictionsError, match="'maybe' is none of the classes 'no', 'yes'"):
+        Predictions.from_arrays(["no", "yes"], ["yes", "maybe"])
+
+
+@pytest.mark.parametrize("one", [lambda x: [x], lambda x: np.array([[x]]), lambda x: pa.array([x])])
+def test_one_image_is_enough(one):
+    found = candid.audit(
+        one("yes"), one(0.8), CONFIG, classes=["no", "yes"], groups={"a": one("b")}
+    )
+    assert found.splits[0].n == 1 and found.splits[0].metrics["accuracy"].value == 1
+    number = candid.audit(candid.NumberAnswers.from_arrays(one(30), one(33)), CONFIG)
+    assert number.splits[0].metrics["mae"].value == 3
+
+
+def test_no_image_is_not_enough():
+    with pytest.raises(DataError, match="There are no labels"):
+        candid.audit([], [])
+    with pytest.raises(PredictionsError, match=r"shape \(0,\)"):
+        candid.NumberAnswers.from_arrays([], [])
+
+
+@pytest.mark.filterwarnings("error")
+def test_impossible_numbers_are_refused_without_a_warning():
+    with pytest.raises(PredictionsError, match="of 1 of 4 images are impossible"):
+        candid.audit(["a", "b"] * 2, [0.1, np.inf, 0.2, 0.9])
+    with pytest.raises(PredictionsError, match=r"labels hold 1e\+300 in row 2"):
+        candid.NumberAnswers.from_arrays([1, 1e300], [1, 2])
+
+
+def test_a_number_is_audited_and_not_evaluated():
+    answers = candid.NumberAnswers.from_arrays([1, 2, 3], [1, 2, 4])
+    with pytest.raises(PredictionsError, match=r"candid\.audit"):
+        candid.evaluate(answers)
+
+
+def test_a_column_may_be_named_as_a_word(tmp_path):
+    file = tmp_path / "t.csv"
+    rows = (f"{'ab'[i % 2]},0.{1 + i % 8},{i % 3}\n" for i in range(60))
+    file.write_text("label,p_b,place\n" + "".join(rows))
+    found = candid.audit(file, CONFIG, columns=candid.Columns("label", "p_b", "place"))
+    assert {g.conditions[0].attribute for g in found.splits[0].groups} == {"place"}
+    assert candid.Columns("label", "p_b") == candid.Columns("label", ("p_b",))
+
+
+def test_answers_alone_are_not_told_as_sure():
+    """No mistake is surer than another, and no answer is the least sure."""
+    label, p, groups, _ = people(400)
+    said = np.where(p > 0.5, "yes", "no")
+    found = candid.audit(label, said, CONFIG, groups={"hat": groups["hat"]}).splits[0]
+    mistakes = [example for f in found.findings for example in f.mistakes]
+    evaluated = candid.evaluate(label, said).splits[0]
+    assert mistakes and evaluated.surest_mistakes and not evaluated.least_sure
+    for example in (*mistakes, *evaluated.surest_mistakes):
+        assert np.isnan(example.confidence) and np.isnan(example.label_probability)
+        assert example.prediction != example.label
+    degrees = candid.evaluate(label, p).splits[0]
+    assert degrees.least_sure and degrees.surest_mistakes[0].confidence == 0.9

@@ -383,3 +383,27 @@ def test_labels_that_are_the_models_own_answers_are_refused(tmp_path):
         pq.write_table(pa.table(columns), theirs / f"{i}.parquet")
     with pytest.raises(PredictionsError, match="own answer"):
         audit_folder(theirs, Columns(label="label", prediction=("p_c1",)), CONFIG)
+
+
+def test_columns_that_follow_from_the_answers_are_no_groups_of_a_folder(tmp_path):
+    """As in one table: of all columns that nobody named."""
+    p = planted(300)
+    right = ~p.wrong
+    table = pa.table(
+        {
+            "label": [p.classes[i] for i in p.label],
+            "p_c1": p.probability[:, 1],
+            "hat": p.attributes["hat"].words(),
+            "correct": right,
+            "said": [("a", "b")[i] for i in p.prediction],
+        }
+    )
+    for k in range(2):
+        pq.write_table(table.slice(k * 300, 300), tmp_path / f"{k}.parquet")
+    named = Columns("label", "p_c1", positive=p.classes[1])
+    found = audit_folder(tmp_path, named, CONFIG, quiet=True)
+    assert {g.conditions[0].attribute for g in found.splits[0].groups} == {"hat"}
+    assert any("correct, said follow from what the model said" in note for note in found.notes)
+    asked = replace(named, groups=("correct",))
+    found = audit_folder(tmp_path, asked, CONFIG, quiet=True)
+    assert {g.conditions[0].attribute for g in found.splits[0].groups} == {"correct"}

@@ -7,8 +7,10 @@ import time
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
 import pytest
 
+import candid
 from candid.errors import CandidError, PredictionsError
 from candid.predictions import Attribute, Predictions, read_predictions, write_predictions
 from candid.predictions.from_table import written_by_candid
@@ -334,7 +336,8 @@ def test_missing_values_are_counted_not_filled(csv):
     assert len(p) == 58 and "003.jpg" not in p.ids
     assert (p.label < 0).sum() == 3 and np.isfinite(p.probability).all()
     notes = p.provenance["notes"]
-    assert "2 of 60 rows have no prediction" in notes and "3 of 58 rows have no label" in notes
+    assert "2 of 60 rows have no prediction" in notes
+    assert "no label" not in notes  # an audit and an evaluation count them
     assert p.attributes["race"].data[0] == -1 and p.person[1] == -1
 
 
@@ -576,3 +579,128 @@ def test_a_label_that_is_the_models_own_answer_is_refused(csv, form):
     assert len(read(table[:99], csv, **how)) == 99
     table.loc[0, "label"] = "Female" if said[0] == "Male" else "Male"
     assert len(read(table, csv, **how)) == 100
+
+
+def test_json_lines_say_what_the_csv_says(tmp_path):
+    table = truth()
+    plain = read(table, tmp_path / "t.csv", groups=["race", "age"])
+    lines = tmp_path / "t.jsonl"
+    table.to_json(lines, orient="records", lines=True)
+    found = Predictions.from_table(
+        lines, label="gender", prediction="p_Male", groups=["race", "age"]
+    )
+    np.testing.assert_array_equal(found.probability, plain.probability)
+    assert found.ids.tolist() == plain.ids.tolist() and found.classes == plain.classes
+    assert found.attributes["race"].words() == plain.attributes["race"].words()
+
+
+def test_words_as_views_are_words(tmp_path):
+    table = truth()
+    views = pa.Table.from_pandas(table, preserve_index=False)
+    for name in ("image", "gender", "race"):
+        column = views[name].cast(pa.string()).cast(pa.string_view())
+        views = views.set_column(views.column_names.index(name), name, column)
+    pq.write_table(views, tmp_path / "views.parquet")
+    found = Predictions.from_table(
+        tmp_path / "views.parquet", label="gender", prediction="p_Male", groups=["race"]
+    )
+    plain = read(table, tmp_path / "t.csv", groups=["race"])
+    np.testing.assert_array_equal(found.label, plain.label)
+    assert found.ids.tolist() == plain.ids.tolist()
+    assert found.attributes["race"].words() == plain.attributes["race"].words()
+
+
+@pytest.mark.parametrize("role", ["label", "prediction", "person", "ids", "split"])
+def test_a_column_of_lists_is_refused_by_its_name(role):
+    table = truth(6).to_dict("list") | {"both": [[0.1, 0.9]] * 6}
+    how = {"label": "gender", "prediction": "p_Male"} | {role: "both"}
+    with pytest.raises(PredictionsError, match=r"(?s)'both' holds list<.*word or a number"):
+        Predictions.from_table(pa.table(table), **how)
+
+
+def test_what_was_learned_from_is_not_audited_for_another_word(tmp_path):
+    """A split of train and "holdout" is none that counts as test."""
+    table = truth()
+    table["split"] = np.where(np.arange(60) % 2, "train", "holdout")
+    refused(table, tmp_path / "t.csv", "'holdout'", "train, validation or test")
+    table["split"] = np.where(np.arange(60) % 2, "celeba", "utkface")
+    assert "split" in read(table, tmp_path / "t.csv").attributes
+
+
+def test_classes_that_differ_in_case_alone_are_refused(tmp_path):
+    table = truth()
+    table["gender"] = np.where(np.arange(60) % 5, table["gender"], table["gender"].str.lower())
+    refused(table, tmp_path / "t.csv", "'Female' and 'female'", "case")
+    table["p_Male"] = np.where(table["p_Male"] > 0.5, "Male", "Female")
+    refused(table, tmp_path / "t.csv", "'Female' and 'female'")
+    letters = truth().assign(gender=np.where(truth()["gender"] == "Male", "a", "A"))
+    assert read(letters, tmp_path / "t.csv", positive="a").classes == ("A", "a")
+
+
+def test_another_encoding_is_read_where_it_is_said(tmp_path):
+    table = truth().rename(columns={"race": "Größe"})
+    write(table, tmp_path / "t.csv", encoding="cp1252")
+    named = candid.Columns("gender", "p_Male", "Größe")
+    with pytest.raises(CandidError, match="not UTF-8 text"):
+        candid.audit(tmp_path / "t.csv", columns=named)
+    quick = ["audit.draws=60", "audit.more=false", "data.encoding=cp1252"]
+    config = candid.load_config(overrides=quick)
+    found = candid.audit(tmp_path / "t.csv", config, columns=named)
+    assert found.splits[0].groups[0].conditions[0].attribute == "Größe"
+    quick.pop()
+    said = candid.Columns("gender", "p_Male", "Größe", encoding="cp1252")
+    found = candid.audit(tmp_path / "t.csv", candid.load_config(overrides=quick), columns=said)
+    assert found.splits[0].n == 60
+    assert not candid.Columns(encoding="cp1252").named()
+
+
+@pytest.mark.parametrize(
+    ("cells", "classes"),
+    [
+        ([0, 1], ("0", "1")),
+        ([-1, 1], ("-1", "1")),
+        (["No", "Yes"], ("No", "Yes")),
+        ([False, True], ("False", "True")),
+        (["f", "t"], ("f", "t")),
+    ],
+)
+def test_a_label_called_label_keeps_the_words_that_it_holds(cells, classes, tmp_path):
+    """As arrays do; "labelled not label" would tell nobody anything."""
+    table = truth()
+    table["y_true"] = [cells[g == "Male"] for g in table["gender"]]
+    found = read(table, tmp_path / "t.parquet", label="y_true", positive=str(cells[1]))
+    assert found.classes == classes
+    assert (found.label == (table["gender"] == "Male")).all()
+    np.testing.assert_array_equal(found.probability[:, 1], table["p_Male"])
+    alone = table.assign(said=[cells[p > 0.5] for p in table["p_Male"]])
+    hard = read(alone, tmp_path / "t.parquet", label="y_true", prediction="said")
+    assert hard.classes == classes
+    assert hard.prediction.tolist() == (table["p_Male"] > 0.5).astype(int).tolist()
+    named = read(table.rename(columns={"y_true": "Bald"}), tmp_path / "t.parquet", label="Bald",
+                 positive="1")  # fmt: skip
+    assert named.classes == ("not Bald", "Bald")
+
+
+def test_a_label_with_one_of_two_words_knows_the_other(tmp_path):
+    table = truth().assign(label=1)
+    assert read(table, tmp_path / "t.csv", label="label", positive="1").classes == ("0", "1")
+
+
+def test_classes_that_are_counted_from_another_number_are_remarked_upon(tmp_path):
+    rng = np.random.default_rng(0)
+    label = rng.integers(1, 5, 200)
+    said = np.where(rng.random(200) < 0.8, label, rng.integers(1, 5, 200))
+    table = pd.DataFrame({"label": label, "said": said, "less": said - 1, "more": said + 1})
+    how = {"label": "label", "groups": ["said"]}
+    right, less, more = (
+        read(table, tmp_path / "t.csv", prediction=name, **how).provenance["notes"]
+        for name in ("said", "less", "more")
+    )
+    agree = f"{(said == label).mean():.0%} where"
+    assert "another number" not in right
+    assert f"{agree} one is added" in less and f"{agree} one is taken away" in more
+
+
+def test_classes_are_told_in_their_natural_order(tmp_path):
+    table = truth().assign(gender=np.arange(60) % 12)
+    refused(table, tmp_path / "t.csv", "12 classes: '0', '1', '2', '3', …")

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -60,8 +61,8 @@ def test_gaps_are_differences_of_mean_errors(capsys, table):
     worst = max(split["groups"], key=lambda g: g["gaps"]["mae"]["value"])
     assert (worst["conditions"][0]["value"], worst["state"]) == ("c", "found")
     assert found["notes"] == [
-        "People are told apart by 'subject'. No group was named, so every column that can be one "
-        "is: race. There is no split column, so every row counts as test."
+        "People are told apart by 'subject'. There is no split column, so every row counts as "
+        "test. No group was named, so every column that can be one is: race."
     ]
     told = candid(capsys, "audit", table, *WORDS, *FEW).out
     assert "mean absolute error" in told and "race: c: " in told
@@ -152,11 +153,23 @@ def test_arrays_are_audited_as_the_table_is(table):
     ]
     assert gaps[0] == gaps[1] and len(gaps[0]) == 3
     for wrong, says in (
-        ([1.0, math.nan], "1 of them"),
-        ([[1.0], [2.0]], "shape"),
+        ([1.0, math.nan], "1 of 2"),
+        ([[1.0, 2.0], [2.0, 3.0]], "shape"),
         (["x", 1], "no"),
     ):
         with pytest.raises(PredictionsError, match=says):
             package.NumberAnswers.from_arrays([1, 2], wrong)
     with pytest.raises(PredictionsError, match="3 labels and 2 predictions"):
         package.NumberAnswers.from_arrays([1, 2, 3], [1, 2])
+
+
+def test_the_terminal_says_on_what_the_error_stands_and_whom_it_leaves_out(capsys, tmp_path):
+    rows = [(*row[:3], "" if i % 10 == 0 else row[3], row[4]) for i, row in enumerate(faces())]
+    file = write(tmp_path / "t.csv", [*rows, ("x", 3, 4, "rare", 999)])
+    told = candid(capsys, "audit", file, *WORDS, *FEW, "--group", "race", "--person", "subject").out
+    off = np.mean([abs(a - s) for _, a, s, *_ in rows] + [1])
+    assert re.search(rf"mean absolute error {off:.2f} \(95% interval .*; 401 images of 201 p", told)
+    assert "bootstrap by person)" in told
+    assert "note: Of 401 images, some have no value for race (40): they count" in told
+    assert "1 group or its rest has too few people" in told
+    assert "gaps were looked at" in told

@@ -144,3 +144,18 @@ def test_hostile_names_are_shown_as_words() -> None:
     page = render_comparison(found, "1")
     assert name not in page and "<b>" not in page
     assert html.escape(name) in page
+
+
+def test_no_number_of_the_axis_is_left_out_for_want_of_room(compared: Comparison) -> None:
+    """Numbers that stand too close for each other are dropped, which leaves uneven ones."""
+    one = compared.overall
+    accuracy = one.metrics["accuracy"]
+    narrow = dataclasses.replace(accuracy.difference, value=0.022, low=-0.0095, high=0.0342)
+    changed = dataclasses.replace(accuracy, difference=narrow)
+    overall = dataclasses.replace(one, metrics=one.metrics | {"accuracy": changed})
+    few = dataclasses.replace(compared, overall=overall, classes_changed=(), groups=())
+    drawn = figures.changes(few)
+    assert drawn is not None
+    shown = re.findall(r'<text[^>]*opacity="1"[^>]*>([−-]?\d+(?:\.\d+)?)</text>', drawn.svg)
+    steps = np.diff([float(number.replace("−", "-")) for number in shown])
+    assert len(shown) > 3 and np.ptp(steps) < 1e-9, shown

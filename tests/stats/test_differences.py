@@ -207,3 +207,5 @@ def test_the_smallest_visible_difference_is_seen_in_80_percent():
     flipped = [Side(1 - s.value, s.spread, s.units) for s in expected]
     assert smallest_visible(*flipped, ZERO, level, -1)[0] == pytest.approx(size)
     assert np.isnan(smallest_visible(one(1, 5, units=5), expected[1], ZERO, 1e-9, 1)[0])
+    every = one(90, 90, units=90), one(500, 500, units=500)  # none can be mistaken more often
+    assert np.isnan(smallest_visible(*every, ZERO, level, 1)[0])

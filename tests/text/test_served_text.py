@@ -41,7 +41,8 @@ def test_one_is_not_told_as_several() -> None:
     )
     assert "found 1 gap." in weakness_note(one, 1, 1)
     assert "Of 1 group there" in weakness_note(one, 1, 1)
-    assert "nothing found among 1 gap\n" in told(one)
+    assert "nothing found among 1 gap\n" in told(dataclasses.replace(one, gaps_found=0))
+    assert "no finding among 1 gap; 1 is too wide to be chance" in told(one)
     assert "1 group or its rest has too few people" in told(one)
     said = audit_summary(Audit("t", ("a", "b"), "", (one,)))
     assert "1 gap in all, of which 1 is too wide" in said.sure[0]

@@ -8,6 +8,7 @@ least 95 of 100 cases, whatever number of groups there is.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -183,13 +184,12 @@ def _split(labelled: Predictions, split: Split, config: AuditConfig) -> SplitAud
     table = ledger.settle()
 
     held = findings(rows, table, parts, pairs, halves, cues, config.examples)
-    found, number, stories = _told(rows, held, config.findings)
+    found, severities, stories = _told(rows, held, config.findings)
     people = drawing.units if drawing.by_person else None
     audited = of_singles(rows, table, parts, everyone, split, len(rows), people, config)
     numeric = [name for name, a in labelled.attributes.items() if a.kind == "numeric"]
     notes = list(_notes(rows, audited, table, numeric))
-    if number > len(found):
-        notes.append(text.more_findings(number, len(found)))
+    notes.extend(text.more_findings(sum(severities.values()), len(found)))
     return replace(
         audited,
         intersections=tuple(told_pairs(rows, table, pairs, config.intersections)),
@@ -201,21 +201,23 @@ def _split(labelled: Predictions, split: Split, config: AuditConfig) -> SplitAud
         notes=tuple(notes),
         grid=grid_of_pairs(rows, table, pairs, parts) if config.pairs else None,
         wanted=wanted(some, audited.groups, table.threshold, config.smallest, config.confidence),
+        severities=severities,
     )
 
 
 def _told(
     rows: Rows, held: Iterable[tuple[AuditFinding, Marks]], most: int
-) -> tuple[tuple[AuditFinding, ...], int, tuple[Story, ...]]:
-    """The surest findings, how many there are in all, and which of the surest are one story."""
+) -> tuple[tuple[AuditFinding, ...], dict[str, int], tuple[Story, ...]]:
+    """The surest findings, how many there are of each severity, and which of them are one story."""
     found: list[AuditFinding] = []
     footings: list[Footing] = []
-    number = 0
-    for number, (finding, mask) in enumerate(held, start=1):
-        if number <= most:
+    severities = Counter[str]()
+    for finding, mask in held:
+        severities[finding.finding.severity] += 1
+        if len(found) < most:
             found.append(finding)
             footings.append(footing(rows, finding, mask))
-    return tuple(found), number, tell(found, footings)
+    return tuple(found), dict(severities), tell(found, footings)
 
 
 def of_singles(
@@ -277,8 +279,8 @@ def _notes(
         yield text.some_without_people(split, unknown_who, len(p))
     if empty := [c for k, c in enumerate(p.classes) if not (p.label == k).any()]:
         yield text.no_image_labelled(split, empty)
-    if unknown := [a.name for a in rows.attributes if (a.data < 0).any()]:
-        yield text.unknown_values(unknown)
+    missing = {a.name: int(np.count_nonzero(a.data < 0)) for a in rows.attributes}
+    yield from text.unknown_values(missing, len(p))
     if numeric:
         yield text.cut_at_quartiles(numeric)
     gaps = [gap for g in audited.groups if g.label is None for gap in g.gaps.values()]

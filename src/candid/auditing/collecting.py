@@ -10,12 +10,11 @@ import numpy as np
 from candid.arrays import Marks
 from candid.predictions import Predictions
 from candid.records.audit import Group
-from candid.records.collecting import Wanted
+from candid.records.collecting import MOST_WANTED, Wanted
 from candid.stats.differences import Gaps, error_gaps
 from candid.stats.planning import people_needed, predicted_width
 
 SIZE = 0.05  # the gap in error that an audit should be able to see
-_MOST = 40  # groups that are listed
 
 
 def wanted(
@@ -27,7 +26,7 @@ def wanted(
 ) -> tuple[Wanted, ...]:
     """The groups whose gap of `SIZE` would be missed, those that need fewest people first.
 
-    Of a group and its rest the smaller one is listed: it is what limits the audit. At most 40.
+    Of a group and its rest the smaller one is listed: it is what limits the audit.
 
     Parameters
     ----------
@@ -58,7 +57,7 @@ def wanted(
         if 0 < gaps.left.units[i] <= gaps.right.units[i] and not needed[i] <= gaps.left.units[i]
     ]
     found.sort(key=lambda w: math.inf if w.more_people is None else w.more_people)
-    return tuple(found[:_MOST])
+    return tuple(found[:MOST_WANTED])
 
 
 def _entry(group: Group, i: int, gaps: Gaps, needed: float, width_then: float) -> Wanted:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import operator
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -22,7 +23,7 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
     "<": operator.lt,
 }
-_FORM = re.compile(r"^\s*([a-z_.]+)\s*(>=|<=|>|<)\s*([-+0-9.eE]+)\s*$")
+_FORM = re.compile(r"^\s*([a-z_.0-9]+)\s*(>=|<=|>|<)\s*([-+0-9.eE]+)\s*$")
 
 _NAMES = ("demographic_parity", "equal_opportunity", "equalized_odds", "predictive_parity")
 _RATIOS = tuple(f"{name}_ratio" for name in _NAMES)
@@ -35,7 +36,7 @@ FIGURES: dict[str, str] = {
     "gap": "the widest gap that was found: more mistakes in a group than in the rest, as a share "
     "(of a number, more mean absolute error, in its own unit)",
     "gap.low": "the widest gap that is nearly sure: the near end of its interval",
-    "findings": "how many findings there are",
+    "findings": "how many findings there are, of classes",
     "serious": "how many of them are serious",
     "worst_group_accuracy": "the lowest accuracy of any group that is large enough",
     "accuracy_max_min": "the largest difference in accuracy between two groups of an attribute",
@@ -106,10 +107,8 @@ def _figure(split: SplitAudit, name: str) -> tuple[float, str]:
     """A figure's value on a split, and whom it is about."""
     if name in ("gap", "gap.low"):
         return _widest(split, near=name == "gap.low")
-    if name == "findings":
-        return float(len(split.findings)), ""
-    if name == "serious":
-        return float(sum(f.finding.severity == "serious" for f in split.findings)), ""
+    if name in ("findings", "serious"):
+        return _count(split, serious=name == "serious"), ""
     if name in (*_OVERALL, "mae"):
         known = split.metrics.get(name)  # of a number there is mae alone, of classes all others
         return math.nan if known is None else known.value, ""
@@ -120,18 +119,28 @@ def _figure(split: SplitAudit, name: str) -> tuple[float, str]:
     return worst.estimate.value, value_name(worst.attribute, worst.lowest)
 
 
+def _count(split: SplitAudit, *, serious: bool) -> float:
+    """How many findings there are, listed or not; NaN for a number, which has none but gaps."""
+    if "mae" in split.metrics:
+        return math.nan
+    listed = Counter(f.finding.severity for f in split.findings)
+    known = split.severities or listed
+    return float(known.get("serious", 0) if serious else sum(known.values()))
+
+
 def _widest(split: SplitAudit, *, near: bool) -> tuple[float, str]:
     """The widest gap among the single groups that was found, 0 where none was."""
     found = [
-        (_disadvantage(metric, gap, near=near), group)
+        (_disadvantage(metric, gap, near=near), group, metric)
         for group in split.groups
         for metric, gap in group.gaps.items()
         if gap.state == "found"
     ]
-    size, group = max(found, key=lambda pair: pair[0], default=(0.0, None))
+    size, group, metric = max(found, key=lambda one: one[0], default=(0.0, None, ""))
     if group is None or size <= 0:
         return 0.0, ""
-    return size, group_name(group.conditions[:1], group.label)
+    label = metric.removeprefix("error:") if metric.startswith("error:") else group.label
+    return size, group_name(group.conditions[:1], label)
 
 
 def _disadvantage(metric: str, gap: Gap, *, near: bool) -> float:

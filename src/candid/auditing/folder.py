@@ -9,6 +9,7 @@ says what.
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -89,16 +90,22 @@ def audit_tally(tally: Tally, meaning: Meaning, config: AuditConfig, split: Spli
     ] or [_measure(rows, ledger, figures, weights, tally, None, None)]
     everyone = estimates(parts[0].moments, [0], rows, parts[0].names)[0]
     table = ledger.settle()
-    held = surest_first(table, list(held_singles(table, parts)))[: config.findings]
+    held = surest_first(table, held_singles(table, parts))
     known = meaning.by_person
     who = text.people_hashed(MOST_PEOPLE) if known else text.audited_without_people(split)
     people = (everyone["accuracy"].people or 0) if rows.drawing.by_person else None
-    found = tuple(group_finding(rows, table, h, _seen(counted, h)) for h in held)
+    every = tuple(group_finding(rows, table, h, _seen(counted, h)) for h in held)
+    found = every[: config.findings]
+    more = text.more_findings(len(every), len(found))
     return replace(
         of_singles(rows, table, parts, everyone, split, tally.n, people, config),
         findings=found,
         stories=tell(found),
-        notes=(text.SUMMED_UP, who, *text.looked_at(table.looked_at, table.threshold, table.rate)),
+        notes=(
+            *(text.SUMMED_UP, who, *more),
+            *text.looked_at(table.looked_at, table.threshold, table.rate),
+        ),
+        severities=dict(Counter(f.finding.severity for f in every)),
         grid=_grid(tally, rows, values) if tally.pairs and rows.attributes else None,
     )
 

@@ -87,6 +87,8 @@ def _split(p: NumberAnswers, split: Split, names: list[str], config: AuditConfig
     notes = [] if drawing.by_person else [text.audited_without_people(split)]
     if unknown := unknown_people(p.person):
         notes.append(text.some_without_people(split, unknown, len(p)))
+    missing = {a.name: int(np.count_nonzero(~a.known)) for a in cut}
+    notes.extend(text.unknown_values(missing, len(p)))
     if numeric := [a.name for a in cut if p.attributes[a.name].kind == "numeric"]:
         notes.append(text.cut_at_quartiles(numeric))
     people = drawing.units if drawing.by_person else None

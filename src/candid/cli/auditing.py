@@ -171,9 +171,9 @@ def audit_command(
 ) -> None:
     """For whom a model fails, and how sure that is.
 
-    Of a RUN, or of a FILE with anyone's predictions (CSV, TSV, Parquet), or of a folder of Parquet
-    files, which are summed up row by row in flat memory. With two, what changed from the first to
-    the second on the same images; the second is audited.
+    Of a RUN, or of a FILE with anyone's predictions (CSV, TSV, JSON lines, Parquet), or of a folder
+    of Parquet files, which are summed up row by row in flat memory. With two, what changed from the
+    first to the second on the same images; the second is audited.
 
     With --model, of somebody's model on labelled pictures: DATA is a folder or table of them, and
     --set data.target=NAME says which label. Pictures for which it has no answer are counted.

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.arrays import Marks
 from candid.errors import PredictionsError
 from candid.predictions import Attribute, Predictions
 from candid.records import Split
-from candid.table import Table
+from candid.table import ROW, Table
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +58,23 @@ def same_classes(a: Predictions, b: Predictions) -> tuple[str, ...]:
     return (*a.classes, *(c for c in b.classes if c not in one))
 
 
+def numbered(p: Table) -> bool:
+    """Whether images go by the numbers of their rows, as nothing names them."""
+    return bool(len(p)) and bool(np.strings.startswith(p.ids, ROW).all())
+
+
+def refuse_other_order(models: Sequence[Table], same: Marks) -> None:
+    """Raise PredictionsError where images go by numbers, and not all are labelled the `same`."""
+    if same.all() or not all(map(numbered, models)):
+        return
+    raise PredictionsError(
+        f"The rows have numbers for names, and in {np.count_nonzero(~same):,} of {len(same):,} "
+        "the labels differ: they are not the same images in the same order.",
+        expected="one name per image, the same for every model",
+        todo="name the column that holds it with --id, or ids= in Python",
+    )
+
+
 def match(a: Predictions, b: Predictions, classes: tuple[str, ...], split: Split) -> PairedAnswers:
     """The images of a split that both speak of and that are labelled the same in both.
 
@@ -73,6 +91,7 @@ def match(a: Predictions, b: Predictions, classes: tuple[str, ...], split: Split
     place_a = np.array([classes.index(c) for c in a.classes])
     place_b = np.array([classes.index(c) for c in b.classes])
     same = place_a[a.label] == place_b[b.label]
+    refuse_other_order([a, b], same)
     if not same.any():
         raise PredictionsError(
             f"The two have no image of the split {split!r} with the same id and the same label.",

@@ -119,7 +119,7 @@ def _evaluate_split(split: Split, p: Predictions, config: EvaluateConfig) -> Spl
         roc=() if p.hard else tuple(_roc(p)),
         precision_recall=() if p.hard else tuple(_precision_recall(p)),
         surest_mistakes=_examples(p, config.examples, mistakes=True),
-        least_sure=_examples(p, config.examples, mistakes=False),
+        least_sure=() if p.hard else _examples(p, config.examples, mistakes=False),
         corrected=int(np.count_nonzero(p.annotated != p.label)),
         metrics_as_read=_as_read(p, config),
     )

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from candid.arrays import Floats
 from candid.errors import PredictionsError
 from candid.evaluation.comparison import adjusted_changes, compare_predictions, order, stated
-from candid.evaluation.paired import same_classes
+from candid.evaluation.paired import numbered, refuse_other_order, same_classes
 from candid.predictions import Predictions
 from candid.progress import track
 from candid.records import Estimate, Split
@@ -121,6 +121,7 @@ def _in_common(models: Sequence[Predictions], split: Split) -> tuple[list[Predic
     same = np.ones(len(shared), np.bool_)
     for other in words[1:]:
         same &= words[0] == other
+    refuse_other_order(rows, same)
     if not same.any():
         raise PredictionsError(
             f"They have no image of the split {split!r} with the same id and the same label.",
@@ -200,6 +201,8 @@ def _notes(
         yield text.not_in_all(left_out)
     if relabelled:
         yield text.relabelled_by_some(relabelled)
+    if all(map(numbered, models)):
+        yield text.PAIRED_BY_NUMBER
     for name, p in zip(names[1:], models[1:], strict=True):
         if p.target != models[0].target:
             yield text.targets_differ((models[0].target, p.target), (names[0], name))

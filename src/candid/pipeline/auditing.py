@@ -63,7 +63,7 @@ def read_any(path: Path, columns: Columns) -> Predictions:
     if not path.exists():
         raise RunError(
             f"There is no {path}.",
-            expected="a run folder, or a file with predictions (CSV, TSV, Parquet)",
+            expected="a run folder, or a file with predictions (CSV, TSV, JSON lines, Parquet)",
             todo="check the path",
         )
     if ours and columns.named():
@@ -84,7 +84,7 @@ def read_any(path: Path, columns: Columns) -> Predictions:
     if ours:
         return read_predictions(path)
     if columns.label is None or not columns.prediction:
-        raise must_name_columns(path)
+        raise must_name_columns(path, columns.encoding)
     return predictions_from(path, columns)
 
 
@@ -98,7 +98,7 @@ def audit_number_table(path: Path, columns: Columns, config: AuditConfig) -> Aud
     if holds_number(path):
         return audit_number_answers(read_number_predictions(path), config, path.name)
     if columns.label is None or not columns.prediction:
-        raise must_name_columns(path)
+        raise must_name_columns(path, columns.encoding)
     return audit_number_answers(number_answers_from(path, columns), config, path.name)
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from os import PathLike
 from pathlib import Path
 
 from candid import __version__
 from candid.config import load_config
+from candid.errors import ConfigError
 from candid.pipeline.auditing import read_any
 from candid.pipeline.opening import Place, path_of
 from candid.predictions import Predictions
 from candid.predictions.choosing import Columns
+from candid.predictions.from_table import written_by_candid
 from candid.records.compare_runs import RunComparison
 from candid.runs import Run
 from candid.runs.refusals import refuse_number, refuse_several
@@ -48,8 +51,9 @@ def compare(
     from candid.evaluation.several_models import compare_models
 
     about = (config or load_config()).audit
+    predictions = [_predictions_of(model) for model in models]
     found = compare_models(
-        [_predictions_of(model) for model in models],
+        predictions,
         _names_of(models),
         draws=about.draws,
         confidence=about.confidence,
@@ -68,11 +72,30 @@ def compare(
 def _predictions_of(model: Predictions | Run | Place) -> Predictions:
     if isinstance(model, Predictions):
         return model
+    if not isinstance(model, Run | str | PathLike):
+        raise ConfigError(
+            f"There is a {type(model).__name__} among the models.",
+            expected="runs, their folders, files of predictions that Candid wrote, or Predictions",
+            todo="make Predictions: candid.Predictions.from_arrays or from_table; numbers are not "
+            "compared",
+        )
     path = path_of(model)
     if Run(path).config.is_file():
         refuse_several(Run(path))
         refuse_number(Run(path))
+    require_ours(path)
     return read_any(path, Columns())
+
+
+def require_ours(path: Path) -> None:
+    """Raise ConfigError for a table of anybody's, whose columns would have to be named."""
+    if path.is_file() and not written_by_candid(path):
+        raise ConfigError(
+            f"{path} is a table whose columns nobody names.",
+            expected="a run's folder, or a file of predictions that Candid wrote",
+            todo=f"candid audit {path.name} OTHER --label gender --prediction p_Male compares two "
+            "tables; from Python, candid.Predictions.from_table makes what this compares",
+        )
 
 
 def _names_of(models: Sequence[Predictions | Run | Place]) -> list[str]:

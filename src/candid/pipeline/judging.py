@@ -9,7 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from candid.errors import ConfigError
+from candid.errors import ConfigError, PredictionsError, RunError
 from candid.pipeline.auditing import (
     MeasuredTone,
     audit_number_answers,
@@ -76,8 +76,20 @@ def evaluate(
     """
     from candid.evaluation.performance import evaluate_predictions
 
+    if isinstance(y_true, NumberAnswers):
+        raise PredictionsError(
+            "These are answers about a number, and evaluation is of classes, or of a run.",
+            expected="labels with probabilities, Predictions, or a run's folder",
+            todo="candid.audit gives their mean absolute error, of all and of each group",
+        )
     y_prob, config = _settings_last(y_prob, config)
     named = {"classes": classes, "person": person, "groups": groups, "split": split}
+    if not _is_arrays(y_true, y_prob, named) and not path_of(y_true).exists():
+        raise RunError(
+            f"There is no {path_of(y_true)}.",
+            expected="a run, its folder, or a file of predictions that Candid wrote",
+            todo="check the path",
+        )
     if _is_arrays(y_true, y_prob, named) or path_of(y_true).is_file():
         judged = as_predictions(y_true, y_prob, **named)
         return evaluate_predictions(judged, (config or Config()).evaluate)
@@ -140,10 +152,13 @@ def audit(
 
     y_prob, config = _settings_last(y_prob, config)
     about, named = (config or Config()).audit, columns or Columns()
+    if not named.encoding:
+        named = replace(named, encoding=(config or Config()).data.encoding)
     if model is not None:
         return _audit_other(y_true, model, config or Config(), keep, quiet)
     arrays = {"classes": classes, "person": person, "groups": groups, "split": split}
     if isinstance(y_true, NumberAnswers):
+        _refuse_beside_numbers({"y_prob": y_prob, **arrays, "before": before, "columns": columns})
         return audit_number_answers(y_true, about)
     if _is_arrays(y_true, y_prob, arrays):
         return _audit_arrays(y_true, y_prob, arrays, before, named, about)
@@ -153,6 +168,16 @@ def audit(
     run = run_at(path, config, quiet)
     loaded = partial(_predicted, run, data, cache, always=tone)
     return _audit_run(run, before, named, tone, loaded)
+
+
+def _refuse_beside_numbers(given: dict[str, Any]) -> None:
+    """Raise PredictionsError where answers about a number come with what is part of them."""
+    if beside := [name for name, value in given.items() if value is not None]:
+        raise PredictionsError(
+            f"There are answers about a number and, beside them, {', '.join(beside)}.",
+            expected="the answers alone; two of a number are not compared",
+            todo="pass groups, person and split to candid.NumberAnswers.from_arrays",
+        )
 
 
 def _audit_tables(

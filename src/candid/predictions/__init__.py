@@ -7,6 +7,7 @@ machine without torch.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -106,14 +107,15 @@ class Predictions(Table):
         return wrong
 
     def example(self, row: int) -> Example:
-        """A labelled image as the report shows it."""
+        """A labelled image as the report shows it; answers alone have no probabilities."""
         label, answer = int(self.label[row]), int(self.prediction[row])
+        sure = math.nan if self.hard else 1.0
         return Example(
             id=str(self.ids[row]),
             label=self.classes[label],
             prediction=self.classes[answer],
-            confidence=float(self.confidence[row]),
-            label_probability=float(self.probability[row, label]),
+            confidence=sure * float(self.confidence[row]),
+            label_probability=sure * float(self.probability[row, label]),
         )
 
     def to_frame(self) -> Any:
@@ -158,8 +160,10 @@ class Predictions(Table):
         y_true
             (n,) the labels: words, numbers or booleans.
         y_prob
-            (n,) the probability of the second class, or (n, classes) one per class. Where (n,) hold
-            nothing but 0 and 1, these are answers, as of `predict`, and `hard` is set.
+            (n,) the probability of the second class, or (n, classes) one per class; columns of a
+            data frame may stand in any order where they are named after the classes ("Male",
+            "p_Male"). Where (n,) hold the classes' own words, or nothing but 0 and 1, these are
+            answers, as of `predict`, and `hard` is set.
         groups
             What to audit by: a data frame, a mapping of names to (n,) values, or one column.
         person
@@ -180,12 +184,14 @@ class Predictions(Table):
             Where values are missing or impossible, or shapes do not fit each other.
         """
         from candid.predictions.answers import ANSWERS_ALONE
-        from candid.predictions.arrays import are_answers, probabilities_of
+        from candid.predictions.arrays import said_of
 
         values = per_image_values(y_true, target, classes, groups, person, ids, split)
-        probability = probabilities_of(y_prob, len(values["ids"]), values["classes"])
-        todo = "pass what the model says, one row per image"
-        hard = are_answers(y_prob)
+        probability, hard = said_of(y_prob, len(values["ids"]), values["classes"])
+        todo = (
+            "pass what the model says, one row per image; percents are divided by 100, and logits "
+            "go through a sigmoid or softmax first"
+        )
         about = {"notes": ANSWERS_ALONE} if hard else {}
         made = cls(**values, probability=probability, hard=hard, provenance=about)
         return possible(made, "", todo)
@@ -344,7 +350,8 @@ def _read(path: Path) -> Predictions:
         raise PredictionsError(
             f"Cannot read {path} as predictions: {type(error).__name__}: {error}",
             expected="a Parquet file that Candid wrote",
-            todo="name a run folder or its predictions.parquet",
+            todo="name a run folder or its predictions.parquet; other people's tables are read by "
+            "candid.Predictions.from_table",
         ) from error
 
 

@@ -185,7 +185,7 @@ def _plain(number: float) -> str:
 
 
 def _some(words: Sequence[str]) -> str:
-    shown = ", ".join(repr(w) for w in sorted(words)[:4])
+    shown = ", ".join(repr(w) for w in sorted(words, key=columns.natural)[:4])
     return shown + (", …" if len(words) > 4 else "")
 
 
@@ -214,7 +214,7 @@ def _positive_class(name: str, truth: Label, positive: str | None) -> tuple[Labe
             todo="name all of them with --prediction, or with a pattern such as 'p_*'"
             + ("; or add --number, if both are numbers" if _are_numbers(truth.classes) else ""),
         )
-    said = _specific(name, truth) if positive is None else positive
+    said = named_class(name, truth) if positive is None else positive
     which = None if said == "" else truth.find(said)
     if which is None and said == "" and truth.two_valued:
         which = 1
@@ -241,7 +241,7 @@ def _are_numbers(classes: Sequence[str]) -> bool:
     return all(_number(c) is not None for c in classes)
 
 
-def _specific(name: str, truth: Label) -> str:
+def named_class(name: str, truth: Label) -> str:
     """What a prediction's name says of a class: "Male" of "p_Male"; "" where it says nothing."""
     said = tokens(name)
     for part in (said, said[1:], said[:-1]):
@@ -258,7 +258,7 @@ def _class_columns(
     cells: list[Cells], truth: Label, positive: str | None
 ) -> tuple[Label, list[int]]:
     """The label with the classes that columns are named after, and the columns in their order."""
-    said = {c.name: _specific(c.name, truth) for c in cells}
+    said = {c.name: named_class(c.name, truth) for c in cells}
     if positive is not None:
         raise PredictionsError(
             f"--positive {positive!r} goes with one probability, and {len(cells)} are named.",

@@ -2,29 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
+import candid.tables.columns as columns
 from candid.errors import PredictionsError
 from candid.predictions import Predictions, read_predictions
+from candid.predictions.answers import named_class
+from candid.predictions.labels import Label
+from candid.table import arrow_table, value_per_image
+
+_TODO = (
+    "pass what predict_proba or predict gives; classes= where the labels do not hold every class"
+)
 
 
-def probabilities_of(y_prob: Any, n: int, classes: tuple[str, ...]) -> NDArray[np.float64]:
-    """(n, classes), whichever way they were given."""
+def said_of(y_prob: Any, n: int, classes: tuple[str, ...]) -> tuple[NDArray[np.float64], bool]:
+    """(n, classes) probabilities, whichever way they were given; and whether they are answers.
+
+    Answers are the classes' own words, or 0 and 1 alone: what `predict` gives. A model's
+    probabilities are hardly ever that, and taken for some, answers have a loss and an area under a
+    curve that mean nothing.
+    """
+    columns_given = _columns_of(y_prob)
+    if columns_given is not None:
+        y_prob = _in_order(columns_given, classes)
+    elif (answers := _answers(y_prob, n, classes)) is not None:
+        return np.eye(len(classes))[answers], True
     try:
         p = np.asarray(y_prob, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise PredictionsError(
             f"The probabilities are no numbers: {error}.",
-            expected="a probability per image, or one per image and class",
-            todo="pass what predict_proba gives",
+            expected="a probability per image, one per image and class, or the class of each image",
+            todo=_TODO,
         ) from error
     if p.ndim == 2 and p.shape[1] == 1:
         p = p[:, 0]
+    hard = p.ndim == 1 and p.size > 0 and bool(np.isin(p, (0, 1)).all())
     if p.ndim == 1 and len(classes) == 2:
         p = np.stack([1 - p, p], axis=1)
     if p.shape != (n, len(classes)):
@@ -32,22 +53,80 @@ def probabilities_of(y_prob: Any, n: int, classes: tuple[str, ...]) -> NDArray[n
         raise PredictionsError(
             f"The probabilities have the shape {np.shape(y_prob)} for {n:,} labels and "
             f"{len(classes)} classes ({names}).",
-            expected="(n,) for the second of two classes, or (n, classes)",
-            todo="pass classes= where the labels do not hold every class",
+            expected="(n,) for the second of two classes, (n, classes), or (n,) classes by name",
+            todo=_TODO,
         )
-    return p
+    return p, hard
 
 
-def are_answers(y_prob: Any) -> bool:
-    """Whether what was given as probabilities of one class is 0 and 1 alone: what `predict` gives.
+def _columns_of(y_prob: Any) -> dict[str, Any] | None:
+    """A data frame's or a mapping's columns by name; None where it is neither, or has one."""
+    import narwhals.stable.v2 as nw
 
-    A model's probabilities are hardly ever that, and taken for some, answers have a loss and an
-    area under a curve that mean nothing.
+    if not isinstance(y_prob, Mapping):
+        known = nw.from_native(y_prob, eager_only=True, pass_through=True)
+        if not isinstance(known, nw.DataFrame) or len(known.columns) < 2:
+            return None
+    table = arrow_table(y_prob)
+    return {name: table[name].to_numpy() for name in table.column_names}
+
+
+def _in_order(columns_given: dict[str, Any], classes: tuple[str, ...]) -> NDArray[Any]:
+    """(n, columns) in the order of the classes that they are named after, else as they stand.
+
+    Raises PredictionsError where some are named after classes, and others are not.
     """
-    p = np.asarray(y_prob)
-    if p.ndim == 2 and p.shape[1] == 1:
-        p = p[:, 0]
-    return p.ndim == 1 and p.size > 0 and bool(np.isin(p, (0, 1)).all())
+    label = Label("label", classes, np.empty(0, np.int16))
+    words = {name: named_class(name, label) for name in columns_given}
+    place = {name: classes.index(word) for name, word in words.items() if word in classes}
+    names = [*columns_given]
+    if place:
+        if sorted(place.values()) != [*range(len(classes))] or len(place) < len(names):
+            raise PredictionsError(
+                f"The columns of the probabilities are called {', '.join(map(repr, names))}, and "
+                f"the classes {', '.join(map(repr, classes))}.",
+                expected="one column for each class, named after it",
+                todo="rename the columns, or pass an array in the order of the classes",
+            )
+        names.sort(key=place.__getitem__)
+    return np.stack([columns_given[name] for name in names], axis=1)
+
+
+def _answers(y_prob: Any, n: int, classes: tuple[str, ...]) -> NDArray[np.intp] | None:
+    """(n,) the class of each image, where they are given by name; None where these are numbers.
+
+    Raises PredictionsError where a word is none of the classes.
+    """
+    if np.ndim(y_prob) != 1 or not n or len(y_prob) != n:
+        return None
+    given = value_per_image(y_prob, "the answers")
+    is_number = pa.types.is_primitive(given.type)
+    if is_number and len(given.unique()) > len(classes):
+        return None  # probabilities, of which there may be as many as images
+    codes, words = columns.coded(given, missing=())
+    if len(words) <= len(classes):
+        label = Label("label", classes, np.empty(0, np.int16))
+        known = [None if w is None else label.find(w) for w in words]
+        if None not in known and (codes >= 0).all():
+            return np.array(known, np.intp)[codes]
+    if is_number:
+        return None
+    strange = next((w for w in words if w and w not in classes and not _number(w)), None)
+    if strange is not None:
+        raise PredictionsError(
+            f"The answer {strange!r} is none of the classes {', '.join(map(repr, classes))}.",
+            expected="probabilities, or the classes' own words",
+            todo=_TODO,
+        )
+    return None
+
+
+def _number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
 
 
 def as_predictions(y_true: Any, y_prob: Any = None, **named: Any) -> Predictions:
@@ -66,7 +145,8 @@ def as_predictions(y_true: Any, y_prob: Any = None, **named: Any) -> Predictions
             if whole
             else "There are labels and no probabilities.",
             expected="y_true and y_prob, or predictions alone",
-            todo="pass (y_true, y_prob), or a run, a path or Predictions",
+            todo="pass (y_true, y_prob), or a run, a path or Predictions; of a data frame with both"
+            " candid.Predictions.from_table makes them",
         )
     if isinstance(y_true, Predictions):
         return y_true

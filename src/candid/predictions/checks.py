@@ -74,7 +74,8 @@ def possible(predictions: Predictions, where: str, todo: str) -> Predictions:
 
 def _impossible(p: Predictions) -> tuple[str, str] | None:
     """What cannot be, and what would be possible; None where everything is in order."""
-    probability, total = p.probability, p.probability.sum(axis=1)
+    with np.errstate(invalid="ignore"):  # inf - inf
+        probability, total = p.probability, p.probability.sum(axis=1)
     inside = ((probability >= 0) & (probability <= 1)).all(axis=1)  # a NaN is not inside either
     known, counts = np.unique(p.ids, return_counts=True)
     strange = sorted({*p.split.tolist()} - {*SPLITS})

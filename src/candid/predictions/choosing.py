@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +19,7 @@ from candid.predictions.answers import Scale, is_like_a_prediction
 from candid.predictions.labels import Label
 from candid.tables.attributes import Attribute
 from candid.tables.delimited import own_columns
+from candid.text.notes import columns_said_again
 
 _LEAST_TO_REFUSE = 100  # rows: by chance a very good model is right about fewer
 
@@ -36,10 +37,16 @@ class Columns:
     positive: str | None = None
     scale: Scale | None = None
     number: bool = False  # whether label and prediction are numbers
+    encoding: str = ""  # of a CSV or TSV file that bears no mark of its own; UTF-8 where empty
+
+    def __post_init__(self) -> None:
+        for name in ("prediction", "groups"):  # one column's name is no series of letters
+            if isinstance(one := getattr(self, name), str):
+                object.__setattr__(self, name, (one,))
 
     def named(self) -> bool:
-        """Whether any column is named."""
-        return self != Columns()
+        """Whether any column is named, or anything is said of them."""
+        return replace(self, encoding="") != Columns()
 
 
 @dataclass(frozen=True)
@@ -117,12 +124,18 @@ class ColumnNames:
         return found
 
     def split(self, table: pa.Table, name: str | None, taken: Iterable[str | None]) -> str | None:
-        """The column that was named, or one with a usual name that holds no other words."""
+        """The column that was named, or one with a usual name that says what was learned from.
+
+        Where a usual name has no word of splits, it is a column like any other.
+        """
         found = self.special(name, columns.SPLIT_COLUMNS, "split", taken)
         if found is None or name is not None:
             return found
+        if not columns.is_plain(table.schema.field(found).type):
+            return None
         words = {w.lower() for w in columns.distinct_words(table[found])}
-        return found if words and words <= columns.SPLIT_WORDS.keys() else None
+        learned = any(columns.SPLIT_WORDS.get(w) == "train" for w in words)
+        return found if words and (learned or words <= columns.SPLIT_WORDS.keys()) else None
 
     def attributes(
         self, table: pa.Table, groups: Sequence[str], used: set[str], chosen: list[str], said: Label
@@ -146,16 +159,26 @@ class ColumnNames:
                     todo="name another one with --group",
                 )
             return found
-        for name in [*found]:
-            if _is_counter(found[name]) or is_like_a_prediction(name, chosen, said):
-                del found[name]
-        out = [n for n in wanted if n not in found]
-        if wanted:
-            taken = ", ".join(found) or "none"
-            self.notes.append(f"No group was named, so every column that can be one is: {taken}.")
-        if out:
+        return {
+            name: attribute
+            for name, attribute in found.items()
+            if not (_is_counter(attribute) or is_like_a_prediction(name, chosen, said))
+        }
+
+    def assume(self, groups: Iterable[str], used: set[str], again: Sequence[str]) -> None:
+        """Note which columns became groups though nobody named any, and which did not.
+
+        `again` are those that say again what the model said.
+        """
+        taken = [*groups]
+        rest = [n for n in self.names if n not in used]
+        if rest:
+            said = ", ".join(taken) or "none"
+            self.notes.append(f"No group was named, so every column that can be one is: {said}.")
+        if out := [n for n in rest if n not in taken]:
             self.notes.append(f"Columns that are no groups: {', '.join(out)}.")
-        return found
+        if again:
+            self.notes.append(columns_said_again(again))
 
 
 def _is_counter(attribute: Attribute) -> bool:

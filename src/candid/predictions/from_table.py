@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,15 +25,17 @@ from candid.predictions.answers import (
 )
 from candid.predictions.choosing import ColumnNames, Columns, columns_unnamed, refuse_answers
 from candid.predictions.labels import Label, read_label
-from candid.predictions.numbers import NumberAnswers
+from candid.predictions.numbers import NumberAnswers, not_too_large
+from candid.predictions.repeating import number_said_again, said_again
 from candid.records import SPLITS
 from candid.storage.files import regular
-from candid.table import arrow_table
+from candid.table import ROW, arrow_table
+from candid.tables.attributes import Attribute
 from candid.tables.delimited import own_columns, read_table
 from candid.tables.spreadsheet import repair
 from candid.text import notes as text
 
-SUFFIXES = (".csv", ".tsv", ".parquet", ".pq")
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet", ".pq")
 
 _IDS = ("id", "image_id", *columns.PATH_COLUMNS)
 _LEAST_TO_DOUBT = 30  # labelled rows on each side before an odd distribution is remarked upon
@@ -56,12 +58,12 @@ def _said_of_itself(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def must_name_columns(path: Path) -> ConfigError:
+def must_name_columns(path: Path, encoding: str = "") -> ConfigError:
     """What to say of a table whose columns are not named.
 
     Raises DataError where it cannot be read as a table.
     """
-    return columns_unnamed(path.name, _read(path).column_names)
+    return columns_unnamed(path.name, _read(path, encoding).column_names)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,19 +84,33 @@ class _Named:
     def _taken(self) -> list[str]:
         return [self.label, *self.prediction]
 
-    def per_image(self, label: Label) -> tuple[dict[str, Any], str | None]:
-        """What any predictions hold beside label and prediction; and the column with the ids."""
+    def per_image(self, label: Label) -> tuple[dict[str, Any], str | None, set[str]]:
+        """What any predictions hold beside label and prediction.
+
+        Also the column with the ids, and all columns that something else than groups was read from.
+        """
         asked, names, table = self.asked, self.names, self.table
         person = names.person(asked.person, self._taken)
         split = names.split(table, asked.split, self._taken)
         key = names.special(asked.ids, _IDS, "id", [*self._taken, person])
+        _require_plain(table, [n for n in (person, split, key) if n])
         used = {n for n in (*self._taken, person, split, key) if n} | own_columns(names.names)
         found: dict[str, Any] = {"target": self.label}
         found["attributes"] = names.attributes(table, asked.groups, used, self.prediction, label)
         found["ids"] = _ids(table, key, self.notes)
         found["split"] = _splits(table, split, self.notes)
         found["person"] = columns.people(columns.words_of(table[person])) if person else None
-        return found, key
+        return found, key, used
+
+    def groups(
+        self, found: Mapping[str, Attribute], again: list[str], used: set[str]
+    ) -> dict[str, Attribute]:
+        """The attributes that are groups: those that were named, or all but those said `again`."""
+        if self.asked.groups:
+            return dict(found)
+        kept = {name: a for name, a in found.items() if name not in again}
+        self.names.assume(kept, used, again)
+        return kept
 
     def about(self) -> dict[str, str]:
         """Where it came from, and the notes."""
@@ -106,9 +122,10 @@ def _named(table: Any, asked: Columns) -> _Named:
     """A file or a data frame with its columns; ranges that a spreadsheet took for dates mended."""
     is_file = isinstance(table, str | Path)
     where = Path(table).name if is_file else "the table"
-    table = _read(Path(table)) if is_file else arrow_table(table)
+    table = _read(Path(table), asked.encoding) if is_file else arrow_table(table)
     names = ColumnNames(table.column_names, where)
     label, chosen = names.label_and_prediction(asked)
+    _require_plain(table, [label, *chosen])
     table, spoilt = repair(table, [n for n in names.names if n not in (label, *chosen)])
     names.notes.extend(
         f"{one} in {one.rows:,} rows: a spreadsheet takes ranges for dates; they were "
@@ -125,7 +142,7 @@ def predictions_from(table: Any, asked: Columns) -> Predictions:
     scale = asked.scale or "probability"
     truth = read_label(named.table, label)
     said = read_answers(named.table, truth, chosen, asked.positive, scale)
-    fields, key = named.per_image(said.label)
+    fields, key, used = named.per_image(said.label)
     found = Predictions(
         classes=said.label.classes,
         label=said.label.code,
@@ -135,6 +152,9 @@ def predictions_from(table: Any, asked: Columns) -> Predictions:
     )
     found = found[_once(found, [found.label, *found.probability.T], key, notes)]
     found = _usable(found, chosen, notes)
+    again = said_again(found.attributes, found.label, found.probability, hard=found.hard)
+    groups = named.groups(found.attributes, again, used)
+    found = replace(found, attributes=groups)
     rows = found[np.flatnonzero(found.label >= 0)]
     refuse_answers(label, chosen, len(rows), int(np.count_nonzero(rows.wrong)))
     notes += _doubts(found, said, chosen[0])
@@ -160,10 +180,12 @@ def number_answers_from(table: Any, asked: Columns) -> NumberAnswers:
         for name, role in ((named.label, "label"), (named.prediction[0], "prediction"))
     )
     nothing = Label(named.label, (), np.full(len(value), -1, np.int16))
-    fields, key = named.per_image(nothing)
+    fields, key, used = named.per_image(nothing)
     found = NumberAnswers(value=value, predicted=predicted, **fields)
     found = found[_once(found, [value, predicted], key, named.notes)]
     found = _with_numbers(found, named)
+    groups = named.groups(found.attributes, number_said_again(found), used)
+    found = replace(found, attributes=groups)
     return replace(found, provenance=named.about())
 
 
@@ -171,7 +193,7 @@ def _numbers(table: pa.Table, name: str, role: str) -> NDArray[np.float64]:
     """(n,) a column of numbers, NaN where it is empty."""
     cells = read_cells(table, name)
     require_numbers(cells, role)
-    return finite_numbers(cells, role)
+    return not_too_large(finite_numbers(cells, role), f"the {role}s {name!r}")
 
 
 def _with_numbers(p: NumberAnswers, named: _Named) -> NumberAnswers:
@@ -197,14 +219,24 @@ def _nothing(label: str, prediction: list[str]) -> PredictionsError:
 # --- columns -------------------------------------------------------------------------------------
 
 
-def _read(path: Path) -> pa.Table:
+def _require_plain(table: pa.Table, names: list[str]) -> None:
+    for name in names:
+        if not columns.is_plain(kind := table.schema.field(name).type):
+            raise PredictionsError(
+                f"The column {name!r} holds {kind}.",
+                expected="a word or a number in every row",
+                todo="name another column, or give each of its parts a column of its own",
+            )
+
+
+def _read(path: Path, encoding: str) -> pa.Table:
     if path.is_dir() or (path.exists() and not path.name.lower().endswith(SUFFIXES)):
         raise PredictionsError(
             f"{path} is {'a folder' if path.is_dir() else 'not a table that can be read'}.",
             expected=f"a file ending in {', '.join(SUFFIXES)}",
-            todo="save the predictions as CSV, TSV or Parquet",
+            todo="save the predictions as CSV, TSV, JSON lines or Parquet",
         )
-    return read_table(path)
+    return read_table(path, encoding)
 
 
 def _splits(table: pa.Table, name: str | None, notes: list[str]) -> NDArray[np.str_]:
@@ -231,7 +263,7 @@ def _splits(table: pa.Table, name: str | None, notes: list[str]) -> NDArray[np.s
 
 
 def _ids(table: pa.Table, name: str | None, notes: list[str]) -> NDArray[np.str_]:
-    numbered = [f"row {i}" for i in range(1, len(table) + 1)]
+    numbered = [f"{ROW}{i}" for i in range(1, len(table) + 1)]
     if name is None:
         notes.append("No column names the images, so the rows are numbered.")
         return np.array(numbered)
@@ -279,18 +311,16 @@ def _usable(p: Predictions, chosen: list[str], notes: list[str]) -> Predictions:
         missing = int(np.count_nonzero(~complete))
         notes.append(text.no_prediction(missing, len(p), chosen))
         p = p[complete]
-    unlabelled = int(np.count_nonzero(p.label < 0))
-    if unlabelled == len(p):
+    if not (p.label >= 0).any():
         raise _nothing(p.target, chosen)
-    if unlabelled:
-        notes.append(text.rows_unlabelled(unlabelled, len(p)))
-    return p
+    return p  # of rows without a label, whoever judges them says how many there are
 
 
 def _doubts(p: Predictions, said: Answers, column: str) -> Iterator[str]:
     """Remarks on probabilities that are possible and hardly meant so."""
     if p.hard:
         yield ANSWERS_ALONE
+        yield from _counted_otherwise(p, column)
     if p.hard or said.positive is None:
         return
     mine = p.label == said.positive
@@ -307,3 +337,16 @@ def _doubts(p: Predictions, said: Answers, column: str) -> Iterator[str]:
         )
     elif score.min() >= 0.5:
         yield "It is never below 0.5: it may be the confidence in the answer."
+
+
+def _counted_otherwise(p: Predictions, column: str) -> Iterator[str]:
+    """A remark on answers that agree with far more labels where one is added, or taken away."""
+    if not all(c.isdecimal() for c in p.classes):
+        return
+    number = np.array([int(c) for c in p.classes])
+    rows = np.flatnonzero(p.label >= 0)
+    label, answer = number[p.label[rows]], number[p.prediction[rows]]
+    for step in (1, -1):
+        as_read, shifted = np.mean(answer == label), np.mean(answer + step == label)
+        if len(rows) >= _LEAST_TO_DOUBT and shifted > 2 * as_read and shifted > 0.5:
+            yield text.counted_otherwise(column, float(as_read), float(shifted), step)

@@ -16,6 +16,13 @@ from candid.tables.attributes import Attribute
 
 MOST_CLASSES = 200
 
+# Words in a label's name that are no name of the class of its 1.
+_NO_CLASS = frozenset(
+    (
+        *("label", "labels", "target", "y", "true", "truth", "ground", "gt", "class", "annotation"),
+        *("annotated", "gold", "gender", "sex"),
+    )
+)
 _POSITIVE = frozenset(("1", "yes", "true", "pos", "positive"))
 _NEGATIVE = frozenset(("0", "-1", "no", "false", "neg", "negative"))
 
@@ -62,10 +69,13 @@ def read_label(table: pa.Table, name: str) -> Label:
     Raises PredictionsError where it is empty, or holds quantities or free text.
     """
     column = columns.read_column(name, table[name])
+    present = columns.distinct_words(table[name])
     if isinstance(column, Attribute) and column.kind == "binary":
         also = dict.fromkeys(_NEGATIVE, 0) | dict.fromkeys(_POSITIVE, 1)
-        return Label(name, columns.class_words(name), column.data, two_valued=True, also=also)
-    present = columns.distinct_words(table[name])
+        pair = columns.class_words(name)
+        if {*tokens(name)} <= _NO_CLASS:  # "labelled not label" would say nothing
+            pair = columns.pair_of(present) or pair
+        return Label(name, pair, column.data, two_valued=True, also=also)
     is_quantity = isinstance(column, Attribute) and column.kind == "numeric"
     reason = ""
     if not present:
@@ -84,4 +94,18 @@ def read_label(table: pa.Table, name: str) -> Label:
             + ("; or add --number, if it is one" if is_quantity else ""),
         )
     classes = tuple(sorted(present, key=columns.natural))
+    _refuse_twins(name, classes)
     return Label(name, classes, columns.numbered(table[name], classes.index).astype(np.int16))
+
+
+def _refuse_twins(name: str, classes: tuple[str, ...]) -> None:
+    """Raise PredictionsError where two classes differ in case alone; single letters may well."""
+    seen: dict[str, str] = {}
+    for word in classes:
+        if len(word) > 1 and (other := seen.setdefault(word.casefold(), word)) != word:
+            raise PredictionsError(
+                f"The label {name!r} has the classes {other!r} and {word!r}, which differ in case "
+                "alone.",
+                expected="one word for each class",
+                todo="write both in the same case",
+            )

@@ -27,6 +27,7 @@ from candid.records import from_plain, to_plain
 from candid.records.model import NumberCard
 from candid.table import PerImage, per_image_values
 from candid.tables.attributes import Attribute, binned
+from candid.tables.numbers import LARGEST
 
 _NUMBERS = ("value", "predicted", "low", "high")
 
@@ -137,14 +138,38 @@ def _finite(values: Any, what: str) -> Floats:
             expected="a number per image",
             todo="leave out the rows that have none",
         ) from error
-    if found.ndim != 1 or not np.isfinite(found).all():
-        missing = np.count_nonzero(~np.isfinite(found))
+    if found.ndim == 2 and found.shape[1] == 1:
+        found = found[:, 0]
+    if found.ndim != 1 or not len(found):
         raise PredictionsError(
-            f"The {what} have the shape {found.shape}, and {missing:,} of them are not finite.",
-            expected="(n,) finite numbers",
+            f"The {what} have the shape {found.shape}.",
+            expected="(n,), a number per image, and at least one",
+            todo="pass one column",
+        )
+    if missing := np.count_nonzero(~np.isfinite(found)):
+        raise PredictionsError(
+            f"{missing:,} of {len(found):,} {what} are not finite.",
+            expected="a number per image",
             todo="leave out the rows that have none",
         )
-    return found
+    return not_too_large(found, f"the {what}")
+
+
+def not_too_large(values: Floats, what: str) -> Floats:
+    """(n,) the numbers; NaN is passed.
+
+    Raises PredictionsError where one is so large that sums of squares are none any more.
+    """
+    large = np.abs(values) > LARGEST
+    if large.any():
+        row = int(np.argmax(large))
+        raise PredictionsError(
+            f"{what[0].upper()}{what[1:]} hold {values[row]:g} in row {row + 1}, "
+            f"{np.count_nonzero(large):,} in all that are too large.",
+            expected=f"numbers from -{LARGEST:g} to {LARGEST:g}",
+            todo="write them in a larger unit, or leave the rows out",
+        )
+    return values
 
 
 def write_number_predictions(path: Path, predictions: NumberPredictions) -> None:

@@ -23,6 +23,7 @@ from candid.predictions.answers import Answers, read_answers
 from candid.predictions.choosing import ColumnNames, Columns, columns_unnamed
 from candid.predictions.folder import BATCH, Folder
 from candid.predictions.labels import Label, read_label
+from candid.predictions.repeating import said_again
 from candid.storage.files import check_format, regular
 from candid.tables.attributes import Attribute
 from candid.tables.delimited import own_columns
@@ -154,6 +155,11 @@ def _theirs(
         names.notes.append("There is no split column, so every row counts as test.")
     used = {x for x in (label, *chosen, person, split) if x} | own_columns(names.names)
     found = names.attributes(first, asked.groups, used, chosen, said.label)
+    if not asked.groups:
+        code = columns.numbered(first[label], words.__getitem__).astype(np.int16)
+        again = _again(first, found, replace(said.label, code=code), chosen, asked)
+        found = {name: a for name, a in found.items() if name not in again}
+        names.assume(found, used, again)
     kept = [a for a in found.values() if a.kind != "numeric" and len(a.values) <= most]
     out = [a.name for a in found.values() if a not in kept]
     if out:
@@ -199,12 +205,26 @@ def _meaning(
     if not answers:
         code = columns.numbered(first[label], place.__getitem__).astype(np.int16)
         table, read = first, replace(whole, code=code)
-    said = read_answers(table, read, chosen, asked.positive, asked.scale or "probability")
+    said = _answered(table, read, chosen, asked)
     if answers:
         whole = said.label
     elif said.label.classes != whole.classes:  # the predictions brought classes with them
         whole = whole.with_classes(said.label.classes)
     return said, _places(whole, looked_up[label])
+
+
+def _answered(table: pa.Table, label: Label, chosen: list[str], asked: Columns) -> Answers:
+    return read_answers(table, label, chosen, asked.positive, asked.scale or "probability")
+
+
+def _again(
+    first: pa.Table, found: dict[str, Attribute], label: Label, chosen: list[str], asked: Columns
+) -> list[str]:
+    """The attributes that say again what the model said, by the first rows."""
+    if all(first[name].null_count == len(first) for name in chosen):
+        return []
+    said = _answered(first, label, chosen, asked)
+    return said_again(found, label.code, said.probability, hard=said.hard)
 
 
 def _first_rows(files: Sequence[Path]) -> pa.Table:

@@ -12,7 +12,7 @@ from candid.records.files import from_plain as from_plain
 from candid.records.files import read_record as read_record
 from candid.records.files import to_plain as to_plain
 from candid.records.files import write_record as write_record
-from candid.records.frames import Tabular, html_of, in_short, with_figure
+from candid.records.frames import Tabular, html_of, in_short, text_of, with_figure
 from candid.records.model import HistoryRow as HistoryRow
 from candid.records.model import Layer as Layer
 from candid.records.model import ModelCard as ModelCard
@@ -254,7 +254,10 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One image that the report shows: what the annotator wrote and what the model says."""
+    """One image that the report shows: what the annotator wrote and what the model says.
+
+    `confidence` and `label_probability` are NaN where the model gave answers alone.
+    """
 
     id: str
     label: str
@@ -337,8 +340,16 @@ class Evaluation(Tabular):
 
     def table(self, title: str = "") -> str:
         """The figures of each split as a small table for notebooks."""
-        rows = [in_short(row, "split", "metric") for row in self.rows() if not row["class"]]
-        return html_of(rows, title or f"{self.target}: {', '.join(self.classes)}")
+        return html_of(self._of_all(), title or self._title())
+
+    def _of_all(self) -> list[dict[str, Any]]:
+        return [in_short(row, "split", "metric") for row in self.rows() if not row["class"]]
+
+    def _title(self) -> str:
+        return f"{self.target}: {', '.join(self.classes)}"
+
+    def __str__(self) -> str:
+        return text_of(self._of_all(), self._title())
 
     def _repr_html_(self) -> str:
         return self.table()

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from candid.records import Estimate, Example, Finding, Split, State
@@ -32,7 +32,7 @@ from candid.records.collecting import Wanted
 from candid.records.compare import Comparison
 from candid.records.confounding import AdjustedGaps
 from candid.records.fairness import FairnessFigure
-from candid.records.frames import Tabular, html_of
+from candid.records.frames import Tabular, html_of, text_of
 from candid.records.noise import LabelNoise
 from candid.records.stories import Story
 from candid.records.tone import ToneSummary
@@ -291,6 +291,9 @@ class SplitAudit:
     stories
         The findings by the mistakes that they rest on, the widest sure gap first; empty in files
         that were written before there were any.
+    severities
+        Severity → how many findings bear it, those that are not listed, too; empty where there is
+        none, and in files that were written before they were counted.
     """
 
     split: Split
@@ -314,6 +317,7 @@ class SplitAudit:
     grid: Grid | None = None
     stories: tuple[Story, ...] = ()
     wanted: tuple[Wanted, ...] = ()
+    severities: dict[str, int] = field(default_factory=dict)
 
     def singles(self) -> list[Group]:
         """The groups of one value, among all images."""
@@ -379,9 +383,18 @@ class Audit(Tabular):
             for kind, found, label, gap in split.gaps()
         ]
 
+    def __str__(self) -> str:
+        return text_of(*self._shown())
+
     def _repr_html_(self) -> str:
-        rows = self.rows()
-        found = [row for row in rows if row["state"] == "found"]
+        return html_of(*self._shown())
+
+    def _shown(self) -> tuple[list[dict[str, Any]], str]:
+        """The surest gaps that were found, and how many there are."""
+        found = [row for row in self.rows() if row["state"] == "found"]
         found.sort(key=lambda row: (row["p"], -abs(row["value"])))
         shown = [{name: row[name] for name in _SHOWN} for row in found[:_MOST_SHOWN]]
-        return html_of(shown, f"{self.target}: {len(found):,} of {len(rows):,} gaps were found")
+        # A gap that two groups have in common stands in two rows, and counts once.
+        count = sum(s.gaps_found for s in self.splits)
+        of = sum(s.gaps_looked_at for s in self.splits)
+        return shown, f"{self.target}: {count:,} of {of:,} gaps were found"

@@ -11,6 +11,8 @@ from typing import Any
 from candid.records import Estimate
 from candid.records.frames import Tabular, with_figure
 
+MOST_WANTED = 40  # groups that an audit lists; where there are so many, there may be more
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:

@@ -76,6 +76,16 @@ def html_of(rows: Sequence[Row], title: str = "") -> str:
     return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
+def text_of(rows: Sequence[Row], title: str) -> str:
+    """The same for `print`: the title, and below it columns that stand under their names."""
+    if not rows:
+        return title
+    table = [[*rows[0]], *([_cell(value) for value in row.values()] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = ("  ".join(map(str.ljust, line, widths)).rstrip() for line in table)
+    return "\n".join((title, *lines))
+
+
 def _cell(value: Any) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""

@@ -304,7 +304,8 @@ def smallest_visible(
         return reached
 
     with np.errstate(invalid="ignore"):
-        possible = seen(most) & np.isfinite(base)
+        # Where all of the others are mistaken, none can be more often.
+        possible = seen(most) & np.isfinite(base) & (most > 0)
         least = bisected(seen, np.zeros(len(base)), most, steps=50)[1]
     return np.where(possible, least, np.nan)
 

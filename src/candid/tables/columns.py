@@ -66,7 +66,7 @@ def read_column(
     `array` may be chunked and dictionary-encoded; `class_names` is what the numbers 0, 1, … stand
     for, where that is known, `missing` the words for a missing value, in any case.
     """
-    if not _is_plain(array.type):
+    if not is_plain(array.type):
         return f"it holds {array.type}, not words or numbers"
     codes, distinct = _distinct(array)
     if class_names:
@@ -75,10 +75,9 @@ def read_column(
     present = {w for w in words if w is not None}
     if not present:
         return "every row is empty"
-    for no, yes in _PAIRS + tuple(p for p in _LETTERS if present.issuperset(p)):
-        lower = {w.lower() for w in present}
-        if lower <= {no, yes}:
-            return _coded(name, "binary", codes, [w and NO_YES[w.lower() == yes] for w in words])
+    if (pair := pair_of(present)) is not None:
+        yes = pair[1].lower()
+        return _coded(name, "binary", codes, [w and NO_YES[w.lower() == yes] for w in words])
     numbers = [_number(w) for w in words]
     if all(x is not None for x, w in zip(numbers, words, strict=True) if w is not None):
         if present <= {str(i) for i in _CODES}:
@@ -91,6 +90,16 @@ def read_column(
     if len(present) > MOST_WORDS or (len(present) > 20 and len(present) > 0.5 * rows):
         return f"it holds {len(present):,} different words in {rows:,} rows"
     return _coded(name, "categorical", codes, words)
+
+
+def pair_of(present: Iterable[str]) -> tuple[str, str] | None:
+    """The words for no and yes that a column holds, as it writes them; None where it has others."""
+    words = {w.lower(): w for w in present}
+    for pair in _PAIRS + tuple(p for p in _LETTERS if words.keys() >= {*p}):
+        if words.keys() <= {*pair}:
+            no, yes = (words.get(w, w) for w in pair)
+            return no, yes
+    return None
 
 
 def read_words(name: str, array: Any, missing: Sequence[str] = MISSING) -> Attribute | str:
@@ -253,10 +262,12 @@ def natural(word: str) -> tuple[list[tuple[int, int, str]], str]:
     return [(0, int(p), "") if p.isdigit() else (1, 0, p) for p in parts if p], word
 
 
-def _is_plain(kind: pa.DataType) -> bool:
+def is_plain(kind: pa.DataType) -> bool:
+    """Whether a column of this kind names or numbers things."""
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    is_text = is_text or pa.types.is_string_view(kind)
     is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
     return bool(
         is_text
@@ -270,12 +281,14 @@ def _is_plain(kind: pa.DataType) -> bool:
 
 def _distinct(array: Any) -> tuple[NDArray[np.int64], list[Any]]:
     """(n,) codes, −1 where empty, and the values that they stand for."""
-    if not _is_plain(array.type):
+    if not is_plain(array.type):
         raise DataError(
             f"A column that should name or number things holds {array.type}.",
             expected="words or numbers",
             todo="name another column (data.path_column, data.split_column, data.person_column)",
         )
+    if pa.types.is_string_view(array.type):
+        array = array.cast(pa.string())
     if isinstance(array, pa.ChunkedArray):
         array = array.unify_dictionaries().combine_chunks()
     if pa.types.is_null(array.type):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from candid.records import Finding
 from candid.records.audit import Audit, Gap, SplitAudit
-from candid.records.collecting import GroupCurves, Wanted
+from candid.records.collecting import MOST_WANTED, GroupCurves, Wanted
 from candid.text import words
 from candid.text.collecting import curve_said
 from candid.text.findings import value_name, worse_ends
@@ -86,41 +86,53 @@ def _unseen(split: SplitAudit) -> list[str]:
 
 _SHOPPING = 5  # groups that are named in short
 NOT_KNOWN = (
-    "How many more pictures would halve a gap that was found is not known: the model learned from "
-    "all of its pictures at once, and no learning curve within a group was measured; "
-    "candid improve RUN --curve does."
+    "How many more pictures would halve a gap that was found is not known: that takes a learning "
+    "curve within a group, which candid improve RUN --curve measures where the model is a run's."
 )
 
 
 def to_collect(split: SplitAudit, curves: GroupCurves | None = None) -> list[str]:
     """Of which groups how many more people would halve a gap that was found, or let one be seen."""
     unit = "images" if split.people is None else "people"
-    said = [_needed(one, unit) for one in split.wanted[:_SHOPPING]]
+    named = split.wanted[:_SHOPPING]
+    said = [_needed(one, unit) for one in named if one.more_people is not None]
+    if hopeless := [one for one in named if one.more_people is None]:
+        said.append(_hopeless(hopeless, unit))
     if (more := len(split.wanted) - _SHOPPING) > 0:
-        said.append(f"{words.many(more, 'more group is', 'more groups are')} too small to see.")
+        least = "at least " if len(split.wanted) >= MOST_WANTED else ""
+        size = words.number(100 * split.wanted[0].size, 0)
+        groups = words.many(more, "more group is", "more groups are")
+        said.append(f"{least}{groups} too small for a gap of {size} points to be seen.")
     if curves is not None:
         return [*map(curve_said, curves.groups), *said]
-    if split.gaps_found:
+    if split.findings:
         said.append(NOT_KNOWN)
     return said
 
 
 def _needed(one: Wanted, unit: str) -> str:
-    name = value_name(one.attribute, one.value, one.label)
-    size = words.number(100 * one.size, 0)
-    if one.more_people is None:
-        return (
-            f"{name} ({words.count(one.people)} {unit}): no number would show a gap of {size} "
-            "points, as the rest is too small as well."
-        )
+    name, size = _name_of(one), words.number(100 * one.size, 0)
     extra = "" if unit == "images" else f" ({words.count(one.more_images or 0)} images like theirs)"
     then, now = (words.number(100 * width, 1) for width in (one.width_then, one.width))
     narrower = "" if then == now else f"; its interval would be {then} points wide, not {now}"
     return (
-        f"{name}: {words.count(one.more_people)} more {unit}{extra} beside the "
+        f"{name}: {words.count(one.more_people or 0)} more {unit}{extra} beside the "
         f"{words.count(one.people)} there are would show a gap of {size} points in 80% of "
         f"cases{narrower}."
     )
+
+
+def _hopeless(some: Sequence[Wanted], unit: str) -> str:
+    """Groups of which no number would do."""
+    names = [f"{_name_of(one)} ({words.count(one.people)} {unit})" for one in some]
+    return (
+        f"{words.listed(names)}: no number would show a gap of "
+        f"{words.number(100 * some[0].size, 0)} points, as the rest is too small as well."
+    )
+
+
+def _name_of(one: Wanted) -> str:
+    return value_name(one.attribute, one.value, one.label)
 
 
 # --- the model card ------------------------------------------------------------------------------

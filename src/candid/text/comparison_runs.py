@@ -24,8 +24,8 @@ def _better(found: RunComparison) -> Iterator[str]:
     best, *others = found.ranked()
     rest_right = [f"“{one.name}” {words.share_of(one.accuracy)}" for one in others]
     yield (
-        f"Most were right with “{best.name}”: {words.share_of(best.accuracy)} "
-        f"({words.percent_interval(best.accuracy)}) of {words.count(found.n)} {found.split} "
+        f"Most were right with “{best.name}”: "
+        f"{words.percent_interval(best.accuracy)} of {words.count(found.n)} {found.split} "
         f"images; with {words.listed(rest_right)}."
     )
     surely = [pair for pair in found.pairs if pair.overall.state == "found"]

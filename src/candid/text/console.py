@@ -8,7 +8,7 @@ from typing import Protocol
 
 from candid.records import Estimate, Evaluation, Exploration, ModelCard
 from candid.records.audit import Audit, SplitAudit
-from candid.records.compare import Comparison
+from candid.records.compare import Comparison, GroupChange
 from candid.records.explanation import Explanation
 from candid.records.noise import LabelNoise
 from candid.records.tuning import Tuning
@@ -103,21 +103,32 @@ def _suspect_lines(noise: LabelNoise) -> Iterator[str]:
     """How many labels are likely wrong, and the likeliest of them by name."""
     yield (
         f"labels: {noise.found:,} of {noise.n:,} {words.agreeing(noise.found, 'is', 'are')} likely "
-        "wrong; only a person who looks can say"
+        "wrong by confident learning; a model's own sure mistakes look the same, and only a person "
+        "who looks can say"
     )
     for one in noise.likely_wrong[:_MOST_SUSPECTS]:
         yield f"  {one.id}: labelled {one.label}, likely {one.likely}"
 
 
 def _comparison_lines(c: Comparison) -> Iterator[str]:
-    accuracy = with_interval(c.overall.accuracy_change)
-    yield f"{c.a} → {c.b} on {words.images(c.n)} of {c.split}: accuracy {accuracy}"
+    yield f"{c.a} → {c.b} on {words.images(c.n)} of {c.split}: {_changed(c.overall)}"
     yield f"  {words.images(c.overall.lost)} became wrong, {c.overall.gained:,} became right"
     changed = [g for g in c.groups if g.state == "found"]
     for g in changed[:_MOST_CHANGES]:
-        yield f"  {change_name(g)}: accuracy {with_interval(g.accuracy_change)}"
+        yield f"  {change_name(g)}: {_changed(g)}"
     if not changed:
         yield f"  no group of {c.looked_at:,} changed for sure"
+    yield from (f"  note: {note}" for note in c.notes)
+
+
+def _changed(change: GroupChange) -> str:
+    """Both accuracies, and how far they are apart."""
+    accuracy, e = change.metrics["accuracy"], change.accuracy_change
+    return (
+        f"accuracy {accuracy.a:.4f} → {accuracy.b:.4f}, {e.value:+.4f} "
+        f"({words.confidence(e.confidence)} {e.low:+.4f} to {e.high:+.4f}; "
+        f"{words.images(e.n, e.people)}; {e.method})"
+    )
 
 
 def _split_lines(split: SplitAudit) -> Iterator[str]:
@@ -127,7 +138,7 @@ def _split_lines(split: SplitAudit) -> Iterator[str]:
         yield f"  {by_label}"
     stories = stories_of(split)
     if not split.findings:
-        yield f"  {notes.nothing_found(split.gaps_looked_at)}"
+        yield f"  {notes.nothing_found(split.gaps_looked_at, split.gaps_found)}"
     for story in stories[:_MOST_STORIES]:
         first, *others = story_lines(split, [story])
         yield f"  {teller(split, story).finding.severity}: {first}"

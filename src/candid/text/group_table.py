@@ -14,7 +14,7 @@ _HEAD = ("group", "images", "people", "wrong, %", "interval", "gap, points", "in
 def worst_groups(split: SplitAudit, most: int) -> list[Group]:
     """The groups that do worse than the rest, those found first, by the near end of their gap."""
     worse = [g for g in split.groups if "accuracy" in g.gaps and g.gaps["accuracy"].value < 0]
-    worse.sort(key=lambda g: (g.state != "found", _near(g), g.gaps["accuracy"].value))
+    worse.sort(key=lambda g: (_state(g) != "found", _near(g), g.gaps["accuracy"].value))
     return worse[:most]
 
 
@@ -37,8 +37,13 @@ def _cells(group: Group) -> tuple[str, ...]:
         f"{words.number(100 * (1 - right.low), wrong)}",
         words.points(-gap.value, more),
         " to ".join(words.points(end, more) for end in worse_ends(gap)),
-        group.state,
+        _state(group),
     )
+
+
+def _state(group: Group) -> str:
+    """What is said of the gap that the line shows: of a group another may have been found."""
+    return group.state if group.state == "too few to say" else group.gaps["accuracy"].state
 
 
 def _near(group: Group) -> float:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from candid.records import Estimate
 from candid.text import words
+
+_MOST_NAMED = 5  # attributes that lack values
 
 # --- of any predictions --------------------------------------------------------------------------
 
@@ -121,6 +123,15 @@ def rows_unlabelled(unlabelled: int, n: int) -> str:
     return f"{words.count(unlabelled)} of {_rows(n)} {have} not count."
 
 
+def counted_otherwise(column: str, as_read: float, shifted: float, step: int) -> str:
+    """Where answers agree with far more labels one number on, or one back."""
+    moved = "one is added" if step > 0 else "one is taken away"
+    return (
+        f"{column!r} agrees with {words.percent(as_read, 0)} of the labels, and with "
+        f"{words.percent(shifted, 0)} where {moved}: it may count the classes from another number."
+    )
+
+
 def rows_repeated(n: int) -> str:
     """Where rows stand there twice."""
     repeat, were = words.many(n, "row repeats", "rows repeat"), words.agreeing(n, "was", "were")
@@ -132,6 +143,16 @@ def rows_unnamed(n: int, column: str) -> str:
     have = words.many(n, "row has", "rows have")
     return (
         f"{have} no {column!r}; {words.agreeing(n, 'it goes by its', 'they go by their')} number."
+    )
+
+
+def columns_said_again(names: Sequence[str]) -> str:
+    """Where columns are left out that hold the model's answers, or follow from them."""
+    follow = words.agreeing(len(names), "follows", "follow")
+    are = words.agreeing(len(names), "it is no group", "they are no groups")
+    return (
+        f"{', '.join(names)} {follow} from what the model said or whether it was right, so {are} "
+        "unless named."
     )
 
 
@@ -152,10 +173,16 @@ def too_many_values(name: str, values: int, most: int) -> str:
     )
 
 
-def unknown_values(attributes: Sequence[str]) -> str:
-    """Where images have no value for some attributes."""
-    shown = ", ".join(attributes[:5]) + (" and others" if len(attributes) > 5 else "")
-    return f"Some images have no value for {shown}: they count neither in a group nor in its rest."
+def unknown_values(missing: Mapping[str, int], n: int) -> Iterator[str]:
+    """Where some of n images have no value for attributes: by name how many."""
+    named = [f"{name} ({words.count(count)})" for name, count in missing.items() if count]
+    if named:
+        more = len(named) - _MOST_NAMED
+        shown = [*named[:_MOST_NAMED], *([words.many(more, "other", "others")] if more > 0 else [])]
+        yield (
+            f"Of {words.images(n)}, some have no value for {words.listed(shown)}: they count "
+            "neither in a group nor in its rest."
+        )
 
 
 def cut_at_quartiles(attributes: Sequence[str]) -> str:
@@ -171,17 +198,26 @@ def group_undefined(lost: int, draws: int) -> str:
     )
 
 
-def more_findings(found: int, told: int) -> str:
+def more_findings(found: int, told: int) -> Iterator[str]:
     """Where there are more findings than the record lists."""
+    if found > told:
+        yield (
+            f"There are {found:,} findings; the {told:,} surest are told (audit.findings). Groups, "
+            "pairs and slices say what else was found."
+        )
+
+
+def nothing_found(gaps: int, wide: int = 0) -> str:
+    """Where none of so many gaps is a finding, though so many are too wide to be chance."""
+    if not gaps:
+        return "no groups could be compared"
+    if not wide:
+        return f"nothing found among {words.gaps(gaps)}"
     return (
-        f"There are {found:,} findings; the {told:,} surest are told (audit.findings). Groups, "
-        "pairs and slices say what else was found."
+        f"no finding among {words.gaps(gaps)}; {words.many(wide, 'is', 'are')} too wide to be "
+        "chance: in another figure than mistakes, in a group's favour, or of a pair that does no "
+        "worse than its parts"
     )
-
-
-def nothing_found(gaps: int) -> str:
-    """Where none of so many gaps was found."""
-    return f"nothing found among {words.gaps(gaps)}" if gaps else "no groups could be compared"
 
 
 def looked_at(gaps: int, threshold: float, rate: float) -> Iterator[str]:
@@ -254,6 +290,12 @@ def none_surely_of(classes: Sequence[str]) -> str:
 COMPARED_WITHOUT_PEOPLE = (
     "Nobody knows who is in the images: intervals and p-values take each for another "
     "person's, and are too sure where that is wrong."
+)
+
+
+PAIRED_BY_NUMBER = (
+    "Nothing names the images, so the first row of the one is taken for the first of the other, "
+    "and so on."
 )
 
 

@@ -158,7 +158,10 @@ def number_audit_lines(split: SplitAudit) -> Iterator[str]:
     """What came of the audit of one split, in the terminal."""
     mae = split.metrics["mae"]
     yield f"{split.split}: {words.images(split.n, split.people)}"
-    yield f"  mean absolute error {in_unit(mae)} ({of_interval(mae)})"
+    yield (
+        f"  mean absolute error {in_unit(mae)} ({words.confidence(mae.confidence)} "
+        f"{of_interval(mae)}; {words.images(mae.n, mae.people)}; {mae.method})"
+    )
     known = [(g, g.gaps["mae"]) for g in split.singles()]
     found = sorted((one for one in known if one[1].state == "found"), key=lambda one: one[1].p)
     for group, gap in found[:_MOST_TOLD]:
@@ -168,8 +171,13 @@ def number_audit_lines(split: SplitAudit) -> Iterator[str]:
             f"  {group_name(group.conditions)}: {size} {way} than the rest "
             f"({of_interval(gap)}; {words.images(gap.n, gap.people)})"
         )
+    if len(found) > _MOST_TOLD:
+        yield f"  … and {len(found) - _MOST_TOLD:,} more"
     if not found:
         yield f"  {notes.nothing_found(split.gaps_looked_at)}"
+    if split.too_few:
+        yield f"  {words.too_few(split.too_few, 'images' if split.people is None else 'people')}"
+    yield from (f"  note: {note}" for note in split.notes)
 
 
 NOT_EQUAL_GROUPS = (

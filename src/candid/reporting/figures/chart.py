@@ -303,6 +303,7 @@ _AXIS = {
     "titleFontWeight": "normal",
     "titlePadding": 8,
     "labelOverlap": "greedy",
+    "labelSeparation": 4,
 }
 _CONFIG: dict[str, Any] = {
     "font": _FONT,

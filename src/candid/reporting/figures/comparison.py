@@ -62,12 +62,18 @@ def changes(comparison: Comparison) -> Figure | None:
         ("gained:Q", "became right", ","),
         "state:N",
     )
-    chart = forest(data, alt.X("change:Q", title="change, points"), _WORDS, tips, width=_WIDEST)
+    chart = forest(
+        data,
+        alt.X("change:Q", title="change, points", axis=alt.Axis(tickCount=8)),
+        _WORDS,
+        tips,
+        width=_WIDEST,
+    )
     cut = "" if len(shown) == len(known) else f" {len(shown)} of {len(known)}; all are below."
     return figure(
         "comparison-changes",
         "What changed for whom",
-        f"Right of the line: better with “{comparison.b}”. Lines are intervals, paired by person. "
+        f"Right of the line: better with “{comparison.b}”. {_paired(comparison)} "
         f"{words.count(comparison.n)} {comparison.split} images.{cut}",
         f"Changes in accuracy: {_changes_told(shown, [d['group'] for d in data])}.",
         chart.properties(height=17 * len(data) + 20),
@@ -94,16 +100,28 @@ def pair_changes(found: RunComparison) -> Figure | None:
         ("gained:Q", "became right", ","),
         "state:N",
     )
-    chart = forest(data, alt.X("change:Q", title="change, points"), _WORDS, tips, width=_WIDEST)
+    chart = forest(
+        data,
+        alt.X("change:Q", title="change, points", axis=alt.Axis(tickCount=8)),
+        _WORDS,
+        tips,
+        width=_WIDEST,
+    )
     return figure(
         "comparison-pairs",
         "Every pair of models",
-        "Right of the line: the model behind the arrow is right more often. Lines are intervals, "
-        f"paired by person. {words.count(found.n)} {found.split} images.",
+        "Right of the line: the model behind the arrow is right more often. "
+        f"{_paired(known[0])} {words.count(found.n)} {found.split} images.",
         f"Differences in accuracy: {_changes_told([p.overall for p in known], labels)}.",
         chart.properties(height=17 * len(data) + 20),
         key=(Key("better", 3), Key("worse", 2), Key("not found", 1)),
     )
+
+
+def _paired(comparison: Comparison) -> str:
+    """How the intervals were made."""
+    by = "image" if comparison.people is None else "person"
+    return f"Lines are intervals, paired by {by}."
 
 
 def _change_rows(shown: Sequence[GroupChange]) -> list[dict[str, Any]]:
@@ -161,9 +179,10 @@ def gap_changes(comparison: Comparison) -> Figure | None:
     return figure(
         "comparison-gaps",
         "Gaps to the rest, before and after",
-        f"Nearer to the line is fairer. The {len(data)} groups that “{comparison.a}” failed most; "
-        "intervals of the changes are in the table.",
-        "Gaps in accuracy before and after, those that failed most. "
+        f"Nearer to the line is fairer. {words.count(len(data))} of the groups that are behind the "
+        f"rest before or after, those that “{comparison.a}” failed most first; intervals of the "
+        "changes are in the table.",
+        "Gaps in accuracy before and after, those that failed most first. "
         + "; ".join(
             f"{d['group']} {words.number(d['a'], 1)} to {words.number(d['b'], 1)} points, change "
             f"{words.points_with_ends(gap.difference)}"
