@@ -1,5 +1,6 @@
 """Many runs as one table, and their removal: candid runs."""
 
+import io
 import json
 import shutil
 from dataclasses import replace
@@ -254,6 +255,11 @@ def test_it_asks_first(some, monkeypatch, capsys):
     monkeypatch.setattr("click.termui.visible_prompt_func", lambda text: "n")
     said = command(capsys, "runs", "rm", some / "good")
     assert said.err.endswith("nothing was removed\n") and not said.out
+    assert (some / "good" / "config.toml").is_file()
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    monkeypatch.setattr("click.termui.visible_prompt_func", input)
+    said = command(capsys, "runs", "rm", some / "good", code=130)  # nobody answers
+    assert "\ncandid: nothing was removed; --yes asks nothing\n" in said.err
     assert (some / "good" / "config.toml").is_file()
     monkeypatch.setattr("click.termui.visible_prompt_func", lambda text: "y")
     said = json.loads(command(capsys, "runs", "rm", some / "good", "--yes", "--json").out)

@@ -234,8 +234,33 @@ def test_two_pages_do_not_write_to_one_file(tmp_path: Path) -> None:
         pass
 
 
-def test_a_file_of_another_form_is_not_written_to(tmp_path: Path) -> None:
-    (tmp_path / "c.csv").write_text("id,kind,now\na,label,x\n")
+@pytest.mark.parametrize(
+    "text", ["id,kind,now\na,label,x\n", "id,kind,now\na,label,x", "a note of one line", "\n"]
+)
+def test_a_file_of_another_form_is_not_written_to(tmp_path: Path, text: str) -> None:
+    (tmp_path / "c.csv").write_text(text)
     with pytest.raises(DataError, match="other columns"), open_log(tmp_path / "c.csv"):
         pass
-    assert (tmp_path / "c.csv").read_text() == "id,kind,now\na,label,x\n"
+    assert (tmp_path / "c.csv").read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("last", "kept"),
+    [
+        ("b,,y,label,ben,,,no", ["a", "b"]),
+        ('"b, c",x,y,label,ben,,,', ["a", "b, c"]),
+        ("b,,y,label,ben,,", ["a"]),  # a cell is missing
+        ("b,,y,label,ben,,,ye", ["a"]),
+        ('"b', ["a"]),
+        ("\0,,y,label,ben,,,no", ["a"]),
+    ],
+)
+def test_a_decision_written_by_hand_needs_no_end_of_its_line(
+    tmp_path: Path, last: str, kept: list[str]
+) -> None:
+    path = tmp_path / "c.csv"
+    path.write_text(",".join(COLUMNS) + "\na,x,y,label,ann,,,no\n" + last)
+    with open_log(path) as log:
+        assert [c.id for c in log.rows] == kept
+        log.add(label("d", "x"))
+    assert [c.id for c in read_corrections(path)] == [*kept, "d"]

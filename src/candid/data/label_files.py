@@ -23,6 +23,19 @@ from candid.tables.delimited import CsvWriter
 
 CELEBA = ("list_attr_celeba.txt", "list_eval_partition.txt", "identity_CelebA.txt")
 
+_BESIDE = "-labels.csv"
+
+
+def beside_description(path: Path) -> Path:
+    """The table of labels that goes with a description of a data set, `NAME.json`."""
+    return path.with_name(f"{path.stem}{_BESIDE}")
+
+
+def is_described(table: Path) -> bool:
+    """Whether a table is one that goes with a description which lies beside it."""
+    name = table.name.removesuffix(_BESIDE)
+    return name != table.name and table.with_name(f"{name}.json").is_file()
+
 
 def write_labels(path: Path, dataset: Dataset) -> tuple[Path, ...]:
     """Write ids, labels, splits, people and attributes; the files that were written.
