@@ -96,7 +96,7 @@ def read_corrections(path: Path) -> list[Correction]:
         raise DataError(
             f"Cannot read the corrections in {path}: {error.strerror}.",
             expected=f"a CSV file with the columns {', '.join(COLUMNS)}",
-            todo="check the path after --corrections",
+            todo="check the path",
         ) from error
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:

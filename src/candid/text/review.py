@@ -179,4 +179,9 @@ def started_lines(url: str, shown: int, done: int, file: str) -> Iterator[str]:
     yield f"every decision is a line in {file}"
 
 
+def next_line(file: str) -> str:
+    """What to do with the decisions."""
+    return f"next:  candid run DATA --corrections {file}"
+
+
 NOTHING = "Nothing is suspected, and there is no labelled image to draw at random."
