@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from candid.errors import PredictionsError
 from candid.predictions import Predictions, read_predictions
+from candid.text.words import many
 
 
 def probabilities_of(y_prob: Any, n: int, classes: tuple[str, ...]) -> NDArray[np.float64]:
@@ -30,8 +31,8 @@ def probabilities_of(y_prob: Any, n: int, classes: tuple[str, ...]) -> NDArray[n
     if p.shape != (n, len(classes)):
         names = ", ".join(map(repr, classes))
         raise PredictionsError(
-            f"The probabilities have the shape {np.shape(y_prob)} for {n:,} labels and "
-            f"{len(classes)} classes ({names}).",
+            f"The probabilities have the shape {np.shape(y_prob)} for {many(n, 'label', 'labels')} "
+            f"and {many(len(classes), 'class', 'classes')} ({names or 'none'}).",
             expected="(n,) for the second of two classes, or (n, classes)",
             todo="pass classes= where the labels do not hold every class",
         )
