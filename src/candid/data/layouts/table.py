@@ -201,12 +201,14 @@ def _read(path: Path, config: DataConfig) -> tuple[pa.Table, Path, str]:
         return read_table(chosen[0], config.encoding), path, chosen[0].name
     if not chosen and (by_folder := _by_folder(path)):
         return _joined(by_folder, config), path, "the split folders' tables"
-    seen = ", ".join(f.name for f in (chosen or files)[:8]) or "none"
+    some = chosen or files
+    seen = ", ".join(f.name for f in some[:8]) or "none"
+    such = f", such as {some[0]}" if some else ""
     raise LayoutError(
         f"There is not exactly one table that names pictures in {path} (seen: {seen}).",
         expected="one CSV, TSV or Parquet file, or metadata.jsonl",
-        todo=f"name the table itself instead of its folder, such as {(chosen or [path])[0]}; or, "
-        "where the folders' names are the classes, --layout folder",
+        todo=f"name the table itself instead of its folder{such}; or, where the folders' names are "
+        "the classes, --layout folder",
     )
 
 
