@@ -58,7 +58,8 @@ def read_initial(file: Path, network: nn.Module, *, same_head: bool) -> InitialW
         first = other[0]
         raise _refusal(
             f"{file} holds the weights of another network: {len(other):,} of {len(every):,} "
-            f"tensors differ, such as {first}: {there.get(first, 'none')}, not {own.get(first, 'none')}."
+            f"tensors differ, such as {first}: {there.get(first, 'none')}, not "
+            f"{own.get(first, 'none')}."
         )
     anew = head if wrong or not same_head else ()
     kept = {name: value for name, value in tensors.items() if name not in anew}

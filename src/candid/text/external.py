@@ -245,8 +245,9 @@ def _sureness(figures: ExternalFigures) -> list[str]:
         way = "too sure of itself"
     elif over.high < 0:
         way = "less sure of itself than it might be"
+    side = "below" if over.value < 0 else "above"
     return [
-        f"Its mean confidence is {sure}: {way} ({words.points_of(over)} points above its "
+        f"Its mean confidence is {sure}: {way} ({words.size_in_points(over)} points {side} its "
         f"accuracy; {words.points_interval(over)})."
     ]
 
