@@ -80,6 +80,7 @@ def test_every_run_has_a_line_and_what_is_not_whole_says_so(folder, capsys):
     figure = f1["weighted_f1"]
     assert f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f})" in lines[3]
     assert "Glasses" not in lines[3] and "50 s" in lines[3]
+    assert "  600 test  " in lines[3] and "images" in lines[0]
     assert lines[5:7] == [f"{names[0]}: no report", f"{names[1]}: unfinished"]
     assert lines[7].startswith(f"{names[3]}: damaged: ") and "evaluation.json" in lines[7]
     assert len(lines) == 8
