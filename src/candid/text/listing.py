@@ -83,4 +83,5 @@ def removed_lines(removed: Iterable[str]) -> Iterator[str]:
 
 def logged_line(run: str, to: Sequence[str], steps: int, figures: int) -> str:
     """What of a run was logged where."""
-    return f"{run}: {steps:,} steps and {figures:,} figures to {words.listed([*to])}"
+    sent = f"{words.many(steps, 'step', 'steps')} and {words.many(figures, 'figure', 'figures')}"
+    return f"{run}: {sent} to {words.listed([*to])}"

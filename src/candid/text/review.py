@@ -148,9 +148,10 @@ def summary_lines(s: ReviewSummary) -> Iterator[str]:
             "what you would write."
         )
     if s.consistency.n:
+        twice = words.many(s.consistency.n, "picture", "pictures")
         yield (
-            f"Of {s.consistency.n:,} pictures that came twice, you said the same of "
-            f"{_share(s.consistency)}. The figures above hold no better than that."
+            f"Of {twice} that came twice, you said the same of {_share(s.consistency)}. The "
+            "figures above hold no better than that."
         )
     if s.cannot_say or s.left_out or s.not_blind:
         yield (
