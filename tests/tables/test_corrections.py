@@ -228,6 +228,17 @@ def test_kill_9_leaves_whole_key_presses_and_all_that_were_confirmed(tmp_path: P
         assert names == [f"{press}/{n}" for press in range(presses) for n in range(12)]
 
 
+def test_where_it_cannot_be_written_another_place_is_named(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").mkdir()
+    with pytest.raises(OutputError) as caught, open_log(tmp_path / "c.csv"):
+        pass
+    assert "a folder stands where" in str(caught.value)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError) as caught, open_log(tmp_path / "file" / "c.csv"):
+        pass
+    assert "--out" in caught.value.todo
+
+
 def test_two_pages_do_not_write_to_one_file(tmp_path: Path) -> None:
     path = tmp_path / "c.csv"
     with open_log(path), pytest.raises(OutputError, match="Another process"), open_log(path):

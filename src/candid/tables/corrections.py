@@ -244,7 +244,8 @@ def open_log(path: Path) -> Iterator[CorrectionsLog]:
     written; DataError, and leaves the file as it is, where what is there are no corrections.
     """
     todo = "close the other page, or name another file with --out"
-    with alone(path, output=str(path), expected="one page per file", todo=todo) as file:
+    how = {"expected": "one page per file", "todo": todo, "option": "--out"}
+    with alone(path, output=str(path), **how) as file:
         file.seek(0)
         data = file.read()
         _refuse_other(path, data)
