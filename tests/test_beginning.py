@@ -84,6 +84,10 @@ def test_what_cannot_be_begun_from_is_refused(tmp_path, faces):
     deep = tiny_run(tmp_path / "deep", network="deep", width=4)
     with pytest.raises(ConfigError, match="another network"):
         initial_weights(config_from(deep.path), faces)
+    # Asked before there is a run: the settings name more layers than the network has.
+    source = tiny_run(tmp_path / "source")
+    with pytest.raises(ConfigError, match="leaves none of"):
+        initial_weights(config_from(source.path, freeze=40), faces)
 
 
 def test_what_is_said(tmp_path, faces):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,9 @@ def test_merge_says_how_far_two_agree(faces: Path, tmp_path: Path, capsys) -> No
     b = decisions(faces, tmp_path / "b.csv", "ben", other=1)
     said = candid(capsys, "corrections", "merge", a, b, "--out", tmp_path / "c.csv").out
     assert "20 decisions on 10 images" in said
+    data = package.load(faces, target="Face")
+    here, there = data.classes[data.label[3]], data.classes[1 - data.label[3]]
+    assert f"    {here} in the first file, {there} in the second: 1" in said.splitlines()
     assert "the same decision: 90% (60 to 98), Wilson" in said
     assert "bootstrap by image" in said
     assert len(read_corrections(tmp_path / "c.csv")) == 20
@@ -99,6 +103,19 @@ def test_merge_says_how_far_two_agree(faces: Path, tmp_path: Path, capsys) -> No
         tmp_path / "labels.csv",
     ).out  # fmt: skip
     assert "3 labels were changed" in said and "1 image is disputed" in said
+
+
+def test_the_data_s_own_files_are_not_written_over(faces: Path, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    own = Path(shutil.copytree(faces, tmp_path / "own"))
+    file, before = decisions(own, tmp_path / "c.csv"), (own / "labels.csv").read_bytes()
+    (tmp_path / "linked").symlink_to(own)
+    words = ("corrections", "apply", own, file, "--target", "Face", "--out")
+    for place in (own, tmp_path / "linked"):
+        said = candid(capsys, *words, place / "labels.csv", code=2).err
+        assert "stands among the data" in said and "to do:" in said
+        assert (own / "labels.csv").read_bytes() == before
+    candid(capsys, *words, own / "metadata.jsonl")  # a new one, as Hugging Face has it
+    assert (own / "metadata.jsonl").is_file()
 
 
 def test_files_with_nothing_in_common(faces: Path, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]

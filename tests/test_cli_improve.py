@@ -34,14 +34,15 @@ def two_halves(folder):
     right = (2 * cue - 1) + rng.normal(0, 0.3, N)
     folder.mkdir()
     split = np.repeat(["train", "validation", "test"], N // 3)
-    rows = ["file,Hat,split,person,Cue"]
+    rows = ["file,Hat,split,person,Cue,Veil"]
     for i in range(N):
         pixels = np.full((SIDE, SIDE, 3), 128.0)
         pixels[:, : SIDE // 2] += 25 * left[i]
         pixels[:, SIDE // 2 :] += 25 * right[i]
         Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(folder / f"{i}.png")
         cue_word = ("without", "with")[cue[i]]
-        rows.append(f"{i}.png,{('no', 'yes')[label[i]]},{split[i]},p{i // 2},{cue_word}")
+        veil = "yes" if label[i] and i % 3 == 0 else "no"  # with one label alone
+        rows.append(f"{i}.png,{('no', 'yes')[label[i]]},{split[i]},p{i // 2},{cue_word},{veil}")
     (folder / "labels.csv").write_text("\n".join(rows))
     return folder / "labels.csv"
 
@@ -127,6 +128,19 @@ def test_the_same_command_again_finds_the_same_and_says_json(improved, capsys):
     assert said["winner"] == before["winner"]
     assert said["remedies"][0]["aim"]["p"] == before["remedies"][0]["aim"]["p"]
     assert len(list((improved / "run" / "improve").glob("features-*.npz"))) == 1
+
+
+def test_a_layer_that_cannot_be_balanced_is_missed_in_words(improved, tmp_path, capsys):
+    run = shutil.copytree(improved / "run", tmp_path / "run")
+    words = ["--group", "Cue", "--group", "Veil", "--folds", 3, "--cache", improved / "cache"]
+    said = candid(capsys, "improve", run, *words, "--quiet", "--json").out
+    found = json.loads(said)
+    names = {remedy["name"] for remedy in found["remedies"]}
+    assert "last-layer-Cue" in names and "last-layer-Veil" not in names
+    (note,) = [note for note in found["notes"] if "not fitted again" in note]
+    assert "balanced by Veil: of the validation images" in note
+    before = json.loads((improved / "run" / "improve.json").read_text())
+    assert not any("not fitted again" in note for note in before["notes"])
 
 
 def test_bad_input_is_an_error_in_words(improved, tmp_path, capsys):

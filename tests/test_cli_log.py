@@ -10,6 +10,7 @@ import pytest
 import candid
 from candid import runs
 from candid.cli.options import trackers
+from candid.errors import ConfigError
 from candid.pipeline.provenance import provenance_now
 from candid.pipeline.tracking import final_figures, tracked
 from candid.predictions import write_predictions
@@ -70,6 +71,9 @@ def test_candid_log_sends_the_whole_run_and_says_what(run, capsys):
     assert told == {"steps": 3, "figures": len(final_figures(run))}
     assert "3 steps and" in command(capsys, "runs", "log", run.path, "--to", "tensorboard").out
     assert [step for step, _ in scalars(run)["validation/f1"]] == [1, 2, 3]
+    assert candid.log_run(run.path, "tensorboard") == candid.log_run(run, ["tensorboard"]) == told
+    with pytest.raises(ConfigError, match="no tracker 'tensor'"):
+        candid.log_run(run.path, "tensor")
 
 
 def test_without_its_library_nothing_begins(tmp_path, capsys):

@@ -1,5 +1,6 @@
 """Many runs as one table, and their removal: candid runs."""
 
+import io
 import json
 import shutil
 from dataclasses import replace
@@ -79,6 +80,7 @@ def test_every_run_has_a_line_and_what_is_not_whole_says_so(folder, capsys):
     figure = f1["weighted_f1"]
     assert f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f})" in lines[3]
     assert "Glasses" not in lines[3] and "50 s" in lines[3]
+    assert "  600 test  " in lines[3] and "images" in lines[0]
     assert lines[5:7] == [f"{names[0]}: no report", f"{names[1]}: unfinished"]
     assert lines[7].startswith(f"{names[3]}: damaged: ") and "evaluation.json" in lines[7]
     assert len(lines) == 8
@@ -254,6 +256,11 @@ def test_it_asks_first(some, monkeypatch, capsys):
     monkeypatch.setattr("click.termui.visible_prompt_func", lambda text: "n")
     said = command(capsys, "runs", "rm", some / "good")
     assert said.err.endswith("nothing was removed\n") and not said.out
+    assert (some / "good" / "config.toml").is_file()
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    monkeypatch.setattr("click.termui.visible_prompt_func", input)
+    said = command(capsys, "runs", "rm", some / "good", code=130)  # nobody answers
+    assert "\ncandid: nothing was removed; --yes asks nothing\n" in said.err
     assert (some / "good" / "config.toml").is_file()
     monkeypatch.setattr("click.termui.visible_prompt_func", lambda text: "y")
     said = json.loads(command(capsys, "runs", "rm", some / "good", "--yes", "--json").out)

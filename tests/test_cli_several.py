@@ -209,6 +209,7 @@ def test_predict_gives_columns_of_every_label_as_each_alone_does(run, made, caps
         ("export", "{run}", "--int8"),
         ("export", "{run}", "--to", "transformers"),
         ("explain", "{run}"),
+        ("review", "{run}"),
         ("predict", "{run}", "{picture}", "--engine", "int8"),
         ("predict", "{run}", "{picture}", "--out", "{run}/labels/"),
     ],

@@ -1,7 +1,9 @@
 import importlib.util
 import re
+import shlex
 from pathlib import Path
 
+import click
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -42,6 +44,32 @@ def test_verbs_in_the_docs_exist(page):
 
     for verb in re.findall(r"^\s*(?:\$ )?candid ([a-z]+)", page.read_text("utf-8"), re.MULTILINE):
         assert verb in cli.commands
+
+
+def options_of(words):
+    """The options that a command line may have, and those that it has."""
+    from candid.cli import cli
+
+    command, rest = cli, words
+    while isinstance(command, click.Group) and rest and rest[0] in command.commands:
+        command, rest = command.commands[rest[0]], rest[1:]
+    some = [command]
+    if isinstance(command, click.Group):  # candid runs is short for candid runs list
+        some += command.commands.values()
+    known = {name for one in some for of in one.params for name in of.opts}
+    return known | {"--help"}, {word.split("=")[0] for word in rest if word.startswith("--")}
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_options_in_the_docs_exist(page):
+    if page.name in ("log.md", "CHANGELOG.md"):  # which tell of the past
+        return
+    text = page.read_text("utf-8").replace("\\\n", " ")
+    lines = re.findall(r"^\s*(?:\$ )?candid (.*)$", text, re.MULTILINE)
+    for line in lines + re.findall(r"`candid ([^`]*)`", text):
+        words = shlex.split(line.partition(" #")[0].replace("'", '"'), posix=False)
+        known, used = options_of(words)
+        assert used <= known, line
 
 
 def test_ci_runs_the_readme_s_commands():

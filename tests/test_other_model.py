@@ -197,8 +197,11 @@ def test_what_is_no_row_is_refused(row):
 
 
 def test_what_answers_badly_is_refused(faces):
-    with pytest.raises(PredictionsError, match="1 rows for"):
+    with pytest.raises(PredictionsError, match="gave 1 row for"):
         candid.audit(faces, model=lambda images: [[0.5, 0.5]])
+    with pytest.raises(PredictionsError, match=r"KeyError: 'face' \(.*, line \d+\)") as failed:
+        candid.audit(faces, model=lambda images: {}["face"])
+    assert isinstance(failed.value.__cause__, KeyError)
     with pytest.raises(PredictionsError, match="no answer for any"):
         candid.audit(faces, model=lambda images: [None] * len(images))
     with pytest.raises(ConfigError, match="names no model"):

@@ -124,6 +124,20 @@ def test_training_uses_it_and_the_run_says_so(tmp_path):
     assert run.model(torch.from_numpy(pixels(2))).shape == (2, 2)
 
 
+@pytest.mark.parametrize("named", ["network.name", "train.loss", "augment.extra"])
+def test_what_is_not_there_leaves_no_run_behind(tmp_path, monkeypatch, named):
+    (tmp_path / "here_in_a_test.py").write_text("")
+    monkeypatch.chdir(tmp_path)
+    overrides = [f"{named}=here_in_a_test:gone", "data.side=16"]
+    config = candid.load_config(overrides=overrides)
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (30, 16, 16, 3), np.uint8)
+    faces = candid.load_images(pixels, ["a", "b"] * 15)
+    with pytest.raises(ConfigError, match="here_in_a_test:gone, which cannot be imported"):
+        candid.train(faces, config, out=tmp_path / "run", cache=tmp_path / "cache")
+    assert not (tmp_path / "run").exists()
+
+
 def test_what_cannot_be_built_is_said():
     for name, said in (
         ("own_part_of_a_test:nothing", "gives a int"),

@@ -139,7 +139,7 @@ with stages(["explore", "train", "report"]) as job:
             time.sleep(0.15)
         say("a word")
     with job.begin("report"):
-        pass
+        time.sleep(2.3)
 """
 
 
@@ -167,6 +167,9 @@ def test_on_a_terminal_there_is_one_bar_with_the_stages_beside_it():
     assert re.search(r"train, checks +\d+%\|", text)
     assert text.index("explore: done") < text.index("train: done") < text.index("report: done")
     assert "report (3 of 3)" not in text
+    # A stage in which nothing is counted says how long it takes, and no share of what nobody knows.
+    assert re.search(r"report \[00:02\]", text) and "/?" not in text
+    assert not re.search(r"report +\d+%", text)
 
 
 def test_in_a_notebook_without_widgets_the_bar_is_one_of_text_and_nothing_warns(monkeypatch):

@@ -10,6 +10,7 @@ import contextlib
 import datetime
 import shutil
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Sequence, Sized
@@ -21,6 +22,9 @@ clock = time.monotonic
 _LEAST = 1.0  # seconds between two lines about the same work
 _PATIENCE = 30.0  # the same where nobody knows how much work there is
 _BAR = "{desc} {percentage:3.0f}%|{bar:12}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
+# Where nobody knows how much there is: of what is counted, and of what is not.
+_COUNTED, _OPEN = "{desc} {n_fmt} [{elapsed}{postfix}]", "{desc} [{elapsed}{postfix}]"
+_TICK = 1.0  # seconds after which the bar of a job shows the time, whether something is done or not
 
 
 def say(line: str, *, quiet: bool = False) -> None:
@@ -135,7 +139,7 @@ class _Bar(Progress):
 
     def expect(self, total: int) -> None:
         super().expect(total)
-        self.bar.total = total
+        self.bar.total, self.bar.bar_format = total, _BAR
 
 
 @contextlib.contextmanager
@@ -215,11 +219,12 @@ class Stages:
         if self.bar is None:
             return _Lines(title, total, unit, done)
         coming = ", ".join(self.names[self.names.index(self.now) + 1 :])
+        self.bar.bar_format = _BAR if total else _COUNTED if unit else _OPEN
+        self.bar.set_description_str(title, refresh=False)
         self.bar.initial = done
         self.bar.reset(total or float("inf"))
         self.bar.n = done
         work = _Bar(self.bar, total, done, f"then {coming}" if coming else "")
-        self.bar.set_description_str(title, refresh=False)
         work.note("")
         self.bar.refresh()
         return work
@@ -234,5 +239,27 @@ def stages(names: Sequence[str], *, quiet: bool = False) -> Iterator[Stages]:
     if quiet or not _on_a_screen():
         yield Stages(names, None, quiet)
         return
-    with contextlib.closing(_tqdm(total=None, bar_format=_BAR, leave=False)) as bar:
+    with (
+        contextlib.closing(_tqdm(total=None, bar_format=_OPEN, leave=False)) as bar,
+        _ticking(bar),
+    ):
         yield Stages(names, bar, quiet)
+
+
+@contextlib.contextmanager
+def _ticking(bar: Any) -> Iterator[None]:
+    """Show the time that goes by in a stage which has nothing to count."""
+    over = threading.Event()
+
+    def tick() -> None:
+        while not over.wait(_TICK):
+            with contextlib.suppress(OSError, ValueError):  # as for `say`
+                bar.refresh()
+
+    ticker = threading.Thread(target=tick, name="progress", daemon=True)
+    ticker.start()
+    try:
+        yield
+    finally:
+        over.set()
+        ticker.join()

@@ -56,7 +56,11 @@ def test_the_planted_gap_is_found_first_and_no_other():
     assert all(g.state == "not found" for g in split.groups if g.conditions[0].attribute != "kind")
     said = number_audit_summary(audit)
     assert said.startswith("1 group was found to be predicted worse") and "It is kind: b" in said
-    assert any("kind: b" in line for line in number_audit_lines(split))
+    told = [*number_audit_lines(split)]
+    assert any("kind: b" in line for line in told)
+    mae = split.metrics["mae"]
+    assert f"95% interval {mae.low:.2f} to {mae.high:.2f}; {mae.n} images" in told[1]
+    assert told[1].endswith(f"; {mae.method})")
 
 
 def test_intervals_are_those_of_welch():

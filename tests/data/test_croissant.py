@@ -1,6 +1,7 @@
 """What `croissant.json` says, validated and read back by MLCommons' own library."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -75,3 +76,18 @@ def test_another_name_is_refused(described, tmp_path):
     _, faces, found = described
     with pytest.raises(ConfigError, match="does not end in"):
         write_croissant(tmp_path / "croissant.txt", faces, found)
+
+
+def test_the_data_are_read_as_before_where_the_description_lies_among_them(described, tmp_path):
+    """The guide's own command writes it there."""
+    _, faces, found = described
+    folder = tmp_path / "faces"
+    shutil.copytree(faces.origin, folder)
+    write_croissant(folder / "croissant.json", candid.load(folder, target="kind"), found)
+    again = candid.load(folder, target="kind")
+    write_croissant(folder / "croissant.json", again, found)  # in the place of its own table
+    assert again.ids.tolist() == faces.ids.tolist() and [*again.attributes] == [*faces.attributes]
+    (folder / "labels.csv").unlink()  # as whoever publishes the description may hand it on
+    alone = candid.load(folder, target="kind")
+    assert alone.label.tolist() == faces.label.tolist()
+    assert alone.split.tolist() == faces.split.tolist()

@@ -12,7 +12,7 @@ from PIL import Image
 import candid
 from candid.data.dataset import Dataset
 from candid.data.label_files import write_labels
-from candid.errors import ConfigError
+from candid.errors import ConfigError, OutputError
 
 
 @pytest.fixture
@@ -83,3 +83,16 @@ def test_what_cannot_be_written_is_said(faces: Dataset, tmp_path: Path) -> None:
         write_labels(tmp_path / "labels.xlsx", faces)
     with pytest.raises(ConfigError, match="cannot be written as CelebA's"):
         write_labels(tmp_path / "list_attr_celeba.txt", faces)
+
+
+def test_no_file_of_the_data_is_written_over(tmp_path: Path) -> None:
+    celeba(tmp_path / "a")
+    before = candid.load(tmp_path / "a")
+    files = {file: file.read_bytes() for file in (tmp_path / "a").iterdir() if file.is_file()}
+    with pytest.raises(OutputError, match="stands among the data"):
+        write_labels(tmp_path / "a" / "list_attr_celeba.txt", before)
+    (tmp_path / "a" / "list_attr_celeba.txt").rename(tmp_path / "list.txt")
+    with pytest.raises(OutputError, match="list_eval_partition"):  # which would go along
+        write_labels(tmp_path / "a" / "list_attr_celeba.txt", before)
+    (tmp_path / "list.txt").rename(tmp_path / "a" / "list_attr_celeba.txt")
+    assert all(file.read_bytes() == data for file, data in files.items())

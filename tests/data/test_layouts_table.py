@@ -450,6 +450,13 @@ def test_several_tables(tmp_path: Path, folders: bool) -> None:
     assert len(load_dataset(tmp_path / "more.tsv")) == N
 
 
+def test_where_there_is_no_table_none_is_named(tmp_path: Path) -> None:
+    put(tmp_path / "1.jpg")
+    with pytest.raises(LayoutError, match="seen: none") as caught:
+        load_dataset(tmp_path, layout="table")
+    assert caught.value.todo.startswith("name the table itself instead of its folder; or,")
+
+
 def test_of_several_tables_the_only_one_with_paths(tmp_path: Path) -> None:
     write(tmp_path)
     (tmp_path / "a.csv").write_text("class,meaning\n0,cat\n1,dog\n")

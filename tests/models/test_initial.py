@@ -51,6 +51,13 @@ def test_another_network_is_refused(tmp_path, other):
         read_initial(tmp_path / "w.safetensors", on_meta(**other), same_head=True)
 
 
+def test_no_more_tensors_differ_than_there_are(tmp_path):
+    save_weights(tmp_path / "w.safetensors", {"other": torch.zeros(2)})
+    all_of_them = len(on_meta().state_dict()) + 1
+    with pytest.raises(ConfigError, match=f": {all_of_them} of {all_of_them} tensors differ"):
+        read_initial(tmp_path / "w.safetensors", on_meta(), same_head=True)
+
+
 def test_what_is_no_weights_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"There are no weights .* at .*gone.safetensors") as gone:
         read_initial(tmp_path / "gone.safetensors", on_meta(), same_head=True)

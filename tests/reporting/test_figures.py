@@ -180,6 +180,16 @@ def test_one_batch_without_validation_still_draws() -> None:
     assert training.f1_curve([HistoryRow(1, 8, 0.1, 1e-3, 0.7, math.nan)]) is None
 
 
+def test_what_a_training_curve_shows_is_counted_in_words() -> None:
+    measured = [HistoryRow(s, 8, 0.1, 1e-3, 0.7, 0.5, 0.6) for s in range(1, 121)]
+    few, many = training.loss_curve(measured[:1], 9), training.loss_curve(measured, 9)
+    assert (
+        "n = 1 batch. Line: the same. Dots: the whole validation set (n = 9), measured 1 time,"
+        in few.caption
+    )
+    assert "n = 120 batches. Line: their moving mean over 3 batches." in many.caption
+
+
 def test_what_is_not_there_is_not_drawn(plain) -> None:  # type: ignore[no-untyped-def]
     empty = dataclasses.replace(
         plain.split("test"), roc=(), precision_recall=(), reliability=(), confusion=(), classes=()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import socket
 import threading
 import time
 from collections import Counter
@@ -253,8 +254,26 @@ def test_options_of_the_other_place_are_refused(  # type: ignore[no-untyped-def]
     assert "nowhere" in said and "Traceback" not in said
 
 
+def test_what_is_in_the_way_is_said_before_all_pictures_are_looked_at(  # type: ignore[no-untyped-def]
+    data: Path, cache: Path, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("fastapi")
+    looked: list[object] = []
+    monkeypatch.setattr("candid.pipeline.reviewing.look_at_pixels", looked.append)
+    here = ("review", data, "--target", "Face", "--cache", cache, "--out")
+    words = tmp_path / "words.txt"
+    words.write_text("a line without an end")
+    assert "other columns" in candid(capsys, *here, words, code=2).err
+    assert words.read_text() == "a line without an end"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        said = candid(capsys, *here, tmp_path / "c.csv", "--port", port, code=2).err
+    assert "Cannot listen" in said and "another port with --port (0" in said
+    assert not looked and not (tmp_path / "c.csv").exists()
+
+
 def test_a_number_and_several_labels_are_refused(data: Path, cache: Path) -> None:
     for some in ({"target": "ITA", "numbers": ("ITA",)}, {"targets": ("Face", "Smiling")}):
         config = with_values(CONFIG, {"data": {"target": "", **some}})
-        with pytest.raises(ConfigError, match="is a number, or one of several labels"):
+        with pytest.raises(ConfigError, match="is a number, or stands for several"):
             reviewable(data, config, cache=cache)

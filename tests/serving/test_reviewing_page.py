@@ -160,6 +160,9 @@ def test_nothing_is_told_before_the_choice_and_nothing_without_the_word(
     assert httpx.post(url + "decide", json=body).status_code == 409
     for wrong in ({}, {"number": 1}, body | {"number": 1, "now": "bird"}, body | {"seconds": "x"}):
         assert httpx.post(url + "decide", json=wrong).status_code == 422
+    for odd in ("[" * 4000, '{"number": 1e400, "kind": "label", "now": "a", "seconds": 1}', "\xff"):
+        sent = {"content": odd, "headers": {"content-type": "application/json"}}
+        assert httpx.post(url + "decide", **sent).status_code == 422
     form = httpx.post(url + "decide", data={"number": "1"})
     assert form.status_code == 422
     assert httpx.post(url + "undo", data={}).status_code == 422
@@ -352,6 +355,7 @@ def test_a_page_that_is_killed_amid_200_decisions_loses_none_and_goes_on(
         assert browser.messages == []
     finally:
         out, err = again.end()
+    assert out.splitlines()[-1] == f"next:  candid run DATA --corrections {tmp_path / 'c.csv'}"
     assert again.process.returncode == 0 and "Traceback" not in err
     assert "came twice" in out
 

@@ -228,14 +228,50 @@ def test_kill_9_leaves_whole_key_presses_and_all_that_were_confirmed(tmp_path: P
         assert names == [f"{press}/{n}" for press in range(presses) for n in range(12)]
 
 
+def test_where_it_cannot_be_written_another_place_is_named(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").mkdir()
+    with pytest.raises(OutputError) as caught, open_log(tmp_path / "c.csv"):
+        pass
+    assert "a folder stands where" in str(caught.value)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError) as caught, open_log(tmp_path / "file" / "c.csv"):
+        pass
+    assert "--out" in caught.value.todo
+
+
 def test_two_pages_do_not_write_to_one_file(tmp_path: Path) -> None:
     path = tmp_path / "c.csv"
     with open_log(path), pytest.raises(OutputError, match="Another process"), open_log(path):
         pass
 
 
-def test_a_file_of_another_form_is_not_written_to(tmp_path: Path) -> None:
-    (tmp_path / "c.csv").write_text("id,kind,now\na,label,x\n")
+@pytest.mark.parametrize(
+    "text", ["id,kind,now\na,label,x\n", "id,kind,now\na,label,x", "a note of one line", "\n"]
+)
+def test_a_file_of_another_form_is_not_written_to(tmp_path: Path, text: str) -> None:
+    (tmp_path / "c.csv").write_text(text)
     with pytest.raises(DataError, match="other columns"), open_log(tmp_path / "c.csv"):
         pass
-    assert (tmp_path / "c.csv").read_text() == "id,kind,now\na,label,x\n"
+    assert (tmp_path / "c.csv").read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("last", "kept"),
+    [
+        ("b,,y,label,ben,,,no", ["a", "b"]),
+        ('"b, c",x,y,label,ben,,,', ["a", "b, c"]),
+        ("b,,y,label,ben,,", ["a"]),  # a cell is missing
+        ("b,,y,label,ben,,,ye", ["a"]),
+        ('"b', ["a"]),
+        ("\0,,y,label,ben,,,no", ["a"]),
+    ],
+)
+def test_a_decision_written_by_hand_needs_no_end_of_its_line(
+    tmp_path: Path, last: str, kept: list[str]
+) -> None:
+    path = tmp_path / "c.csv"
+    path.write_text(",".join(COLUMNS) + "\na,x,y,label,ann,,,no\n" + last)
+    with open_log(path) as log:
+        assert [c.id for c in log.rows] == kept
+        log.add(label("d", "x"))
+    assert [c.id for c in read_corrections(path)] == [*kept, "d"]

@@ -9,6 +9,7 @@ import pytest
 
 from auditing.audited import crowd
 from candid.auditing.audit import audit_groups
+from candid.config import with_values
 from candid.records import Convergence
 from candid.records.improvement import Improvement
 from candid.settings import AuditConfig
@@ -65,7 +66,7 @@ def test_what_to_do_comes_from_the_records_alone(plain: Any, audited: Any) -> No
     assert audited.audit.noise.found > 0
     assert commands(audited) == [
         "candid review .",
-        f"{audited.reproduction} --corrections corrections.csv",
+        "candid run --repeat . --set data.corrections=corrections.csv --out ../corrected",
         "candid evaluate . DATA",
         "candid improve .",
     ]
@@ -81,7 +82,13 @@ def test_what_to_do_comes_from_the_records_alone(plain: Any, audited: Any) -> No
     evaluation = dataclasses.replace(audited.evaluation, convergence=falling)
     longer = next_actions(dataclasses.replace(audited, evaluation=evaluation))
     steps = 2 * audited.config.train.steps
-    assert longer[0].commands == (f"{audited.reproduction} --set train.steps={steps}",)
+    again = f"candid run --repeat . --set train.steps={steps} --out"
+    assert longer[0].commands == (f"{again} ../longer",)
+    several = with_values(audited.config, {"data": {"target": "", "targets": ("Face", "Hat")}})
+    of_several = dataclasses.replace(audited, config=several, evaluation=evaluation)
+    assert next_actions(of_several)[0].commands == (f"{again} ../../../longer",)
+    (mended,) = [c for a in next_actions(of_several) for c in a.commands if "corrections" in c]
+    assert "--set 'data.targets=[]' --set data.target=Male --set data.corrections=" in mended
     assert len(longer) == 3
     assert next_actions(build(splits=(), n=200)) == []
 

@@ -78,8 +78,8 @@ def runs_command(folder: Path, order: str, **wanted: str) -> None:
 def remove_command(runs: tuple[Path, ...], yes: bool) -> None:
     """Remove the folders of runs, for good; asks first.
 
-    Only what is a run of Candid is removed: no link, no part of a run, and no folder with other
-    things in it, such as other runs. Where one of several cannot be removed, none is.
+    Only what is a run of Candid is removed: no link, no label's part of a run, and no folder
+    with other things in it, such as other runs. Where one of several cannot be removed, none is.
     """
     from candid.pipeline.removing import removable, remove_runs
     from candid.text.listing import removed_lines
@@ -90,7 +90,13 @@ def remove_command(runs: tuple[Path, ...], yes: bool) -> None:
             raise click.UsageError("--json asks nothing: add --yes.")
         for path, size in sizes.items():
             click.echo(f"{path}  {size}", err=True)
-        if not click.confirm("Remove them?" if len(sizes) > 1 else "Remove it?", err=True):
+        try:
+            agreed = click.confirm("Remove them?" if len(sizes) > 1 else "Remove it?", err=True)
+        except click.Abort as stop:  # Ctrl+C, or nobody there to answer
+            click.echo(err=True)
+            stop.add_note("nothing was removed; --yes asks nothing")
+            raise
+        if not agreed:
             click.echo("nothing was removed", err=True)
             return
     removed = [str(path) for path in remove_runs(runs)]

@@ -67,14 +67,17 @@ def review_command(
     --corrections. Ctrl+C stops it; the same command goes on where it stopped.
     """
     from candid.pipeline.reviewable import is_run
-    from candid.text.review import started_lines, summary_lines
+    from candid.text.review import next_line, started_lines, summary_lines
 
     if is_run(place):
         refuse_options("queues", "who", "out", "port", "seed", "data", "cache")
     elif data is not None:
         raise click.UsageError("--data says where a run's data lie now, and PLACE is no run.")
 
+    files: list[str] = []
+
     def started(url: str, shown: int, done: int, file: str) -> None:
+        files.append(file)
         for line in started_lines(url, shown, done, file):
             click.echo(line, err=True)  # what comes out in the end is the result
 
@@ -91,7 +94,8 @@ def review_command(
         quiet=is_quiet(),
         started=started,
     )
-    show(found, summary_lines(found))
+    then = [next_line(file) for file in files if found.decided]
+    show(found, [*summary_lines(found), *then])
 
 
 def _user() -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from candid.data.dataset import Dataset
-from candid.data.label_files import picture_paths, write_labels
+from candid.data.label_files import beside_description, picture_paths, write_labels
 from candid.errors import ConfigError
 from candid.records import SPLITS, Exploration
 from candid.storage.files import write_text
@@ -39,7 +39,7 @@ def write_croissant(path: Path, dataset: Dataset, found: Exploration) -> tuple[P
             expected="one label" if several else "a name such as croissant.json",
             todo="name it with --target" if several else "name such a file",
         )
-    (table,) = write_labels(path.with_name(f"{path.stem}-labels.csv"), dataset)
+    (table,) = write_labels(beside_description(path), dataset)
     document = {
         "@context": dict(sorted(_CONTEXT.items())),
         "@type": "sc:Dataset",

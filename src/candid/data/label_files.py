@@ -16,12 +16,25 @@ import numpy as np
 from candid.data.dataset import Dataset, SomeSource, Source
 from candid.data.sources import FileSource
 from candid.data.splits import CODES
-from candid.errors import ConfigError
+from candid.errors import ConfigError, OutputError
 from candid.storage.files import as_utf8, atomic
 from candid.tables.attributes import Attribute
 from candid.tables.delimited import CsvWriter
 
 CELEBA = ("list_attr_celeba.txt", "list_eval_partition.txt", "identity_CelebA.txt")
+
+_BESIDE = "-labels.csv"
+
+
+def beside_description(path: Path) -> Path:
+    """The table of labels that goes with a description of a data set, `NAME.json`."""
+    return path.with_name(f"{path.stem}{_BESIDE}")
+
+
+def is_described(table: Path) -> bool:
+    """Whether a table is one that goes with a description which lies beside it."""
+    name = table.name.removesuffix(_BESIDE)
+    return name != table.name and table.with_name(f"{name}.json").is_file()
 
 
 def write_labels(path: Path, dataset: Dataset) -> tuple[Path, ...]:
@@ -31,8 +44,9 @@ def write_labels(path: Path, dataset: Dataset) -> tuple[Path, ...]:
     `imagefolder` reads it beside the pictures; or `list_attr_celeba.txt`, which gets the partition
     and the identities beside it, for data that were read from such files. Raises ConfigError where
     the name says nothing of the kind, or CelebA's form cannot hold these labels; OutputError where
-    it cannot be written.
+    it cannot be written, or would take the place of a file of the data's own.
     """
+    _refuse_own(path, dataset)
     if path.name == CELEBA[0]:
         return _write_celeba(path, dataset)
     if path.suffix.lower() not in (".csv", ".jsonl"):
@@ -53,6 +67,21 @@ def write_labels(path: Path, dataset: Dataset) -> tuple[Path, ...]:
             for row in rows:
                 writer.row("" if value is None else value for value in row.values())
     return (path,)
+
+
+def _refuse_own(path: Path, dataset: Dataset) -> None:
+    """Raise an OutputError where a file that lies among the data would be written over."""
+    names = CELEBA if path.name == CELEBA[0] else (path.name,)
+    files = [path.with_name(name) for name in names]
+    there = [file for file in files if file.exists() and not is_described(file)]
+    for place in (dataset.origin, *dataset.origins.values()):
+        for file in there:
+            if place and file.resolve().is_relative_to(Path(place).resolve()):
+                raise OutputError(
+                    f"{file} stands among the data, which stay as they are.",
+                    expected="a name that is free there, or a place elsewhere",
+                    todo="name another file with --out",
+                )
 
 
 def _rows(dataset: Dataset, folder: Path, path_column: str) -> Iterator[dict[str, Any]]:

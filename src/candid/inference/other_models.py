@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import traceback
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +24,7 @@ from candid.inference.framed_export import open_named_framer
 from candid.models.onnx_file import OnnxEngine
 from candid.records.framing import DETAIL
 from candid.settings.named_parts import imported_part, is_named_part
+from candid.text.words import many
 
 # Pictures (encoded) in; a row for each out.
 Asked = Callable[[list[bytes]], list[Any]]
@@ -61,14 +63,26 @@ def _of_function(function: Callable[..., Any], max_pixels: int) -> Asked:
         pixels = [
             decode_whole(data, longest=LONGEST, max_pixels=max_pixels).pixels for data in encoded
         ]
-        return _rows(function(pixels), len(pixels))
+        try:
+            found = function(pixels)
+        except Exception as error:  # whatever the code of somebody else raises
+            at = traceback.extract_tb(error.__traceback__)[-1]
+            raise PredictionsError(
+                f"The model failed: {type(error).__name__}: {error} ({at.filename}, line "
+                f"{at.lineno}).",
+                expected="a row for each picture: probabilities, or None where it has no answer",
+                todo="mend the function, or let it catch what a picture may raise",
+            ) from error
+        return _rows(found, len(pixels))
 
     return ask
 
 
 def _rows(found: Any, n: int) -> list[Any]:
     if not isinstance(found, Sequence | np.ndarray) or isinstance(found, str) or len(found) != n:
-        what = f"{len(found):,} rows" if hasattr(found, "__len__") else f"a {type(found).__name__}"
+        what = f"a {type(found).__name__}"
+        if hasattr(found, "__len__"):
+            what = many(len(found), "row", "rows")
         raise PredictionsError(
             f"The model gave {what} for {n:,} pictures.",
             expected="one row for each: probabilities, or None where it has no answer",

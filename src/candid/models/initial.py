@@ -52,12 +52,14 @@ def read_initial(file: Path, network: nn.Module, *, same_head: bool) -> InitialW
     own = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     there = {name: tuple(value.shape) for name, value in tensors.items()}
     head = _head(network)
-    wrong = sorted(n for n in own.keys() | there.keys() if own.get(n) != there.get(n))
+    every = own.keys() | there.keys()
+    wrong = sorted(n for n in every if own.get(n) != there.get(n))
     if other := [name for name in wrong if name not in head or name not in there]:
         first = other[0]
         raise _refusal(
-            f"{file} holds the weights of another network: {len(other):,} of {len(own):,} tensors "
-            f"differ, such as {first}: {there.get(first, 'none')}, not {own.get(first, 'none')}."
+            f"{file} holds the weights of another network: {len(other):,} of {len(every):,} "
+            f"tensors differ, such as {first}: {there.get(first, 'none')}, not "
+            f"{own.get(first, 'none')}."
         )
     anew = head if wrong or not same_head else ()
     kept = {name: value for name, value in tensors.items() if name not in anew}

@@ -34,6 +34,7 @@ def initial_weights(
 
     from candid.models.initial import pretrained_weights, read_initial
     from candid.models.networks import build, options
+    from candid.training.depth import freeze
 
     if isinstance(config.network, TimmConfig) and config.network.pretrained:
         n_classes = len(outputs_of(dataset))
@@ -51,6 +52,7 @@ def initial_weights(
         with torch.random.fork_rng(), torch.device("meta"):
             chosen = options(config.network)
             network = build(config.network.name, side=side, n_classes=len(outputs), **chosen)
+        freeze(network, config.train)  # refused here, before the run has a folder
     place = Path(config.train.initial)
     card, file = source_of_weights(place)
     target = ", ".join(dataset.targets)

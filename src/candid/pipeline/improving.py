@@ -8,7 +8,7 @@ where it is asked to; `candid.pipeline.retraining` does it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -218,10 +218,16 @@ class _Contest:
                     made, said = self.retraining.finish(change, best, self._test())
                     look = self._look(said, best)
                     folder = str(made.path.relative_to(self.run.path))
-        notes = (*text.remedy_notes([*arena.before.attributes], named, layer is not None), *notes)
+        notes = (*self._notes(remedies, named, layer is not None), *notes)
         found = self._record(outcomes, winner, look, folder, notes, named=named)
         write_record(self.run.improvement, found)
         return found
+
+    def _notes(self, remedies: Sequence[Remedy], named: bool, layer: bool) -> Iterator[str]:
+        attributes = [*self.arena.before.attributes]
+        balanced = {remedy.attribute for remedy in remedies if remedy.kind == "group layer"}
+        not_so = [name for name in attributes if name not in balanced]
+        return text.remedy_notes(attributes, named, layer, not_so)
 
     def _record(
         self,

@@ -365,8 +365,10 @@ def _begin_training(
 ) -> Run:
     from candid.data.layouts.assembly import check_learnable
     from candid.training.memory import check_fits
+    from candid.training.own_parts import check_parts
 
     check_learnable(data.dataset, data.store.usable)
+    check_parts(config)
     check_fits(config, len(outputs_of(data.dataset)))
     config = with_threads(config)
     initial = initial_weights(config, data.dataset, network)

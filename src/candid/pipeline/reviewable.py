@@ -27,7 +27,7 @@ from candid.records.audit import SplitAudit
 from candid.records.review import Why
 from candid.runs import Run, open_run
 from candid.runs.folders import CHECKED
-from candid.runs.refusals import refuse_number
+from candid.runs.refusals import refuse_number, refuse_several
 from candid.settings import Config
 from candid.storage.files import plain_name
 
@@ -77,6 +77,7 @@ def is_run(place: object) -> TypeGuard[Place]:
 
 
 def _of_run(run: Run, where: Places | None, cache: Path | None) -> Reviewable:
+    refuse_several(run)
     refuse_number(run)
     data = reload(run, where, cache=cache)
     said = read_predictions(run.predictions_file) if run.predictions_file.is_file() else None
@@ -87,9 +88,9 @@ def _of_data(where: Dataset | Where, config: Config, cache: Path | None, quiet: 
     data = load_packed(where, config, cache=cache, quiet=quiet)
     if data.dataset.is_several:
         raise ConfigError(
-            f"{data.dataset.target!r} is a number, or one of several labels.",
+            f"{data.dataset.target!r} is a number, or stands for several labels.",
             expected="one label with classes to review",
-            todo="name it with --target",
+            todo="name such a label with --target",
         )
     name = plain_name(data.dataset.name) or "data"
     checked = _checked(data)

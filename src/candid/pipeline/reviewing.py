@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
 
     from candid.reviewing.session import Known, Session
+    from candid.reviewing.summary import Review
     from candid.reviewing.suspects import Pixels, Suspects
 
 _LONGEST = 640  # pixels a side of a picture on the page
@@ -46,7 +47,7 @@ class Reviewed:
     picture: Callable[[str], bytes]
 
 
-@contextmanager
+@contextlib.contextmanager
 def open_review(
     place: Run | Place | Dataset | Places,
     *,
@@ -65,35 +66,40 @@ def open_review(
     where there is nothing to look at.
     """
     from candid.data.pictures import preview
-    from candid.reviewing.plan import plan_review
     from candid.reviewing.session import Session
-    from candid.reviewing.summary import Review
     from candid.reviewing.suspects import find_suspects
-    from candid.text.review import NOTHING
 
     of = reviewable(place, config, where=data, cache=cache, quiet=quiet)
-    dataset = of.dataset
-    wanted = [why for name, why in QUEUES.items() if name in (queues or QUEUES)]
-    pixels = look_at_pixels(of, wanted, quiet=quiet)
-    suspects = find_suspects(dataset, of.predictions, of.audited, pixels, wanted)
-    labelled = dataset.ids[dataset.label >= 0].tolist()
+    row = {str(i): k for k, i in enumerate(of.dataset.ids.tolist())}
+    most = of.config.data.max_pixels
+
+    def picture(image: str) -> bytes:
+        return preview(of.dataset, row[image], longest=_LONGEST, max_pixels=most)
+
+    # A file that cannot be written is known before all pictures are looked at.
+    with open_log(of.corrections if out is None else Path(out)) as log:
+        wanted = [why for name, why in QUEUES.items() if name in (queues or QUEUES)]
+        pixels = look_at_pixels(of, wanted, quiet=quiet)
+        suspects = find_suspects(of.dataset, of.predictions, of.audited, pixels, wanted)
+        planned = _plan(of, suspects, pixels, seed)
+        images = dict.fromkeys(i for s in planned.showings for i in (s.image, s.other) if i)
+        with nearest_later(of, images) as neighbours:
+            known = _known(of, suspects, pixels, images, neighbours)
+            yield Reviewed(Session(planned, known, log, who), picture)
+
+
+def _plan(of: Reviewable, suspects: Suspects, pixels: Pixels, seed: int) -> Review:
+    """What is shown in which order; a DataError where there is nothing."""
+    from candid.reviewing.plan import plan_review
+    from candid.reviewing.summary import Review
+    from candid.text.review import NOTHING
+
+    labelled = of.dataset.ids[of.dataset.label >= 0].tolist()
     others = [image for image in labelled if image not in pixels.unreadable]
     showings = plan_review(suspects, others, seed=seed)
     if not showings:
         raise DataError(NOTHING, expected="labelled images", todo="name other data")
-    images = dict.fromkeys(i for s in showings for i in (s.image, s.other) if i)
-    row = {str(i): k for k, i in enumerate(dataset.ids.tolist())}
-    most = of.config.data.max_pixels
-
-    def picture(image: str) -> bytes:
-        return preview(dataset, row[image], longest=_LONGEST, max_pixels=most)
-
-    with (
-        open_log(of.corrections if out is None else Path(out)) as log,
-        nearest_later(of, images) as neighbours,
-    ):
-        known = _known(of, suspects, pixels, images, neighbours)
-        yield Reviewed(Session(Review(showings, len(others)), known, log, who), picture)
+    return Review(showings, len(others))
 
 
 def review(
@@ -141,17 +147,20 @@ def review(
     started
         Told the page's address, how many showings there are, how many are decided, and the file.
     """
-    from candid.serving.serve import needs_server, serve_page
+    from candid.serving.serve import listen, needs_server, serve_page
 
     needs_server()
     how: dict[str, Any] = {"config": config, "out": out, "queues": queues, "data": data}
     how |= {"seed": seed, "cache": cache, "quiet": quiet}
-    with open_review(place, who=who, **how) as ready:
+    with (
+        contextlib.closing(listen("127.0.0.1", port)) as listening,
+        open_review(place, who=who, **how) as ready,
+    ):
         session, token = ready.session, secrets.token_urlsafe(18)
         state, file = session.state(), str(session.log.path)
         serve_page(
             _page(ready, token),
-            port,
+            listening,
             started=lambda url: started(f"{url}/{token}/", state["total"], state["done"], file),
         )
         return session.summary()

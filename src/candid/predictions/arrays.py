@@ -17,6 +17,7 @@ from candid.predictions import Predictions, read_predictions
 from candid.predictions.answers import named_class
 from candid.predictions.labels import Label
 from candid.table import arrow_table, value_per_image
+from candid.text.words import many
 
 _TODO = (
     "pass what predict_proba or predict gives; classes= where the labels do not hold every class"
@@ -51,8 +52,8 @@ def said_of(y_prob: Any, n: int, classes: tuple[str, ...]) -> tuple[NDArray[np.f
     if p.shape != (n, len(classes)):
         names = ", ".join(map(repr, classes))
         raise PredictionsError(
-            f"The probabilities have the shape {np.shape(y_prob)} for {n:,} labels and "
-            f"{len(classes)} classes ({names}).",
+            f"The probabilities have the shape {np.shape(y_prob)} for {many(n, 'label', 'labels')} "
+            f"and {many(len(classes), 'class', 'classes')} ({names or 'none'}).",
             expected="(n,) for the second of two classes, (n, classes), or (n,) classes by name",
             todo=_TODO,
         )

@@ -150,7 +150,7 @@ class Session:
         showing = self.review.showings[number]
         if bool(showing.page) != bool(chosen):
             raise ConfigError(
-                f"{len(chosen)} pictures were chosen.",
+                f"The number of pictures that were chosen is {len(chosen)}.",
                 expected="at least one of a page, and none where one is shown alone",
                 todo="load the page again",
                 code="no-decision",

@@ -31,6 +31,8 @@ _FILES = {
 }
 _KEPT = 64  # encoded pictures
 _LARGEST = 4096  # bytes of a decision
+# What a body raises that is no JSON, or JSON of another form.
+_NOT_SO = (ValueError, KeyError, TypeError, OverflowError, RecursionError)
 _MOST_NEAR = 64  # pictures whose nearest are asked for at once
 
 
@@ -113,14 +115,14 @@ class _Addresses:
     async def decide(self, request: Request) -> Response:
         try:
             decision = _decision(await _body(request))
-        except (ValueError, KeyError, TypeError):
+        except _NOT_SO:
             return _refusal(422, "This is no decision.")
         return self._now(told=self._session.decide(*decision))
 
     async def undo(self, request: Request) -> Response:
         try:
             await _body(request)
-        except ValueError:
+        except _NOT_SO:
             return _refusal(422, "This is no request of the page.")
         self._session.undo()
         return self._now()

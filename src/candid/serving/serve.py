@@ -58,14 +58,13 @@ def serve_models(
 
 
 def serve_page(
-    app: Starlette, port: int, *, started: Callable[[str], None] = lambda url: None
+    app: Starlette, listening: socket.socket, *, started: Callable[[str], None] = lambda url: None
 ) -> None:
-    """Answer for an application on this machine alone, until SIGINT or SIGTERM.
+    """Answer for an application at a socket that listens, until SIGINT or SIGTERM.
 
-    `port` 0 is any that is free; `started` is told the address once it listens.
+    `started` is told the address.
     """
-    with contextlib.closing(listen("127.0.0.1", port)) as listening:
-        _run(app, listening, started, seconds=2, lifespan="off")
+    _run(app, listening, started, seconds=2, lifespan="off")
 
 
 def _run(
@@ -153,11 +152,11 @@ def listen(host: str, port: int) -> socket.socket:
             listening.close()
             raise
     except (OSError, UnicodeError) as error:
-        taken = getattr(error, "errno", None) == errno.EADDRINUSE
+        of_port = getattr(error, "errno", None) in (errno.EADDRINUSE, errno.EACCES)
         raise ConfigError(
             f"Cannot listen on {host!r}, port {port}: {getattr(error, 'strerror', error)}.",
             expected="an address of this machine and a port that is free",
-            todo="name another port with --port (0: any that is free)" if taken
+            todo="name another port with --port (0: any that is free)" if of_port
             else "name another address with --host, or another port with --port",
         ) from error  # fmt: skip
     return listening

@@ -138,7 +138,7 @@ class DataConfig:
         elif names and about_one:
             raise ConfigError(
                 f"data.targets names several labels, and data.{about_one[0]} is about one.",
-                expected=f"data.target, data.{' and data.'.join(_ABOUT_ONE)} empty beside it",
+                expected=f"data.target, data.{', data.'.join(_ABOUT_ONE)}: all empty beside it",
                 todo=f"leave data.{about_one[0]} out, or learn one label with data.target",
             )
         object.__setattr__(self, "targets", names)

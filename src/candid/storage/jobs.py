@@ -41,12 +41,15 @@ def job_digest(job: Job) -> str:
 
 
 @contextlib.contextmanager
-def alone(path: Path, *, output: str, expected: str, todo: str) -> Iterator[BinaryIO]:
+def alone(
+    path: Path, *, output: str, expected: str, todo: str, option: str = ""
+) -> Iterator[BinaryIO]:
     """The file at `path`, open to read and to append, while no other process has it so.
 
-    Raises OutputError where another process writes to `output`, or it cannot be written.
+    Raises OutputError where another process writes to `output`, or it cannot be written; `option`
+    names another place.
     """
-    with writing(Path(output)):
+    with writing(Path(output), option):
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a+b")
     try:

@@ -96,7 +96,7 @@ def read_corrections(path: Path) -> list[Correction]:
         raise DataError(
             f"Cannot read the corrections in {path}: {error.strerror}.",
             expected=f"a CSV file with the columns {', '.join(COLUMNS)}",
-            todo="check the path after --corrections",
+            todo="check the path",
         ) from error
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
@@ -209,32 +209,54 @@ class CorrectionsLog:
             os.fsync(file.fileno())
 
 
+_HEADER = _lines([COLUMNS])
+
+
+def _refuse_other(path: Path, data: bytes) -> None:
+    """Raise a DataError where a file is none to add decisions to; a torn first line is nothing."""
+    if not _HEADER.startswith(data) and data.splitlines()[0] != _HEADER.strip():
+        raise DataError(
+            f"{path} has other columns, or has them in another order.",
+            expected=",".join(COLUMNS),
+            todo="name another file with --out; candid corrections merge joins the two",
+        )
+
+
+def _whole_lines(data: bytes) -> tuple[bytes, bytes]:
+    """The lines that end, and after them a decision that lacks nothing but its end."""
+    finished = _finished(data)
+    end = finished.rfind(b"\n") + 1
+    whole, rest = finished[:end], finished[end:]
+    try:
+        (cells,) = csv.reader([rest.decode("utf-8")], strict=True)
+        _read_line(Path(), 0, dict(zip(COLUMNS, cells, strict=True)))
+    except (ValueError, csv.Error, DataError):
+        return whole, b""
+    return whole, rest
+
+
 @contextlib.contextmanager
 def open_log(path: Path) -> Iterator[CorrectionsLog]:
     """The file at `path`, new or to go on with, while no other process writes to it.
 
     A last line that was torn by a power cut is cut off, and so are lines that belong together of
     which one is missing. Raises OutputError where another process writes to it, or it cannot be
-    written; DataError where what is there are no corrections.
+    written; DataError, and leaves the file as it is, where what is there are no corrections.
     """
     todo = "close the other page, or name another file with --out"
-    with alone(path, output=str(path), expected="one page per file", todo=todo) as file:
+    how = {"expected": "one page per file", "todo": todo, "option": "--out"}
+    with alone(path, output=str(path), **how) as file:
         file.seek(0)
         data = file.read()
-        finished = _finished(data)
-        whole = finished[: finished.rfind(b"\n") + 1]
+        _refuse_other(path, data)
+        whole, rest = _whole_lines(data)
         with writing(path):
-            if whole != data:
-                file.truncate(len(whole))
-            if not whole:
-                file.write(_lines([COLUMNS]))
+            if len(whole) + len(rest) < len(data):
+                file.truncate(len(whole) + len(rest))
+            missing = b"\n" if rest else b"" if whole else _HEADER
+            if missing:
+                file.write(missing)
                 file.flush()
-        if whole and whole.splitlines()[0] != _lines([COLUMNS]).strip():
-            raise DataError(
-                f"{path} has other columns, or has them in another order.",
-                expected=",".join(COLUMNS),
-                todo="name another file with --out; candid corrections merge joins the two",
-            )
         yield CorrectionsLog(path, file, read_corrections(path))
 
 

@@ -12,7 +12,8 @@ from candid.text.console import with_interval
 
 def calibration_lines(c: PlaceCalibration, file: str) -> Iterator[str]:
     """What was fitted on labelled pictures of one place, and what it does there."""
-    yield f"temperature {c.temperature:.3g} on the run's own, fitted on {c.fitted_n:,} pictures"
+    on = words.many(c.fitted_n, "picture", "pictures")
+    yield f"temperature {c.temperature:.3g} on the run's own, fitted on {on}"
     for name, bias, share in zip(c.classes, c.bias, c.shares, strict=True):
         yield f"  {name}: {share.value:.1%} ({share.low:.1%} to {share.high:.1%}), bias {bias:+.3g}"
     yield f"on the {c.n:,} others, before and after:"

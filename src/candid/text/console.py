@@ -301,7 +301,8 @@ def export_lines(onnx: str, size: int, checked: int, difference: float) -> Itera
     """What was exported, and how near it is to the original."""
     on = f"{checked:,} validation pictures" if checked else "noise"
     yield f"{onnx}: {size / 1e6:.1f} MB"
-    yield f"  the same labels as torch on {on}, and probabilities within {difference:.1g}"
+    near = f"probabilities within {difference:.1g}" if difference else "the same probabilities"
+    yield f"  the same labels as torch on {on}, and {near}"
 
 
 def transformers_lines(folder: str, files: tuple[str, ...], size: int) -> Iterator[str]:

@@ -47,15 +47,16 @@ CORRECTION_WORDINGS = {
 
 def agreement_lines(found: Agreement, out: str) -> Iterator[str]:
     """How far two files agree on the images that both decided."""
-    yield f"{out}: {found.lines:,} decisions on {found.images:,} images"
+    decisions = words.many(found.lines, "decision", "decisions")
+    yield f"{out}: {decisions} on {words.images(found.images)}"
     if not found.both:
         yield "  no image was decided in both files"
         return
-    yield f"  decided in both: {found.both:,} images"
+    yield f"  decided in both: {words.images(found.both)}"
     yield f"  the same decision: {words.percent_interval(found.agreement)}, Wilson"
     yield f"  Cohen's kappa: {_kappa(found.kappa)}"
     for pair in found.apart[:10]:
-        yield f"    {pair.first} and {pair.second}: {pair.count:,}"
+        yield f"    {pair.first} in the first file, {pair.second} in the second: {pair.count:,}"
 
 
 def _kappa(kappa: Estimate) -> str:
@@ -67,4 +68,4 @@ def _kappa(kappa: Estimate) -> str:
 def applied_lines(changed: str, out: str, images: int) -> Iterator[str]:
     """What was written."""
     yield changed
-    yield f"{out}: {images:,} images"
+    yield f"{out}: {words.images(images)}"

@@ -245,8 +245,9 @@ def _sureness(figures: ExternalFigures) -> list[str]:
         way = "too sure of itself"
     elif over.high < 0:
         way = "less sure of itself than it might be"
+    side = "below" if over.value < 0 else "above"
     return [
-        f"Its mean confidence is {sure}: {way} ({words.points_of(over)} points above its "
+        f"Its mean confidence is {sure}: {way} ({words.size_in_points(over)} points {side} its "
         f"accuracy; {words.points_interval(over)})."
     ]
 
@@ -296,12 +297,12 @@ def _apart(e: Estimate | None, home: str) -> str:
     """How far from home, for a sentence's end; empty where nobody knows."""
     if e is None or math.isnan(e.value):
         return ""
-    way = f"not surely another share than on {home}"
+    ends = words.points_interval(e)
     if e.high < 0:
-        way = f"{words.size_in_points(e)} points less than on {home}"
-    elif e.low > 0:
-        way = f"{words.hundredths_of(e)} points more than on {home}"
-    return f", {way} ({words.points_interval(e)})"
+        return f", {words.size_in_points(e)} points less than on {home} ({ends})"
+    if e.low > 0:
+        return f", {words.hundredths_of(e)} points more than on {home} ({ends})"
+    return f", not surely another share than on {home} ({ends} points)"
 
 
 def methods(transfer: Transfer) -> list[str]:

@@ -50,10 +50,17 @@ TAKEN_FROM_TEST = (
 NO_TEST = "There are no test images, so that nobody has confirmed the winner on new people."
 
 
-def remedy_notes(attributes: Sequence[str], named: bool, layer: bool) -> Iterator[str]:
-    """What a reader might not expect of a tournament."""
+def remedy_notes(
+    attributes: Sequence[str], named: bool, layer: bool, unbalanced: Sequence[str]
+) -> Iterator[str]:
+    """What a reader might not expect of a tournament; `unbalanced`: by what no layer was fitted."""
     if not layer:
         yield NO_LAYER
+    elif unbalanced:
+        yield (
+            f"The last layer was not fitted again balanced by {words.listed([*unbalanced])}: of "
+            "the validation images, not every label occurs with every value."
+        )
     if not attributes:
         yield NO_GROUPS
     elif not named:

@@ -49,9 +49,10 @@ def check_said(check: LabelCheck) -> Iterator[str]:
         f"networks that learned from others agree with {words.percent_interval(check.accuracy)} of "
         "the labels"
     )
+    wrong = words.many(round(check.n * noise.rate.value), "label", "labels")
     low, high = (round(check.n * end) for end in (noise.rate.low, noise.rate.high))
     yield (
-        f"confident learning takes about {round(check.n * noise.rate.value):,} labels for wrong "
+        f"confident learning takes about {wrong} for wrong "
         f"({low:,} to {high:,}): {words.percent_interval(noise.rate)}, {words.method(noise.rate)}"
     )
     where = ", ".join(
@@ -59,7 +60,7 @@ def check_said(check: LabelCheck) -> Iterator[str]:
         for name, n in check.of_split.items()
     )
     found = check.found_by_both + check.found_by_model
-    yield f"likely wrong: {found:,} labels ({where})"
+    yield f"likely wrong: {words.many(found, 'label', 'labels')} ({where})"
     yield from _some(
         "the model and the person's other pictures speak against",
         check.found_by_both,

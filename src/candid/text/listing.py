@@ -8,7 +8,10 @@ from candid.records import Estimate
 from candid.records.listing import RunList, RunSummary, WorstGap
 from candid.text import words
 
-_HEAD = ("run", "data", "target", "recipe", "accuracy", "weighted F1", "worst group", "time", "MB")
+_HEAD = (
+    *("run", "data", "target", "recipe", "images", "accuracy", "weighted F1", "worst group"),
+    *("time", "MB"),
+)
 _NONE = "–"
 
 
@@ -34,12 +37,19 @@ def _cells(r: RunSummary) -> tuple[str, ...]:
         r.data or _NONE,
         r.target or _NONE,
         r.recipe or _NONE,
+        _images(r),
         _figure(r.accuracy),
         _figure(r.weighted_f1) if r.mae is None else f"MAE {_figure(r.mae)}",
         _gap(r.worst) if r.mae is None else _error(r.worst),
         _time(r.seconds),
         f"{r.size / 1e6:.1f}",
     )
+
+
+def _images(r: RunSummary) -> str:
+    """How many its figures are of, and which."""
+    figure = r.accuracy if r.mae is None else r.mae
+    return _NONE if figure is None else f"{figure.n:,} {r.split}"
 
 
 def _figure(figure: Estimate | None) -> str:
@@ -73,4 +83,5 @@ def removed_lines(removed: Iterable[str]) -> Iterator[str]:
 
 def logged_line(run: str, to: Sequence[str], steps: int, figures: int) -> str:
     """What of a run was logged where."""
-    return f"{run}: {steps:,} steps and {figures:,} figures to {words.listed([*to])}"
+    sent = f"{words.many(steps, 'step', 'steps')} and {words.many(figures, 'figure', 'figures')}"
+    return f"{run}: {sent} to {words.listed([*to])}"

@@ -248,7 +248,9 @@ def all_labelled_count(split: str, n: int) -> str:
 def few_mistakes(mistakes: int, columns: int, prior_sd: float) -> str:
     """Where a regression has little to go by."""
     return (
-        f"There are {mistakes:,} mistakes for {columns} columns. With fewer than five each, "
+        f"There {words.agreeing(mistakes, 'is', 'are')} "
+        f"{words.many(mistakes, 'mistake', 'mistakes')} for "
+        f"{words.many(columns, 'column', 'columns')}. With fewer than five each, "
         f"effects are rough; the prior of {prior_sd:g} logits keeps them from running away."
     )
 
@@ -273,10 +275,11 @@ BOUNDS_OF_TWO = "Bounds for annotators who err without regard to the answer are 
 
 def label_suspects(suspects: int, mistakes: int) -> str:
     """What a list of likely wrong labels is worth."""
+    is_sure = words.agreeing(suspects, "is", "are")
     return (
-        f"{suspects:,} of the model's {mistakes:,} mistakes are so sure that the label may be "
-        "wrong instead. Only a person who looks can say which; a model that is sure of its "
-        "mistakes makes this list long on perfect labels, too."
+        f"{suspects:,} of the model's {words.many(mistakes, 'mistake', 'mistakes')} {is_sure} so "
+        "sure that the label may be wrong instead. Only a person who looks can say which; a model "
+        "that is sure of its mistakes makes this list long on perfect labels, too."
     )
 
 

@@ -158,10 +158,9 @@ def number_audit_lines(split: SplitAudit) -> Iterator[str]:
     """What came of the audit of one split, in the terminal."""
     mae = split.metrics["mae"]
     yield f"{split.split}: {words.images(split.n, split.people)}"
-    yield (
-        f"  mean absolute error {in_unit(mae)} ({words.confidence(mae.confidence)} "
-        f"{of_interval(mae)}; {words.images(mae.n, mae.people)}; {mae.method})"
-    )
+    ends = f"{words.confidence(mae.confidence)} {of_interval(mae)}"
+    behind_it = f"{words.images(mae.n, mae.people)}; {mae.method}"
+    yield f"  mean absolute error {in_unit(mae)} ({ends}; {behind_it})"
     known = [(g, g.gaps["mae"]) for g in split.singles()]
     found = sorted((one for one in known if one[1].state == "found"), key=lambda one: one[1].p)
     for group, gap in found[:_MOST_TOLD]:

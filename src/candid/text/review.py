@@ -148,9 +148,10 @@ def summary_lines(s: ReviewSummary) -> Iterator[str]:
             "what you would write."
         )
     if s.consistency.n:
+        twice = words.many(s.consistency.n, "picture", "pictures")
         yield (
-            f"Of {s.consistency.n:,} pictures that came twice, you said the same of "
-            f"{_share(s.consistency)}. The figures above hold no better than that."
+            f"Of {twice} that came twice, you said the same of {_share(s.consistency)}. The "
+            "figures above hold no better than that."
         )
     if s.cannot_say or s.left_out or s.not_blind:
         yield (
@@ -177,6 +178,11 @@ def started_lines(url: str, shown: int, done: int, file: str) -> Iterator[str]:
     before = f", {done:,} of them decided before" if done else ""
     yield f"{shown:,} to look at{before}: {url} (Ctrl+C stops it)"
     yield f"every decision is a line in {file}"
+
+
+def next_line(file: str) -> str:
+    """What to do with the decisions."""
+    return f"next:  candid run DATA --corrections {file}"
 
 
 NOTHING = "Nothing is suspected, and there is no labelled image to draw at random."

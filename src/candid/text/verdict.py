@@ -6,6 +6,7 @@ Everything here is plain text: whoever prints it escapes it.
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -238,7 +239,7 @@ def _repairs(inputs: ReportInput) -> Iterator[Action]:
     """Longer training, mended labels, a remedy that helps."""
     convergence, tried = inputs.evaluation.convergence, inputs.improvement
     if convergence is not None and convergence.code in ("still-falling", "too-short"):
-        command = f"{inputs.reproduction} --set train.steps={2 * inputs.config.train.steps}"
+        command = _anew(inputs, "longer", f"train.steps={2 * inputs.config.train.steps}")
         yield Action("Train longer", convergence.sentence, (command,))
     noise = None if inputs.audit is None else inputs.audit.noise
     if noise is not None and noise.found and inputs.model is not None:
@@ -247,11 +248,28 @@ def _repairs(inputs: ReportInput) -> Iterator[Action]:
             "Look at the "
             + words.many(noise.found, "label that is likely wrong", "labels that are likely wrong"),
             f"They count as the truth now.{already} Then train with what you decided.",
-            ("candid review .", f"{inputs.reproduction} --corrections corrections.csv"),
+            ("candid review .", _corrected(inputs)),
         )
     if tried is not None and tried.folder:
         commands = tuple(improvement.commands(".", tried))
         yield Action("Use the remedy that helps", improvement.outcome(tried)[0], commands)
+
+
+def _anew(inputs: ReportInput, name: str, *settings: str) -> str:
+    """The command that trains again beside the run, from its folder and on the data where they lay.
+
+    A label among several has its folder two below the run's.
+    """
+    out = f"../../../{name}" if inputs.config.data.is_several else f"../{name}"
+    changed = "".join(f" --set {shlex.quote(setting)}" for setting in settings)
+    return f"candid run --repeat .{changed} --out {out}"
+
+
+def _corrected(inputs: ReportInput) -> str:
+    """The same with the decisions of a review, which are about one label."""
+    alone = ("data.targets=[]", f"data.target={inputs.target}")
+    settings = alone if inputs.config.data.is_several else ()
+    return _anew(inputs, "corrected", *settings, "data.corrections=corrections.csv")
 
 
 def _adaptions(inputs: ReportInput) -> Iterator[Action]:

@@ -12,10 +12,26 @@ import torch
 from torch import Tensor
 
 from candid.errors import ConfigError
-from candid.settings.named_parts import trusted_part
+from candid.settings import Config
+from candid.settings.named_parts import is_named_part, trusted_part
 
 # (batch, classes) logits and (batch,) classes in, (batch,) losses out.
 EachLoss = Callable[[Tensor, Tensor], Tensor]
+
+
+def check_parts(config: Config) -> None:
+    """Raise a ConfigError where a part that the settings name is not trusted, or not there.
+
+    Asked before a run has a folder: what is named wrongly leaves none behind.
+    """
+    named = {
+        "The network": getattr(config.network, "module", ""),
+        "The loss": config.train.loss,
+        "The augmentation": config.augment.extra,
+    }
+    for what, name in named.items():
+        if is_named_part(name):
+            trusted_part(name, what)
 
 
 def own_loss(name: str) -> EachLoss:

@@ -123,7 +123,7 @@ def needs_trackers(names: Iterable[str]) -> None:
         For either.
     """
     known = get_args(TrackerName)
-    for name in names:
+    for name in _each(names):
         if name not in known:
             raise ConfigError(
                 f"There is no tracker {name!r}.",
@@ -136,6 +136,11 @@ def needs_trackers(names: Iterable[str]) -> None:
                 expected=f"the extra {name!r}",
                 todo=f"pip install 'candid-faces[{name}]'",
             )
+
+
+def _each(names: Iterable[str]) -> Iterable[str]:
+    """The names; one alone need not stand in a list."""
+    return (names,) if isinstance(names, str) else names
 
 
 @contextlib.contextmanager
@@ -153,7 +158,7 @@ def trackers_of(names: Sequence[str], subject: Subject) -> Iterator[Trackers]:
     opened: dict[str, Tracker] = {}
     all_of_them = Trackers(opened, subject)
     try:
-        for name in dict.fromkeys(names):
+        for name in dict.fromkeys(_each(names)):
             opened[name] = _opened(name, subject)
         yield all_of_them
     except BaseException:

@@ -13,6 +13,7 @@ import candid.tables.columns as columns
 from candid.data import splits
 from candid.data.dataset import Dataset, Source
 from candid.data.findings import make_finding
+from candid.data.label_files import is_described
 from candid.data.layouts.assembly import LayoutRows, assemble, files_of, match_pictures
 from candid.data.layouts.pictures import Pictures, files_in, folders_in, scan, scan_named
 from candid.errors import ConfigError, DataError, LayoutError, TargetError, did_you_mean
@@ -32,7 +33,7 @@ def recognise(path: Path) -> bool:
     """Whether this is a table, or a folder with one (of several: with paths), or one per split."""
     if path.is_file():
         return path.name.lower().endswith(SUFFIXES)
-    files = files_in(path, *_TABLES)
+    files = _tables(path)
     return len(files) == 1 or bool(_with_paths(files, DataConfig())) or bool(_by_folder(path))
 
 
@@ -194,19 +195,28 @@ def _read(path: Path, config: DataConfig) -> tuple[pa.Table, Path, str]:
                 todo="name the data folder",
             )
         return read_table(path, config.encoding), path.parent, path.name
-    files = files_in(path, *_TABLES)
+    files = _tables(path)
     chosen = files if len(files) == 1 else _with_paths(files, config)
     if len(chosen) == 1:
         return read_table(chosen[0], config.encoding), path, chosen[0].name
     if not chosen and (by_folder := _by_folder(path)):
         return _joined(by_folder, config), path, "the split folders' tables"
-    seen = ", ".join(f.name for f in (chosen or files)[:8]) or "none"
+    some = chosen or files
+    seen = ", ".join(f.name for f in some[:8]) or "none"
+    such = f", such as {some[0]}" if some else ""
     raise LayoutError(
         f"There is not exactly one table that names pictures in {path} (seen: {seen}).",
         expected="one CSV, TSV or Parquet file, or metadata.jsonl",
-        todo=f"name the table itself instead of its folder, such as {(chosen or [path])[0]}; or, "
-        "where the folders' names are the classes, --layout folder",
+        todo=f"name the table itself instead of its folder{such}; or, where the folders' names are "
+        "the classes, --layout folder",
     )
+
+
+def _tables(path: Path) -> list[Path]:
+    """A folder's tables, but for what `--croissant NAME.json` wrote there of another one."""
+    files = files_in(path, *_TABLES)
+    own = [f for f in files if not is_described(f)]
+    return own or files
 
 
 def _with_paths(files: list[Path], config: DataConfig) -> list[Path]:

@@ -56,13 +56,15 @@ def _training_curve(
             np.array([getattr(row, validation) for row in measured]),
         )
     said = _told(measured, validation) if measured else "No validation figures."
+    mean = f"their moving mean over {words.count(window)} batches" if window > 1 else "the same"
+    times = words.many(len(measured), "time", "times")
     whole = "the whole validation set" + ("" if images is None else f" (n = {words.count(images)})")
     return figure(
         f"training-{name}",
         title,
-        f"Faint: each training batch, augmented and with dropout, n = {words.count(len(history))} "
-        f"batches. Line: their moving mean over {window} batches. Dots: {whole}, "
-        f"measured {len(measured)} times, without dropout.",
+        "Faint: each training batch, augmented and with dropout, n = "
+        f"{words.many(len(history), 'batch', 'batches')}. Line: {mean}. Dots: {whole}, "
+        f"measured {times}, without dropout.",
         f"{title} over training. {said}",
         _curve_marks(lines, axis).properties(height=240),
         key=tuple(Key(line, i) for i, line in enumerate(lines)),
