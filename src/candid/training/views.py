@@ -37,13 +37,11 @@ class Views(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (batch, outputs) of normalised images (batch, 3, side, side)."""
-        if not self.training:
-            answered: Tensor = self.network(windowed(images, self.windows[0]))
-            return answered
-        parts = images.tensor_split(len(self.windows))
-        views = [windowed(part, w) for part, w in zip(parts, self.windows, strict=True)]
-        seen: Tensor = self.network(torch.cat(views))
-        return seen
+        shown = self.windows if self.training else self.windows[:1]
+        parts = images.tensor_split(len(shown))
+        views = [windowed(part, w) for part, w in zip(parts, shown, strict=True)]
+        answers: Tensor = self.network(torch.cat(views))
+        return answers
 
 
 def view_losses(
