@@ -11,6 +11,7 @@ import altair as alt
 from candid.records.compare import Change, Comparison, GroupChange
 from candid.records.compare_runs import RunComparison
 from candid.reporting.figures.chart import (
+    Column,
     Figure,
     Key,
     again,
@@ -52,23 +53,7 @@ def changes(comparison: Comparison) -> Figure | None:
         return None
     shown = ([g for g in known if g.state != "too few to say"] or known)[:_MOST_CHANGES]
     data = _change_rows(shown)
-    tips = tooltips(
-        "group:N",
-        ("change:Q", "points of accuracy", "+.1f"),
-        *from_to("+.1f"),
-        ("n:Q", "images", ","),
-        ("people:Q", "people", ","),
-        ("lost:Q", "became wrong", ","),
-        ("gained:Q", "became right", ","),
-        "state:N",
-    )
-    chart = forest(
-        data,
-        alt.X("change:Q", title="change, points", axis=alt.Axis(tickCount=8)),
-        _WORDS,
-        tips,
-        width=_WIDEST,
-    )
+    chart = _forest_of(data, ("n:Q", "images", ","), ("people:Q", "people", ","))
     cut = "" if len(shown) == len(known) else f" {len(shown)} of {len(known)}; all are below."
     return figure(
         "comparison-changes",
@@ -92,21 +77,7 @@ def pair_changes(found: RunComparison) -> Figure | None:
         for pair, label in zip(known, labels, strict=True)
         for row in _change_rows([pair.overall])
     ]
-    tips = tooltips(
-        "group:N",
-        ("change:Q", "points of accuracy", "+.1f"),
-        *from_to("+.1f"),
-        ("lost:Q", "became wrong", ","),
-        ("gained:Q", "became right", ","),
-        "state:N",
-    )
-    chart = forest(
-        data,
-        alt.X("change:Q", title="change, points", axis=alt.Axis(tickCount=8)),
-        _WORDS,
-        tips,
-        width=_WIDEST,
-    )
+    chart = _forest_of(data)
     return figure(
         "comparison-pairs",
         "Every pair of models",
@@ -116,6 +87,21 @@ def pair_changes(found: RunComparison) -> Figure | None:
         chart.properties(height=17 * len(data) + 20),
         key=(Key("better", 3), Key("worse", 2), Key("not found", 1)),
     )
+
+
+def _forest_of(data: list[dict[str, Any]], *behind: Column) -> alt.LayerChart:
+    """Changes in accuracy; `behind` are further columns of the tooltips."""
+    tips = tooltips(
+        "group:N",
+        ("change:Q", "points of accuracy", "+.1f"),
+        *from_to("+.1f"),
+        *behind,
+        ("lost:Q", "became wrong", ","),
+        ("gained:Q", "became right", ","),
+        "state:N",
+    )
+    x = alt.X("change:Q", title="change, points", axis=alt.Axis(tickCount=8))
+    return forest(data, x, _WORDS, tips, width=_WIDEST)
 
 
 def _paired(comparison: Comparison) -> str:
