@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import pytest
 
 import candid
 from candid.models.forward import Images
 from candid.pipeline.views import with_window
 from candid.records import ModelCard, read_record
 from candid.text.window import what_it_sees
+from candid.training import views
 from candid.training.state import Task
 from candid.training.window import face_windows
 
@@ -106,3 +108,21 @@ def test_a_run_says_what_it_sees_and_hands_it_on(tmp_path):
     more = candid.train(faces, again, out=tmp_path / "more", cache=tmp_path / "cache")
     taken = read_record(more.model_file, ModelCard)
     assert taken.options["window"] == inner and taken.views == ()
+
+
+@pytest.mark.parametrize("trials", [1, 3])
+def test_a_search_finds_the_part_once_for_all_trials(tmp_path, monkeypatch, trials):
+    pixels, label = aligned()
+    faces = candid.load_images(
+        pixels, label[:, 0], target="Middle", split=np.repeat(["train", "validation"], [500, 400])
+    )
+    calls = []
+    known = views.view_losses
+    monkeypatch.setattr(
+        views, "view_losses", lambda *args, **how: calls.append(1) or known(*args, **how)
+    )
+    search = 'tune.search=["train.optimizer=adam,sgd"]'
+    words = [*QUICK, f"tune.trials={trials}", "tune.seeds=0", search, "train.steps=40"]
+    config = candid.load_config(overrides=[*words, "explain.images=0", "evaluate.draws=50"])
+    candid.tune(faces, config, out=tmp_path / "study", cache=tmp_path / "cache")
+    assert len(calls) == 2  # for the search, and for the run of the winner

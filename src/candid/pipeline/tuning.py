@@ -16,6 +16,7 @@ from candid.errors import CandidError, ConfigError, OutputError, RunError
 from candid.pipeline.main_job import everything
 from candid.pipeline.opening import Data, begin_or_resume, needs_torch, provenance_of
 from candid.pipeline.training import begun, task_of
+from candid.pipeline.views import with_window
 from candid.records import (
     Estimate,
     Evaluation,
@@ -27,7 +28,8 @@ from candid.records import (
 )
 from candid.records.tuning import Finalist, Trial, Tuning
 from candid.runs import Run, claim
-from candid.settings import Config
+from candid.settings import Config, NetworkConfig
+from candid.settings.network import AUTO, FACE, DeepConfig
 from candid.stats.intervals import mean_of_labels, mean_over_seeds
 from candid.storage.files import write_text, writing
 
@@ -98,8 +100,11 @@ def search_settings(
         raise
     with closing(study), threads(config.train.threads), memory_kept():
         task = task_of(data, config)
-        search(study, lambda c, report: _trial(task, c, report), quiet=quiet)
-        repeat_finalists(study, lambda c: _trial(task, c, lambda *_: False), quiet=quiet)
+        seen = with_window(task, config, quiet=quiet).config.network  # once, not in every trial
+        search(study, lambda c, report: _trial(task, _as_seen(c, seen), report), quiet=quiet)
+        repeat_finalists(
+            study, lambda c: _trial(task, _as_seen(c, seen), lambda *_: False), quiet=quiet
+        )
         # On as many threads as the finals, of which it is one.
         told = train_last(study, lambda c: _last(out / "best", c, data, quiet=quiet), quiet=quiet)
         result = _result(
@@ -163,6 +168,16 @@ def _remove_folder(out: Path) -> None:
 
 
 # --- trainings -----------------------------------------------------------------------------------
+
+
+def _as_seen(config: Config, found: NetworkConfig) -> Config:
+    """A trial's settings with the window that was found for all of them, where none is named."""
+    network = config.network
+    if not (isinstance(network, DeepConfig) and isinstance(found, DeepConfig)):
+        return config
+    if network.window not in (AUTO, FACE):
+        return config
+    return replace(config, network=replace(network, window=found.window))
 
 
 def _trial(task: Task, config: Config, report: Report) -> float:
