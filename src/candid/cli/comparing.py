@@ -30,11 +30,11 @@ def compare_command(
     """
     if len(runs) == 1:
         raise click.UsageError("One model cannot be compared: name another.")
-    from candid.pipeline.comparing import require_ours
-
-    for run in runs:
-        require_ours(run)
     if len(runs) == 2:
+        from candid.pipeline.comparing import require_ours
+
+        for run in runs:
+            require_ours(run)
         how = {"page": page, "overrides": overrides, "data": None, "cache": None}
         context.invoke(audit_command, path=runs[0], other=runs[1], **how)
         return
