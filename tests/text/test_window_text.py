@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 from types import SimpleNamespace
 
-from candid.records.model import View
+from candid.records.model import TriedView
 from candid.text.window import what_it_sees
 
 
-def said(window: str, *views: View) -> str:
+def said(window: str, *views: TriedView) -> str:
     return what_it_sees(SimpleNamespace(options={"window": window}, views=views))
 
 
-def view(high: float, target: str = "Hat", window: str = "0.25 0.25 0.75 0.86") -> View:
-    return View(window, target, 400, 0.69, 0.3, 0.31, high - 0.02, high)
+def view(high: float, target: str = "Hat", window: str = "0.25 0.25 0.75 0.86") -> TriedView:
+    return TriedView(window, target, 400, 0.69, 0.3, 0.31, high - 0.02, high)
 
 
 def test_of_all_of_it_nothing_is_said_where_nothing_was_tried() -> None:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.arrays import Floats
-from candid.evaluation.paired import PairedAnswers, match, numbered, same_classes
+from candid.evaluation.paired import PairedAnswers, goes_by_row, match, same_classes
 from candid.predictions import Predictions
 from candid.records import Estimate, Split, State
 from candid.records.compare import Change, Comparison, GroupChange
@@ -320,7 +320,7 @@ def _notes(
             yield text.only_in(name, count)
     if pair.relabelled:
         yield text.relabelled(pair.relabelled)
-    if numbered(pair):
+    if goes_by_row(pair):
         yield text.PAIRED_BY_NUMBER
     if a.target != b.target:
         yield text.targets_differ((a.target, b.target), names)

@@ -58,14 +58,14 @@ def same_classes(a: Predictions, b: Predictions) -> tuple[str, ...]:
     return (*a.classes, *(c for c in b.classes if c not in one))
 
 
-def numbered(p: Table) -> bool:
+def goes_by_row(p: Table) -> bool:
     """Whether images go by the numbers of their rows, as nothing names them."""
     return bool(len(p)) and bool(np.strings.startswith(p.ids, ROW).all())
 
 
 def refuse_other_order(models: Sequence[Table], same: Marks) -> None:
     """Raise PredictionsError where images go by numbers, and not all are labelled the `same`."""
-    if same.all() or not all(map(numbered, models)):
+    if same.all() or not all(map(goes_by_row, models)):
         return
     raise PredictionsError(
         f"The rows have numbers for names, and in {np.count_nonzero(~same):,} of {len(same):,} "

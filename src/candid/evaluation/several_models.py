@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from candid.arrays import Floats
 from candid.errors import PredictionsError
 from candid.evaluation.comparison import adjusted_changes, compare_predictions, order, stated
-from candid.evaluation.paired import numbered, refuse_other_order, same_classes
+from candid.evaluation.paired import goes_by_row, refuse_other_order, same_classes
 from candid.predictions import Predictions
 from candid.progress import track
 from candid.records import Estimate, Split
@@ -201,7 +201,7 @@ def _notes(
         yield text.not_in_all(left_out)
     if relabelled:
         yield text.relabelled_by_some(relabelled)
-    if all(map(numbered, models)):
+    if all(map(goes_by_row, models)):
         yield text.PAIRED_BY_NUMBER
     for name, p in zip(names[1:], models[1:], strict=True):
         if p.target != models[0].target:

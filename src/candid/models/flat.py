@@ -20,6 +20,7 @@ from candid.errors import DependencyError
 from candid.records import ModelCard
 from candid.records.embedded import FlatFraming, FlatNetwork, PackedTensor
 from candid.records.framing import LOOK_SIDE
+from candid.settings.network import window_edges
 from candid.storage.files import reading, regular
 
 FLAT_NETWORKS = ("plain", "deep")
@@ -116,7 +117,7 @@ class _Flat:
 
     def deep(self, window: str) -> FlatNetwork:
         """The layers of `Deep`, or of `DeepEnsemble`."""
-        edges = [float(edge) for edge in window.split()]
+        edges = list(window_edges(window))
         x = self.add("depth", self.add("window", 0, edges=edges) if edges else 0)
         if "bodies.0.0.weight" not in self._from:
             self.linear(self.add("mean", self.body("body.", x)), "head")

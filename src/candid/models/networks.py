@@ -22,7 +22,7 @@ from candid.models.vit import vit
 from candid.records import Layer
 from candid.settings import NetworkConfig
 from candid.settings.named_parts import is_named_part, trusted_part
-from candid.settings.network import AUTO, FACE
+from candid.settings.network import AUTO, FACE, window_edges
 
 
 class Plain(nn.Module):
@@ -121,7 +121,7 @@ class Deep(nn.Module):
     ) -> None:
         super().__init__()
         self.padding = side % 2
-        self.window = tuple(float(edge) for edge in window.split())
+        self.window = window_edges(window)
         layers: list[nn.Module] = []
         before, places = 12, (side + self.padding) // 2
         for stage, channels in enumerate((width, 2 * width, 4 * width, 8 * width)):

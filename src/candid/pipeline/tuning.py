@@ -29,7 +29,7 @@ from candid.records import (
 from candid.records.tuning import Finalist, Trial, Tuning
 from candid.runs import Run, claim
 from candid.settings import Config, NetworkConfig
-from candid.settings.network import AUTO, FACE, DeepConfig
+from candid.settings.network import DeepConfig
 from candid.stats.intervals import mean_of_labels, mean_over_seeds
 from candid.storage.files import write_text, writing
 
@@ -173,11 +173,9 @@ def _remove_folder(out: Path) -> None:
 def _as_seen(config: Config, found: NetworkConfig) -> Config:
     """A trial's settings with the window that was found for all of them, where none is named."""
     network = config.network
-    if not (isinstance(network, DeepConfig) and isinstance(found, DeepConfig)):
-        return config
-    if network.window not in (AUTO, FACE):
-        return config
-    return replace(config, network=replace(network, window=found.window))
+    if isinstance(network, DeepConfig) and isinstance(found, DeepConfig) and network.finds_window:
+        return replace(config, network=replace(network, window=found.window))
+    return config
 
 
 def _trial(task: Task, config: Config, report: Report) -> float:

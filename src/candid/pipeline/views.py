@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from candid.config import QUICK_RECIPE, load_config
 from candid.pipeline.beginning import source_of_weights
-from candid.records.model import View
+from candid.records.model import TriedView
 from candid.settings import Config, TrainConfig
-from candid.settings.network import AUTO, FACE, DeepConfig
+from candid.settings.network import AUTO, FACE, DeepConfig, window_edges
 from candid.stats.retention import retention
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class Seen:
     """The settings with the window that was chosen, and what the views tell that were tried."""
 
     config: Config
-    views: tuple[View, ...] = ()
+    views: tuple[TriedView, ...] = ()
 
 
 def with_window(
@@ -42,7 +42,7 @@ def with_window(
     processes that train together choose together.
     """
     network = config.network
-    if not isinstance(network, DeepConfig) or network.window not in (AUTO, FACE):
+    if not isinstance(network, DeepConfig) or not network.finds_window:
         return Seen(config)
     if network.window == AUTO and config.train.initial:
         card, _ = source_of_weights(Path(config.train.initial))
@@ -58,13 +58,15 @@ def with_window(
     return _seeing(config, network, found, views)
 
 
-def _seeing(config: Config, network: DeepConfig, window: str, views: tuple[View, ...] = ()) -> Seen:
+def _seeing(
+    config: Config, network: DeepConfig, window: str, views: tuple[TriedView, ...] = ()
+) -> Seen:
     return Seen(replace(config, network=replace(network, window=window)), views)
 
 
 def _tried(
     task: Task, windows: Sequence[str], config: Config, targets: Sequence[str], quiet: bool
-) -> tuple[View, ...]:
+) -> tuple[TriedView, ...]:
     """Each window and label after a short training; none where there is nothing to try."""
     from candid.training.distributed import team
     from candid.training.views import view_losses
@@ -73,7 +75,7 @@ def _tried(
     if not (windows and steps and len(task.validation)):
         return ()
     quick = load_config(recipe=QUICK_RECIPE)
-    parts = [(), *(tuple(float(edge) for edge in w.split()) for w in windows)]
+    parts = [(), *map(window_edges, windows)]
     losses, base = view_losses(
         task,
         parts,
@@ -84,7 +86,7 @@ def _tried(
     )
     names = targets or [""] * base.shape[1]
     found = tuple(
-        View(window, name, *astuple(retention(base[:, t], losses[0][:, t], part[:, t])))
+        TriedView(window, name, *astuple(retention(base[:, t], losses[0][:, t], part[:, t])))
         for window, part in zip(windows, losses[1:], strict=True)
         for t, name in enumerate(names)
     )

@@ -77,7 +77,7 @@ class NumberCard:
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class TriedView:
     """How well a label was told from a part of the pictures, after a short training of several.
 
     Losses are mean cross-entropies in nats of the n validation images that have the label. `lost`
@@ -130,7 +130,7 @@ class ModelCard:
     flip_tta: bool = False
     head: tuple[int, int] | None = None
     number: NumberCard | None = None
-    views: tuple[View, ...] = ()
+    views: tuple[TriedView, ...] = ()
 
     def problem(self) -> str:
         """What no training can have written, in words; "" where all is possible."""

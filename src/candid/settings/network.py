@@ -28,9 +28,14 @@ FACE = "face"  # a window: where the face lies, as the training pictures show
 AUTO = "auto"  # the smallest window that is found to tell the labels as well as the whole does
 
 
+def window_edges(window: str) -> tuple[float, ...]:
+    """Left, top, right and bottom of a window that names them; none for the whole picture."""
+    return tuple(float(edge) for edge in window.split())
+
+
 def _is_window(words: str) -> bool:
     try:
-        left, top, right, bottom = (float(word) for word in words.split())
+        left, top, right, bottom = window_edges(words)
     except ValueError:
         return False
     return 0 <= left <= right - 0.1 <= 0.9 and 0 <= top <= bottom - 0.1 <= 0.9
@@ -64,13 +69,18 @@ class DeepConfig:
 
     def __post_init__(self) -> None:
         """Raises ConfigError for a window that is none."""
-        if self.window not in ("", FACE, AUTO) and not _is_window(self.window):
+        if self.window and not self.finds_window and not _is_window(self.window):
             raise ConfigError(
                 f"network.window = {self.window!r} is not possible.",
                 expected="left, top, right and bottom, from 0 to 1, of a part at least 0.1 wide "
                 'and high, such as "0.2 0.35 0.8 0.85"; face; auto; or nothing for all of it',
                 todo="set network.window, or leave it out",
             )
+
+    @property
+    def finds_window(self) -> bool:
+        """Whether the training pictures are to say what it sees."""
+        return self.window in (FACE, AUTO)
 
     def __repr__(self) -> str:
         """Without what came later and is not used."""

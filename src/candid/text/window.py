@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 
 from candid.records import ModelCard
-from candid.records.model import MOST_LOST, View
+from candid.records.model import MOST_LOST, TriedView
+from candid.settings.network import window_edges
 from candid.text import words
 
 
@@ -15,7 +16,7 @@ def part_seen(card: ModelCard) -> str:
     window = str(card.options.get("window", ""))
     if not window:
         return ""
-    left, top, right, bottom = (words.percent(float(edge), 0) for edge in window.split())
+    left, top, right, bottom = (words.percent(edge, 0) for edge in window_edges(window))
     return (
         f"The network sees a part of each picture alone, from {left} to {right} of its width and "
         f"from {top} to {bottom} of its height; what lies outside decides nothing."
@@ -40,7 +41,7 @@ def what_it_sees(card: ModelCard) -> str:
     )
 
 
-def _why_all(views: Sequence[View]) -> str:
+def _why_all(views: Sequence[TriedView]) -> str:
     if not views:
         return ""
     some = [view for view in views if view.window == views[-1].window]  # the largest part

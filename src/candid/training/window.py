@@ -10,6 +10,7 @@ from torch import Tensor
 
 from candid.arrays import Floats
 from candid.models.forward import Images
+from candid.settings.network import window_edges
 
 _MOST = 2000  # pictures that are looked at
 _SHARE = 1 / 8  # of the highest coherence: what is below is not the face
@@ -25,7 +26,7 @@ def face_windows(images: Images, rows: NDArray[np.intp]) -> tuple[str, ...]:
     face = face_window(images, rows)
     if not face:
         return ()
-    left, top, right, bottom = (float(edge) for edge in face.split())
+    left, top, right, bottom = window_edges(face)
     return window_words((left, top + (bottom - top) / 6, right, bottom)), face
 
 
