@@ -10,7 +10,8 @@ import pytest
 import candid
 from candid.models.forward import Images
 from candid.pipeline.views import with_window
-from candid.records import ModelCard, read_record
+from candid.records import ModelCard, read_record, write_record
+from candid.records.model import TriedViews
 from candid.text.window import what_it_sees
 from candid.training import views
 from candid.training.state import Task
@@ -88,6 +89,35 @@ def test_what_is_named_is_not_tried():
     assert seen(2, window="face") == (face, ())
     assert seen(2, window="0.1 0.2 0.9 1") == ("0.1 0.2 0.9 1", ())
     assert seen(0, window="") == ("", ())
+
+
+def test_a_training_that_goes_on_sees_what_it_saw(tmp_path, monkeypatch):
+    config = candid.load_config(overrides=[*QUICK, "network.window=auto"])
+    noted, task = tmp_path / "checkpoint/views.json", task_of(0)
+    first = with_window(task, config, ["middle"], noted=noted, quiet=True)
+    assert first.config.network.window and noted.is_file()
+    monkeypatch.setattr(views, "view_losses", None)  # not asked again
+    assert with_window(task, config, ["middle"], noted=noted, quiet=True) == first
+    # What a machine that chose otherwise wrote down.
+    lost = dataclasses.replace(first.views[0], high=0.06)
+    write_record(noted, TriedViews((lost, *first.views[1:])))
+    assert with_window(task, config, noted=noted).config.network.window == first.views[1].window
+
+
+def test_a_check_of_labels_finds_the_part_once_for_all_folds(tmp_path, monkeypatch):
+    pixels, label = aligned()
+    faces = candid.load_images(pixels, label[:, 0], target="Middle", split=None)
+    calls, known = [], views.view_losses
+    monkeypatch.setattr(
+        views, "view_losses", lambda *args, **how: calls.append(1) or known(*args, **how)
+    )
+    words = [*QUICK, "check.folds=2", "check.steps=20", "evaluate.draws=50"]
+    config = candid.load_config(overrides=words)
+    cache = tmp_path / "cache"
+    candid.check(faces, config, out=tmp_path / "check", cache=cache)
+    assert len(calls) == 1
+    found = read_record(tmp_path / "check/checkpoint/views.json", TriedViews)
+    assert found.views[0].suffices
 
 
 def test_a_run_says_what_it_sees_and_hands_it_on(tmp_path):

@@ -23,6 +23,7 @@ from candid.errors import ConfigError, DataError, OutputError, RunError
 from candid.pipeline.opening import Data
 from candid.pipeline.steps import calibrated_predictions
 from candid.pipeline.training import begun, task_of, validation_logits
+from candid.pipeline.views import with_window
 from candid.predictions import Predictions, write_predictions
 from candid.progress import progress, stages
 from candid.records import Provenance, read_record, write_record
@@ -31,6 +32,7 @@ from candid.runs import Run, claim, open_run
 from candid.runs.copies import FRAME_FILES, copy_files
 from candid.runs.folders import FOLDS
 from candid.settings import Config, OwnConfig
+from candid.settings.network import DeepConfig
 from candid.storage.archives import reading_archive, write_archive
 from candid.storage.files import copied
 from candid.storage.jobs import alone, job_digest
@@ -72,11 +74,19 @@ def check_run(run: Run, data: Data) -> None:
         same = settings == run.settings and about.data_fingerprint == data.fingerprint
     if not same:
         # What the folds answered is kept where it is of these settings: its names say so.
-        for file in (there.config, there.provenance, there.predictions_file, there.check):
+        for file in (
+            there.config,
+            there.provenance,
+            there.predictions_file,
+            there.check,
+            there.views,
+        ):
             file.unlink(missing_ok=True)
         write_record(there.provenance, read_record(run.provenance, Provenance))
         copy_files(run, there, FRAME_FILES)  # the data are given in one frame
         copied(run.config, there.config)
+        if run.views.is_file():
+            copied(run.views, there.views)
     examine_labels(Run(folder, run.settings, quiet=run.quiet), data)
 
 
@@ -138,7 +148,8 @@ def examine_labels(run: Run, data: Data, *, jobs: int = 1) -> LabelCheck:
     todo = "wait for it, or name another place with --out"
     with alone(folder / ".lock", output=str(run.path), expected="one process", todo=todo):
         fold = folds_of(data, run.settings, quiet=run.quiet)
-        parts = list(_parts(folder, data, fold, run.settings))
+        config = _with_window(run, data)
+        parts = list(_parts(folder, data, fold, config))
         with stages([*(part.name for part in parts), "labels"], quiet=run.quiet) as shown:
             if jobs > 1:
                 _train_together([p for p in parts if not p.file.is_file()], data, jobs, run.quiet)
@@ -149,14 +160,25 @@ def examine_labels(run: Run, data: Data, *, jobs: int = 1) -> LabelCheck:
                 with shown.begin(part.name):
                     _train(part, data, run.quiet)
             with shown.begin("labels"):
-                predictions, asked = _joined(parts, data, run.settings)
+                predictions, asked = _joined(parts, data, config)
                 write_predictions(run.predictions_file, predictions)
-                config = run.settings
                 found = check_labels(predictions, asked, config.check, config.evaluate)
                 write_record(run.check, found)
         for file in {*folder.glob("[0-9]*")} - {part.file for part in parts}:
             file.unlink(missing_ok=True)  # of other settings
     return found
+
+
+def _with_window(run: Run, data: Data) -> Config:
+    """The settings with the part of the pictures that all folds are to see, found once."""
+    from candid.models.device import memory_kept, threads
+
+    config = run.settings
+    if not isinstance(config.network, DeepConfig) or not config.network.finds_window:
+        return config
+    with threads(config.train.threads), memory_kept():
+        task = task_of(data, config)
+        return with_window(task, config, noted=run.views, quiet=run.quiet).config
 
 
 # --- folds ---------------------------------------------------------------------------------------

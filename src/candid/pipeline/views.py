@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from candid.config import QUICK_RECIPE, load_config
 from candid.pipeline.beginning import source_of_weights
-from candid.records.model import TriedView
+from candid.records import read_record, write_record
+from candid.records.model import TriedView, TriedViews
 from candid.settings import Config, TrainConfig
 from candid.settings.network import AUTO, FACE, DeepConfig, window_edges
 from candid.stats.retention import retention
@@ -31,15 +32,22 @@ class Seen:
 
 
 def with_window(
-    task: Task, config: Config, targets: Sequence[str] = (), *, quiet: bool = False
+    task: Task,
+    config: Config,
+    targets: Sequence[str] = (),
+    *,
+    noted: Path | None = None,
+    quiet: bool = False,
 ) -> Seen:
     """What the network is to see, where the settings say "face" or "auto".
 
     "face" is where the training pictures show it. "auto" is the smallest of the face without its
     forehead and the face with it from which a short training tells every label, surely, all but a
     twentieth of what it tells from the whole; and the whole where neither does. Weights that come
-    from another run see what they saw there. `targets` are what the labels are called. Several
-    processes that train together choose together.
+    from another run see what they saw there. `targets` are what the labels are called. What was
+    tried is kept in a file, `noted`, and is not tried again: on another machine a close choice may
+    end otherwise, and a training that goes on must see what it saw. Several processes that train
+    together choose together.
     """
     network = config.network
     if not isinstance(network, DeepConfig) or not network.finds_window:
@@ -49,13 +57,32 @@ def with_window(
         return _seeing(config, network, str(card.options.get("window", "")) if card else "")
     from candid.training.window import face_windows
 
-    windows = face_windows(task.images, task.train)
     if network.window == FACE:
+        windows = face_windows(task.images, task.train)
         return _seeing(config, network, windows[-1] if windows else "")
-    views = _tried(task, windows, config, targets, quiet)
+    views = _noted(noted)
+    if views is None:
+        windows = face_windows(task.images, task.train)
+        views = _tried(task, windows, config, targets, quiet)
+        _note(noted, views)
     lacking = {view.window for view in views if not view.suffices}
-    found = next((w for w in windows if views and w not in lacking), "")
+    found = next((view.window for view in views if view.window not in lacking), "")
     return _seeing(config, network, found, views)
+
+
+def _noted(path: Path | None) -> tuple[TriedView, ...] | None:
+    from candid.training.distributed import team
+
+    if path is None or not team().broadcast(path.is_file):
+        return None
+    return team().broadcast(lambda: read_record(path, TriedViews)).views
+
+
+def _note(path: Path | None, views: tuple[TriedView, ...]) -> None:
+    from candid.training.distributed import team
+
+    if path is not None and team().leads:
+        write_record(path, TriedViews(views))
 
 
 def _seeing(

@@ -101,6 +101,16 @@ class TriedView:
 
 
 @dataclass(frozen=True, slots=True)
+class TriedViews:
+    """What was tried before a training began, kept beside its checkpoint for who goes on.
+
+    The smallest part of the pictures comes first.
+    """
+
+    views: tuple[TriedView, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ModelCard:
     """How to build and feed the network whose weights lie beside it (`model.json`).
 

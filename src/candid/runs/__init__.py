@@ -100,6 +100,8 @@ class Run:
     history = _File("history.parquet", shared=True)  # loss and metrics per step
     # to go on from; last and best weights
     checkpoint = _File("checkpoint/state.safetensors", shared=True)
+    # the parts of the pictures that were tried before it began
+    views = _File("checkpoint/views.json", shared=True)
     weights = _File("model.safetensors", shared=True)
     model_file = _File("model.json")  # what the weights belong to, and how to feed it
     # how well pictures are brought to the training pictures' frame
