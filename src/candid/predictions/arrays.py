@@ -17,6 +17,7 @@ from candid.predictions import Predictions, read_predictions
 from candid.predictions.answers import named_class
 from candid.predictions.labels import Label
 from candid.table import arrow_table, value_per_image
+from candid.tables.numbers import number_in
 from candid.text.words import many
 
 _TODO = (
@@ -112,7 +113,7 @@ def _answers(y_prob: Any, n: int, classes: tuple[str, ...]) -> NDArray[np.intp] 
             return np.array(known, np.intp)[codes]
     if is_number:
         return None
-    strange = next((w for w in words if w and w not in classes and not _number(w)), None)
+    strange = next((w for w in words if w and w not in classes and number_in(w) is None), None)
     if strange is not None:
         raise PredictionsError(
             f"The answer {strange!r} is none of the classes {', '.join(map(repr, classes))}.",
@@ -120,14 +121,6 @@ def _answers(y_prob: Any, n: int, classes: tuple[str, ...]) -> NDArray[np.intp] 
             todo=_TODO,
         )
     return None
-
-
-def _number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True
 
 
 def as_predictions(y_true: Any, y_prob: Any = None, **named: Any) -> Predictions:
