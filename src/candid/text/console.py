@@ -64,9 +64,10 @@ def training_lines(card: ModelCard, run: str, weights: str) -> Iterator[str]:
     yield f"next:  candid evaluate {run}"
 
 
-def finished(run: str) -> str:
-    """Where a run that is to be resumed needs nothing."""
-    return f"{run} is finished: nothing was done again"
+def finished(run: str, *, same_data: bool = False) -> str:
+    """Where a run that is to be resumed needs nothing; `same_data`: those named were compared."""
+    data = "; the data are those that it began with" if same_data else ""
+    return f"{run} is finished: nothing was done again{data}"
 
 
 def f1_lines(evaluation: Evaluation) -> Iterator[str]:
