@@ -208,6 +208,12 @@ def run_at(run: Run | Place, config: Config | None = None, quiet: bool = True) -
     return replace(found, settings=config or found.settings, network=network, quiet=quiet)
 
 
+def only_label(run: Run) -> Run:
+    """The folder of a number that a run learned alone; else the run itself."""
+    alone = run.of_targets()
+    return alone[0] if len(alone) == 1 else run
+
+
 # --- several processes ---------------------------------------------------------------------------
 
 
