@@ -96,7 +96,7 @@ def windowed(images: Tensor, window: tuple[float, ...]) -> Tensor:
 
 def _between(images: Tensor, axis: int, low: float, high: float) -> Tensor:
     """As many pixels along an axis as there are, evenly from `low` to `high`, bilinearly."""
-    places = images.shape[axis]
+    places = int(images.shape[axis])  # a number in an exported graph, too
     steps = torch.arange(places, device=images.device, dtype=torch.float32) + 0.5
     at = (low * places + (high - low) * steps - 0.5).clamp(0, places - 1)
     first = at.long()
