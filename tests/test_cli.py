@@ -34,6 +34,7 @@ from candid.records import Evaluation, Exploration, ModelCard, Provenance, read_
 from candid.runs import Run, open_run, read_history, read_pictures
 from candid.text.words import figure_of
 from commands import call
+from commands import candid as said_by
 from made_once import made_once
 
 QUICK = [
@@ -327,6 +328,24 @@ def test_resume_of_a_finished_run_does_nothing_and_says_so(finished, tmp_path, m
     monkeypatch.setattr(opening, "load_packed", interrupt)
     assert call("run", "--resume", run.path) == 0
     assert "is finished: nothing was done again" in capsys.readouterr().out
+    assert {p: p.stat().st_mtime_ns for p in run.path.rglob("*")} == before
+
+
+def test_resume_of_a_finished_run_says_whether_named_data_are_its_own(
+    finished, faces, tmp_path, capsys
+):
+    run = Run(shutil.copytree(finished.path, tmp_path / "run"))
+    before = {p: p.stat().st_mtime_ns for p in run.path.rglob("*")}
+    other = Path(shutil.copytree(faces, tmp_path / "faces"))
+    again = ("run", "--resume", run.path, other, "--cache", tmp_path / "cache")
+    said = said_by(capsys, *again).out
+    assert "nothing was done again; the data are those that it began with" in said
+    table = other / "labels.csv"
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join(lines[:-7]) + "\n")
+    said = said_by(capsys, *again, code=2).err
+    assert f"The data in {other} are not those that the run {run.path} began with" in said
+    assert f"{len(lines) - 8} images" in said and f"not {len(lines) - 1}" in said
     assert {p: p.stat().st_mtime_ns for p in run.path.rglob("*")} == before
 
 

@@ -85,6 +85,36 @@ def test_modules_have_no_circle():
         done |= free
 
 
+def test_public_names_are_defined_once():
+    """No function or class has a name that another module defines, too, as whatever it be."""
+    defined: dict[str, list[str]] = {}
+    kinds: dict[str, set[type]] = {}
+    for path in MODULES:
+        module = name_of(path)
+        if module in FOR_OTHERS:
+            continue
+        named = {
+            (n, type(node)) for node in ast.parse(path.read_text()).body for n in names_in(node)
+        }
+        for name, kind in named:
+            defined.setdefault(name, []).append(module)
+            kinds.setdefault(name, set()).add(kind)
+    defs = {ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef}
+    assert not {n: where for n, where in defined.items() if len({*where}) > 1 and kinds[n] & defs}
+
+
+def names_in(node: ast.stmt) -> list[str]:
+    """The public names that a statement at the top of a module defines; imports define none."""
+    found: list[str] = []
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        found = [node.name]
+    elif isinstance(node, ast.Assign):
+        found = [target.id for target in node.targets if isinstance(target, ast.Name)]
+    elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+        found = [node.target.id]
+    return [name for name in found if not name.startswith("_")]
+
+
 @pytest.mark.parametrize("step", [1, -1])
 def test_light_imports(step):
     """Importing everything else loads nothing that only some places need.

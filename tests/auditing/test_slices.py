@@ -20,7 +20,7 @@ def rows(p):
 
 
 def brute_force(r, least, alpha):
-    """Key → score, n and mistakes of every combination of up to three values."""
+    """GroupKey → score, n and mistakes of every combination of up to three values."""
     scores = {}
     for size in (1, 2, 3):
         for basis in itertools.combinations(values_of(r), size):

@@ -18,7 +18,9 @@ from PIL import Image, ImageCms
 
 from bomb import bomb
 from candid.data import decode as decoding
+from candid.data import encoded
 from candid.data.decode import decode, decode_whole
+from candid.data.encoded import readable
 from candid.errors import ImageError
 
 LIMIT = 100_000_000
@@ -90,6 +92,32 @@ def test_a_jpeg_of_the_right_size_is_what_opencv_decodes(
     data = encode(Image.fromarray(scene(48, 48)), "JPEG", **options)
     got = decode(data, side=48, max_pixels=LIMIT).pixels
     assert np.abs(got.astype(int) - as_opencv_sees(data)).max() <= 2
+
+
+@pytest.mark.parametrize("kind", ["AVIF", "HEIF"])
+def test_a_picture_of_a_telephone_is_what_was_written(kind: str) -> None:
+    if kind not in readable():
+        pytest.skip(f"nothing here reads {kind}")
+    pixels = scene(48, 32)
+    exact = {"subsampling": "4:4:4"} if kind == "AVIF" else {"chroma": 444}
+    data = encode(Image.fromarray(pixels), kind, quality=100, **exact)
+    got = decode_whole(data, longest=48, max_pixels=LIMIT)
+    assert (got.width, got.height, got.mode, got.format) == (48, 32, "RGB", kind)
+    assert np.abs(got.pixels.astype(int) - pixels).max() <= 8
+    with pytest.raises(ImageError):
+        decode(data[: len(data) // 2], side=16, max_pixels=LIMIT)
+    with pytest.raises(ImageError, match="claims 48 × 32 pixels"):
+        decode(data, side=16, max_pixels=1000)
+
+
+@pytest.mark.parametrize(("brand", "needed"), [("avif", "Pillow 11.3"), ("heic", "pillow-heif")])
+def test_a_picture_that_takes_another_library_says_so(
+    monkeypatch: pytest.MonkeyPatch, brand: str, needed: str
+) -> None:
+    monkeypatch.setattr(encoded, "readable", lambda: encoded.FORMATS)
+    data = b"\0\0\0\x18ftyp" + brand.encode() + bytes(40)
+    with pytest.raises(ImageError, match=rf"^not a picture in a known format, but \w+, .*{needed}"):
+        decode(data, side=8, max_pixels=LIMIT)
 
 
 def test_a_grey_picture_becomes_grey() -> None:

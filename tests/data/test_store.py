@@ -140,6 +140,15 @@ def test_a_finished_pack_needs_no_writable_cache(
     assert len(pack(data, CONFIG, cache=tmp_path, quiet=True)) == 4
 
 
+def test_a_library_that_reads_more_makes_a_pack_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = dataset([png(pixels_of(1)[0])])
+    phone = replace(plain, ids=np.asarray(["IMG_1.HEIC"]))
+    before = fingerprint(plain, CONFIG), fingerprint(phone, CONFIG)
+    monkeypatch.setattr("candid.data.store.readable", lambda: ("JPEG", "HEIF", "another"))
+    assert fingerprint(plain, CONFIG) == before[0]
+    assert fingerprint(phone, CONFIG) != before[1]
+
+
 def test_whatever_changes_the_pixels_changes_the_fingerprint() -> None:
     images = [png(p) for p in pixels_of(4)]
     base = fingerprint(dataset(images), CONFIG)

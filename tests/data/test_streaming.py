@@ -5,7 +5,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from candid.data.streaming import Place, Stream
+from candid.data.streaming import Stream, StreamPosition
 from candid.errors import ConfigError, ImageError
 
 SIZES = [40, 25, 1, 60, 33, 41]
@@ -60,8 +60,8 @@ def test_the_order_is_known_without_reading_and_hangs_on_seed_and_epoch():
 @pytest.mark.parametrize("stopped", [0, 1, 19, 20, 21, 100, N - 1, N])
 @pytest.mark.parametrize("buffer", [1, 20, 1000])
 def test_it_goes_on_exactly_where_it_stopped(stopped, buffer):
-    whole = list(stream(buffer=buffer).pictures(Place(epoch=5)))
-    place = whole[stopped - 1][0] if stopped else Place(epoch=5)
+    whole = list(stream(buffer=buffer).pictures(StreamPosition(epoch=5)))
+    place = whole[stopped - 1][0] if stopped else StreamPosition(epoch=5)
     source = Counting()
     rest = list(stream(source, buffer=buffer).pictures(place))
     assert rest == whole[stopped:]

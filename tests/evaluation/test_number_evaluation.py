@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
+from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
+import candid
 from candid.errors import PredictionsError
 from candid.evaluation.numbers import evaluate_number, range_edges, tolerance_of
 from candid.predictions import read_predictions
@@ -121,3 +123,92 @@ def test_ranges_begin_at_round_numbers(value, names):
 def test_no_image_is_an_error():
     with pytest.raises(PredictionsError, match="No image has both"):
         evaluate_number(made()[np.zeros(400, bool)])
+
+
+def arrays(n=300):
+    p = made(n)
+    return p.value, p.predicted, {"kind": np.array(["a", "b"])[p.attributes["kind"].data]}
+
+
+def test_arrays_of_anybody_have_the_figures_of_scikit_learn():
+    value, predicted, groups = arrays()
+    found = candid.evaluate(
+        value, predicted, number=True, groups=groups, person=np.arange(300) // 2
+    )
+    (split,) = found.splits
+    assert (split.split, split.n, split.people) == ("test", 300, 150)
+    kind = groups["kind"]
+    of_groups = {g.value: g.metrics for g in split.groups}
+    for some, metrics in (
+        (np.ones(300, bool), split.metrics),
+        (kind == "a", of_groups["a"]),
+        (kind == "b", of_groups["b"]),
+    ):
+        truth, said = value[some], predicted[some]
+        for name, theirs in (
+            ("mae", mean_absolute_error),
+            ("rmse", root_mean_squared_error),
+            ("r2", r2_score),
+        ):
+            e = metrics[name]
+            assert e.value == pytest.approx(theirs(truth, said), rel=1e-5), name
+            assert e.low < e.value < e.high and e.n == some.sum()
+        assert metrics["bias"].value == pytest.approx((said - truth).mean(), abs=1e-5)
+    # What only a distribution has, or a training set, is not there.
+    assert list(split.metrics) == ["mae", "rmse", "r2", "within", "bias"]
+    assert np.isnan([found.median, found.coverage]).all() and found.answer == ""
+    frame = found.to_frame()
+    assert len(frame) == 5 + 4 * (len(split.ranges) + len(split.groups))
+    assert "mae" in found._repr_html_() and "<table>" in found._repr_html_()
+
+
+def test_lists_answers_and_columns_are_one():
+    value, predicted, groups = arrays()
+    quick = candid.load_config(overrides=["evaluate.draws=50"])
+    whole = candid.NumberAnswers.from_arrays(value, predicted, groups=groups)
+    found = [
+        candid.evaluate(whole, quick),
+        candid.evaluate(value.tolist(), list(predicted), quick, number=True, groups=groups),
+        candid.evaluate(value[:, None], predicted, quick, number=True, groups=groups),
+    ]
+    first, *others = (one.splits[0] for one in found)
+    for other in others:
+        assert (first.metrics, first.groups, first.ranges) == (
+            *(other.metrics, other.groups, other.ranges),
+        )
+
+
+def test_with_rows_of_train_there_is_a_blind_guess():
+    value, predicted, _ = arrays()
+    split = np.where(np.arange(300) < 100, "train", "test")
+    found = candid.evaluate(value, predicted, number=True, split=split)
+    test = found.splits[-1]
+    assert (found.median, test.split) == (np.median(value[:100]), "test")
+    blind = np.abs(value[100:] - found.median).mean()
+    assert test.metrics["median_mae"].value == pytest.approx(blind, rel=1e-5)
+
+
+def test_a_file_of_a_number_is_evaluated_as_its_run_is(tmp_path):
+    file = tmp_path / "predictions.parquet"
+    write_number_predictions(file, made())
+    quick = candid.load_config(overrides=["evaluate.draws=50"])
+    found = candid.evaluate(file, quick)
+    assert found.splits == evaluate_number(made(), quick.evaluate).splits
+    assert "coverage" in found.headline.metrics
+
+
+@pytest.mark.parametrize(
+    ("given", "beside", "says"),
+    [
+        (([1.0, 2.0], [1.0]), {}, "2 labels and 1 predictions"),
+        (([1.0, np.nan], [1.0, 2.0]), {}, "1 of 2 labels are not finite"),
+        (([1.0, 2.0], None), {}, "no predictions"),
+        (([1.0, 2.0], ["x", "y"]), {}, "The predictions are no numbers"),
+        (([1.0, 2.0], [1.0, 2.0]), {"classes": ["a", "b"]}, "classes beside them"),
+        ((candid.NumberAnswers.from_arrays([1], [2]), [1.0]), {}, "beside them, y_pred"),
+        ((candid.NumberAnswers.from_arrays([1], [2]), None), {"person": [1]}, "them, person"),
+    ],
+)
+def test_what_is_no_number_is_refused(given, beside, says):
+    with pytest.raises(PredictionsError, match=says):
+        candid.evaluate(*given, number=True, **beside)

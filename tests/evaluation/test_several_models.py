@@ -68,11 +68,11 @@ def test_the_planted_group_is_found_and_each_model_s_share_is_counted(three, fou
     assert hat.found >= 1 and found.pairs[hat.widest].b == "c"
     mask = three[0].attributes["Hat"].data == 1
     shares = [(p.prediction == p.label)[mask].mean() for p in three]
-    np.testing.assert_allclose(found.shares(hat), shares)
-    accuracy = [one.accuracy.value for one in found.figures]
+    np.testing.assert_allclose(found.figures_of(hat), shares)
+    accuracy = [one.metrics["accuracy"].value for one in found.figures]
     np.testing.assert_allclose(accuracy, [(p.prediction == p.label).mean() for p in three])
     assert found.ranked()[-1].name == "c"
-    one = found.figures[2].accuracy
+    one = found.figures[2].metrics["accuracy"]
     assert one.low < one.value < one.high and one.n == 400 and one.people == found.people
 
 
@@ -87,7 +87,7 @@ def test_only_images_that_all_label_the_same_count(three):
     assert [pair.n for pair in found.pairs] == [380] * 3
     assert any("15 labelled images" in note for note in found.notes)
     assert math.isclose(
-        found.figures[0].accuracy.value, found.pairs[0].overall.metrics["accuracy"].a
+        found.figures[0].metrics["accuracy"].value, found.pairs[0].overall.metrics["accuracy"].a
     )
 
 

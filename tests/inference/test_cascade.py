@@ -17,14 +17,15 @@ from inference.tiny import pixels, tiny_run
 N = 40
 
 
-@pytest.fixture(scope="module")
-def both(tmp_path_factory):
+@pytest.fixture(scope="module", params=["", "0.2 0.3 0.8 0.9"], ids=["all", "window"])
+def both(tmp_path_factory, request):
     """A model that looks once as ONNX, and what torch says of pictures and of their mirror images.
 
     The logits, divided by the temperature, of pictures and of their mirror images: (2, n, 3).
     """
     folder = tmp_path_factory.mktemp("second")
-    run = tiny_run(folder / "run", network="deep", classes=("a", "b", "c"), width=8, flip_tta=True)
+    how = {"width": 8} | ({"window": request.param} if request.param else {})
+    run = tiny_run(folder / "run", network="deep", classes=("a", "b", "c"), flip_tta=True, **how)
     card = read_record(run.model_file, ModelCard)
     whole = load_whole_model(run.weights, card)
     whole.flip_tta = False

@@ -1,5 +1,6 @@
 """What a user points at becomes one stream of pictures, in order, and nothing is lost silently."""
 
+import contextlib
 import gzip
 import io
 import os
@@ -12,6 +13,7 @@ import pytest
 
 from candid.errors import DataError, ImageError
 from candid.inference.sources import count_images, items, resolve
+from candid.storage import places
 from inference.tiny import encoded, pixels, write_tar
 
 
@@ -43,13 +45,14 @@ def test_a_folder_goes_by_name_and_downwards(tmp_path, monkeypatch):
         "a/b.jpg",
         "a/a.PNG",
         "a/z/c.webp",
+        "a/z/d.HEIC",
         "a/z/.hidden.jpg",
         "a/.git/d.jpg",
         "a/notes.txt",
     )
     monkeypatch.chdir(tmp_path)
-    assert ids("a") == ["a/a.PNG", "a/b.jpg", "a/z/c.webp"]
-    assert count_images(["a"]) == 3
+    assert ids("a") == ["a/a.PNG", "a/b.jpg", "a/z/c.webp", "a/z/d.HEIC"]
+    assert count_images(["a"]) == 4
 
 
 def test_words_keep_their_order(tmp_path, monkeypatch):
@@ -82,7 +85,7 @@ def test_what_is_not_there_is_said_before_anything_is_done(tmp_path, monkeypatch
 def test_a_list_on_standard_input(tmp_path, monkeypatch):
     put(tmp_path, "a.jpg", "b c.jpg", "d/e.jpg")
     monkeypatch.chdir(tmp_path)
-    listed = io.BytesIO(b"b c.jpg\n\na.jpg\r\nmissing.jpg\nd\nnul\0.jpg\n\xe9.jpg")
+    listed = io.BytesIO(b"\xef\xbb\xbfb c.jpg\n\na.jpg\r\nmissing.jpg\nd\nnul\0.jpg\n\xe9.jpg")
     assert outcomes("-", listed=listed) == [
         ("b c.jpg", b"b c.jpg"),
         ("a.jpg", b"a.jpg"),
@@ -94,6 +97,23 @@ def test_a_list_on_standard_input(tmp_path, monkeypatch):
     listed.seek(0)
     assert count_images(["-"], listed) == 6
     assert listed.tell() == 0
+
+
+def test_a_store_that_does_not_answer_stops_no_other_line(tmp_path, monkeypatch):
+    put(tmp_path, "a.jpg")
+    monkeypatch.chdir(tmp_path)
+
+    def silent(name):
+        raise DataError(f"Cannot read {name}: no route.", expected="a store", todo="ask it later")
+
+    monkeypatch.setattr(places, "is_folder", silent)
+    monkeypatch.setattr(places, "near", contextlib.contextmanager(silent))
+    listed = io.BytesIO(b"s3://far/1.jpg\ns3://far/2.tar\na.jpg\n")
+    assert outcomes("-", listed=listed) == [
+        ("s3://far/1.jpg", "Cannot read s3://far/1.jpg: no route."),
+        ("s3://far/2.tar", "Cannot read s3://far/2.tar: no route."),
+        ("a.jpg", b"a.jpg"),
+    ]
 
 
 def test_files_that_are_none(tmp_path):

@@ -30,7 +30,7 @@ def tiny_run(
     temperature: float = 1.7,
     seed: int = 0,
     data: str = "",
-    **options: int,
+    **options: int | str,
 ) -> Run:
     """A run whose model answers something for every picture, and neither always the same."""
     config = load_config()

@@ -121,9 +121,33 @@ def test_what_cannot_be_is_refused(tmp_path, rows, asked, says):
         package.audit(write(tmp_path / "t.csv", rows), columns=columns)
 
 
-def test_two_models_and_folders_are_for_classes(capsys, table, tmp_path):
-    said = candid(capsys, "audit", table, table, *WORDS, code=2).err
-    assert "is of a number" in said and "no second model" in said
+def test_two_models_are_compared(capsys, table, tmp_path):
+    """The second is nearer for "c" alone: found for it, and its gap to the rest shrinks."""
+    better = [(i, a, a + (s - a) / (3 if r == "c" else 1), r, p) for i, a, s, r, p in faces()]
+    other = write(tmp_path / "better.csv", better)
+    words = ["audit", table, other, *WORDS, *FEW, "--page", tmp_path / "page.html"]
+    told = candid(capsys, *words).out
+    assert "ages.csv → better.csv on 400 images of test: mean absolute error" in told
+    assert "race: c: mean absolute error" in told and "0 images further off, " in told
+    found = json.loads(candid(capsys, *words, "--json").out)["comparison"]
+    changed = {g["value"]: g for g in found["groups"]}
+    race = np.array([r for *_, r, _ in faces()])
+    old, new = (np.array([abs(a - s) for _, a, s, *_ in rows]) for rows in (faces(), better))
+    for value, g in changed.items():
+        mine = race == value
+        change = g["metrics"]["mae"]["difference"]
+        assert change["value"] == pytest.approx((new - old)[mine].mean(), abs=1e-4)
+        assert (g["state"] == "found") == (value == "c")
+        for name, off in (("a", old), ("b", new)):
+            gap = off[mine].mean() - off[~mine].mean()
+            assert g["gap"][name] == pytest.approx(gap, abs=1e-4)
+    page = (tmp_path / "page.html").read_text()
+    assert "What changed for whom from" in page and "Error before" in page
+    assert "points" not in re.sub(r"<script.*?</script>|<style.*?</style>", "", page, flags=re.S)
+    package.audit(table, columns=NAMED, before=table)  # one and the same: no change
+
+
+def test_folders_are_for_classes(tmp_path):
     with pytest.raises(ConfigError, match="is a folder"):
         (tmp_path / "parts").mkdir()
         (tmp_path / "parts" / "a.parquet").write_bytes(b"")

@@ -88,7 +88,7 @@ def test_the_page_has_every_group_with_its_figures(compared: Comparison) -> None
     for (_, state, cells), g in zip(rows, every, strict=True):
         assert state == g.state
         values = re.findall(r'data-value="([^"]*)"', cells)
-        e = g.accuracy_change
+        e = g.change
         assert float(values[0]) == g.n and float(values[4]) == e.value
         assert words.points_interval(e) in html.unescape(cells)
         assert (values[5], values[6]) == (str(g.lost), str(g.gained))
@@ -105,7 +105,7 @@ def test_the_charts_show_what_the_record_holds(compared: Comparison) -> None:
         g for g in compared.groups if (g.attribute, g.value, g.label) == ("Hat", "yes", None)
     )
     assert shown["Hat: yes"]["state"] == "better"
-    assert shown["Hat: yes"]["change"] == pytest.approx(100 * hat.accuracy_change.value, rel=1e-4)
+    assert shown["Hat: yes"]["change"] == pytest.approx(100 * hat.change.value, rel=1e-4)
     assert shown["all images"]["n"] == compared.n
     assert hat.gap is not None
     dots = {d["group"]: d for d in data_of(gaps) if "b" in d}

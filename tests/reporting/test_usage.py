@@ -12,6 +12,7 @@ from PIL import Image
 from candid.config import with_values
 from candid.data.decode import decode
 from candid.reporting.card import card
+from inference.tiny import always_framed, tiny_run
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnxruntime")
@@ -87,6 +88,32 @@ def test_the_lines_of_the_card_run(plain, model, exported, fit, within, monkeypa
         assert tuple(found) == CLASSES
         np.testing.assert_allclose(list(found.values()), expected, atol=within)
         assert math.isclose(sum(found.values()), 1, abs_tol=1e-5)
+
+
+def test_the_lines_frame_a_picture_as_the_run_does(plain, tmp_path, monkeypatch, capsys):
+    import candid
+    from candid.pipeline.exporting import export_run
+    from candid.records import ModelCard, read_record
+    from candid.records.framing import FramingCard
+
+    run = tiny_run(tmp_path / "run", network="deep", width=4, flip_tta=True)
+    always_framed(run, (0.5, 0.05, 0.2, -0.1, 0.1))
+    export_run(run, None)
+    model, framing = read_record(run.model_file, ModelCard), read_record(run.framing, FramingCard)
+    photo = np.kron(np.random.default_rng(0).integers(0, 256, (6, 5, 3)), np.ones((20, 20, 1)))
+    Image.fromarray(photo.astype(np.uint8)).save(run.path / "face.png")
+    (run.path / "face.png").rename(run.path / "face.jpg")
+    (expected,) = candid.predict(run, [run.path / "face.jpg"], check=False)
+    monkeypatch.chdir(run.path)
+    for framed, within in ((framing, True), (None, False)):
+        lines = lines_of(card(dataclasses.replace(plain, model=model, framing=framed)))
+        assert len(lines) == 2 and all(len(code.splitlines()) <= 12 for code in lines)
+        exec(lines[1], {"__name__": "__main__"})
+        found = ast.literal_eval(capsys.readouterr().out)
+        assert (found["yes"] == pytest.approx(expected["p_yes"], abs=0.01)) is within
+    exec(lines_of(card(dataclasses.replace(plain, model=model, framing=framing)))[0], {})
+    found = ast.literal_eval(capsys.readouterr().out)
+    assert found["yes"] == pytest.approx(expected["p_yes"], abs=0.01)
 
 
 def test_without_a_model_there_are_no_lines(plain):

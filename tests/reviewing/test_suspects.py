@@ -10,7 +10,7 @@ from candid.predictions import Predictions
 from candid.records import Finding
 from candid.records.audit import AuditFinding, Condition, Gap, SplitAudit
 from candid.reviewing.suspects import (
-    Pixels,
+    PictureFindings,
     copies,
     find_suspects,
     likely_wrong_images,
@@ -94,19 +94,23 @@ def test_an_image_counts_for_the_first_reason_and_only_what_is_wanted_comes() ->
     t = table(label, ["p", "q", "p", "q", "p", "q", *map(str, range(34))])
     t.label[2] = t.label[4] = 1  # so that 0 stands against 2 and 4
     p = predicted(label, answer)
-    every = find_suspects(t, p, None, Pixels(), ["likely wrong", "person", "slice", "copy"])
+    every = find_suspects(
+        t, p, None, PictureFindings(), ["likely wrong", "person", "slice", "copy"]
+    )
     assert every.images == {"i0": "likely wrong"}
-    assert find_suspects(t, p, None, Pixels(), ["person"]).images == {"i0": "person"}
-    linked = Pixels(linked=[("CONTRADICTORY-LABELS", "i1", "i2")])
+    assert find_suspects(t, p, None, PictureFindings(), ["person"]).images == {"i0": "person"}
+    linked = PictureFindings(linked=[("CONTRADICTORY-LABELS", "i1", "i2")])
     assert find_suspects(t, p, None, linked, ["copy"]).pairs == (("i1", "i2"),)
-    assert find_suspects(t, None, None, Pixels(), ["likely wrong"]).images == {}
+    assert find_suspects(t, None, None, PictureFindings(), ["likely wrong"]).images == {}
 
 
 def test_strange_pictures_come_last_and_what_cannot_be_read_is_no_suspect() -> None:
     label = [0, 1] * 20
     t, p = table(label), predicted(label, [1, 1, *label[2:]])
-    assert find_suspects(t, p, None, Pixels(), ["likely wrong"]).images == {"i0": "likely wrong"}
-    pixels = Pixels(
+    assert find_suspects(t, p, None, PictureFindings(), ["likely wrong"]).images == {
+        "i0": "likely wrong"
+    }
+    pixels = PictureFindings(
         unreadable={"i0": "empty", "i9": "empty", "gone": "empty"},
         strange={"i7": "another shape", "i3": "too small", "i9": "too small"},
     )

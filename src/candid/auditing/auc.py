@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from candid.arrays import Floats
 from candid.auditing.contrasts import Contrast
-from candid.auditing.rows import Key, Rows
+from candid.auditing.rows import GroupKey, Rows
 from candid.stats.differences import Side
 from candid.stats.metrics import macro, roc_auc_influence
 
@@ -42,9 +42,9 @@ class Areas:
         self._rank = [
             np.unique(p.probability[:, c], return_inverse=True)[1].reshape(-1) for c in self.classes
         ]
-        self._done: dict[tuple[Key, Key | None], _Area] = {}
+        self._done: dict[tuple[GroupKey, GroupKey | None], _Area] = {}
 
-    def _of(self, key: Key, less: Key | None = None) -> _Area:
+    def _of(self, key: GroupKey, less: GroupKey | None = None) -> _Area:
         if (key, less) not in self._done:
             inside = self.rows.mask(key)
             if less is not None:
@@ -72,7 +72,7 @@ class Areas:
         """Let go of what was ranked; influences are long."""
         self._done.clear()
 
-    def contrast(self, sides: list[tuple[Key, Key]]) -> Contrast:
+    def contrast(self, sides: list[tuple[GroupKey, GroupKey]]) -> Contrast:
         """Groups against what is left of a larger group: (larger, group) each."""
         left = [self._of(group) for _, group in sides]
         right = [self._of(larger, group) for larger, group in sides]
@@ -91,7 +91,7 @@ class Areas:
             drawn=False,
         )
 
-    def side(self, key: Key) -> tuple[Side, int]:
+    def side(self, key: GroupKey) -> tuple[Side, int]:
         """One area as a side of one, and its images."""
         done = self._of(key)
         return _side([done]), done.images

@@ -14,7 +14,7 @@ from candid.arrays import Indices
 from candid.auditing.contrasts import contrast, nearest_parent
 from candid.auditing.gaps import GapTable, Ledger
 from candid.auditing.groups import SidePlan, measure
-from candid.auditing.rows import KNOWN, Key, Rows
+from candid.auditing.rows import KNOWN, GroupKey, Rows
 from candid.auditing.slices import FoundSlice, find_slices
 from candid.records.audit import Slice
 from candid.stats.moments import Figures
@@ -63,7 +63,7 @@ def search_and_test(
     return CrossFit(confirm, tuple(found), gap, beyond)
 
 
-def known(key: Key) -> list[tuple[int, int]]:
+def known(key: GroupKey) -> list[tuple[int, int]]:
     """The same attributes, whatever their values."""
     return [(a, KNOWN) for a, _ in key]
 

@@ -11,7 +11,7 @@ from candid.arrays import Indices, Marks
 from candid.auditing.cross_fit import CrossFit, confirmed
 from candid.auditing.gaps import GapTable
 from candid.auditing.intersections import Intersections
-from candid.auditing.rows import LABEL, Key, Rows
+from candid.auditing.rows import LABEL, GroupKey, Rows
 from candid.auditing.shortcuts import CONTRADICTS, Cues, shortcut
 from candid.auditing.single_groups import Measured
 from candid.records import Example, Finding, Severity
@@ -35,7 +35,7 @@ class HeldGap:
     """A gap that held to a group's disadvantage, not yet in words."""
 
     kind: Kind  # how it came up
-    key: Key  # the group; for a shortcut the cue among the cues
+    key: GroupKey  # the group; for a shortcut the cue among the cues
     place: int  # the gap in the table
     beyond: int | None = None  # the one to the nearest larger group
 

@@ -32,7 +32,7 @@ from candid.auditing.rows import LABEL, Rows
 from candid.auditing.side_figures import estimates, score_estimates
 from candid.auditing.single_groups import WITHIN, GroupShares, Measured, write_down
 from candid.auditing.stories import tell
-from candid.auditing.tally import MOST_PEOPLE, STRATA, Cells, Codes, Tally, people_behind
+from candid.auditing.tally import MOST_PEOPLE, STRATA, Codes, Tally, ValueSums, people_behind
 from candid.predictions import Attribute, Predictions
 from candid.records import Estimate, Split
 from candid.records.audit import Grid, SplitAudit
@@ -120,7 +120,7 @@ def _measure(
     weights: Sequence[NDArray[np.uint8]],
     tally: Tally,
     a: int | None,
-    groups: Cells | None,
+    groups: ValueSums | None,
 ) -> Measured:
     """One attribute's sides: everyone, then the groups, their rests, and the groups by label."""
     anyone = list(range(rows.classes))
@@ -185,7 +185,7 @@ def _behind(cells: Counts, seen: Marks) -> tuple[Counts, Counts]:
     return np.array([cells[kind].sum() for kind in marks]), people_behind(occupied)
 
 
-def _shares(rows: Rows, groups: Cells, v: int) -> GroupShares:
+def _shares(rows: Rows, groups: ValueSums, v: int) -> GroupShares:
     """As `single_groups.GroupShares` of one value, by strata."""
     count, seen, classes = groups.count, groups.seen, range(rows.classes)
     mine, known = count[v].sum((1, 2)), count.sum((0, 2, 3))
@@ -213,7 +213,7 @@ def _share(rows: Rows, hits: Counts, of: Counts, occupied: Any) -> Estimate:
     return score_estimates(side, [total], rows.drawing, method)[0]
 
 
-def _seen(counted: Sequence[Cells], held: HeldGap) -> MistakesSeen:
+def _seen(counted: Sequence[ValueSums], held: HeldGap) -> MistakesSeen:
     """The number of mistakes of a group."""
     ((a, v),) = (pair for pair in held.key if pair[0] != LABEL)
     cells = counted[a].count[v].sum(0)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.arrays import Floats, Singles
-from candid.auditing.rows import Key, Rows
+from candid.auditing.rows import GroupKey, Rows
 from candid.stats.moments import (
     Figures,
     Moments,
@@ -35,11 +35,11 @@ class SidePlan:
     A side is (group, None), or (larger, group): the larger group without the group.
     """
 
-    sides: list[tuple[Key, Key | None]] = field(default_factory=list)
+    sides: list[tuple[GroupKey, GroupKey | None]] = field(default_factory=list)
     pairs: list[tuple[int, int]] = field(default_factory=list)
-    _where: dict[tuple[Key, Key | None], int] = field(default_factory=dict)
+    _where: dict[tuple[GroupKey, GroupKey | None], int] = field(default_factory=dict)
 
-    def side(self, key: Key, less: Key | None = None) -> int:
+    def side(self, key: GroupKey, less: GroupKey | None = None) -> int:
         """The number of a side, new or known."""
         place = self._where.setdefault((key, less), len(self.sides))
         if place == len(self.sides):
@@ -75,7 +75,7 @@ def groups_at_once(rows: Rows, figures: Figures) -> int:
     return max(16, min(_BLOCK // max(1, rows.strata * sums), 4 * _BLOCK // max(1, len(rows))))
 
 
-def _sums(rows: Rows, columns: Floats, keys: Sequence[Key]) -> tuple[Singles, Floats]:
+def _sums(rows: Rows, columns: Floats, keys: Sequence[GroupKey]) -> tuple[Singles, Floats]:
     """(sums, strata, keys) in single precision for the draws, and (sums, keys) exactly."""
     count = columns.shape[1]
     whole = np.empty((count, rows.strata, len(keys)), np.float32)
@@ -95,7 +95,7 @@ def _sums(rows: Rows, columns: Floats, keys: Sequence[Key]) -> tuple[Singles, Fl
 def _behind(
     rows: Rows,
     figures: Figures,
-    keys: Sequence[Key],
+    keys: Sequence[GroupKey],
     plus: NDArray[np.intp],
     minus: NDArray[np.intp],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -21,10 +21,10 @@ from candid.records.audit import Condition
 from candid.stats.bootstrap import Resample
 from candid.stats.intervals import wilson_shares
 
-Key = tuple[tuple[int, int], ...]
+GroupKey = tuple[tuple[int, int], ...]
 
 KNOWN, LABEL = -1, -1
-EVERYONE: Key = ()
+EVERYONE: GroupKey = ()
 
 # More units than this are put together at random into so many before they are drawn: the standard
 # error stays right (random groups, Wolter 2007, §2.2) and is known to √(2 / 8000) = 1.6% of
@@ -62,7 +62,7 @@ class Rows:
         """Per attribute, whether its value is known for every image."""
         return tuple(bool((a.data >= 0).all()) for a in self.attributes)
 
-    def key(self, *pairs: tuple[int, int]) -> Key:
+    def key(self, *pairs: tuple[int, int]) -> GroupKey:
         """The one way to write a key: sorted, without what holds for every image anyway."""
         fixed = {a for a, value in pairs if value != KNOWN or a == LABEL}
         kept = {
@@ -72,7 +72,7 @@ class Rows:
         }
         return tuple(sorted(kept))
 
-    def mask(self, key: Key) -> Marks:
+    def mask(self, key: GroupKey) -> Marks:
         """(n,) which images belong to a group."""
         inside = np.ones(len(self), dtype=np.bool_)
         for a, value in key:
@@ -80,7 +80,7 @@ class Rows:
             inside &= (data >= 0) if value == KNOWN and a != LABEL else (data == value)
         return inside
 
-    def conditions(self, key: Key) -> tuple[Condition, ...]:
+    def conditions(self, key: GroupKey) -> tuple[Condition, ...]:
         """A key in words, without labels."""
         return tuple(
             Condition(self.attributes[a].name, self.attributes[a].values[v])

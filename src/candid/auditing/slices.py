@@ -19,14 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.arrays import Floats
-from candid.auditing.rows import Key, Rows
+from candid.auditing.rows import GroupKey, Rows
 
 
 @dataclass(frozen=True, slots=True)
 class FoundSlice:
     """A slice: its key, its score, its images and the mistakes among them."""
 
-    key: Key
+    key: GroupKey
     score: float
     n: int
     mistakes: int

@@ -50,7 +50,7 @@ class Batch:
     attributes: Mapping[str, Codes]
 
 
-class Cells:
+class ValueSums:
     """Sums of some values by label and answer: images, confidence, and where people fall."""
 
     def __init__(self, n_classes: int, values: int = 0) -> None:
@@ -63,7 +63,7 @@ class Cells:
 
     def widen(self, values: int) -> None:
         """Make room for so many values."""
-        more = Cells(self.inner[0], values - len(self.count))
+        more = ValueSums(self.inner[0], values - len(self.count))
         for name in ("count", "sure", "seen"):
             setattr(self, name, np.concatenate([getattr(self, name), getattr(more, name)]))
 
@@ -76,9 +76,9 @@ class Cells:
         self.sure += np.bincount(at, sure, minlength=size).reshape(shape)
         self.seen.reshape(-1)[(value * CELLS + cell) * inner + outcome] = True
 
-    def by_place(self, places: Codes, values: int) -> Cells:
+    def by_place(self, places: Codes, values: int) -> ValueSums:
         """The sums of so many values; `places` (codes,) says whose each code is, -1: nobody's."""
-        known, found = places >= 0, Cells(self.inner[0], values)
+        known, found = places >= 0, ValueSums(self.inner[0], values)
         np.add.at(found.count, places[known], self.count[known])
         np.add.at(found.sure, places[known], self.sure[known])
         np.logical_or.at(found.seen, places[known], self.seen[known])
@@ -111,8 +111,8 @@ class Tally:
         self, attributes: tuple[str, ...], n_classes: int, *, seed: int = 0, pairs: bool = True
     ) -> None:
         self.seed, self.pairs, self.n = seed, pairs, 0
-        self.everyone = Cells(n_classes, 1)
-        self.tables = {name: Cells(n_classes) for name in attributes}
+        self.everyone = ValueSums(n_classes, 1)
+        self.tables = {name: ValueSums(n_classes) for name in attributes}
         # Of each attribute's codes, the columns of the table of pairs.
         self._columns: dict[str, Codes] = {name: np.empty(0, np.intp) for name in attributes}
         self._both: Floats = np.zeros((2, 0, 0))

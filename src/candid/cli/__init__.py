@@ -88,7 +88,24 @@ def main(arguments: list[str] | None = None) -> NoReturn:
                 todo="check the path, its permissions and the disk",
             )
         )
+    except Exception as error:
+        _fail_of_part(error)
+        raise
     sys.exit(0)
+
+
+def _fail_of_part(error: Exception) -> None:
+    """End where an error came through a part of the user's own, by name: it is no bug here."""
+    from candid.settings.named_parts import own_line, said_by
+
+    if line := own_line(error):
+        _fail(
+            CandidError(
+                f"A part of your own failed: {said_by(error, line)}.",
+                expected="code that takes whatever it is given here",
+                todo="mend it, and give the same command again",
+            )
+        )
 
 
 def _fail(error: CandidError) -> NoReturn:

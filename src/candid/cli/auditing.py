@@ -67,7 +67,7 @@ def evaluate_command(
         evaluation = candid.evaluate(run, data=data, cache=cache, quiet=is_quiet())
         show(evaluation, evaluation_lines(evaluation, candid.Run(run)))
         return
-    from candid.pipeline.labelled import only_label
+    from candid.pipeline.opening import only_label
 
     config = config_elsewhere(run, how)
     found = candid.transfer(

@@ -46,7 +46,7 @@ def check_command(data: Where, jobs: int, out: Path | None, cache: Path | None) 
     The same command with the same --out goes on with a check that was stopped.
     """
     from candid.pipeline.checking import check_folder
-    from candid.pipeline.opening import stoppable
+    from candid.pipeline.stopping import stoppable
     from candid.text.label_check import check_lines
 
     config, folder = config_of_options(), check_folder(out)

@@ -65,7 +65,7 @@ _DEMO = (
 def demo_command(out: Path, images: int, seed: int, overrides: tuple[str, ...]) -> None:
     """Draw synthetic faces and run everything on them; no data is needed."""
     from candid.config import with_values
-    from candid.pipeline.opening import stoppable
+    from candid.pipeline.stopping import stoppable
 
     config = candid.load_config(overrides=(f"train.seed={seed}", *_DEMO, *overrides))
     config = with_values(config, short_settings())
@@ -88,11 +88,12 @@ def run_command(resume: Path | None, log: tuple[str, ...], cache: Path | None, *
     from candid.pipeline.opening import leads
 
     told = leads() and not is_quiet() and not is_json()
-    if resume is not None and told and not log and candid.open_run(resume).all_whole():
+    whole = resume is not None and told and not log and candid.open_run(resume).all_whole()
+    run = candid.run(log=log, cache=cache, **how_to_begin(resume=resume, **how))
+    if whole:
         from candid.text.console import finished
 
-        click.echo(finished(str(resume)))
-    run = candid.run(log=log, cache=cache, **how_to_begin(resume=resume, **how))
+        click.echo(finished(str(resume), same_data=how["data"] is not None))
     if leads():
         show_evaluation(run)
 

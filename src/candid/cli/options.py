@@ -283,7 +283,7 @@ def refuse_options(*allowed: str) -> None:
         of.opts[0]
         for of in context.command.params
         if isinstance(of, click.Option)
-        and of.name not in (*allowed, "quiet", "as_json")
+        and of.name not in (*allowed, "quiet", "as_json", "trust")
         and context.get_parameter_source(of.name or "") is ParameterSource.COMMANDLINE
     ]
     if given:

@@ -68,7 +68,7 @@ def tune_command(
     The same command with the same --out goes on with a study that was stopped, and helps with one
     that is running.
     """
-    from candid.pipeline.opening import stoppable
+    from candid.pipeline.stopping import stoppable
     from candid.pipeline.tuning import needs_optuna, study_folder
     from candid.text.console import tuning_lines
 

@@ -122,7 +122,7 @@ def _predict_table(
     run: Run, inputs: list[str], out: Path, form: Any, how: dict[str, Any], **job: Any
 ) -> None:
     from candid.pipeline.labelling import label_pictures
-    from candid.pipeline.opening import stoppable
+    from candid.pipeline.stopping import stoppable
 
     ready = _labeller(run, how | {"watch": True})
     rule = ready.classifier.rule
@@ -178,8 +178,8 @@ def _predict_shards(
 ) -> None:
     """Label shards; one that could not be read is exit code 1, not one picture that could is 2."""
     from candid.inference.cluster import needs_ray
-    from candid.pipeline.opening import stoppable
     from candid.pipeline.shards import label_shards
+    from candid.pipeline.stopping import stoppable
     from candid.progress import progress
     from candid.text.console import in_parts
 

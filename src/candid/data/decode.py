@@ -24,6 +24,7 @@ from candid.data.encoded import (
     is_jpeg,
     load_whole,
     memory,
+    not_readable_here,
     open_encoded,
     orientation,
     unreadable,
@@ -183,7 +184,9 @@ def _no_warnings() -> Iterator[None]:
 
 
 def _opening(data: bytes) -> str:
-    """That it seems to be text, without a word of it: the reason may be shown to others."""
+    """What else it seems to be, without a word of it: the reason may be shown to others."""
+    if kind := not_readable_here(data):
+        return f", but {kind}"
     if data.startswith(b"PK\x03\x04"):
         return ", but a zip archive: unpack it"
     return ", but text" if all(32 <= b < 127 or b in b"\r\n\t" for b in data[:24]) else ""

@@ -7,6 +7,7 @@ picture is damaged: what no file holds was never seen.
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 from collections.abc import Callable, Iterator
 from io import BytesIO
@@ -18,6 +19,10 @@ from candid.errors import ImageError
 
 # Plain raster formats only: Pillow would also start Ghostscript for a stranger's EPS.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+# What the names of others end with that not every installation reads, and how their files begin.
+PHONE_SUFFIXES = (".avif", ".heic", ".heif", ".hif")
+_BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIF", b"heix": "HEIF", b"mif1": "HEIF"}
+_NEEDED = {"AVIF": "Pillow 11.3 or later", "HEIF": "pillow-heif (the extra 'heif')"}
 
 # The codes of errors for what is refused by its header alone.
 TOO_MANY_PIXELS, TOO_MUCH_MEMORY = "too-many-pixels", "too-much-memory"
@@ -41,7 +46,7 @@ def unreadable(cause: str, particulars: str = "", *, code: str = "") -> ImageErr
     return ImageError(
         cause,
         particulars=particulars,
-        expected=f"a whole picture: {', '.join(FORMATS)}",
+        expected=f"a whole picture: {', '.join(readable())}",
         todo="save the picture again, or remove it from the data",
         code=code,
     )
@@ -81,9 +86,31 @@ class Budget:
                 self._freed.notify_all()
 
 
+@functools.cache
+def readable() -> tuple[str, ...]:
+    """The formats that can be read here: those of telephones where Pillow or its plugin does."""
+    more = []
+    with contextlib.suppress(ImportError):
+        from PIL import AvifImagePlugin
+
+        more += ["AVIF"] if AvifImagePlugin.SUPPORTED else []
+    with contextlib.suppress(ImportError):
+        from pillow_heif import register_heif_opener
+
+        register_heif_opener()
+        more.append("HEIF")
+    return (*FORMATS, *more)
+
+
+def not_readable_here(data: bytes) -> str:
+    """The format of a picture that another installation could read, and what it takes; or ""."""
+    kind = _BRANDS.get(data[8:12], "") if data[4:8] == b"ftyp" else ""
+    return "" if not kind or kind in readable() else f"{kind}, which needs {_NEEDED[kind]}"
+
+
 def open_encoded(data: bytes) -> Image.Image:
     """A picture of which the header alone was read."""
-    return Image.open(BytesIO(data), formats=FORMATS)
+    return Image.open(BytesIO(data), formats=readable())
 
 
 def is_jpeg(image: Image.Image) -> bool:
@@ -117,8 +144,8 @@ def memory(image: Image.Image, claimed: tuple[int, int]) -> int:
         decoder = own  # a second look, where it may be cut short
         if image.info.get("progressive"):  # all coefficients, of the whole picture
             decoder += 2 * len(image.getbands()) * whole / pixels
-    elif image.format == "WEBP":
-        decoder = 12  # two canvases and a copy
+    elif image.format in ("WEBP", *_NEEDED):
+        decoder = 12  # two canvases and a copy; planes, what is made of them, and a copy
     elif image.format in ("TIFF", "PPM") or (image.format == "BMP" and one == 1):
         decoder = own  # a whole strip, plain text, runs
     converted = 0.0 if image.mode == "RGB" and "transparency" not in image.info else rgb

@@ -28,12 +28,12 @@ LOCK = "lock"  # the file of a pack that the process that fills it holds, and th
 # The same start everywhere; a fork would also copy threads' locks and keep ours.
 _SPAWN = multiprocessing.get_context("spawn")
 
-Task = TypeVar("Task")
+_Task = TypeVar("_Task")
 Done = TypeVar("Done")
 
 
 def in_processes(
-    work: Callable[[Task], Done], tasks: Iterable[Task], workers: int
+    work: Callable[[_Task], Done], tasks: Iterable[_Task], workers: int
 ) -> Iterator[Done]:
     """What `work`, which must be picklable, makes of each task, in the order in which it is done.
 

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from candid.data import decode
 from candid.data.dataset import Dataset
+from candid.data.encoded import PHONE_SUFFIXES, readable
 from candid.data.packing import INDEX, Reframe, Repacking, Row, fill
 from candid.data.processes import LOCK, locked_folder
 from candid.errors import DataError, OutputError
@@ -182,6 +183,8 @@ def fingerprint(dataset: Dataset, config: DataConfig) -> str:
     for part in (repr(settings), dataset.source.stamp(), f"{ids.dtype.str}{len(ids)}"):
         digest.update(part.encode("utf-8", "surrogatepass") + b"\0")
     digest.update(ids.tobytes())
+    if any(str(name).lower().endswith(PHONE_SUFFIXES) for name in dataset.ids):
+        digest.update(repr(readable()).encode())  # once there is a library, they are pictures
     return digest.hexdigest()
 
 

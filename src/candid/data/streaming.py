@@ -42,7 +42,7 @@ _SEED = 0  # of the sample: the same for every run, as its pack is kept
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class StreamPosition:
     """Where a stream stands, for a checkpoint: the epoch, from 0, and its pictures given so far."""
 
     epoch: int = 0
@@ -87,8 +87,8 @@ class Stream:
         return self._reading(epoch)[self._drawn(epoch)]
 
     def pictures(
-        self, place: Place = Place(), mine: NDArray[np.bool_] | None = None
-    ) -> Iterator[tuple[Place, int, bytes | ImageError]]:
+        self, place: StreamPosition = StreamPosition(), mine: NDArray[np.bool_] | None = None
+    ) -> Iterator[tuple[StreamPosition, int, bytes | ImageError]]:
         """An epoch's pictures from a place on: where the stream then stands, the row, its bytes.
 
         A picture that cannot be read comes as the error that says why. `mine` (n,) marks which of
@@ -109,7 +109,7 @@ class Stream:
                 held[index] = self._read(int(reading[index]))
             entering = max(entering, until)
             index = int(drawn[given])
-            yield Place(place.epoch, given + 1), int(reading[index]), held.pop(index)
+            yield StreamPosition(place.epoch, given + 1), int(reading[index]), held.pop(index)
 
     def _read(self, row: int) -> bytes | ImageError:
         try:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 import candid.tables.columns as columns
 from candid.data.dataset import Dataset
 from candid.settings import DataConfig
-from candid.stats.distribution import Scale, scale_of
+from candid.stats.distribution import NumberScale, scale_of
 from candid.tables.attributes import Attribute, binned
 from candid.tables.numbers import numbers_of, word_of
 
@@ -106,7 +106,7 @@ def label_of(dataset: Dataset, name: str) -> tuple[tuple[str, ...], NDArray[np.i
     return columns.as_label(attribute, two, number=name in dataset.numbers)
 
 
-def number_scale(dataset: Dataset, name: str) -> Scale | None:
+def number_scale(dataset: Dataset, name: str) -> NumberScale | None:
     """The bins of a label that is a number, from its training values; None of any other."""
     if name not in dataset.numbers:
         return None

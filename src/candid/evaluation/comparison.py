@@ -20,10 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.arrays import Floats
-from candid.evaluation.paired import PairedAnswers, goes_by_row, match, same_classes
+from candid.evaluation.paired import PairedAnswers, PairedNumbers, goes_by_row, match, same_classes
 from candid.predictions import Predictions
 from candid.records import Estimate, Split, State
 from candid.records.compare import Change, Comparison, GroupChange
+from candid.records.metrics import metric_named
 from candid.stats import metrics
 from candid.stats.bootstrap import Resample, resample
 from candid.stats.exact import randomisation_p
@@ -85,7 +86,7 @@ def compare_predictions(
         groups=tuple(sorted(per_group, key=order)),
         looked_at=sum(not math.isnan(g.adjusted_p) for g in rest),
         alpha=rate,
-        notes=tuple(_notes(a, b, names, pair, drawing)),
+        notes=(*pair_notes(pair, (a.target, b.target), names, drawing), *_extra_classes(a, b)),
     )
 
 
@@ -288,7 +289,7 @@ def stated(
     state: State = change.state
     if state != "too few to say":
         state = "found" if after <= rate else "not found"
-    estimate = change.accuracy_change
+    estimate, is_score = change.change, metric_named(change.metric).kind == "score"
     units = estimate.n if estimate.people is None else estimate.people
     visible = math.nan
     if units > 1 and threshold > 0 and not math.isnan(estimate.value):
@@ -300,21 +301,24 @@ def stated(
     return replace(
         change,
         adjusted_p=after,
-        smallest_visible=visible if visible <= 1 else math.nan,
+        smallest_visible=math.nan if is_score and visible > 1 else visible,
         state=state,
     )
 
 
 def order(change: GroupChange) -> tuple[int, float]:
     """To sort by: found, not found, too few; of those found, the largest loss first."""
-    difference = change.accuracy_change.value
     rank = ("found", "not found", "too few to say").index(change.state)
-    return rank, difference if change.state == "found" else -abs(difference)
+    return rank, change.gain if change.state == "found" else -abs(change.gain)
 
 
-def _notes(
-    a: Predictions, b: Predictions, names: tuple[str, str], pair: PairedAnswers, drawing: Resample
+def pair_notes(
+    pair: PairedAnswers | PairedNumbers,
+    targets: tuple[str, str],
+    names: tuple[str, str],
+    drawing: Resample,
 ) -> Iterator[str]:
+    """What a reader should know: images left out, other names, people unknown."""
     for name, count in ((names[0], pair.only_a), (names[1], pair.only_b)):
         if count:
             yield text.only_in(name, count)
@@ -322,9 +326,12 @@ def _notes(
         yield text.relabelled(pair.relabelled)
     if goes_by_row(pair):
         yield text.PAIRED_BY_NUMBER
-    if a.target != b.target:
-        yield text.targets_differ((a.target, b.target), names)
-    if extra := {*a.classes} ^ {*b.classes}:
-        yield text.classes_differ(sorted(extra))
+    if targets[0] != targets[1]:
+        yield text.targets_differ(targets, names)
     if not drawing.by_person:
         yield text.COMPARED_WITHOUT_PEOPLE
+
+
+def _extra_classes(a: Predictions, b: Predictions) -> Iterator[str]:
+    if extra := {*a.classes} ^ {*b.classes}:
+        yield text.classes_differ(sorted(extra))

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
 from candid.arrays import Floats, Marks
 from candid.errors import PredictionsError
-from candid.predictions.numbers import NumberPredictions
+from candid.predictions.numbers import NumberAnswers, NumberPredictions
 from candid.records import SPLITS, Split
 from candid.records.number import NumberEvaluation, NumberExample, NumberGroup, NumberSplit
 from candid.settings import EvaluateConfig
 from candid.stats.bootstrap import Resample, resample
-from candid.stats.number_metrics import Judged, number_estimates
+from candid.stats.number_metrics import NUMBER_METRICS, Judged, number_estimates
 from candid.table import drawn_rows
 from candid.text import number as text
 
 _OF_GROUP = ("mae", "bias", "coverage", "width")
+# Of anybody's answers, which have no intervals.
+_OF_ANYBODY, _OF_THEIR_GROUP = (
+    ("mae", "rmse", "r2", "within", "bias"),
+    ("mae", "rmse", "r2", "bias"),
+)
 _RANGES = 12  # of the true value, at most
 _POINTS = 2000
 _YEARS = (10, 100)  # what the middle half of ages in years spans
@@ -33,16 +39,46 @@ def tolerance_of(quartiles: tuple[float, float, float], config: EvaluateConfig) 
     return _USUAL if _YEARS[0] <= span <= _YEARS[1] else span / 3
 
 
-def judged(predictions: NumberPredictions, tolerance: float) -> Judged:
-    """The predictions as their figures need them."""
+def judged(predictions: NumberAnswers, tolerance: float, guess: float = math.nan) -> Judged:
+    """The predictions as their figures need them; `guess` is the blind one of anybody's."""
     p = predictions
-    return Judged(p.value, p.predicted, p.low, p.high, p.card.median, tolerance)
+    if isinstance(p, NumberPredictions):
+        return Judged(p.value, p.predicted, p.low, p.high, p.card.median, tolerance)
+    unknown = np.full(len(p), np.nan)
+    return Judged(p.value, p.predicted, unknown, unknown, guess, tolerance)
+
+
+@dataclass(frozen=True, slots=True)
+class _Figures:
+    """Which figures there are of all images and of groups, and what some of them are held to."""
+
+    of_all: tuple[str, ...]
+    of_group: tuple[str, ...]
+    tolerance: float
+    median: float  # of the training values; NaN where these are not known
+
+
+def _figures(p: NumberAnswers, config: EvaluateConfig) -> _Figures:
+    if isinstance(p, NumberPredictions):
+        tolerance = tolerance_of(p.card.quartiles, config)
+        return _Figures(NUMBER_METRICS, _OF_GROUP, tolerance, p.card.median)
+    learned = p.value[p.split == "train"]
+    low, middle, high = np.quantile(learned if len(learned) else p.value, (0.25, 0.5, 0.75))
+    blind = ("median_mae", "median_rmse", "median_within") if len(learned) else ()
+    return _Figures(
+        tuple(name for name in NUMBER_METRICS if name in (*_OF_ANYBODY, *blind)),
+        _OF_THEIR_GROUP,
+        tolerance_of((float(low), float(middle), float(high)), config),
+        float(middle) if len(learned) else math.nan,
+    )
 
 
 def evaluate_number(
-    predictions: NumberPredictions, config: EvaluateConfig | None = None
+    predictions: NumberAnswers, config: EvaluateConfig | None = None
 ) -> NumberEvaluation:
     """How well a number is predicted, on each split, with intervals from people drawn again.
+
+    Anybody's answers have no intervals, and a training median only where some rows are of train.
 
     Raises
     ------
@@ -56,20 +92,19 @@ def evaluate_number(
             expected="at least one",
             todo="check the data's split",
         )
-    tolerance = tolerance_of(predictions.card.quartiles, config)
-    edges = range_edges(predictions.value)
+    figures, edges = _figures(predictions, config), range_edges(predictions.value)
     present: list[Split] = [s for s in SPLITS if (predictions.split == s).any()]
+    card = predictions.card if isinstance(predictions, NumberPredictions) else None
     return NumberEvaluation(
         target=predictions.target,
-        answer=predictions.card.answer,
-        median=predictions.card.median,
-        coverage=predictions.card.coverage,
-        tolerance=tolerance,
+        answer="" if card is None else card.answer,
+        median=figures.median,
+        coverage=math.nan if card is None else card.coverage,
+        tolerance=figures.tolerance,
         splits=tuple(
-            _split(predictions[predictions.split == s], s, tolerance, edges, config)
-            for s in present
+            _split(predictions[predictions.split == s], s, figures, edges, config) for s in present
         ),
-        notes=tuple(text.number_notes(predictions.card)),
+        notes=() if card is None else tuple(text.number_notes(card)),
     )
 
 
@@ -85,6 +120,11 @@ def range_edges(value: Floats) -> Floats:
     return np.arange(first, last + 1) * step
 
 
+def named_ranges(value: Floats) -> Iterator[tuple[str, Marks]]:
+    """The ranges of (n,) true values by name, and which of these lie in each."""
+    return _ranges(value, range_edges(value))
+
+
 def _round_up(x: float) -> float:
     """The least of 1, 2 and 5 times a power of ten, and of 10 times it, that is no less."""
     power = 10.0 ** math.floor(math.log10(x))
@@ -92,26 +132,30 @@ def _round_up(x: float) -> float:
 
 
 def _split(
-    p: NumberPredictions, split: Split, tolerance: float, edges: Floats, config: EvaluateConfig
+    p: NumberAnswers, split: Split, figures: _Figures, edges: Floats, config: EvaluateConfig
 ) -> NumberSplit:
     drawing = resample(
         len(p), p.person, draws=config.draws, seed=config.seed, confidence=config.confidence
     )
-    about, everyone = judged(p, tolerance), np.ones(len(p), np.bool_)
-    off = np.abs(about.error)
+    about = judged(p, figures.tolerance, figures.median)
+    everyone = np.ones(len(p), np.bool_)
+    off, of_group = np.abs(about.error), figures.of_group
     furthest = np.argsort(-off, kind="stable")[: config.examples]
     points = drawn_rows(np.arange(len(p)), _POINTS, np.random.default_rng(config.seed))
     return NumberSplit(
         split=split,
         n=len(p),
         people=drawing.units if drawing.by_person else None,
-        metrics=number_estimates(about, [everyone], drawing)[0],
-        ranges=tuple(_groups(about, drawing, [("", *one) for one in _ranges(p.value, edges)])),
-        groups=tuple(_groups(about, drawing, list(_values(p)))),
+        metrics=number_estimates(about, [everyone], drawing, figures.of_all)[0],
+        ranges=tuple(
+            _groups(about, drawing, [("", *one) for one in _ranges(p.value, edges)], of_group)
+        ),
+        groups=tuple(_groups(about, drawing, list(_values(p)), of_group)),
         points=tuple((float(p.value[i]), float(p.predicted[i])) for i in points),
         furthest=tuple(
             NumberExample(
-                str(p.ids[i]), *(float(x[i]) for x in (p.value, p.predicted, p.low, p.high))
+                str(p.ids[i]),
+                *(float(x[i]) for x in (about.value, about.predicted, about.low, about.high)),
             )
             for i in furthest
         ),
@@ -128,7 +172,7 @@ def _is_whole(value: Floats) -> bool:
     return bool(np.all(value == np.rint(value)))
 
 
-def _values(p: NumberPredictions) -> Iterator[tuple[str, str, Marks]]:
+def _values(p: NumberAnswers) -> Iterator[tuple[str, str, Marks]]:
     """Every value of every attribute; numbers are cut at their quartiles."""
     for attribute in p.cut_attributes():
         for i, name in enumerate(attribute.values):
@@ -136,11 +180,14 @@ def _values(p: NumberPredictions) -> Iterator[tuple[str, str, Marks]]:
 
 
 def _groups(
-    about: Judged, drawing: Resample, groups: list[tuple[str, str, Marks]]
+    about: Judged,
+    drawing: Resample,
+    groups: list[tuple[str, str, Marks]],
+    names: tuple[str, ...],
 ) -> Iterator[NumberGroup]:
     """The figures of those that have images."""
     some = [group for group in groups if group[2].any()]
-    found = number_estimates(about, [mask for _, _, mask in some], drawing, _OF_GROUP)
+    found = number_estimates(about, [mask for _, _, mask in some], drawing, names)
     for (attribute, value, mask), metrics in zip(some, found, strict=True):
         people = drawing.people_in(mask)
         yield NumberGroup(attribute, value, int(np.count_nonzero(mask)), people, metrics)

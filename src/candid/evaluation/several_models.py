@@ -12,29 +12,37 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Floats
+from candid.arrays import Floats, Marks
 from candid.errors import PredictionsError
 from candid.evaluation.comparison import adjusted_changes, compare_predictions, order, stated
+from candid.evaluation.number_comparison import compare_numbers
+from candid.evaluation.numbers import judged
 from candid.evaluation.paired import goes_by_row, refuse_other_order, same_classes
 from candid.predictions import Predictions
+from candid.predictions.numbers import NumberAnswers
 from candid.progress import track
 from candid.records import Estimate, Split
 from candid.records.compare import Comparison, GroupChange
 from candid.records.compare_runs import RunComparison, RunFigures
 from candid.stats import metrics
-from candid.stats.bootstrap import FigureSpec, bootstrap, resample
+from candid.stats.bootstrap import FigureSpec, Resample, bootstrap, resample
 from candid.stats.multiple_testing import holm
+from candid.stats.number_metrics import number_estimates
 from candid.text import notes as text
 
 _SPLITS: tuple[Split, ...] = ("test", "validation", "train")  # the first that all speak of
 
 
+Model = Predictions | NumberAnswers
+
+
 def compare_models(
-    models: Sequence[Predictions],
+    models: Sequence[Model],
     names: Sequence[str],
     *,
     draws: int = 1000,
@@ -47,12 +55,14 @@ def compare_models(
     """How well each of several models does on the same images, and what differs between any two.
 
     The images are those of test that all speak of and label the same; of validation, or of train,
-    where not all have any there. The other parameters are those of `compare_predictions`.
+    where not all have any there. The other parameters are those of `compare_predictions`, which
+    compares each pair, or of a number of `compare_numbers`.
 
     Raises
     ------
     PredictionsError
-        Where there are fewer than two, or no labelled image or not all classes in common.
+        Where there are fewer than two, some are of a number and others are not, or they have no
+        labelled image or not all classes in common.
     """
     if len(models) < 2:
         raise PredictionsError(
@@ -61,17 +71,15 @@ def compare_models(
             todo="name another",
         )
     for a, b in itertools.combinations(models, 2):
-        same_classes(a, b)
+        _refuse_unlike(a, b)
     split = _split_of_all(models)
     common, left_out, relabelled = _in_common(models, split)
+    how: dict[str, Any] = {"draws": draws, "confidence": confidence, "seed": seed}
+    both = [*itertools.combinations(range(len(models)), 2)]
     pairs = [
-        compare_predictions(
-            common[i], common[j], names=(names[i], names[j]), split=split, rate=rate, least=least,
-            draws=draws, confidence=confidence, seed=seed,
-        )
-        for i, j in track(
-            [*itertools.combinations(range(len(models)), 2)], "compare", unit="pairs", quiet=quiet
-        )
+        _compare(common[i], common[j], names=(names[i], names[j]), split=split, rate=rate,
+                 least=least, **how)
+        for i, j in track(both, "compare", unit="pairs", quiet=quiet)
     ]  # fmt: skip
     pairs = _adjusted_together(pairs, rate, confidence)
     one = pairs[0]
@@ -85,7 +93,7 @@ def compare_models(
         left_out=left_out,
         relabelled=relabelled,
         figures=tuple(
-            RunFigures(name, **_figures(p, draws=draws, confidence=confidence, seed=seed))
+            RunFigures(name, _figures(p, resample(len(p), p.person, **how)))
             for name, p in zip(names, common, strict=True)
         ),
         pairs=tuple(pairs),
@@ -95,9 +103,39 @@ def compare_models(
     )
 
 
-def _split_of_all(models: Sequence[Predictions]) -> Split:
+def _refuse_unlike(a: Model, b: Model) -> None:
+    """Raise PredictionsError where two cannot be compared."""
+    if isinstance(a, Predictions) and isinstance(b, Predictions):
+        same_classes(a, b)
+    elif isinstance(a, Predictions) or isinstance(b, Predictions):
+        raise PredictionsError(
+            "One of them is of a label with classes, and another of a number.",
+            expected="models of the same label",
+            todo="compare those of classes, and those of numbers, by themselves",
+        )
+
+
+def _compare(a: Model, b: Model, **how: Any) -> Comparison:
+    if isinstance(a, Predictions) and isinstance(b, Predictions):
+        return compare_predictions(a, b, **how)
+    if isinstance(a, NumberAnswers) and isinstance(b, NumberAnswers):
+        return compare_numbers(a, b, **how)
+    raise ValueError("_refuse_unlike was not asked")
+
+
+def _labelled(p: Model) -> Marks:
+    """(n,) which images have a label: of a number all."""
+    return p.label >= 0 if isinstance(p, Predictions) else np.ones(len(p), np.bool_)
+
+
+def _truth(p: Model) -> NDArray[Any]:
+    """(n,) each image's class, or its number."""
+    return np.asarray(p.classes)[p.label] if isinstance(p, Predictions) else p.value
+
+
+def _split_of_all(models: Sequence[Model]) -> Split:
     for split in _SPLITS:
-        if all(((p.split == split) & (p.label >= 0)).any() for p in models):
+        if all(((p.split == split) & _labelled(p)).any() for p in models):
             return split
     raise PredictionsError(
         "There is no split of which all of them have labelled images.",
@@ -106,21 +144,21 @@ def _split_of_all(models: Sequence[Predictions]) -> Split:
     )
 
 
-def _in_common(models: Sequence[Predictions], split: Split) -> tuple[list[Predictions], int, int]:
+def _in_common(models: Sequence[Model], split: Split) -> tuple[list[Model], int, int]:
     """Each model's rows of the images that all label the same; how many others there are.
 
     Who is in an image is taken from the first that knows.
     """
-    some = [p[(p.split == split) & (p.label >= 0)] for p in models]
+    some = [p[(p.split == split) & _labelled(p)] for p in models]
     every = np.unique(np.concatenate([p.ids for p in some]))
     shared = some[0].ids
     for p in some[1:]:
         shared = np.intersect1d(shared, p.ids)
     rows = [p[_places(p.ids, shared)] for p in some]
-    words = [np.asarray(p.classes)[p.label] for p in rows]
+    truths = [_truth(p) for p in rows]
     same = np.ones(len(shared), np.bool_)
-    for other in words[1:]:
-        same &= words[0] == other
+    for other in truths[1:]:
+        same &= truths[0] == other
     refuse_other_order(rows, same)
     if not same.any():
         raise PredictionsError(
@@ -141,9 +179,11 @@ def _places(ids: NDArray[np.str_], wanted: NDArray[np.str_]) -> NDArray[np.intp]
     return sorted_rows[np.searchsorted(ids, wanted, sorter=sorted_rows)]
 
 
-def _figures(p: Predictions, *, draws: int, confidence: float, seed: int) -> dict[str, Estimate]:
-    """Accuracy and weighted F1 of one model, on the draws on which the pairs are compared."""
-    drawing = resample(len(p), p.person, draws=draws, seed=seed, confidence=confidence)
+def _figures(p: Model, drawing: Resample) -> dict[str, Estimate]:
+    """A model's figures, on the draws on which the pairs are compared."""
+    if isinstance(p, NumberAnswers):
+        everyone = np.ones(len(p), np.bool_)
+        return number_estimates(judged(p, 0.0), [everyone], drawing, ("mae", "rmse"))[0]
     answer, count = p.prediction, len(p.classes)
 
     def statistic(weight: Floats) -> dict[str, Floats]:
@@ -191,7 +231,7 @@ def _with(
 
 
 def _notes(
-    models: Sequence[Predictions],
+    models: Sequence[Model],
     names: Sequence[str],
     pair: Comparison,
     left_out: int,

@@ -19,7 +19,7 @@ from candid.explanation.answers import NetworkAnswers
 from candid.explanation.attribution import METHODS, Attributor
 from candid.explanation.classes import ClassAnswers
 from candid.explanation.layers import find_hook, window_of
-from candid.explanation.mapping import Begun, Job, Mapped
+from candid.explanation.mapping import Begun, Mapped, MapsJob
 from candid.explanation.masking import Masked
 from candid.explanation.notes import notes_of
 from candid.explanation.numbers import ExplainedNumbers, NumberFacts
@@ -30,7 +30,7 @@ from candid.explanation.sample import (
     comparable,
     sample_of,
 )
-from candid.explanation.scoring import Scorer, Values, scoring
+from candid.explanation.scoring import ScoredNumbers, Scorer, scoring
 from candid.predictions import Attribute
 from candid.progress import progress
 from candid.records import Estimate
@@ -132,7 +132,7 @@ def explain_number(
     with scoring(
         network, batch_size=how.batch_size, bfloat16=bfloat16, flip_tta=flip_tta, number=True
     ) as scorer:
-        looking, images = Values(scorer), sample.tensor()
+        looking, images = ScoredNumbers(scorer), sample.tensor()
         answers = ExplainedNumbers(
             facts=facts,
             means=looking.of(images).numpy(),
@@ -169,11 +169,11 @@ def _begun(
     config: ExplainConfig,
     layer: str,
     quiet: bool,
-) -> Job:
+) -> MapsJob:
     """What is to be explained."""
     tensor, sets = sample.tensor(), answers.sets(sample, config)
     hook = find_hook(scorer, tensor[:1], layer) if "grad_cam" in config.methods else None
-    return Job(
+    return MapsJob(
         by=Attributor(scorer, config, hook, alternate=True),
         sample=sample,
         regions=regions,
@@ -188,7 +188,7 @@ def _begun(
     )
 
 
-def _explained(job: Job) -> tuple[Explanation, ExplanationArrays]:
+def _explained(job: MapsJob) -> tuple[Explanation, ExplanationArrays]:
     """The steps, one after the other: maps to check, checks, masking, more maps, record."""
     sample, begun = job.sample, _begun_maps(job)
     checks = _checks(job, {name: b.tested for name, b in begun.items()})
@@ -210,7 +210,7 @@ def _explained(job: Job) -> tuple[Explanation, ExplanationArrays]:
 
 
 def _record(
-    job: Job, mapped: Mapping[str, Mapped], checks: Mapping[str, tuple[MapCheck, ...]]
+    job: MapsJob, mapped: Mapping[str, Mapped], checks: Mapping[str, tuple[MapCheck, ...]]
 ) -> Explanation:
     """The record without what was masked, what is claimed of it, and notes."""
     config, sample, regions = job.by.config, job.sample, job.regions
@@ -242,7 +242,7 @@ def _record(
     return job.answers.described(record, sample, job.shown, config)
 
 
-def _begun_maps(job: Job) -> dict[str, Begun]:
+def _begun_maps(job: MapsJob) -> dict[str, Begun]:
     """By method, the maps that it makes in any case; the first method, whatever the time."""
     names = [n for n in job.by.config.methods if n != "grad_cam" or job.by.hook is not None]
     begun: dict[str, Begun] = {}
@@ -254,7 +254,9 @@ def _begun_maps(job: Job) -> dict[str, Begun]:
     return begun
 
 
-def _checks(job: Job, maps: Mapping[str, NDArray[np.float32]]) -> dict[str, tuple[MapCheck, ...]]:
+def _checks(
+    job: MapsJob, maps: Mapping[str, NDArray[np.float32]]
+) -> dict[str, tuple[MapCheck, ...]]:
     """Every method's checks; none where there are no images to check on, or no time."""
     rows = job.tested
     if not len(rows) or job.is_over():
@@ -267,7 +269,7 @@ def _checks(job: Job, maps: Mapping[str, NDArray[np.float32]]) -> dict[str, tupl
         return sanity.map_checks(job.by, probe, bar.update)
 
 
-def _masked(job: Job) -> tuple[Masked | None, str]:
+def _masked(job: MapsJob) -> tuple[Masked | None, str]:
     """The answers where regions are painted over; and what of it there was no time for."""
     config, sample = job.by.config, job.sample
     if job.regions is None or not config.fills:
@@ -285,7 +287,7 @@ def _masked(job: Job) -> tuple[Masked | None, str]:
     return masked, text.FEWER_MASKED if masked.cut else ""
 
 
-def _method(job: Job, name: str, made: Mapped, checks: tuple[MapCheck, ...]) -> Method:
+def _method(job: MapsJob, name: str, made: Mapped, checks: tuple[MapCheck, ...]) -> Method:
     about, hook, number = METHODS[name], job.by.hook, job.by.scorer.number
     layer = hook.name if hook is not None and name == "grad_cam" else ""
     return Method(
@@ -303,7 +305,7 @@ def _method(job: Job, name: str, made: Mapped, checks: tuple[MapCheck, ...]) -> 
     )
 
 
-def _arrays(job: Job, of_methods: list[dict[str, NDArray[np.float16]]]) -> ExplanationArrays:
+def _arrays(job: MapsJob, of_methods: list[dict[str, NDArray[np.float16]]]) -> ExplanationArrays:
     """The pictures that go with the record."""
     pictures, side = job.sample.pictures(), job.sample.side
     return ExplanationArrays(

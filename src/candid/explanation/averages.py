@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from candid.explanation.sample import ImageSet, Sample
 from candid.stats.intervals import mean_difference
 
-Half = NDArray[np.float16]
+_Half = NDArray[np.float16]
 Labels = NDArray[np.int16]
 
 
@@ -26,7 +26,7 @@ def normalised(maps: NDArray[np.float32]) -> NDArray[np.float32]:
     return scaled
 
 
-def mean_maps(maps: NDArray[np.float32], sets: Sequence[ImageSet]) -> tuple[Half, Half]:
+def mean_maps(maps: NDArray[np.float32], sets: Sequence[ImageSet]) -> tuple[_Half, _Half]:
     """(S, side, side) means of (n, side, side) normalised maps, and of their absolute values."""
     means, strengths = (np.full((len(sets), *maps.shape[1:]), np.nan, np.float16) for _ in range(2))
     for i, each in enumerate(sets):
@@ -41,7 +41,7 @@ def map_differences(
     pairs: Sequence[tuple[ImageSet, ImageSet]],
     sample: Sample,
     confidence: float,
-) -> tuple[Half, Half, list[float]]:
+) -> tuple[_Half, _Half, list[float]]:
     """(D, side, side) differences of mean strengths and half their intervals, by person.
 
     The third is the share of pixels whose interval leaves out 0; NaN where none is defined.

@@ -21,7 +21,7 @@ from candid.explanation.masking import blurred
 from candid.explanation.probe import Parts, Probe
 from candid.stats.sequential import is_settled
 
-Curve = Literal["DELETION", "INSERTION"]
+MaskingCurve = Literal["DELETION", "INSERTION"]
 Plotted = Literal["probability", "number", "distance"]
 
 _CELLS = 16  # the curves remove cells of 1/16 of the side: single pixels act as noise
@@ -38,7 +38,7 @@ class Curves:
         self.baselines = _baselines(probe.images, by.config.seed)
         self._bounds = [0, *probe.looks.sizes]
         self._ends: dict[int, tuple[dict[str, Tensor], dict[str, Floats]]] = {}
-        self._curves: dict[tuple[Curve, str, int], Floats] = {}
+        self._curves: dict[tuple[MaskingCurve, str, int], Floats] = {}
 
     def plotted(self, name: str) -> Plotted:
         """What the curves of a method's maps plot."""
@@ -46,7 +46,7 @@ class Curves:
             return "probability"
         return "number" if METHODS[name].signed else "distance"
 
-    def gains(self, kind: Curve, name: str) -> Parts:
+    def gains(self, kind: MaskingCurve, name: str) -> Parts:
         """By baseline: how much sooner the answer falls (rises) in the order of a method's maps."""
         looks, is_distance = self.probe.looks, self.plotted(name) == "distance"
         falls = (kind == "DELETION") is not is_distance  # as far as possible, and soon
@@ -70,7 +70,7 @@ class Curves:
 
         return self.probe.until(values, lambda found, look: is_settled(found.values(), looks, look))
 
-    def _curve(self, kind: Curve, look: int, some: Probe, order: Tensor) -> Floats:
+    def _curve(self, kind: MaskingCurve, look: int, some: Probe, order: Tensor) -> Floats:
         pictures, heights = self._ends_of(look, some)
         ends = ("whole", "nothing") if kind == "DELETION" else ("smooth", "whole")
         first, last = (pictures[end] for end in ends)

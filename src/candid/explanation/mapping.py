@@ -26,7 +26,7 @@ Map = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
-class Job:
+class MapsJob:
     """What every step of an explanation needs."""
 
     by: Attributor
@@ -75,7 +75,7 @@ class Begun:
     seconds: float
 
 
-def begin_maps(job: Job, name: str) -> Begun:
+def begin_maps(job: MapsJob, name: str) -> Begun:
     """Make them; an image that is both has one map."""
     began = time.monotonic()
     tested = job.maps(name, job.tested)
@@ -102,7 +102,7 @@ class Mapped:
 
 
 def mapped(
-    job: Job, name: str, begun: Begun, state: Verdict, advance: Callable[[int], object]
+    job: MapsJob, name: str, begun: Begun, state: Verdict, advance: Callable[[int], object]
 ) -> Mapped:
     """A method's maps, and everything that is made of them; the maps themselves are let go.
 
@@ -132,7 +132,7 @@ def mapped(
     return _summed(job, name, maps, begun, level, cut=cut, seconds=seconds)
 
 
-def _is_decided(job: Job, name: str, maps: Map, level: float) -> bool:
+def _is_decided(job: MapsJob, name: str, maps: Map, level: float) -> bool:
     """Whether every region that is to be seen is denser or less dense than an even map."""
     some, rows = _of_rows(job, len(maps))
     everyone = [job.sets[0].among(rows, some)]
@@ -142,14 +142,14 @@ def _is_decided(job: Job, name: str, maps: Map, level: float) -> bool:
     return all(leaves_out(s.density, _EVEN) or np.isnan(s.density.low) for s in dense)
 
 
-def _of_rows(job: Job, n: int) -> tuple[Sample, NDArray[np.intp]]:
+def _of_rows(job: MapsJob, n: int) -> tuple[Sample, NDArray[np.intp]]:
     """The first n images of the order, and which rows they are."""
     rows = job.order[:n]
     return job.sample[rows], rows
 
 
 def _summed(
-    job: Job, name: str, maps: Map, begun: Begun, level: float, *, cut: bool, seconds: float
+    job: MapsJob, name: str, maps: Map, begun: Begun, level: float, *, cut: bool, seconds: float
 ) -> Mapped:
     """What the maps of the first images of the order come to."""
     some, rows = _of_rows(job, len(maps))

@@ -23,7 +23,7 @@ from candid.arrays import Floats
 from candid.explanation.attribution import generator_of
 from candid.explanation.regions import Regions
 from candid.explanation.sample import ImageSet, Sample
-from candid.explanation.scoring import Scorer, SecondLook, Values
+from candid.explanation.scoring import ScoredNumbers, Scorer, SecondLook
 from candid.records import Estimate
 from candid.records.explanation import Masking, SubsetMasking
 from candid.settings import ExplainConfig
@@ -32,7 +32,7 @@ from candid.stats.intervals import mean
 from candid.stats.metrics import balanced_accuracy_score, confusion_cells, weighted_f1_score
 from candid.stats.sequential import is_settled, looks_at
 
-Answered = NDArray[Any]
+_Answered = NDArray[Any]
 
 _FEWEST = 50  # images before the first look
 
@@ -44,9 +44,9 @@ Costs = Callable[["Masked", str, Sample, ExplainConfig], list[Estimate]]
 class Masked:
     """Answers before and after masking."""
 
-    before: Answered  # (n,) what the network answers: classes, or numbers in their own unit
-    after: Mapping[tuple[str, str], Answered]  # by region and fill, with the region painted over
-    control: Mapping[tuple[str, str], Answered]  # the same with its shape painted elsewhere
+    before: _Answered  # (n,) what the network answers: classes, or numbers in their own unit
+    after: Mapping[tuple[str, str], _Answered]  # by region and fill, with the region painted over
+    control: Mapping[tuple[str, str], _Answered]  # the same with its shape painted elsewhere
     # By region: (n,) which of the images in which it was painted over show it.
     present: Mapping[str, NDArray[np.bool_]]
     level: Mapping[str, float]  # by region: the confidence of its intervals
@@ -73,7 +73,7 @@ def masked_answers(
     n, fills, costs = len(sample), config.fills, costs or class_costs
     order = np.arange(n) if order is None else order
     looks = looks_at(n, config.confidence, fewest=_FEWEST)
-    looking = Values(scorer) if scorer.number else SecondLook(scorer)
+    looking = ScoredNumbers(scorer) if scorer.number else SecondLook(scorer)
     work = _Work(looking, sample, regions, config, partners(sample, config.seed))
     before = work.answers.of(sample.tensor()).numpy()
     keys = [(region, fill) for region in regions.names for fill in fills]
@@ -106,7 +106,7 @@ def masked_answers(
 class _Work:
     """What images are painted with."""
 
-    answers: SecondLook | Values
+    answers: SecondLook | ScoredNumbers
     sample: Sample
     regions: Regions
     config: ExplainConfig
@@ -203,7 +203,7 @@ def subset_maskings(
     return tuple(found)
 
 
-def skill(answers: Answered, sample: Sample, config: ExplainConfig) -> Estimate:
+def skill(answers: _Answered, sample: Sample, config: ExplainConfig) -> Estimate:
     """Balanced accuracy less that of guessing; NaN without labels."""
     n_classes = len(sample.classes)
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from candid.explanation.attribution import METHODS
-from candid.explanation.mapping import Job, Mapped
+from candid.explanation.mapping import Mapped, MapsJob
 from candid.explanation.sample import FEWEST
 from candid.records.explanation import Method
 from candid.text import notes as text
 
 
 def notes_of(
-    job: Job,
+    job: MapsJob,
     methods: Sequence[Method],
     mapped: Mapping[str, Mapped],
     unmasked: str,
@@ -45,7 +45,7 @@ def notes_of(
 
 
 def _left_out(
-    job: Job,
+    job: MapsJob,
     methods: Sequence[Method],
     mapped: Mapping[str, Mapped],
     unmasked: str,

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from candid.arrays import Floats
 from candid.explanation.attribution import METHODS, Attributor, generator_of
-from candid.explanation.curves import Curve, Curves, Plotted
+from candid.explanation.curves import Curves, MaskingCurve, Plotted
 from candid.explanation.hidden import holds_weights
 from candid.explanation.layers import find_hook
 from candid.explanation.probe import Parts, Probe
@@ -180,7 +180,7 @@ def _randomisation_check(stages: Parts, config: ExplainConfig) -> MapCheck:
 # --- deletion and insertion ----------------------------------------------------------------------
 
 
-def _curve_check(kind: Curve, gains: Parts, plotted: Plotted) -> MapCheck:
+def _curve_check(kind: MaskingCurve, gains: Parts, plotted: Plotted) -> MapCheck:
     against = min(gains, key=lambda name: np.nan_to_num(gains[name].low, nan=-np.inf))
     said = text.sooner(kind, gains[against], gains, against, plotted)
     return _judged(kind, gains[against], 0.0, said, gains)

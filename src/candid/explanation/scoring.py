@@ -154,7 +154,7 @@ class SecondLook:
         return answers
 
 
-class Values:
+class ScoredNumbers:
     """The numbers that a scorer gives."""
 
     def __init__(self, scorer: Scorer) -> None:

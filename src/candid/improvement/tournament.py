@@ -194,7 +194,7 @@ def _groups_adjusted(outcomes: Sequence[RemedyOutcome], alpha: float) -> list[Re
             state = "too few to say" if math.isnan(p) else state
             mine.append(replace(group, adjusted_p=p, state=state))
         order = ("found", "not found", "too few to say")
-        mine.sort(key=lambda g: (order.index(g.state), -abs(g.accuracy_change.value)))
+        mine.sort(key=lambda g: (order.index(g.state), -abs(g.change.value)))
         adjusted.append(replace(outcome, groups=tuple(mine)))
     return adjusted
 
@@ -220,7 +220,7 @@ def _gauges(outcome: RemedyOutcome) -> list[GroupChange]:
 
 
 def _gains(outcome: RemedyOutcome, aim: Aim) -> bool:
-    gain = all(change.accuracy_change.value > 0 for change in _gauges(outcome))
+    gain = all(change.change.value > 0 for change in _gauges(outcome))
     if aim == "overall":
         return gain
     return gain and outcome.worst_after.accuracy.value > outcome.worst_before.accuracy.value

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import json
-import traceback
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +22,7 @@ from candid.errors import ConfigError, PredictionsError, RunError
 from candid.inference.framed_export import open_named_framer
 from candid.models.onnx_file import OnnxEngine
 from candid.records.framing import DETAIL
-from candid.settings.named_parts import imported_part, is_named_part
+from candid.settings.named_parts import imported_part, is_named_part, said_by
 from candid.text.words import many
 
 # Pictures (encoded) in; a row for each out.
@@ -66,10 +65,8 @@ def _of_function(function: Callable[..., Any], max_pixels: int) -> Asked:
         try:
             found = function(pixels)
         except Exception as error:  # whatever the code of somebody else raises
-            at = traceback.extract_tb(error.__traceback__)[-1]
             raise PredictionsError(
-                f"The model failed: {type(error).__name__}: {error} ({at.filename}, line "
-                f"{at.lineno}).",
+                f"The model failed: {said_by(error)}.",
                 expected="a row for each picture: probabilities, or None where it has no answer",
                 todo="mend the function, or let it catch what a picture may raise",
             ) from error

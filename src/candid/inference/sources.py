@@ -10,7 +10,9 @@ from __future__ import annotations
 import glob
 import os
 import tarfile
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from os import PathLike
@@ -110,8 +112,9 @@ def items(
         if word != LIST:
             yield from _of(word, column)
         elif listed is not None:
-            for line in listed:
-                if name := line.rstrip(b"\r\n"):
+            for number, line in enumerate(listed):
+                # A list that Windows wrote begins with a mark that is no part of a name.
+                if name := (line if number else line.removeprefix(BOM_UTF8)).rstrip(b"\r\n"):
                     yield from _of(os.fsdecode(name), column)
 
 
@@ -161,16 +164,24 @@ def _of(word: str, column: str) -> Iterator[Item]:
 
 
 def _far(url: str, column: str) -> Iterator[Item]:
-    """The pictures that a URL names: a container is fetched as a whole, pictures one by one."""
-    if not is_container(url) and places.is_folder(url):
-        for entry in places.below(url):
-            if is_picture(entry.name):
-                yield from _far(entry.name, column)
-    elif is_container(url):
-        with places.near(url) as path:
+    """The pictures that a URL names: a container is fetched as a whole, pictures one by one.
+
+    Where the store does not answer, one item says so, since others follow.
+    """
+    with ExitStack() as held:
+        try:
+            path = held.enter_context(places.near(url)) if is_container(url) else None
+            names = [url]
+            if path is None and places.is_folder(url):
+                names = [e.name for e in places.below(url) if is_picture(e.name)]
+        except DataError as error:
+            yield _broken(url, error.what)
+            return
+        if path is not None:
             yield from inside(str(path), url, column)
-    else:
-        yield Item(printable(url), partial(_fetch, url))
+            return
+    for name in names:
+        yield Item(printable(name), partial(_fetch, name))
 
 
 def _fetch(url: str) -> bytes:

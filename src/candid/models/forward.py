@@ -9,7 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from candid.errors import TrainingError
 from candid.progress import track
+from candid.settings.named_parts import FROM_PARTS
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,8 +132,28 @@ def logits(
 
 
 def forward(network: nn.Module, batch: Tensor, bfloat16: bool) -> Tensor:
-    """The network's logits in float32, with the products in bfloat16 where asked."""
+    """The network's logits in float32, with the products in bfloat16 where asked.
+
+    Raises TrainingError where it gives something else.
+    """
     batch = batch.contiguous(memory_format=torch.channels_last)  # as the weights are
     with torch.autocast(batch.device.type, torch.bfloat16, enabled=bfloat16):
-        out: Tensor = network(batch)
-    return out.float()
+        out = network(batch)
+    is_batch = isinstance(out, Tensor) and out.dim() == 2 and len(out) == len(batch)
+    if not is_batch or not out.is_floating_point():
+        raise no_logits(out, len(batch))
+    logits_of: Tensor = out.float()
+    return logits_of
+
+
+def no_logits(out: object, images: int, outputs: int | None = None) -> TrainingError:
+    """What to say of what a network gives that are no logits; `outputs` where it is to have so."""
+    kind = f"a {type(out).__name__}"
+    if isinstance(out, Tensor):
+        kind = f"{str(out.dtype).removeprefix('torch.')} of the shape {tuple(out.shape)}"
+    return TrainingError(
+        f"The network gives {kind} for {images} images.",
+        expected=f"floating point of the shape ({images}, {outputs or 'classes'})",
+        todo="let it return the logits alone",
+        code=FROM_PARTS,
+    )

@@ -21,7 +21,7 @@ from candid.models.features import Features
 from candid.models.vit import vit
 from candid.records import Layer
 from candid.settings import NetworkConfig
-from candid.settings.named_parts import is_named_part, trusted_part
+from candid.settings.named_parts import is_named_part, said_by, trusted_part
 from candid.settings.network import AUTO, FACE, window_edges
 
 
@@ -96,7 +96,7 @@ def windowed(images: Tensor, window: tuple[float, ...]) -> Tensor:
 
 def _between(images: Tensor, axis: int, low: float, high: float) -> Tensor:
     """As many pixels along an axis as there are, evenly from `low` to `high`, bilinearly."""
-    places = images.shape[axis]
+    places = int(images.shape[axis])  # a number in an exported graph, too
     steps = torch.arange(places, device=images.device, dtype=torch.float32) + 0.5
     at = (low * places + (high - low) * steps - 0.5).clamp(0, places - 1)
     first = at.long()
@@ -277,7 +277,15 @@ def own_network(side: int, n_classes: int, *, module: str = "") -> nn.Module:
             expected="the module itself, from Python",
             todo="candid.train(dataset, network=module), or set network.name",
         )
-    network = trusted_part(module, "The network")(side, n_classes)
+    builder = trusted_part(module, "The network")
+    try:
+        network = builder(side, n_classes)
+    except Exception as error:  # whatever the user's code raises
+        raise ConfigError(
+            f"{module}({side}, {n_classes}) failed: {said_by(error)}.",
+            expected="a torch.nn.Module",
+            todo="mend it",
+        ) from error
     if not isinstance(network, nn.Module):
         raise ConfigError(
             f"{module}({side}, {n_classes}) gives a {type(network).__name__}.",

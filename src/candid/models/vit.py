@@ -23,7 +23,7 @@ class Attend(nn.Module):
         return weights.to(value.dtype) @ value
 
 
-class Places(nn.Module):
+class Positions(nn.Module):
     """Adds to each token its learned place, and appends the registers."""
 
     def __init__(self, tokens: int, registers: int, channels: int) -> None:
@@ -94,7 +94,7 @@ class ViT(nn.Module):
             nn.Conv2d(width // 2, width, 3, stride=2, padding=1),
         )
         tokens = ((side + self.padding) // 8) ** 2
-        self.places = Places(tokens, self.REGISTERS, width)
+        self.places = Positions(tokens, self.REGISTERS, width)
         rates = [drop_path * (i + 1) / depth for i in range(depth)]
         self.blocks = nn.Sequential(*(Attention(width, width // 32, d) for d in rates))
         self.norm = nn.LayerNorm(width)

@@ -27,13 +27,12 @@ from candid.pipeline.opening import (
     leads,
     load_packed,
     needs_torch,
-    resuming,
-    stoppable,
     together,
 )
 from candid.pipeline.seeds import refuse_seeds
 from candid.pipeline.several import predict_targets
 from candid.pipeline.steps import explore_data, learn_unfamiliar, what_is_in
+from candid.pipeline.stopping import trains
 from candid.pipeline.tracking import tracked
 from candid.pipeline.training import draw_augmented, train_framer, train_network
 from candid.records import Exploration, read_record
@@ -189,7 +188,7 @@ def train(
         refuse_full(Path(out))
     with together():
         run, data = _begin(dataset, config, network, out, resume, name, cache, quiet)
-        with stoppable(resuming("train", run, dataset)), tracked(run, log) as followed:
+        with trains("train", run, dataset), tracked(run, log) as followed:
             data = align_data(run, data)
             train_network(followed, data)
             if leads():
@@ -224,23 +223,26 @@ def run(
 
     Where `out` holds a run on these data, it goes on: a step is done again where its inputs or the
     settings that it reads have changed; those of training must be the run's own. Else as `train`.
+    Of a finished run that is resumed, data that are named are only compared with the run's.
     """
     needs_trackers(log)
     if resume is not None and not launched() and not log:
         there = replace(open_run(Path(resume)), quiet=quiet)
         if there.all_whole():
+            if dataset is not None:  # a run that needs nothing says whose data these are, too
+                _begin(dataset, config, network, out, resume, name, cache, quiet)
             return there
     if config is not None:
         refuse_seeds(config, network)
     with together():
         folder, data = _begin(dataset, config, network, out, resume, name, cache, quiet)
         refuse_seeds(folder.settings, network)
-        with stoppable(resuming("run", folder, dataset)):
+        with trains("run", folder, dataset):
             if launched():  # what is left after training is done by one process
                 with tracked(folder, log) as followed:
                     train_network(followed, align_data(folder, data))
     if leads():
-        with stoppable(resuming("run", folder, dataset)), tracked(folder, log) as followed:
+        with trains("run", folder, dataset), tracked(folder, log) as followed:
             everything(followed, data, jobs=jobs)
     return folder
 

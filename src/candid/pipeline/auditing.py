@@ -29,6 +29,8 @@ from candid.records.audit import Audit, Gap, Group, SplitAudit
 from candid.records.compare import Comparison
 from candid.records.tone import ToneSummary
 from candid.runs import Run, open_run
+from candid.runs.folders import TARGETS
+from candid.runs.refusals import is_number_run
 from candid.settings import AuditConfig
 from candid.storage.files import write_text
 from candid.text import words
@@ -88,25 +90,59 @@ def read_any(path: Path, columns: Columns) -> Predictions:
     return predictions_from(path, columns)
 
 
-def audit_number_table(path: Path, columns: Columns, config: AuditConfig) -> Audit:
-    """The audit of a file of numbers, Candid's or a stranger's: gaps in mean absolute error.
+def read_any_number(path: Path, columns: Columns) -> NumberAnswers:
+    """What is said of a number by a run, by a file of Candid's, or by a stranger's table.
 
-    Raises as `read_any`; PredictionsError where its columns hold no numbers.
+    Raises as `read_any`; PredictionsError where its columns hold no numbers; RunError where a run
+    learned classes.
     """
-    if not path.exists() or (written_by_candid(path) and columns.named()):
-        read_any(path, columns)  # says why not
+    if path.is_dir() and is_number_run(open_run(path)):
+        return read_number_predictions(open_run(path).predictions_file)
+    if path.is_dir():
+        raise RunError(
+            f"{path} is not of a number.",
+            expected="the folder of a label that is a number, or a table of one",
+            todo=f"name a folder in {path / TARGETS}, if there is one",
+        )
+    named = replace(columns, number=False) if path.exists() and holds_number(path) else columns
+    if not path.exists() or (written_by_candid(path) and named.named()):
+        read_any(path, named)  # says why not
     if holds_number(path):
-        return audit_number_answers(read_number_predictions(path), config, path.name)
+        return read_number_predictions(path)
     if columns.label is None or not columns.prediction:
         raise must_name_columns(path, columns.encoding)
-    return audit_number_answers(number_answers_from(path, columns), config, path.name)
+    return number_answers_from(path, columns)
 
 
-def audit_number_answers(answers: NumberAnswers, config: AuditConfig, source: str = "") -> Audit:
-    """The audit of what any model says of a number."""
+def audit_number_answers(
+    answers: NumberAnswers,
+    config: AuditConfig,
+    *,
+    source: str = "",
+    before: NumberAnswers | None = None,
+    names: tuple[str, str] = ("A", "B"),
+) -> Audit:
+    """The audit of what any model says of a number, compared with another's where it is given."""
     from candid.auditing.number_gaps import audit_number
+    from candid.evaluation.number_comparison import compare_numbers
 
-    return audit_number(answers, config, source=source)
+    found = audit_number(answers, config, source=source)
+    if before is None:
+        return found
+    how = comparing(config)
+    comparison = compare_numbers(before, answers, names=names, split=found.splits[0].split, **how)
+    return replace(found, comparison=comparison)
+
+
+def comparing(config: AuditConfig) -> dict[str, Any]:
+    """How models are compared, by the settings of an audit."""
+    return {
+        "draws": config.draws,
+        "confidence": config.confidence,
+        "seed": config.seed,
+        "rate": config.false_discovery_rate,
+        "least": config.smallest,
+    }
 
 
 def write_comparison(path: Path, comparison: Comparison) -> None:
@@ -146,11 +182,7 @@ def compared(
         predictions,
         names=names,
         split=found.splits[0].split,
-        draws=config.draws,
-        confidence=config.confidence,
-        seed=config.seed,
-        rate=config.false_discovery_rate,
-        least=config.smallest,
+        **comparing(config),
     )
     return replace(found, comparison=comparison)
 

@@ -9,20 +9,21 @@ from pathlib import Path
 from candid import __version__
 from candid.config import load_config
 from candid.errors import ConfigError
-from candid.pipeline.auditing import read_any
-from candid.pipeline.opening import Place, path_of
+from candid.pipeline.auditing import comparing, read_any, read_any_number
+from candid.pipeline.opening import Place, only_label, path_of
 from candid.predictions import Predictions
 from candid.predictions.choosing import Columns
-from candid.predictions.from_table import written_by_candid
+from candid.predictions.from_table import holds_number, written_by_candid
+from candid.predictions.numbers import NumberAnswers
 from candid.records.compare_runs import RunComparison
 from candid.runs import Run
-from candid.runs.refusals import refuse_number, refuse_several
+from candid.runs.refusals import is_number_run, refuse_several
 from candid.settings import Config
 from candid.storage.files import write_text
 
 
 def compare(
-    *models: Predictions | Run | Place,
+    *models: Predictions | NumberAnswers | Run | Place,
     config: Config | None = None,
     page: Place | None = None,
     quiet: bool = True,
@@ -32,8 +33,8 @@ def compare(
     Parameters
     ----------
     models
-        Two or more: runs, their folders, files of predictions that Candid wrote, or `Predictions`.
-        What is not a run is called by its place: "A", "B", …, or by its file.
+        Two or more: runs, their folders, files of predictions that Candid wrote, `Predictions`, or
+        `NumberAnswers`. What is not a run is called by its place: "A", "B", …, or by its file.
     config
         Its `audit` section says draws, confidence and rates; None: the defaults.
     page
@@ -44,9 +45,10 @@ def compare(
     Raises
     ------
     PredictionsError
-        Where they have no labelled image in common, or not the same classes.
+        Where they have no labelled image in common, not the same classes, or are of a number and
+        of classes.
     RunError
-        Where one has no predictions, learned several labels, or a number.
+        Where one has no predictions, or learned several labels.
     """
     from candid.evaluation.several_models import compare_models
 
@@ -55,12 +57,8 @@ def compare(
     found = compare_models(
         predictions,
         _names_of(models),
-        draws=about.draws,
-        confidence=about.confidence,
-        seed=about.seed,
-        rate=about.false_discovery_rate,
-        least=about.smallest,
         quiet=quiet,
+        **comparing(about),
     )
     if page is not None:
         from candid.reporting.page import render_run_comparison
@@ -69,21 +67,26 @@ def compare(
     return found
 
 
-def _predictions_of(model: Predictions | Run | Place) -> Predictions:
-    if isinstance(model, Predictions):
+def _predictions_of(
+    model: Predictions | NumberAnswers | Run | Place,
+) -> Predictions | NumberAnswers:
+    if isinstance(model, Predictions | NumberAnswers):
         return model
     if not isinstance(model, Run | str | PathLike):
         raise ConfigError(
             f"There is a {type(model).__name__} among the models.",
-            expected="runs, their folders, files of predictions that Candid wrote, or Predictions",
-            todo="make Predictions: candid.Predictions.from_arrays or from_table; numbers are not "
-            "compared",
+            expected="runs, their folders, files of predictions that Candid wrote, Predictions, or "
+            "NumberAnswers",
+            todo="make them: candid.Predictions.from_arrays or from_table; of a number "
+            "candid.NumberAnswers.from_arrays",
         )
     path = path_of(model)
     if Run(path).config.is_file():
+        path = only_label(Run(path)).path
         refuse_several(Run(path))
-        refuse_number(Run(path))
     require_ours(path)
+    if is_number_run(Run(path)) or (path.is_file() and holds_number(path)):
+        return read_any_number(path, Columns())
     return read_any(path, Columns())
 
 
@@ -98,11 +101,11 @@ def require_ours(path: Path) -> None:
         )
 
 
-def _names_of(models: Sequence[Predictions | Run | Place]) -> list[str]:
+def _names_of(models: Sequence[Predictions | NumberAnswers | Run | Place]) -> list[str]:
     """The last part of each path, with as many before it as tell them apart."""
     parts = [
         (chr(ord("A") + place),)
-        if isinstance(model, Predictions)
+        if isinstance(model, Predictions | NumberAnswers)
         else path_of(model).absolute().parts
         for place, model in enumerate(models)
     ]

@@ -9,22 +9,22 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from candid.errors import ConfigError, PredictionsError, RunError
+from candid.errors import ConfigError, RunError
 from candid.pipeline.auditing import (
     MeasuredTone,
     audit_number_answers,
-    audit_number_table,
     audit_predictions,
     read_any,
+    read_any_number,
 )
 from candid.pipeline.data_places import Places, labels_or_place
 from candid.pipeline.explaining import explain_images, show_inside
 from candid.pipeline.numbers import audit_number_run, evaluate_number_run, write_number_report
-from candid.pipeline.opening import Data, Place, needs_torch, path_of, reload, run_at
+from candid.pipeline.opening import Data, Place, needs_torch, only_label, path_of, reload, run_at
 from candid.pipeline.overview import summarise_targets, write_overview_report
 from candid.pipeline.steps import audit_run, evaluate_run, predict_splits, write_report
 from candid.predictions import Predictions
-from candid.predictions.arrays import as_predictions
+from candid.predictions.arrays import as_number_answers, as_predictions
 from candid.predictions.choosing import Columns
 from candid.predictions.from_table import holds_number, written_by_candid
 from candid.predictions.numbers import NumberAnswers
@@ -51,6 +51,7 @@ def evaluate(
     person: Any = None,
     groups: Any = None,
     split: Any = None,
+    number: bool = False,
     data: Places | None = None,
     cache: Path | None = None,
     quiet: bool = True,
@@ -58,32 +59,34 @@ def evaluate(
     """How well a model does, from its predictions alone; needs no torch.
 
     Of a run, or a run's folder, `evaluation.json` is written, and predictions are made where there
-    are none; then `data` is where its data lie now. Of a label that is a number, whose folder is
-    named, it is a `NumberEvaluation`.
+    are none; then `data` is where its data lie now. Of a number it is a `NumberEvaluation`, with
+    mean absolute error, root mean squared error and R², of all and of each group.
 
     Parameters
     ----------
     y_true
-        Labels, beside `y_prob`; or a run, its folder, a file of predictions, or `Predictions`.
+        Labels, beside `y_prob`; `Predictions`, or of a number `NumberAnswers`; or a run, its
+        folder, or a file of predictions.
     y_prob
-        The probability of the second class, (n,), or of every class, (n, classes).
+        The probability of the second class, (n,), or of every class, (n, classes); of a number,
+        what is predicted, (n,).
     config
         Its `evaluate` section says how; None: the run's own, else the defaults.
     classes, person, groups, split
         As in `Predictions.from_arrays`.
+    number
+        Whether labels and predictions in memory are numbers, such as ages.
     data, cache, quiet
         Of a run: where its data lie now, where packed images are kept, and no progress bars.
     """
+    from candid.evaluation.numbers import evaluate_number
     from candid.evaluation.performance import evaluate_predictions
 
-    if isinstance(y_true, NumberAnswers):
-        raise PredictionsError(
-            "These are answers about a number, and evaluation is of classes, or of a run.",
-            expected="labels with probabilities, Predictions, or a run's folder",
-            todo="candid.audit gives their mean absolute error, of all and of each group",
-        )
     y_prob, config = _settings_last(y_prob, config)
     named = {"classes": classes, "person": person, "groups": groups, "split": split}
+    if _are_numbers(y_true, number):
+        answers = as_number_answers(y_true, y_prob, **named)
+        return evaluate_number(answers, (config or Config()).evaluate)
     if not _is_arrays(y_true, y_prob, named) and not path_of(y_true).exists():
         raise RunError(
             f"There is no {path_of(y_true)}.",
@@ -93,7 +96,7 @@ def evaluate(
     if _is_arrays(y_true, y_prob, named) or path_of(y_true).is_file():
         judged = as_predictions(y_true, y_prob, **named)
         return evaluate_predictions(judged, (config or Config()).evaluate)
-    run = run_at(y_true, config, quiet)
+    run = only_label(run_at(y_true, config, quiet))
     if is_number_run(run):
         with run.doing("evaluate"):
             return evaluate_number_run(run)
@@ -112,6 +115,7 @@ def audit(
     person: Any = None,
     groups: Any = None,
     split: Any = None,
+    number: bool = False,
     before: Any = None,
     columns: Columns | None = None,
     tone: bool = False,
@@ -129,11 +133,14 @@ def audit(
         Labels, beside `y_prob`; `Predictions`, or of a number `NumberAnswers`; or where they lie: a
         run, whose `audit.json` is then written; anybody's table, or a folder of Parquet tables.
     y_prob
-        The probability of the second class, (n,), or of every class, (n, classes).
+        The probability of the second class, (n,), or of every class, (n, classes); of a number,
+        what is predicted, (n,).
     config
         None: the run's own, else the defaults.
     classes, person, groups, split
         As in `Predictions.from_arrays`.
+    number
+        Whether labels and predictions are numbers, such as ages; gaps are in mean absolute error.
     before
         Another model's predictions for the same images, as a run, its folder, a file or
         `Predictions`; beside labels, its probabilities. Then the audit says what changed for whom.
@@ -157,46 +164,34 @@ def audit(
     if model is not None:
         return _audit_other(y_true, model, config or Config(), keep, quiet)
     arrays = {"classes": classes, "person": person, "groups": groups, "split": split}
-    if isinstance(y_true, NumberAnswers):
-        _refuse_beside_numbers({"y_prob": y_prob, **arrays, "before": before, "columns": columns})
-        return audit_number_answers(y_true, about)
     if _is_arrays(y_true, y_prob, arrays):
-        return _audit_arrays(y_true, y_prob, arrays, before, named, about)
-    path = path_of(y_true)
+        audit_them = _audit_numbers if _are_numbers(y_true, number) else _audit_arrays
+        return audit_them(y_true, y_prob, arrays, before, named, about)
+    path, named = path_of(y_true), replace(named, number=named.number or number)
     if not path.is_dir() or (before is None and tables_in(path)):
         return _audit_tables(path, before, named, about, quiet)
-    run = run_at(path, config, quiet)
+    run = only_label(run_at(path, config, quiet))
     loaded = partial(_predicted, run, data, cache, always=tone)
     return _audit_run(run, before, named, tone, loaded)
-
-
-def _refuse_beside_numbers(given: dict[str, Any]) -> None:
-    """Raise PredictionsError where answers about a number come with what is part of them."""
-    if beside := [name for name, value in given.items() if value is not None]:
-        raise PredictionsError(
-            f"There are answers about a number and, beside them, {', '.join(beside)}.",
-            expected="the answers alone; two of a number are not compared",
-            todo="pass groups, person and split to candid.NumberAnswers.from_arrays",
-        )
 
 
 def _audit_tables(
     path: Path, before: Any, named: Columns, config: AuditConfig, quiet: bool
 ) -> Audit:
     """The audit of anybody's table, or of a folder of them."""
-    if named.number or (path.is_file() and holds_number(path)):
-        if before is not None or path.is_dir():
+    if named.number or _are_numbers(path, named.number):
+        if path.is_dir():
             raise ConfigError(
-                f"{path} is {'a folder' if path.is_dir() else 'of a number'}.",
-                expected="one table of numbers alone: no folder, and no second model",
-                todo="name one table",
+                f"{path} is a folder.", expected="one table of numbers", todo="name one table"
             )
-        return audit_number_table(path, named, config)
+        found = read_any_number(path, named)
+        how = _compared(before, named, path, _read_numbers)
+        return audit_number_answers(found, config, source=path.name, **how)
     if path.is_dir():
         from candid.pipeline.summing import audit_folder
 
         return audit_folder(path, named, config, quiet=quiet)
-    how = _compared(before, named, path)
+    how = _compared(before, named, path, _read)
     return audit_predictions(read_any(path, named), config, source=path.name, **how)
 
 
@@ -204,14 +199,18 @@ def _audit_run(
     run: Run, before: Any, named: Columns, tone: bool, loaded: Callable[[], Data | None]
 ) -> Audit:
     """The audit of a run of classes or of a number, into its folder."""
-    if is_number_run(run):
-        if before is not None or named.named() or tone:
-            refuse_number(run)
-        with run.doing("audit"):
-            return audit_number_run(run)
-    how = _compared(before, named, run.path)
-    if named.named():
+    if replace(named, number=False).named():
         read_any(run.path, named)  # says why columns cannot be named for a run
+    if is_number_run(run):
+        if tone:
+            refuse_number(run)
+        how = _compared(before, named, run.path, _read_numbers)
+        with run.doing("audit"):
+            of_number = audit_number_run(run, **how)
+        if how:
+            run.forget("audit")
+        return of_number
+    how = _compared(before, named, run.path, _read)
     data = loaded()
     with run.doing("audit"):
         measured = MeasuredTone(data, quiet=run.quiet) if tone and data is not None else None
@@ -249,17 +248,45 @@ def _audit_arrays(
     return audit_predictions(judged, config, before=before)
 
 
-def _compared(before: Any, columns: Columns, path: Path) -> dict[str, Any]:
+def _audit_numbers(
+    y_true: Any,
+    y_pred: Any,
+    arrays: dict[str, Any],
+    before: Any,
+    columns: Columns,
+    config: AuditConfig,
+) -> Audit:
+    """The same of answers about a number."""
+    judged = as_number_answers(y_true, y_pred, **arrays)
+    if before is not None:
+        given = isinstance(before, NumberAnswers | Run | str | PathLike)
+        whole = _read_numbers(before, columns) if given else None
+        before = as_number_answers(y_true, before, **arrays) if whole is None else whole
+    return audit_number_answers(judged, config, before=before)
+
+
+def _compared(
+    before: Any, columns: Columns, path: Path, read: Callable[[Any, Columns], Any]
+) -> dict[str, Any]:
     """Another model's predictions and both names; nothing where there is none."""
     if before is None:
         return {}
-    name = "A" if isinstance(before, Predictions) else path_of(before).name
-    return {"before": _read(before, columns), "names": (name, path.name)}
+    in_memory = isinstance(before, Predictions | NumberAnswers)
+    name = "A" if in_memory else path_of(before).name
+    return {"before": read(before, columns), "names": (name, path.name)}
 
 
 def _settings_last(y_prob: Any, config: Config | None) -> tuple[Any, Config | None]:
     """Of (predictions, settings) the settings stand where those of (labels, …) have theirs not."""
     return (None, y_prob) if isinstance(y_prob, Config) else (y_prob, config)
+
+
+def _are_numbers(judged: Any, number: bool) -> bool:
+    """Whether these are answers about a number: in memory, or in a file of Candid's."""
+    if isinstance(judged, Run | str | PathLike):
+        path = path_of(judged)
+        return path.is_file() and holds_number(path)
+    return number or isinstance(judged, NumberAnswers)
 
 
 def _is_arrays(judged: Any, y_prob: Any, named: dict[str, Any]) -> bool:
@@ -285,7 +312,7 @@ def explain_run(
     network that is not a run's, and for images in memory, see `explain_network`.
     """
     needs_torch()
-    folder = run_at(run, config, quiet)
+    folder = only_label(run_at(run, config, quiet))
     refuse_untrained(folder, number=True)
     asked = replace(folder.settings.explain, make=True)
     folder = replace(folder, settings=replace(folder.settings, explain=asked))
@@ -338,3 +365,12 @@ def _read(before: Predictions | Run | Place, columns: Columns) -> Predictions:
         refuse_number(Run(path))
     ours = path.is_dir() or (path.is_file() and written_by_candid(path))
     return read_any(path, Columns() if ours else columns)
+
+
+def _read_numbers(before: NumberAnswers | Run | Place, columns: Columns) -> NumberAnswers:
+    """The same of a number."""
+    if isinstance(before, NumberAnswers):
+        return before
+    path = path_of(before)
+    ours = path.is_dir() or (path.is_file() and written_by_candid(path))
+    return read_any_number(path, replace(Columns(), number=True) if ours else columns)

@@ -18,7 +18,7 @@ from candid.data.dataset import Dataset, Sharded
 from candid.errors import ConfigError, DataError, TargetError
 from candid.pipeline.answered import Answered
 from candid.pipeline.labelling import about_model, model_of, one_thread_each
-from candid.pipeline.opening import Place, run_at
+from candid.pipeline.opening import Place, only_label, run_at
 from candid.predictions import Predictions, read_predictions
 from candid.predictions.numbers import NumberPredictions, read_number_predictions
 from candid.progress import progress
@@ -69,12 +69,6 @@ def answering_run(
     card = read_record(folder.model_file, ModelCard)
     settings = config or folder.settings
     return AnsweringRun(folder, card, settings, (Config() if config is None else config).data)
-
-
-def only_label(run: Run) -> Run:
-    """The folder of a number that a run learned alone; else the run itself."""
-    alone = run.of_targets()
-    return alone[0] if len(alone) == 1 else run
 
 
 # --- the labels ----------------------------------------------------------------------------------

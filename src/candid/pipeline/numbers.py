@@ -9,8 +9,10 @@ import numpy as np
 from scipy.special import softmax
 
 from candid import runs
+from candid.pipeline.auditing import audit_number_answers, write_comparison
 from candid.pipeline.opening import Data
 from candid.predictions.numbers import (
+    NumberAnswers,
     NumberPredictions,
     read_number_predictions,
     write_number_predictions,
@@ -73,13 +75,17 @@ def evaluate_number_run(run: Run) -> NumberEvaluation:
     return found
 
 
-def audit_number_run(run: Run) -> Audit:
-    """Write audit.json from predictions.parquet."""
-    from candid.auditing.number_gaps import audit_number
-
+def audit_number_run(
+    run: Run, *, before: NumberAnswers | None = None, names: tuple[str, str] = ("A", "B")
+) -> Audit:
+    """Write audit.json from predictions.parquet, and comparison.html beside another model."""
     predictions = read_number_predictions(run.predictions_file)
-    found = audit_number(predictions, run.settings.audit, source=run.path.name)
+    found = audit_number_answers(
+        predictions, run.settings.audit, source=run.path.name, before=before, names=names
+    )
     write_audit(run.audit, found)
+    if found.comparison is not None:
+        write_comparison(run.comparison, found.comparison)
     return found
 
 

@@ -7,7 +7,6 @@ same command goes on with a run that is there.
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -209,6 +208,12 @@ def run_at(run: Run | Place, config: Config | None = None, quiet: bool = True) -
     return replace(found, settings=config or found.settings, network=network, quiet=quiet)
 
 
+def only_label(run: Run) -> Run:
+    """The folder of a number that a run learned alone; else the run itself."""
+    alone = run.of_targets()
+    return alone[0] if len(alone) == 1 else run
+
+
 # --- several processes ---------------------------------------------------------------------------
 
 
@@ -241,26 +246,6 @@ def by_turns(group: Team, make: Callable[[], Made]) -> Made:
     made = make() if os.environ.get("LOCAL_RANK", "0") == "0" else None
     group.wait()
     return make() if made is None else made
-
-
-@contextmanager
-def stoppable(command: str) -> Iterator[None]:
-    """Whoever stops the work here is told the command that goes on."""
-    try:
-        yield
-    except KeyboardInterrupt as stop:
-        stop.add_note(f"to go on: {command}")
-        raise
-
-
-def resuming(verb: str, run: Run, data: object) -> str:
-    """What to type to go on with a run; a URL is followed only where it is named."""
-    from candid.storage import places
-
-    paths = data if isinstance(data, tuple) else (data,) if isinstance(data, Path) else ()
-    names = [places.name_of(path) for path in paths]
-    far = names if any(map(places.is_url, names)) else []
-    return shlex.join(["candid", verb, *far, "--resume", str(run.path)])
 
 
 # --- the run -------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ from candid.storage.files import plain_name
 
 if TYPE_CHECKING:
     from candid.inference.unfamiliar import Unfamiliar
-    from candid.reviewing.suspects import Pixels
+    from candid.reviewing.suspects import PictureFindings
 
 _STRANGE = 96  # pictures that are shown for being unlike the others; 1% of all can be so by chance
 _BLOCK = 256  # pictures that are looked at at once
@@ -119,12 +119,14 @@ def _checked(data: Data) -> Run | None:
 # --- what the pictures say -----------------------------------------------------------------------
 
 
-def look_at_pixels(of: Reviewable, wanted: Collection[Why], *, quiet: bool = True) -> Pixels:
+def look_at_pixels(
+    of: Reviewable, wanted: Collection[Why], *, quiet: bool = True
+) -> PictureFindings:
     """Copies, strange pictures, and files that cannot be read."""
-    from candid.reviewing.suspects import Pixels
+    from candid.reviewing.suspects import PictureFindings
 
     ids, store = of.data.dataset.ids, of.data.store
-    return Pixels(
+    return PictureFindings(
         tuple(_linked(of.data, quiet)) if "copy" in wanted else (),
         {str(ids[row]): reason for row, reason in store.reasons.items()},
         _strange(of, quiet) if "strange" in wanted else {},

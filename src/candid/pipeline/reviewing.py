@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from candid.reviewing.session import Known, Session
     from candid.reviewing.summary import Review
-    from candid.reviewing.suspects import Pixels, Suspects
+    from candid.reviewing.suspects import PictureFindings, Suspects
 
 _LONGEST = 640  # pixels a side of a picture on the page
 _COMPANIONS = 8  # other pictures of a person
@@ -88,7 +88,7 @@ def open_review(
             yield Reviewed(Session(planned, known, log, who), picture)
 
 
-def _plan(of: Reviewable, suspects: Suspects, pixels: Pixels, seed: int) -> Review:
+def _plan(of: Reviewable, suspects: Suspects, pixels: PictureFindings, seed: int) -> Review:
     """What is shown in which order; a DataError where there is nothing."""
     from candid.reviewing.plan import plan_review
     from candid.reviewing.summary import Review
@@ -178,7 +178,7 @@ def _page(ready: Reviewed, token: str) -> Starlette:
 def _known(
     of: Reviewable,
     suspects: Suspects,
-    pixels: Pixels,
+    pixels: PictureFindings,
     images: Iterable[str],
     neighbours: Callable[[], dict[str, list[tuple[str, str]]] | None],
 ) -> Known:

@@ -16,6 +16,7 @@ import candid.tables.columns as columns
 from candid.arrays import Floats
 from candid.errors import PredictionsError, did_you_mean
 from candid.predictions.labels import MOST_CLASSES, Label, tokens
+from candid.tables.numbers import number_in, word_of
 
 Scale = Literal["probability", "percent", "logit"]
 
@@ -67,24 +68,13 @@ def read_cells(table: pa.Table, name: str) -> Cells:
     for i, text in enumerate(words):
         if text is None:
             continue
-        number = _number(text.removesuffix("%") if percent else text)
+        number = number_in(text.removesuffix("%") if percent else text, comma=True)
         if number is None:
             word[i] = len(left)
             left.append(text)
         else:
             value[i] = number
     return Cells(name, value[codes], word[codes], tuple(left), percent)
-
-
-def _number(word: str) -> float | None:
-    """A cell as a number, None where it is none; a decimal comma will do."""
-    text = word.strip()
-    if re.fullmatch(r"[-+]?\d*,\d+", text):
-        text = text.replace(",", ".")
-    try:
-        return None if "_" in text else float(text)  # Python reads 1_000 as a number
-    except ValueError:
-        return None
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +126,7 @@ def read_answers(
 def _is_hard(cells: Cells, truth: Label) -> bool:
     """Whether a single column holds answers: words, or numbers that name classes."""
     known = cells.value[~np.isnan(cells.value)]
-    distinct = {_plain(x) for x in np.unique(known)[: MOST_CLASSES + 1]}
+    distinct = {word_of(x) for x in np.unique(known)[: MOST_CLASSES + 1]}
     if cells.words:
         return distinct <= {*truth.classes}
     if distinct <= {"0", "1"}:
@@ -154,7 +144,7 @@ def _hard(cells: Cells, truth: Label, positive: str | None) -> tuple[Label, Floa
         numbers, inverse = np.unique(cells.value, return_inverse=True)
         place = np.where(np.isnan(numbers), -1, len(words) + np.arange(len(numbers)))
         codes = np.where(codes >= 0, codes, place[inverse])
-        words += [_plain(x) for x in numbers]
+        words += [word_of(x) for x in numbers]
     seen = np.bincount(codes[codes >= 0], minlength=len(words)) > 0
     used = [w for w, s in zip(words, seen.tolist(), strict=True) if s]
     if {*used} <= {"0", "1"} and not truth.two_valued and not {*used} <= {*truth.classes}:
@@ -177,11 +167,6 @@ def _hard(cells: Cells, truth: Label, positive: str | None) -> tuple[Label, Floa
     scores = np.eye(len(truth.classes))[answer]
     scores[answer < 0] = np.nan
     return truth, scores
-
-
-def _plain(number: float) -> str:
-    """1.0 as "1", like the words of a column."""
-    return str(int(number)) if float(number).is_integer() else repr(float(number))
 
 
 def _some(words: Sequence[str]) -> str:
@@ -238,7 +223,7 @@ def _positive_class(name: str, truth: Label, positive: str | None) -> tuple[Labe
 
 
 def _are_numbers(classes: Sequence[str]) -> bool:
-    return all(_number(c) is not None for c in classes)
+    return all(number_in(c, comma=True) is not None for c in classes)
 
 
 def named_class(name: str, truth: Label) -> str:

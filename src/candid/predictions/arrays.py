@@ -16,7 +16,9 @@ from candid.errors import PredictionsError
 from candid.predictions import Predictions, read_predictions
 from candid.predictions.answers import named_class
 from candid.predictions.labels import Label
+from candid.predictions.numbers import NumberAnswers, read_number_predictions
 from candid.table import arrow_table, value_per_image
+from candid.tables.numbers import number_in
 from candid.text.words import many
 
 _TODO = (
@@ -112,7 +114,7 @@ def _answers(y_prob: Any, n: int, classes: tuple[str, ...]) -> NDArray[np.intp] 
             return np.array(known, np.intp)[codes]
     if is_number:
         return None
-    strange = next((w for w in words if w and w not in classes and not _number(w)), None)
+    strange = next((w for w in words if w and w not in classes and number_in(w) is None), None)
     if strange is not None:
         raise PredictionsError(
             f"The answer {strange!r} is none of the classes {', '.join(map(repr, classes))}.",
@@ -120,14 +122,6 @@ def _answers(y_prob: Any, n: int, classes: tuple[str, ...]) -> NDArray[np.intp] 
             todo=_TODO,
         )
     return None
-
-
-def _number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True
 
 
 def as_predictions(y_true: Any, y_prob: Any = None, **named: Any) -> Predictions:
@@ -155,3 +149,31 @@ def as_predictions(y_true: Any, y_prob: Any = None, **named: Any) -> Predictions
         return Predictions.from_arrays(y_true, y_prob, **named)
     path = Path(y_true)
     return read_predictions(path / "predictions.parquet" if path.is_dir() else path)
+
+
+def as_number_answers(y_true: Any, y_pred: Any = None, **named: Any) -> NumberAnswers:
+    """Answers about a number from arrays, from a file of Candid's, or as they are.
+
+    `y_true` are true numbers beside `y_pred` and what else `NumberAnswers.from_arrays` takes; or
+    `NumberAnswers`, or a file of a number. Raises DataError or PredictionsError where they cannot
+    be read, or do not fit each other.
+    """
+    named = {name: value for name, value in named.items() if value is not None}
+    if isinstance(y_true, NumberAnswers | str | PathLike):
+        if beside := [*(["y_pred"] if y_pred is not None else []), *named]:
+            raise PredictionsError(
+                f"There are answers about a number and, beside them, {', '.join(beside)}.",
+                expected="the answers alone",
+                todo="pass groups, person and split to candid.NumberAnswers.from_arrays",
+            )
+        if isinstance(y_true, NumberAnswers):
+            return y_true
+        return read_number_predictions(Path(y_true))
+    if y_pred is None or "classes" in named:
+        raise PredictionsError(
+            "There are true numbers and "
+            + ("no predictions." if y_pred is None else "classes beside them."),
+            expected="y_true and y_pred, two columns of numbers",
+            todo="pass (y_true, y_pred, number=True), without classes",
+        )
+    return NumberAnswers.from_arrays(y_true, y_pred, **named)

@@ -7,6 +7,7 @@ from typing import Any
 
 from candid.records import Estimate, Split, State
 from candid.records.frames import Tabular, html_of, in_short, with_figure
+from candid.records.metrics import metric_named
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,26 +40,29 @@ class GroupChange:
         Images, and people behind them (None where people are unknown).
     metrics
         By name: accuracy, weighted_f1, and error:<class>, the share of the images labelled so that
-        are classified otherwise.
+        are classified otherwise. Of a number mae and rmse, of which less is better.
     lost, gained
-        Images that A had right and B has wrong (McNemar's n10), and the other way round (n01).
+        Images that A had right and B has wrong (McNemar's n10), and the other way round (n01); of a
+        number those of which B is further off than A, and those of which it is less far.
     lost_people, gained_people
-        People who lost more images than they gained, and the other way round.
+        People who lost more images than they gained, and the other way round; of a number those
+        of whom B is further off than A on average.
     p
         Two-sided, of "neither model is better": an exact randomisation test by person, which is
-        McNemar's exact test where nobody has more than one image. 1 where no image flipped.
+        McNemar's exact test where nobody has more than one image. 1 where no image flipped. Of a
+        number Student's test of the mean difference by person.
     adjusted_p
         After Benjamini and Hochberg over all classes and groups with enough people, NaN for the
         others. All images together are not among them: there it is `p`.
     smallest_visible
-        The smallest difference in accuracy that these people would show in 80% of cases; NaN where
-        even the largest would be missed.
+        The smallest change that these people would show in 80% of cases; NaN where even the
+        largest would be missed.
     state
         "found", "not found", or "too few to say".
     label
         Only images that are labelled so count, in the group as in the rest; None: all images.
     gap
-        Accuracy less that of the rest (images whose value is known and differs), of either model,
+        The figure less that of the rest (images whose value is known and differs), of either model,
         and how the gap changed. Nearer to 0 is fairer. None where there is no rest.
     """
 
@@ -79,23 +83,38 @@ class GroupChange:
     gap: Change | None = None
 
     def row(self, a: str, b: str) -> dict[str, Any]:
-        """How accuracy changed, as a row; `a` and `b` name the columns of both accuracies."""
-        accuracy = self.metrics["accuracy"]
+        """How `main` changed, as a row; `a` and `b` name the columns of both models' figures."""
+        main = self.main
         about = {
             "group": f"{self.attribute}: {self.value}" if self.attribute else "all images",
             "label": self.label,
-            a: accuracy.a,
-            b: accuracy.b,
+            a: main.a,
+            b: main.b,
             "p": self.p,
             "adjusted_p": self.adjusted_p,
             "state": self.state,
         }
-        return with_figure(about, self.accuracy_change)
+        return with_figure(about, self.change)
 
     @property
-    def accuracy_change(self) -> Estimate:
-        """What changed in accuracy."""
-        return self.metrics["accuracy"].difference
+    def metric(self) -> str:
+        """The figure that says which model is better: accuracy, or of a number `mae`."""
+        return "mae" if "mae" in self.metrics else "accuracy"
+
+    @property
+    def main(self) -> Change:
+        """That figure of either model."""
+        return self.metrics[self.metric]
+
+    @property
+    def change(self) -> Estimate:
+        """What changed in it."""
+        return self.main.difference
+
+    @property
+    def gain(self) -> float:
+        """By how much B is better: the change, or its opposite where less is better."""
+        return metric_named(self.metric).better * self.change.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +126,7 @@ class Comparison(Tabular):
     a, b
         What to call them.
     target, classes, split
-        The label, its classes in A's order, and the split that was compared.
+        The label, its classes in A's order (none of a number), and the split that was compared.
     n, people
         Images in both files with the same label, and people behind them.
     only_a, only_b
@@ -117,7 +136,8 @@ class Comparison(Tabular):
     overall
         All images.
     classes_changed
-        The images of each class, in the order of the classes.
+        The images of each class, in the order of the classes; of a number those of each range of
+        the true value, ascending.
     groups
         Every value of every attribute that both files agree on, and each within each label (up to
         ten classes): found ones first, those that lost most at the top, then the others by how
@@ -148,13 +168,19 @@ class Comparison(Tabular):
     notes: tuple[str, ...] = ()
 
     def rows(self) -> list[dict[str, Any]]:
-        """One row for all images, each class and each group: how accuracy changed."""
+        """One row for all images, each class or range, each group: how the figure changed."""
         return [g.row("a", "b") for g in self.every()]
 
     def _repr_html_(self) -> str:
         rows = [r for r in self.rows() if r["group"] == "all images" or r["state"] == "found"]
         shown = [in_short(row, "group", "label", "a", "b", "p") for row in rows]
-        return html_of(shown, f"{self.target}: accuracy of {self.b} less that of {self.a}")
+        what = "mean absolute error" if self.is_number else "accuracy"
+        return html_of(shown, f"{self.target}: {what} of {self.b} less that of {self.a}")
+
+    @property
+    def is_number(self) -> bool:
+        """Whether the label is a number."""
+        return self.overall.metric == "mae"
 
     def every(self) -> tuple[GroupChange, ...]:
         """All images, each class, each group."""
@@ -166,7 +192,5 @@ class Comparison(Tabular):
 
     def changed(self, sign: int) -> list[GroupChange]:
         """Those that became better (1) or worse (-1) for sure, the widest change first."""
-        found = [
-            g for g in self.judged() if g.state == "found" and sign * g.accuracy_change.value > 0
-        ]
-        return sorted(found, key=lambda g: -sign * g.accuracy_change.value)
+        found = [g for g in self.judged() if g.state == "found" and sign * g.gain > 0]
+        return sorted(found, key=lambda g: -sign * g.gain)

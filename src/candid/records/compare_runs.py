@@ -8,15 +8,18 @@ from typing import Any
 from candid.records import Estimate, Split
 from candid.records.compare import Comparison, GroupChange
 from candid.records.frames import Tabular, html_of
+from candid.records.metrics import metric_named
 
 
 @dataclass(frozen=True, slots=True)
 class RunFigures:
-    """How well one model does on the images that all of them answered."""
+    """How well one model does on the images that all of them answered.
+
+    `metrics` are accuracy and weighted_f1, of a number mae and rmse; the first ranks the models.
+    """
 
     name: str
-    accuracy: Estimate
-    weighted_f1: Estimate
+    metrics: dict[str, Estimate]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,25 +92,32 @@ class RunComparison(Tabular):
     notes: tuple[str, ...] = ()
 
     def rows(self) -> list[dict[str, Any]]:
-        """One row for all images, each class and each group of each pair: how accuracy differs."""
+        """One row for all images, each class and group of each pair: how the figure differs."""
         return [{"from": pair.a, "to": pair.b} | row for pair in self.pairs for row in pair.rows()]
 
     def _repr_html_(self) -> str:
-        shown = [
-            {
-                "model": one.name,
-                "accuracy": one.accuracy.value,
-                "interval": f"{one.accuracy.low:.4g} to {one.accuracy.high:.4g}",
-                "weighted F1": one.weighted_f1.value,
-                "n": one.accuracy.n,
-            }
-            for one in self.ranked()
-        ]
+        shown = []
+        for one in self.ranked():
+            (first, main), *others = one.metrics.items()
+            interval = {"interval": f"{main.low:.4g} to {main.high:.4g}"}
+            rest = {name.replace("weighted_f1", "weighted F1"): e.value for name, e in others}
+            shown.append({"model": one.name, first: main.value} | interval | rest | {"n": main.n})
         return html_of(shown, f"{self.target}, {self.split}")
 
+    @property
+    def metric(self) -> str:
+        """The figure that says which model is better: accuracy, or of a number `mae`."""
+        return self.pairs[0].overall.metric
+
+    @property
+    def is_number(self) -> bool:
+        """Whether the label is a number."""
+        return self.pairs[0].is_number
+
     def ranked(self) -> list[RunFigures]:
-        """The figures, the highest accuracy first."""
-        return sorted(self.figures, key=lambda one: -one.accuracy.value)
+        """The figures, the best model's first."""
+        way = metric_named(self.metric).better
+        return sorted(self.figures, key=lambda one: -way * one.metrics[self.metric].value)
 
     def across(self) -> list[GroupAcross]:
         """Every class and group, those with the most pairs that differ for sure first."""
@@ -115,11 +125,10 @@ class RunComparison(Tabular):
         found = [_across(tuple(by[key] for by in places)) for key in places[0]]
         return sorted(found, key=lambda g: (-g.found, -_width(g.changes[g.widest])))
 
-    def shares(self, group: GroupAcross) -> list[float]:
-        """The group's accuracy with each model, in the order of `names`."""
+    def figures_of(self, group: GroupAcross) -> list[float]:
+        """The group's accuracy, or its mean error, with each model, in the order of `names`."""
         first = group.changes[: len(self.names) - 1]  # the pairs of the first model come first
-        accuracies = [change.metrics["accuracy"] for change in first]
-        return [accuracies[0].a, *(accuracy.b for accuracy in accuracies)]
+        return [first[0].main.a, *(change.main.b for change in first)]
 
 
 def _key(change: GroupChange) -> tuple[str, str, str | None, bool]:
@@ -136,5 +145,5 @@ def _across(changes: tuple[GroupChange, ...]) -> GroupAcross:
 
 def _width(change: GroupChange) -> float:
     """The size of a difference; -1 where it is undefined."""
-    size = abs(change.accuracy_change.value)
+    size = abs(change.change.value)
     return size if size >= 0 else -1.0

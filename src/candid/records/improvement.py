@@ -122,10 +122,8 @@ class RemedyOutcome:
 
     def changed(self, sign: int) -> list[GroupChange]:
         """The classes and groups that became better (1) or worse (-1) for sure, widest first."""
-        found = [
-            g for g in self.groups if g.state == "found" and sign * g.accuracy_change.value > 0
-        ]
-        return sorted(found, key=lambda g: -sign * g.accuracy_change.value)
+        found = [g for g in self.groups if g.state == "found" and sign * g.change.value > 0]
+        return sorted(found, key=lambda g: -sign * g.change.value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ class NumberGroup:
     """Images that share something: a range of the true value, or the value of an attribute.
 
     `attribute` is empty for a range. `metrics` are `mae`, `bias`, `coverage` and `width` (see
-    `candid.stats.number_metrics`).
+    `candid.stats.number_metrics`); of anybody's answers `mae`, `rmse`, `r2` and `bias`.
     """
 
     attribute: str
@@ -26,7 +26,7 @@ class NumberGroup:
 
 @dataclass(frozen=True, slots=True)
 class NumberExample:
-    """One image: what is true, what is predicted, and the interval."""
+    """One image: what is true, what is predicted, and the interval (NaN where there is none)."""
 
     id: str
     value: float
@@ -63,11 +63,11 @@ class NumberEvaluation(Tabular):
     target
         The label.
     answer
-        Which of the distribution's mean and median is the prediction.
+        Which of the distribution's mean and median is the prediction; "" for anybody's answers.
     median
-        Of the training values: the blind guess.
+        Of the training values: the blind guess. NaN where they are not known.
     coverage
-        The share of true values that the intervals are made to hold.
+        The share of true values that the intervals are made to hold; NaN without intervals.
     tolerance
         How far off a prediction may be to count as near.
     splits

@@ -74,7 +74,7 @@ class Showing:
 
 
 @dataclass(frozen=True, slots=True)
-class Reason:
+class ReasonCounts:
     """Of the suspects of one kind, how many were judged, and how many were labelled otherwise."""
 
     why: Why
@@ -124,7 +124,7 @@ class ReviewSummary:
     unsuspected: int
     labels: Estimate
     consistency: Estimate
-    reasons: tuple[Reason, ...] = ()
+    reasons: tuple[ReasonCounts, ...] = ()
     cannot_say: int = 0
     left_out: int = 0
     not_blind: int = 0

@@ -10,7 +10,7 @@ from candid.config import changed_settings
 from candid.records import Estimate, SplitEvaluation
 from candid.reporting import audit_tables, markdown
 from candid.reporting.front_matter import front_matter
-from candid.reporting.usage import with_onnx, with_torch, with_transformers
+from candid.reporting.usage import side_read, with_onnx, with_torch, with_transformers
 from candid.text import audit, comparison, external, seeds, words
 from candid.text import model as prose
 from candid.text.inputs import ReportInput
@@ -334,22 +334,32 @@ def _how_to_use(inputs: ReportInput) -> str:
     own = (
         " The network is not Candid's own: `network` is that module." if m.network == "own" else ""
     )
-    mirror = "the average with the mirror image, " if m.flip_tta else ""
-    place = (
-        "the folder of this label inside its run, whose one network it uses"
-        if m.head
-        else "the folder of `model.json` and `model.safetensors`"
-    )
+    framed = inputs.framing is not None and inputs.framing.used
+    inside = "framing, normalising, " if framed else "normalising, "
+    if m.flip_tta:
+        inside += "the average with the mirror image, "
+    side = side_read(m, framed)
+    files = "`model.onnx`, which holds all of this,"
+    if framed:
+        files = "`framing.onnx`, which frames, and `model.onnx`, which holds the rest,"
+    place = "the folder of `model.json` and `model.safetensors`"
+    if framed:
+        place = (
+            "the folder of `model.json`, `model.safetensors`, `framing.json` and "
+            "`framing.safetensors`"
+        )
+    if m.head:
+        place = "the folder of this label inside its run, whose one network it uses"
     return (
         f"With PyTorch, in {place}. All is inside the "
-        f"module: normalising, {mirror}the temperature and the softmax. RGB pixels go in, uint8 "
-        f"(n, {m.side}, {m.side}, 3) or floating point from 0 to 1 (n, 3, {m.side}, {m.side}). "
+        f"module: {inside}the temperature and the softmax. RGB pixels go in, uint8 "
+        f"(n, {side}, {side}, 3) or floating point from 0 to 1 (n, 3, {side}, {side}). "
         f"Calibrated probabilities of what {inputs.labeller} wrote come out, in the order {names}."
         f"{own}\n\n"
-        + markdown.block(with_torch(m, fit).rstrip(), "python")
+        + markdown.block(with_torch(m, fit, framed=framed).rstrip(), "python")
         + "\n\nOr without Candid and torch: `candid export` on the folder of the run writes "
-        "`model.onnx`, which holds all of this, and plain ONNX Runtime runs it:\n\n"
-        + markdown.block(with_onnx(m, fit).rstrip(), "python")
+        f"{files} and plain ONNX Runtime runs it:\n\n"
+        + markdown.block(with_onnx(m, fit, framed=framed).rstrip(), "python")
     )
 
 

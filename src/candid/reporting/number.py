@@ -16,7 +16,7 @@ from candid.records.number import NumberEvaluation
 from candid.reporting import explanation_view, markdown
 from candid.reporting.document import html_document
 from candid.settings import Config
-from candid.text import explanation, external_numbers, inside, places
+from candid.text import comparison, explanation, external_numbers, inside, places
 from candid.text import number as text
 from candid.text.findings import group_name
 from candid.text.inputs import name_of_data
@@ -62,16 +62,24 @@ def render_number(inputs: NumberInput) -> str:
     """Render the report as a document like `candid.reporting.page.render`'s."""
     from candid.reporting.figures import explanation as looks  # Altair takes a second
     from candid.reporting.figures import number as figures
+    from candid.reporting.figures.comparison import comparison_charts
 
     evaluation, explained = inputs.evaluation, inputs.explanation
     looks_shown = explained is not None or inputs.inside is not None
     shown = shown_settings(inputs.config, inputs.provenance)
     drawn: list[Figure | None] = [*figures.number_charts(evaluation, inputs.history)]
+    compared = None if inputs.audit is None else inputs.audit.comparison
+    if compared is not None:
+        drawn += comparison_charts(compared).values()
     if explained is not None:
         drawn += [looks.region_shares(explained), looks.number_masking(explained)]
     return html_document(
         "number.html",
-        scripts=("page.js", *(("explanation.js",) if explained else ())),
+        scripts=(
+            "page.js",
+            *(("audit.js",) if compared else ()),
+            *(("explanation.js",) if explained else ()),
+        ),
         styles=("page.css", *(("explanation.css",) if looks_shown else ())),
         inputs=inputs,
         evaluation=evaluation,
@@ -87,6 +95,8 @@ def render_number(inputs: NumberInput) -> str:
         number_words=text,
         elsewhere_words=external_numbers,
         metric_text=metric_text,
+        compared=compared,
+        comparison_words=comparison,
         group_name=group_name,
         audited=inputs.audit.splits[0] if inputs.audit and inputs.audit.splits else None,
         provenance=inputs.provenance,
@@ -111,6 +121,10 @@ def number_card(inputs: NumberInput) -> str:
     if not looks:
         limits.append(text.NOT_EXPLAINED)
     elsewhere = external_numbers.number_said(inputs.transfer)
+    beside = []
+    if audit is not None and audit.comparison is not None:
+        said_of = comparison.comparison_summary(audit.comparison)
+        beside = [f"## Beside another model\n\n{markdown.bullets(said_of)}"]
     rows = [
         f"| {metric_text(name).name} | {text.in_unit(e)} | {text.of_interval(e)} | {e.n:,} |"
         for split in ([evaluation.headline] if evaluation.headline else [])
@@ -123,6 +137,7 @@ def number_card(inputs: NumberInput) -> str:
         " ".join(markdown.text(sentence) for sentence in said),
         "\n".join([*head, *rows]),
         f"## How far from home\n\n{markdown.bullets(elsewhere)}",
+        *beside,
         *([f"## What it looks at\n\n{markdown.text(looks)}"] if looks else []),
         f"## Limits\n\n{markdown.bullets(limits)}",
         f"Made by Candid {inputs.provenance.candid} with seed {inputs.provenance.seed}.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from candid.records import ModelCard
+from candid.records.framing import DETAIL
 
 # How `candid.data.decode` makes a square of a picture, in Pillow's words; padded ones to within a
 # pixel of their place.
@@ -14,13 +15,16 @@ _SQUARES = {
 }
 
 
-def with_torch(card: ModelCard, fit: str) -> str:
-    """Lines that use the weights through `candid.load_model`, beside `model.json`."""
+def with_torch(card: ModelCard, fit: str, *, framed: bool = False) -> str:
+    """Lines that use the weights through `candid.load_model`, beside `model.json`.
+
+    `framed`: the run has a network that frames pictures first.
+    """
     network = ", network=network" if card.network == "own" else ""
     return f"""\
 import candid
 import torch
-{_pixels(card, fit)}
+{_pixels(card, fit, framed)}
 model = candid.load_model("."{network})
 with torch.inference_mode():
     probabilities = model(torch.from_numpy(pixels))  # (n, {len(card.classes)})
@@ -28,16 +32,27 @@ print(dict(zip(model.classes, probabilities[0].tolist())))
 """
 
 
-def with_onnx(card: ModelCard, fit: str) -> str:
-    """Lines that use the exported model, `model.onnx`."""
+def with_onnx(card: ModelCard, fit: str, *, framed: bool = False) -> str:
+    """Lines that use the exported model, `model.onnx`, after `framing.onnx` where there is one."""
+    framing = ""
+    if framed:
+        framing = """\
+framing = onnxruntime.InferenceSession("framing.onnx")
+pixels = framing.run(["framed"], {"pixels": pixels})[0]
+"""
     return f"""\
 import onnxruntime
-{_pixels(card, fit)}
-classes = {list(card.classes)!r}
+{_pixels(card, fit, framed)}
+{framing}classes = {list(card.classes)!r}
 session = onnxruntime.InferenceSession("model.onnx")
 probabilities = session.run(["probabilities"], {{"pixels": pixels}})[0]
 print(dict(zip(classes, probabilities[0].tolist())))
 """
+
+
+def side_read(card: ModelCard, framed: bool) -> int:
+    """Pixels per side that a picture best comes with: more of them where it is framed first."""
+    return card.side * (DETAIL if framed else 1)
 
 
 def with_transformers(repo: str) -> str:
@@ -50,11 +65,12 @@ print(model("face.jpg"))
 """
 
 
-def _pixels(card: ModelCard, fit: str) -> str:
-    """Lines that bring `face.jpg` to the square that the model sees."""
+def _pixels(card: ModelCard, fit: str, framed: bool) -> str:
+    """Lines that bring `face.jpg` to the square that the model takes."""
+    side = side_read(card, framed)
     return f"""\
 import numpy as np
 from PIL import Image, ImageOps{", ImageStat" if fit == "pad" else ""}
 image = ImageOps.exif_transpose(Image.open("face.jpg")).convert("RGB")
-size = ({card.side}, {card.side})
-pixels = np.array({_SQUARES[fit]})[None]  # (n, {card.side}, {card.side}, 3) uint8"""
+size = ({side}, {side})
+pixels = np.array({_SQUARES[fit]})[None]  # (n, {side}, {side}, 3) uint8"""

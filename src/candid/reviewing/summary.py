@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from candid.records import Estimate
-from candid.records.review import Reason, ReviewSummary, Showing, Why
+from candid.records.review import ReasonCounts, ReviewSummary, Showing, Why
 from candid.stats.intervals import wilson_share
 from candid.tables.corrections import Correction, standing
 
@@ -86,9 +86,9 @@ def summarise(review: Review, corrections: Sequence[Correction], who: str) -> Re
     )
 
 
-def _reason(one: Why, why: dict[str, Why], judged: dict[str, Correction]) -> Reason:
+def _reason(one: Why, why: dict[str, Why], judged: dict[str, Correction]) -> ReasonCounts:
     mine = [c for image, c in judged.items() if why[image] == one]
-    return Reason(one, len(mine), sum(c.now != c.was for c in mine))
+    return ReasonCounts(one, len(mine), sum(c.now != c.was for c in mine))
 
 
 def _overall(suspects: Estimate, suspected: int, decoys: Estimate, unsuspected: int) -> Estimate:

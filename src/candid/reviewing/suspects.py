@@ -39,7 +39,7 @@ class Suspects:
 
 
 @dataclass(frozen=True, slots=True)
-class Pixels:
+class PictureFindings:
     """What the pictures say, whatever their labels."""
 
     # (code, image, partner) of findings about images that go together
@@ -54,7 +54,7 @@ def find_suspects(
     table: Table,
     predictions: Predictions | None,
     split: SplitAudit | None,
-    pixels: Pixels,
+    pixels: PictureFindings,
     wanted: Sequence[Why],
 ) -> Suspects:
     """All that is known to be worth a look, of the kinds that are wanted.

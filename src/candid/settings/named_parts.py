@@ -8,8 +8,12 @@ stranger's: it is imported only once the user trusts it.
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import sys
+import sysconfig
+import traceback
+from pathlib import Path
 from typing import Any
 
 from candid.errors import ConfigError
@@ -17,9 +21,13 @@ from candid.errors import ConfigError
 # The settings that name one: sections and keys.
 NAMED_PARTS = (("network", "module"), ("train", "loss"), ("augment", "extra"))
 
+# The code of an error that may be the doing of such a part: numbers or shapes that cannot be.
+FROM_PARTS = "parts"
+
 EVERY = "*"  # in place of a name: whatever a run names
 
 _trusted: set[str] = set()
+_imported: dict[str, Any] = {}  # the functions of this process, by name
 
 
 def is_named_part(word: object) -> bool:
@@ -28,6 +36,12 @@ def is_named_part(word: object) -> bool:
         return False
     module, colon, function = word.partition(":")
     return bool(colon) and all(p.isidentifier() for p in [*module.split("."), *function.split(".")])
+
+
+def named_in(config: Any) -> dict[str, str]:
+    """The parts that settings name, by section."""
+    named = {s: getattr(getattr(config, s), key, "") for s, key in NAMED_PARTS}
+    return {section: name for section, name in named.items() if is_named_part(name)}
 
 
 def refuse_no_part(setting: str, name: str) -> None:
@@ -81,4 +95,60 @@ def imported_part(name: str, what: str) -> Any:
             expected="package.module:function, in an installed package or the working folder",
             todo="install the package, go to its folder, or mend the name",
         ) from error
+    except Exception as error:  # whatever the user's code raises while it is imported
+        raise ConfigError(
+            f"{what} is made by {name}, which cannot be imported: {said_by(error)}.",
+            expected="a module that can be imported",
+            todo="mend it",
+        ) from error
+    _imported[name] = found
     return found
+
+
+# --- where a part failed -------------------------------------------------------------------------
+
+
+def said_by(error: BaseException, place: str = "") -> str:
+    """An error's type, its words and where it was raised: by default in no library's file."""
+    place = place or own_line(error, anywhere=True)
+    where = f" ({place})" if place and not isinstance(error, SyntaxError) else ""
+    return f"{type(error).__name__}: {error}{where}"
+
+
+def own_line(error: BaseException, *, anywhere: bool = False) -> str:
+    """The innermost line of the user's that an error came through, "FILE, line 3"; "" if none.
+
+    It is one of a part that was imported, or of what that calls, but no library's; `anywhere`: one
+    that is neither a library's nor Candid's.
+    """
+    own = tuple(file for name in _imported for file in _files_of(name))
+    place, inside = "", anywhere
+    for frame in traceback.extract_tb(error.__traceback__):
+        mine = frame.filename.startswith(own) if own else False
+        inside = inside or mine
+        if mine or (inside and not _is_library(frame.filename)):
+            place = f"{frame.filename}, line {frame.lineno}"
+    return place
+
+
+def defined_at(name: str) -> str:
+    """Where a part that was imported is defined, as `own_line`; "" where that is not known."""
+    try:
+        function = inspect.unwrap(_imported[name])
+        return f"{inspect.getfile(function)}, line {inspect.getsourcelines(function)[1]}"
+    except (KeyError, OSError, TypeError):
+        return ""
+
+
+def _files_of(name: str) -> list[str]:
+    """How the names of the files begin that a part's module or package has."""
+    top = sys.modules.get(name.partition(":")[0].partition(".")[0])
+    folders = [os.path.join(folder, "") for folder in getattr(top, "__path__", ())]
+    return folders or [file for file in [getattr(top, "__file__", None)] if file]
+
+
+def _is_library(file: str) -> bool:
+    """Whether a file is Candid's, a library's, or none at all."""
+    places = {sysconfig.get_path(place) for place in ("stdlib", "purelib", "platlib")}
+    places.add(str(Path(__file__).parents[1]))
+    return file.startswith(("<", *(os.path.join(place, "") for place in places)))

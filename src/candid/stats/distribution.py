@@ -38,7 +38,7 @@ _NORMAL_QUARTILES = 1.349  # standard deviations between the quartiles of a norm
 
 
 @dataclass(frozen=True, eq=False)
-class Scale:
+class NumberScale:
     """The bins of a number, and the values that its codes stand for."""
 
     values: Floats  # (k,) the different values of the data, ascending
@@ -68,7 +68,7 @@ class Scale:
         return np.diff(np.concatenate([ends[0], below, ends[1]], axis=1), axis=1)
 
 
-def scale_of(values: Floats, train: Floats) -> Scale:
+def scale_of(values: Floats, train: Floats) -> NumberScale:
     """The scale of some different values of which `train` (n,) were seen in training.
 
     Up to `MOST_BINS` different numbers in train have a bin each; of more, as many of their
@@ -84,7 +84,7 @@ def scale_of(values: Floats, train: Floats) -> Scale:
     spread = (high - low) / _NORMAL_QUARTILES or float(np.std(train))
     if len(distinct) < 2 or spread <= 0:
         raise ValueError(f"no two different values among {len(train)}")
-    return Scale(values, distinct, (low, median, high), _SMOOTHED * spread)
+    return NumberScale(values, distinct, (low, median, high), _SMOOTHED * spread)
 
 
 def edges_of(centres: Floats) -> Floats:

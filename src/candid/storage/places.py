@@ -298,7 +298,7 @@ def _as_ours(name: str, ours: Callable[[str], CandidError]) -> Iterator[None]:
             f"{name} needs a library that is not installed: {_told(error)}.",
             expected="fsspec (the extra 'cloud'), and its package for this store",
             todo="pip install 'candid-faces[cloud]' with s3fs for s3://, gcsfs for gs://, adlfs "
-            "for abfs://",
+            "for abfs://, aiohttp and requests for https://",
         ) from error
     except Exception as error:
         raise ours(_told(error)) from error

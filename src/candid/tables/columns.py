@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from candid.errors import ConfigError, DataError, TargetError, did_you_mean
 from candid.records import Split
 from candid.tables.attributes import Attribute
-from candid.tables.numbers import as_number
+from candid.tables.numbers import as_number, number_in
 
 NO_YES = ("no", "yes")
 NO_SUCH_TARGET = "no-such-target"  # the codes of errors
@@ -78,11 +78,12 @@ def read_column(
     if (pair := pair_of(present)) is not None:
         yes = pair[1].lower()
         return _coded(name, "binary", codes, [w and NO_YES[w.lower() == yes] for w in words])
-    numbers = [_number(w) for w in words]
+    numbers = [number_in(w) for w in words]
     if all(x is not None for x, w in zip(numbers, words, strict=True) if w is not None):
         if present <= {str(i) for i in _CODES}:
             return _coded(name, "categorical", codes, words, sorted(present, key=int))
-        looked_up = np.array([math.nan if x is None else x for x in numbers] + [math.nan])
+        finite = [math.nan if x is None or math.isinf(x) else x for x in numbers]
+        looked_up = np.array([*finite, math.nan])
         if np.isnan(looked_up[codes]).all():
             return "it holds no finite number"
         return Attribute(name, "numeric", (), looked_up[codes])
@@ -109,7 +110,7 @@ def read_words(name: str, array: Any, missing: Sequence[str] = MISSING) -> Attri
     present = {w for w in words if w is not None}
     if not 0 < len(present) <= MOST_WORDS:
         return f"it holds {len(present):,} different words" if present else "every row is empty"
-    numbers = {w: math.inf if (x := _number(w)) is None else x for w in present}
+    numbers = {w: math.inf if (x := number_in(w)) is None else x for w in present}
     order = sorted(present, key=lambda w: (numbers[w], natural(w)))  # -1 before 1
     return _coded(name, "categorical", codes, words, order)
 
@@ -318,16 +319,6 @@ def word(value: Any) -> str:
     if text.endswith(".0") and text[:-2].lstrip("-").isdigit():
         return text[:-2]  # a table with empty cells turns codes into decimals
     return text
-
-
-def _number(word: str | None) -> float | None:
-    if word is None or "_" in word:  # Python reads 1_000 as a number; a table does not mean one
-        return None
-    try:
-        number = float(word)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else math.nan
 
 
 def _coded(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -52,6 +53,21 @@ def nearest_index(values: NDArray[np.float64], to: NDArray[np.float64]) -> NDArr
 def numbers_of(words: Sequence[str]) -> NDArray[np.float64]:
     """What the words of `as_number` say."""
     return np.array([float(word) for word in words])
+
+
+def number_in(word: str | None, *, comma: bool = False) -> float | None:
+    """The number that a cell's word is, "inf" and "nan" among them; None where it is none.
+
+    `comma`: the decimal point may be one.
+    """
+    if word is None or "_" in word:  # Python reads 1_000 as a number; a table does not mean one
+        return None
+    if comma and re.fullmatch(r"\s*[-+]?\d*,\d+\s*", word):
+        word = word.replace(",", ".")
+    try:
+        return float(word)
+    except ValueError:
+        return None
 
 
 def word_of(number: float) -> str:

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from candid.tables.columns import MISSING
 
-Range = tuple[int, int]
+_Range = tuple[int, int]
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _MONTH = f"({'|'.join(_MONTHS)})"
@@ -109,7 +109,7 @@ def _judge(values: Sequence[str]) -> tuple[dict[str, str], bool]:
     return {w: f"{low}{dash}{high}" for w, (low, high) in dates.items()}, certain
 
 
-def _from_date(word: str) -> Range | None:
+def _from_date(word: str) -> _Range | None:
     """The range that became a date: its day (or year) and its month, the smaller first."""
     match = re.match(_DATE, word)
     if match is None:
@@ -119,7 +119,7 @@ def _from_date(word: str) -> Range | None:
     return min(month, number), max(month, number)
 
 
-def _apart(ranges: Iterable[Range]) -> bool:
+def _apart(ranges: Iterable[_Range]) -> bool:
     """Whether no two different ones overlap; they may touch, as 20-30 and 30-40 do."""
     order = sorted(set(ranges))
     return all(one[1] <= other[0] for one, other in pairwise(order))

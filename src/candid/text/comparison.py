@@ -5,9 +5,11 @@ Everything here is plain text: whoever prints it escapes it.
 
 from __future__ import annotations
 
+from candid.records import Estimate
 from candid.records.compare import Comparison, GroupChange
 from candid.text import words
 from candid.text.findings import value_name
+from candid.text.number import in_digits, in_unit, of_interval
 
 _TOLD = 3  # groups of either direction that the summary names
 
@@ -22,70 +24,148 @@ def change_name(change: GroupChange) -> str:
 
 
 def change_figures(change: GroupChange) -> str:
-    """How far its accuracy moved, how sure that is, and on what it stands."""
-    e = change.accuracy_change
+    """How far its accuracy or its error moved, how sure that is, and on what it stands."""
+    e, metric = change.change, change.metric
     return (
-        f"{words.points_of(e)} points, {words.points_interval(e)}; "
+        f"{moved_by(e, metric)}, {moved_interval(e, metric)}; "
         f"{words.images(change.n, change.people)}"
     )
+
+
+# --- figures: shares, whose changes are in percentage points, and errors in a number's own unit ---
+
+
+def figure_said(value: float, metric: str) -> str:
+    """A figure of one model."""
+    return words.percent(value) if metric == "accuracy" else in_digits(value)
+
+
+def moved_by(e: Estimate, metric: str) -> str:
+    """A change with its sign: "+1.2 points", or of a number "+0.31"."""
+    if metric == "accuracy":
+        return f"{words.points_of(e)} points"
+    return f"{'+' if e.value > 0 else ''}{in_unit(e)}"
+
+
+def moved_cell(e: Estimate, metric: str) -> str:
+    """The same for a table's cell, whose head tells the unit."""
+    return moved_by(e, metric).removesuffix(" points")
+
+
+def moved_interval(e: Estimate, metric: str) -> str:
+    """The interval of a change."""
+    return words.points_interval(e) if metric == "accuracy" else of_interval(e)
+
+
+def gap_said(value: float, metric: str) -> str:
+    """A gap to the rest, with its sign."""
+    if metric == "accuracy":
+        return words.points(value)
+    return f"{'+' if value > 0 else ''}{in_digits(value)}"
+
+
+def visible_said(value: float, metric: str) -> str:
+    """The smallest change that would be seen."""
+    return gap_said(value, metric).lstrip("+")
+
+
+def figure_name(metric: str) -> str:
+    """What the figure is called in a title."""
+    return "Accuracy" if metric == "accuracy" else "Mean absolute error"
+
+
+def heads(metric: str) -> tuple[str, ...]:
+    """The heads of a table's columns: before and after, the change, those that lost and gained."""
+    if metric == "accuracy":
+        return "Right before", "Right after", "Change, points", "Became wrong", "Became right"
+    return "Error before", "Error after", "Change", "Further off", "Nearer"
+
+
+def tested(metric: str) -> str:
+    """Whose p-values these are."""
+    if metric == "accuracy":
+        return (
+            "an exact randomisation test by person (McNemar’s exact test where nobody has more "
+            "than one image)"
+        )
+    return "Student’s test of the mean difference by person"
+
+
+def kinds(comparison: Comparison) -> tuple[str, str]:
+    """What is looked at beside all images, one and several."""
+    if comparison.is_number:
+        return "range or group", "ranges and groups"
+    return "class or group", "classes and groups"
 
 
 def comparison_summary(comparison: Comparison) -> list[str]:
     """For whom it became better or worse, how sure that is, and what it cost the others."""
     better, worse = comparison.changed(1), comparison.changed(-1)
+    one, several = kinds(comparison)
     said = [_told(g, "Better") for g in better[:_TOLD]] + [_told(g, "Worse") for g in worse[:_TOLD]]
     more = len(better) + len(worse) - len(said)
     if more:
         said.append(
-            f"{words.many(more, 'more class or group', 'more classes and groups')} changed for "
-            "sure; the table says."
+            f"{words.many(more, f'more {one}', f'more {several}')} changed for sure; the table "
+            "says."
         )
     if not said:
         said.append(
-            f"None of the {words.count(len(comparison.judged()))} classes and groups that could be "
-            "judged changed by more than chance explains."
+            f"None of the {words.count(len(comparison.judged()))} {several} that could be judged "
+            "changed by more than chance explains."
         )
     return [*said, overall(comparison), cost(comparison), *_unseen(comparison)]
 
 
 def _told(change: GroupChange, word: str) -> str:
-    accuracy = change.metrics["accuracy"]
-    text = (
-        f"{word} for {change_name(change)}: {words.percent(accuracy.a)} were right, now "
-        f"{words.percent(accuracy.b)} are ({change_figures(change)})"
-    )
+    metric = change.metric
+    a, b = (figure_said(x, metric) for x in (change.main.a, change.main.b))
+    said = f"off by {a} on average, now by {b}"
+    if metric == "accuracy":
+        said = f"{a} were right, now {b} are"
+    text = f"{word} for {change_name(change)}: {said} ({change_figures(change)})"
     if change.gap is not None:
+        points = " points" if metric == "accuracy" else ""
         text += (
-            f"; its gap to the rest went from {words.points(change.gap.a)} to "
-            f"{words.points(change.gap.b)} points"
+            f"; its gap to the rest went from {gap_said(change.gap.a, metric)} to "
+            f"{gap_said(change.gap.b, metric)}{points}"
         )
     return f"{text}."
 
 
 def overall(comparison: Comparison) -> str:
     """All images together."""
-    accuracy = comparison.overall.metrics["accuracy"]
-    e = accuracy.difference
+    of, metric = comparison.overall, comparison.overall.metric
+    e = of.change
     chance = "" if e.low > 0 or e.high < 0 else ", which could be chance"
+    a, b = (figure_said(x, metric) for x in (of.main.a, of.main.b))
+    said = f"“{comparison.a}” was off by {a} on average and “{comparison.b}” is by {b}"
+    if metric == "accuracy":
+        said = f"{a} were right with “{comparison.a}” and {b} are with “{comparison.b}”"
     return (
-        f"Over all {words.count(comparison.n)} {comparison.split} images, "
-        f"{words.percent(accuracy.a)} were right with “{comparison.a}” and "
-        f"{words.percent(accuracy.b)} are with “{comparison.b}”: {words.points_of(e)} points "
-        f"({words.points_interval(e)} with {100 * e.confidence:g}% confidence){chance}."
+        f"Over all {words.count(comparison.n)} {comparison.split} images, {said}: "
+        f"{moved_by(e, metric)} ({moved_interval(e, metric)} with {100 * e.confidence:g}% "
+        f"confidence){chance}."
     )
 
 
 def cost(comparison: Comparison) -> str:
     """What the change took from whom."""
     lost, gained = comparison.overall.lost, comparison.overall.gained
-    worse = len(comparison.changed(-1))
-    groups = words.many(worse, "class or group", "classes and groups")
-    if not worse:
-        groups = "no class and no group"
+    worse, (one, several) = len(comparison.changed(-1)), kinds(comparison)
+    groups = words.many(worse, one, several) if worse else f"no {one.replace(' or ', ' and no ')}"
+    flipped = (
+        f"{words.many(lost, 'image that was', 'images that were')} right became wrong, and "
+        f"{words.many(gained, 'that was', 'that were')} wrong became right"
+    )
+    if comparison.is_number:
+        flipped = (
+            f"{words.many(lost, 'image is', 'images are')} further off than before, and "
+            f"{words.count(gained)} nearer"
+        )
     return (
-        f"What it cost: {words.many(lost, 'image that was', 'images that were')} right became "
-        f"wrong, and {words.many(gained, 'that was', 'that were')} wrong became right; {groups} of "
-        f"{words.count(len(comparison.judged()))} became worse for sure."
+        f"What it cost: {flipped}; {groups} of {words.count(len(comparison.judged()))} became "
+        "worse for sure."
     )
 
 
@@ -93,11 +173,11 @@ def _unseen(comparison: Comparison) -> list[str]:
     """What the comparison could not have seen."""
     known = comparison.judged()
     visible = words.middle(g.smallest_visible for g in known)
-    said = []
+    said, points = [], "" if comparison.is_number else " points"
     if visible is not None:
         said.append(
             f"Half of the groups would have to change by at least "
-            f"{words.number(100 * visible, 1)} points for that to be likely "
+            f"{visible_said(visible, comparison.overall.metric)}{points} for that to be likely "
             "(80%) seen: “not found” does not mean unchanged."
         )
     few = len(comparison.groups) + len(comparison.classes_changed) - len(known)

@@ -14,7 +14,7 @@ from candid.records.noise import LabelNoise
 from candid.records.tuning import Tuning
 from candid.text import notes, words
 from candid.text.audit import to_collect
-from candid.text.comparison import change_name
+from candid.text.comparison import change_name, figure_name, heads
 from candid.text.group_table import group_table
 from candid.text.number import in_unit, number_audit_lines, of_interval
 from candid.text.stories import (
@@ -64,9 +64,10 @@ def training_lines(card: ModelCard, run: str, weights: str) -> Iterator[str]:
     yield f"next:  candid evaluate {run}"
 
 
-def finished(run: str) -> str:
-    """Where a run that is to be resumed needs nothing."""
-    return f"{run} is finished: nothing was done again"
+def finished(run: str, *, same_data: bool = False) -> str:
+    """Where a run that is to be resumed needs nothing; `same_data`: those named were compared."""
+    data = "; the data are those that it began with" if same_data else ""
+    return f"{run} is finished: nothing was done again{data}"
 
 
 def f1_lines(evaluation: Evaluation) -> Iterator[str]:
@@ -112,8 +113,11 @@ def _suspect_lines(noise: LabelNoise) -> Iterator[str]:
 
 def _comparison_lines(c: Comparison) -> Iterator[str]:
     yield f"{c.a} → {c.b} on {words.images(c.n)} of {c.split}: {_changed(c.overall)}"
-    yield f"  {words.images(c.overall.lost)} became wrong, {c.overall.gained:,} became right"
-    changed = [g for g in c.groups if g.state == "found"]
+    lost, gained = heads(c.overall.metric)[-2:]
+    were = f"{words.images(c.overall.lost)} {lost.lower()}, {c.overall.gained:,} {gained.lower()}"
+    yield f"  {were}"
+    looked = c.groups if not c.is_number else (*c.classes_changed, *c.groups)
+    changed = [g for g in looked if g.state == "found"]
     for g in changed[:_MOST_CHANGES]:
         yield f"  {change_name(g)}: {_changed(g)}"
     if not changed:
@@ -122,10 +126,11 @@ def _comparison_lines(c: Comparison) -> Iterator[str]:
 
 
 def _changed(change: GroupChange) -> str:
-    """Both accuracies, and how far they are apart."""
-    accuracy, e = change.metrics["accuracy"], change.accuracy_change
+    """Both accuracies, or both mean errors, and how far they are apart."""
+    e = change.change
     return (
-        f"accuracy {accuracy.a:.4f} → {accuracy.b:.4f}, {e.value:+.4f} "
+        f"{figure_name(change.metric).lower()} {change.main.a:.4f} → {change.main.b:.4f}, "
+        f"{e.value:+.4f} "
         f"({words.confidence(e.confidence)} {e.low:+.4f} to {e.high:+.4f}; "
         f"{words.images(e.n, e.people)}; {e.method})"
     )

@@ -116,7 +116,7 @@ def as_it_is(found: Improvement) -> list[tuple[str, str]]:
 
 def remedy_cells(remedy: RemedyOutcome) -> list[str]:
     """The remedy as text under `HEAD`."""
-    accuracy, aim = remedy.overall.metrics["accuracy"], remedy.aim.accuracy_change
+    accuracy, aim = remedy.overall.metrics["accuracy"], remedy.aim.change
     loss = remedy.log_loss
     helps = {"found": "yes", "not found": "no", "not applicable": "cannot win"}
     return [
@@ -141,7 +141,7 @@ def outcome(found: Improvement) -> list[str]:
             f"None helps: of {words.count(tried)} remedies, none makes it better for {better} by "
             "more than chance explains."
         ]
-    aim = best.aim.accuracy_change
+    aim = best.aim.change
     said = [
         f"{best.name} wins ({what(best)}): for {better} it is right "
         f"{words.hundredths_of(aim)} points more often ({words.points_interval(aim)}; "
@@ -149,13 +149,13 @@ def outcome(found: Improvement) -> list[str]:
         f"{words.number(best.adjusted_p)} among {words.count(tried)} remedies)."
     ]
     if best.beside_control is not None:
-        beside = best.beside_control.accuracy_change
+        beside = best.beside_control.change
         said.append(
             f"Against the run trained again from another seed: {words.points_of(beside)} points "
             f"there ({words.points_interval(beside)})."
         )
     said += remedy_changes(best)
-    overall = best.overall.accuracy_change
+    overall = best.overall.change
     said.append(
         f"All images together: {words.points_of(overall)} points "
         f"({words.points_interval(overall)})."
@@ -189,7 +189,7 @@ def _on_test(found: Improvement) -> Iterator[str]:
         yield NO_TEST
         return
     before, after = look.worst_before, look.worst_after
-    overall, aim = look.comparison.overall.metrics["accuracy"], look.aim.accuracy_change
+    overall, aim = look.comparison.overall.metrics["accuracy"], look.aim.change
     yield (
         f"On test, looked at this once: the worst group goes from {_share(before.accuracy)} "
         f"({cell_name(before)}) to {_share(after.accuracy)} ({cell_name(after)}); where it was "

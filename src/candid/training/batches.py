@@ -21,7 +21,7 @@ from torch import Tensor
 from candid.cores import own_cores
 from candid.data import decode
 from candid.data.dataset import sharded
-from candid.data.streaming import Place, Stream, Streamed
+from candid.data.streaming import Stream, Streamed, StreamPosition
 from candid.errors import DataError, ImageError
 from candid.models.forward import Images
 from candid.progress import say
@@ -32,13 +32,13 @@ from candid.training.state import Task
 _AHEAD = 4  # batches that are read and decoded while another trains
 _TOLD = 5  # pictures that could not be read and are told of by name
 
-Batch = tuple[NDArray[np.intp], Tensor]
+_Batch = tuple[NDArray[np.intp], Tensor]
 
 
 class Feed(Protocol):
     """Gives batches."""
 
-    def batches(self, step: int) -> Generator[Batch]:
+    def batches(self, step: int) -> Generator[_Batch]:
         """Batch `step` (from 0) and all that follow it, without end.
 
         Yields the rows of the whole batch, and (this process's share of them, 3, side, side)
@@ -57,7 +57,7 @@ class Packed:
     device: torch.device
     group: Team
 
-    def batches(self, step: int) -> Generator[Batch]:
+    def batches(self, step: int) -> Generator[_Batch]:
         """As `Feed.batches`."""
         for rows in orders(self.rows, step, self.config):
             yield rows, self.images.batch(rows[self.group.share(len(rows))], self.device)
@@ -108,7 +108,7 @@ class FromShards:
     quiet: bool = False
     _bad: set[int] = field(default_factory=set)
 
-    def batches(self, step: int) -> Generator[Batch]:
+    def batches(self, step: int) -> Generator[_Batch]:
         """As `Feed.batches`."""
         size = min(self.config.batch_size, len(self.rows))
         share = self.group.share(size)
@@ -155,7 +155,7 @@ class FromShards:
         while True:
             in_batch = (epoch * n + np.arange(n)) % size
             mine = (share.start <= in_batch) & (in_batch < share.stop)
-            for _, row, data in stream.pictures(Place(epoch, given), mine):
+            for _, row, data in stream.pictures(StreamPosition(epoch, given), mine):
                 yield row, data
             epoch, given = epoch + 1, 0
 

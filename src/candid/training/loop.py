@@ -26,10 +26,11 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from candid.errors import ConfigError, TrainingError
 from candid.models.device import captured, pick_device, placed, uses_bfloat16
-from candid.models.forward import forward, logits
+from candid.models.forward import forward, logits, no_logits
 from candid.progress import progress
 from candid.records import HistoryRow
 from candid.settings import AugmentConfig, TrainConfig
+from candid.settings.named_parts import FROM_PARTS
 from candid.training import checkpoint
 from candid.training.augment import augment
 from candid.training.balance import GroupDRO, group_cells
@@ -184,6 +185,8 @@ class BatchLoss:
             self.state.network.train()
             hold_still(self.state.frozen)
             output = group.gather(forward(self.network, batch, self.bfloat16), n)
+        if output.shape[1] != self.task.n_classes:
+            raise no_logits(output, n, self.task.n_classes)
         return self.loss(output, mixture, rows), output
 
 
@@ -233,6 +236,7 @@ class TrainingCurve:
                     f"The loss of batch {row.step} is {loss}.",
                     expected="a finite number",
                     todo="lower train.learning_rate, or set train.precision=float32",
+                    code=FROM_PARTS,
                 )
             f1 = self.loss.f1(self.task.label[some], prediction)
             self.state.history.append(replace(row, train_loss=loss, train_f1=f1))

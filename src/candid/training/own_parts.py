@@ -13,7 +13,7 @@ from torch import Tensor
 
 from candid.errors import ConfigError
 from candid.settings import Config
-from candid.settings.named_parts import is_named_part, trusted_part
+from candid.settings.named_parts import named_in, trusted_part
 
 # (batch, classes) logits and (batch,) classes in, (batch,) losses out.
 EachLoss = Callable[[Tensor, Tensor], Tensor]
@@ -24,14 +24,9 @@ def check_parts(config: Config) -> None:
 
     Asked before a run has a folder: what is named wrongly leaves none behind.
     """
-    named = {
-        "The network": getattr(config.network, "module", ""),
-        "The loss": config.train.loss,
-        "The augmentation": config.augment.extra,
-    }
-    for what, name in named.items():
-        if is_named_part(name):
-            trusted_part(name, what)
+    what = {"network": "The network", "train": "The loss", "augment": "The augmentation"}
+    for section, name in named_in(config).items():
+        trusted_part(name, what[section])
 
 
 def own_loss(name: str) -> EachLoss:

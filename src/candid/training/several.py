@@ -37,7 +37,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from candid.settings import TrainConfig
-from candid.stats.distribution import Scale
+from candid.stats.distribution import NumberScale
 from candid.stats.metrics import weighted_f1_of_answers
 from candid.training.loss import SetFigures, class_shares, class_weights
 from candid.training.mixing import Mixture
@@ -71,7 +71,7 @@ def target_weights(task: Task, config: TrainConfig) -> NDArray[np.float64]:
     return weights
 
 
-def _open(task: Task, scale: Scale) -> float:
+def _open(task: Task, scale: NumberScale) -> float:
     """The divergence of the mean soft label of train from each, in nats: what there is to learn."""
     counts = np.bincount(task.label[task.train], minlength=len(scale.values))
     share = counts / counts.sum()
@@ -85,7 +85,7 @@ def entropies_of(soft: NDArray[np.float64]) -> NDArray[np.float64]:
     return found
 
 
-def _scales(task: Task) -> tuple[Scale | None, ...]:
+def _scales(task: Task) -> tuple[NumberScale | None, ...]:
     return task.scales or (None,) * len(task.sizes)
 
 
@@ -121,7 +121,7 @@ class Blocks:
 class NumberLoss:
     """The loss of one label that is a number, of its own block of the outputs."""
 
-    def __init__(self, scale: Scale, device: torch.device = _CPU) -> None:
+    def __init__(self, scale: NumberScale, device: torch.device = _CPU) -> None:
         self.scale = scale
         self.soft = torch.from_numpy(scale.soft_labels).float().to(device)  # (values, bins)
         self.open = torch.from_numpy(entropies_of(scale.soft_labels)).float().to(device)

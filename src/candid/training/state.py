@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from candid.data.streaming import Streamed
 from candid.models.forward import Images
 from candid.records import HistoryRow
-from candid.stats.distribution import Scale
+from candid.stats.distribution import NumberScale
 from candid.training.balance import GroupDRO
 
 
@@ -38,7 +38,7 @@ class Task:
     codes: tuple[NDArray[np.int16], ...] = ()
     streamed: Streamed | None = None
     sizes: tuple[int, ...] = ()
-    scales: tuple[Scale | None, ...] = ()
+    scales: tuple[NumberScale | None, ...] = ()
 
     @property
     def is_several(self) -> bool:

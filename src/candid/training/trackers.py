@@ -24,7 +24,7 @@ from candid.progress import say
 from candid.records import HistoryRow
 
 TrackerName = Literal["tensorboard", "mlflow", "wandb", "trackio"]
-Setting = bool | int | float | str
+_Setting = bool | int | float | str
 
 _TRACKED = "candid.run"  # by which a run is found again
 _MOST = 100  # params of MLflow in one batch, and metrics times ten
@@ -38,7 +38,7 @@ class Subject:
     folder: Path  # its folder
     started: float  # when it began, in seconds since 1970: a row's `seconds` count from there
     fingerprint: str  # of its data
-    settings: Mapping[str, Setting]  # all of them by "section.name"
+    settings: Mapping[str, _Setting]  # all of them by "section.name"
 
     @property
     def name(self) -> str:
@@ -340,6 +340,6 @@ def _prints_to_stderr() -> contextlib.AbstractContextManager[object]:
     return contextlib.redirect_stdout(sys.stderr)
 
 
-def checked(value: Any) -> Setting:
+def checked(value: Any) -> _Setting:
     """A setting as trackers take it: numbers, booleans and words as they are, others in words."""
     return value if isinstance(value, bool | int | float | str) else str(value)

@@ -1,15 +1,15 @@
 """One module per layout of a data set on disk; each reads a folder into a Dataset.
 
-`load_dataset` is the way in. A layout is a module with two functions: `recognise(path)` says at a
-glance whether a folder is laid out so, `read(path, target, config)` reads it.
+`load_dataset` is the way in. A layout has two functions: one says at a glance whether a folder is
+laid out so, the other reads it.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 from candid.data.dataset import Dataset
 from candid.data.layouts import (
@@ -30,25 +30,27 @@ from candid.settings import DataConfig
 from candid.storage import places
 
 
-class Layout(Protocol):
-    """What a layout's module has."""
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a layout is recognised and read.
 
-    def recognise(self, path: Path) -> bool:
-        """Whether a path looks like it; quick, and never an error."""
+    `recognise` says whether a path looks like it: quick, and never an error. `read` gives the
+    Dataset at a path, for a target (None: the layout's own) and settings.
+    """
 
-    def read(self, path: Path, target: str | None, config: DataConfig) -> Dataset:
-        """The Dataset at a path, for a target (None: the layout's own) and settings."""
+    recognise: Callable[[Path], bool]
+    read: Callable[[Path, str | None, DataConfig], Dataset]
 
 
-LAYOUTS: dict[str, Layout] = {  # the specific before the general
-    "celeba": celeba,
-    "fairface": fairface,
-    "lfw": lfw,
-    "utkface": utkface,
-    "huggingface": huggingface,
-    "webdataset": webdataset,
-    "table": table,
-    "folder": folder,
+LAYOUTS = {  # the specific before the general
+    "celeba": Layout(celeba.recognise_celeba, celeba.read_celeba),
+    "fairface": Layout(fairface.recognise_fairface, fairface.read_fairface),
+    "lfw": Layout(lfw.recognise_lfw, lfw.read_lfw),
+    "utkface": Layout(utkface.recognise_utkface, utkface.read_utkface),
+    "huggingface": Layout(huggingface.recognise_huggingface, huggingface.read_huggingface),
+    "webdataset": Layout(webdataset.recognise_webdataset, webdataset.read_webdataset),
+    "table": Layout(table.recognise_picture_table, table.read_picture_table),
+    "folder": Layout(folder.recognise_folder, folder.read_folder),
 }
 _ELSEWHERE = ("celeba", "fairface", "table")  # whose pictures may lie in data.image_folder
 

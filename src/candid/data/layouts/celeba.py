@@ -38,12 +38,12 @@ _IMAGES = ("img_align_celeba", "img_celeba", "img_align_celeba_png")
 _PLACES = ("", "Anno", "Eval", "Img", "celeba", "CelebA")
 
 
-def recognise(path: Path) -> bool:
+def recognise_celeba(path: Path) -> bool:
     """Whether CelebA's attribute file lies here."""
     return _find(path, _ATTRIBUTES) is not None
 
 
-def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
+def read_celeba(path: Path, target: str | None, config: DataConfig) -> Dataset:
     """Read CelebA; the label is Male unless another attribute is named."""
     file = _find(path, _ATTRIBUTES)
     if file is None:

@@ -27,12 +27,12 @@ _FILES = {
 _COLUMNS = frozenset(("file", "age", "gender", "race"))
 
 
-def recognise(path: Path) -> bool:
+def recognise_fairface(path: Path) -> bool:
     """Whether one of FairFace's label files lies here."""
     return bool(_find(path))
 
 
-def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
+def read_fairface(path: Path, target: str | None, config: DataConfig) -> Dataset:
     """Read FairFace; the label is gender unless race, age or service_test is named."""
     files = _find(path)
     if not files:

@@ -27,7 +27,7 @@ from candid.tables.columns import NO_SUCH_TARGET, natural
 _TARGET = "class"  # what the label is called
 
 
-def recognise(path: Path) -> bool:
+def recognise_folder(path: Path) -> bool:
     """Whether there are folders of pictures, or folders called train, val or test."""
     inner = folders_in(path)
     if any(f.name.lower() in splits.WORDS and glance(f, 1, 4) for f in inner):
@@ -37,7 +37,7 @@ def recognise(path: Path) -> bool:
     return sum(bool(glance(f, 1, 4)) for f in inner[:100]) >= 2
 
 
-def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
+def read_folder(path: Path, target: str | None, config: DataConfig) -> Dataset:
     """Read folders of pictures; the folders' names are the classes.
 
     Folders below a class folder are read too. Where the top folders are splits, other folders

@@ -45,7 +45,7 @@ class ShardFile:
         return PurePath(self.name)
 
 
-def recognise(path: Path) -> bool:
+def recognise_huggingface(path: Path) -> bool:
     """Whether `datasets` saved this folder, or there is Parquet with an image column."""
     if path.is_file():
         return is_parquet(path.name) and _has_images(path)
@@ -59,7 +59,7 @@ def _is_saved(path: Path) -> bool:
     return any((path / name).is_file() for name in ("dataset_dict.json", "state.json"))
 
 
-def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
+def read_huggingface(path: Path, target: str | None, config: DataConfig) -> Dataset:
     """Read embedded images; without a target: label, class or target, or the only ClassLabel."""
     shards = _saved_shards(path) if _is_saved(path) else _parquet_shards(path)
     return _read(path, shards, target, config)
@@ -68,7 +68,7 @@ def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
 def read_parquet_shards(
     path: Path, shards: Sequence[str], target: str | None, config: DataConfig
 ) -> Dataset:
-    """Read the annotations of Parquet files that `path` means; as `read`."""
+    """Read the annotations of Parquet files that `path` means; as `read_huggingface`."""
     _refuse_several(path, [PurePath(shard).parts[:-1] for shard in shards])
     found = [ShardFile(shard, split_of(PurePath(shard))) for shard in shards]
     return _read(path, found, target, config)

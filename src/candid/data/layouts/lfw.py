@@ -27,7 +27,7 @@ from candid.storage.files import read_bytes
 from candid.tables.attributes import Attribute
 from candid.tables.delimited import first_lines, header_of, read_delimited, read_tabbed
 
-Face = tuple[str, int]  # a person and the number of the picture
+_Face = tuple[str, int]  # a person and the number of the picture
 
 _SCORES = "lfw_attributes.txt"
 _PERSON = ("person", "name", "identity", "person_name", "subject")
@@ -37,12 +37,12 @@ _LISTS = {"Male": "male_names.txt", "Female": "female_names.txt"}
 _PICTURE = re.compile(r"(.+)_(\d{4})\.\w+")
 
 
-def recognise(path: Path) -> bool:
+def recognise_lfw(path: Path) -> bool:
     """Whether LFW's attribute file lies here, or folders named as the people in their pictures."""
     return (path / _SCORES).is_file() or any(_is_people(f) for f in (path, *_inner(path)))
 
 
-def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
+def read_lfw(path: Path, target: str | None, config: DataConfig) -> Dataset:
     """Read LFW; the label is Male (or gender) unless another attribute is named.
 
     The split is by person. Attributes come from `lfw_attributes.txt`, or else from
@@ -100,8 +100,8 @@ def _is_people(folder: Path) -> bool:
 
 
 def _annotations(
-    path: Path, faces: Iterable[Face], target: str | None
-) -> tuple[list[Face], dict[str, Attribute], str]:
+    path: Path, faces: Iterable[_Face], target: str | None
+) -> tuple[list[_Face], dict[str, Attribute], str]:
     """What is known about which pictures, and the name of the file that says so."""
     places = (path, *_inner(path))
     for place in places:
@@ -122,7 +122,7 @@ def _annotations(
     )
 
 
-def _read_scores(file: Path) -> tuple[list[Face], dict[str, Attribute]]:
+def _read_scores(file: Path) -> tuple[list[_Face], dict[str, Attribute]]:
     """Scores per picture, separated by tabs; the last line of comment names the columns."""
     comments = list(takewhile(lambda line: line.startswith("#"), first_lines(file, 10)))
     names = comments[-1].lstrip("#").strip().split("\t") if comments else []
@@ -150,10 +150,10 @@ def _read_scores(file: Path) -> tuple[list[Face], dict[str, Attribute]]:
     return keys, attributes
 
 
-def _read_lists(place: Path, faces: Iterable[Face]) -> tuple[list[Face], dict[str, Attribute]]:
+def _read_lists(place: Path, faces: Iterable[_Face]) -> tuple[list[_Face], dict[str, Attribute]]:
     """Two lists of pictures (Aaron_Eckhart_0001.jpg) or of people (Aaron_Eckhart)."""
     numbers = _numbers(faces)
-    keys: list[Face] = []
+    keys: list[_Face] = []
     code: list[int] = []
     for value, (_, name) in enumerate(sorted(_LISTS.items())):
         for line in read_bytes(place / name).decode().split("\n"):
@@ -169,7 +169,7 @@ def _read_lists(place: Path, faces: Iterable[Face]) -> tuple[list[Face], dict[st
     return keys, {"gender": Attribute("gender", "categorical", values, data)}
 
 
-def _read_people(file: Path, faces: Iterable[Face]) -> tuple[list[Face], dict[str, Attribute]]:
+def _read_people(file: Path, faces: Iterable[_Face]) -> tuple[list[_Face], dict[str, Attribute]]:
     """A CSV file with a row per person, or per picture where it numbers them."""
     table = read_delimited(file)
     person = next(n for n in table.column_names if n.lower() in _PERSON)
@@ -198,7 +198,7 @@ def _describes(file: Path, target: str | None) -> bool:
     return has_person and (target in labels if target else bool(labels))
 
 
-def _keys(table: pa.Table, person: str, number: str, file: Path) -> list[Face]:
+def _keys(table: pa.Table, person: str, number: str, file: Path) -> list[_Face]:
     names = [(w or "").replace(" ", "_") for w in columns.words_of(table[person])]
     keys = []
     for row, (name, word) in enumerate(zip(names, columns.words_of(table[number]), strict=True), 1):
@@ -212,7 +212,7 @@ def _keys(table: pa.Table, person: str, number: str, file: Path) -> list[Face]:
     return keys
 
 
-def _numbers(faces: Iterable[Face]) -> dict[str, list[int]]:
+def _numbers(faces: Iterable[_Face]) -> dict[str, list[int]]:
     numbers: dict[str, list[int]] = {}
     for person, number in faces:
         numbers.setdefault(person, []).append(number)

@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
+from candid.data.encoded import PHONE_SUFFIXES
 from candid.errors import DataError
 
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".gif"),
     *(".tif", ".tiff", ".ppm", ".pgm"),
+    *PHONE_SUFFIXES,
 )
 _DEPTH = 12  # folders in folders; deeper is a mistake
 _SAMPLE = 200  # names tried when looking for the folder that they are relative to

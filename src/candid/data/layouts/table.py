@@ -29,7 +29,7 @@ _TABLES = (*SUFFIXES[:-1], "metadata.jsonl")  # in a folder, where other JSON li
 LABELS = ("label", "class", "target")
 
 
-def recognise(path: Path) -> bool:
+def recognise_picture_table(path: Path) -> bool:
     """Whether this is a table, or a folder with one (of several: with paths), or one per split."""
     if path.is_file():
         return path.name.lower().endswith(SUFFIXES)
@@ -37,7 +37,7 @@ def recognise(path: Path) -> bool:
     return len(files) == 1 or bool(_with_paths(files, DataConfig())) or bool(_by_folder(path))
 
 
-def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
+def read_picture_table(path: Path, target: str | None, config: DataConfig) -> Dataset:
     """Read a table and the pictures that it names; without a target, label, class or target.
 
     Paths are relative to `data.image_folder`, or else to the table's folder, and may lead out of

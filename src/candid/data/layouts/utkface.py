@@ -33,13 +33,13 @@ RACES = ("White", "Black", "Asian", "Indian", "Other")
 _NAME = re.compile(r"(\d{1,3})_([01])_([0-4])_(\d+)(?!\d)[^/]*")
 
 
-def recognise(path: Path) -> bool:
+def recognise_utkface(path: Path) -> bool:
     """Whether nearly all of some pictures here are named as UTKFace names them."""
     names = glance(path)
     return sum(bool(_NAME.fullmatch(n)) for n in names) > 0.8 * len(names)
 
 
-def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
+def read_utkface(path: Path, target: str | None, config: DataConfig) -> Dataset:
     """Read UTKFace; the label is gender unless race is named.
 
     A picture whose name does not say age, gender and race is left out, in a finding. Nobody knows

@@ -40,7 +40,7 @@ _ANNOTATION = 1 << 20  # bytes of one sample's annotations
 CLASS = "class"  # what the number in a .cls file is called
 
 
-def recognise(path: Path) -> bool:
+def recognise_webdataset(path: Path) -> bool:
     """Whether there are tar shards whose first members are a picture with annotations."""
     try:
         shards = _near_shards(path)
@@ -51,7 +51,7 @@ def recognise(path: Path) -> bool:
         return False
 
 
-def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
+def read_webdataset(path: Path, target: str | None, config: DataConfig) -> Dataset:
     """Read the headers and annotations of all shards; without a target, class, label or target."""
     return read_tar_shards(path, _near_shards(path), target, config)
 
@@ -59,7 +59,7 @@ def read(path: Path, target: str | None, config: DataConfig) -> Dataset:
 def read_tar_shards(
     path: Path, shards: Sequence[str], target: str | None, config: DataConfig
 ) -> Dataset:
-    """Read the headers and annotations of shards that `path` means; as `read`."""
+    """Read the headers and annotations of shards that `path` means; as `read_webdataset`."""
     name = places.name_of(path)
     if not shards:
         raise LayoutError(

@@ -18,12 +18,12 @@ _WORDS = {
 }
 
 
-def fits(face: Mapping[str, Any]) -> bool:
+def is_deepface(face: Mapping[str, Any]) -> bool:
     """Whether DeepFace writes such a record."""
     return any(f"dominant_{name}" in face or isinstance(face.get(name), Mapping) for name in _WORDS)
 
 
-def traits(face: Mapping[str, Any]) -> dict[str, Trait]:
+def deepface_traits(face: Mapping[str, Any]) -> dict[str, Trait]:
     """Gender and race, as far as they were asked for."""
     found = {}
     for name, words in _WORDS.items():
@@ -36,7 +36,7 @@ def traits(face: Mapping[str, Any]) -> dict[str, Trait]:
     return found
 
 
-def area(face: Mapping[str, Any]) -> float:
+def deepface_area(face: Mapping[str, Any]) -> float:
     """Pixels of the face's box."""
     region = face.get("region")
     return box_area(region.get("w"), region.get("h")) if isinstance(region, Mapping) else 0.0

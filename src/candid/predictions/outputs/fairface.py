@@ -27,14 +27,14 @@ _COLUMNS = {
 }
 
 
-def fits(face: Mapping[str, Any]) -> bool:
+def is_fairface(face: Mapping[str, Any]) -> bool:
     """Whether FairFace writes such a record."""
     return NAME in face and any(
         name in face or scores in face for name, (scores, _) in _COLUMNS.items()
     )
 
 
-def traits(face: Mapping[str, Any]) -> dict[str, Trait]:
+def fairface_traits(face: Mapping[str, Any]) -> dict[str, Trait]:
     """Race in seven and in four words, gender, and age in nine ranges."""
     found = {}
     for name, (scores, words) in _COLUMNS.items():
@@ -48,8 +48,3 @@ def traits(face: Mapping[str, Any]) -> dict[str, Trait]:
 def picture_of(name: str) -> str:
     """The picture's own name up to its first point, from that of a face that was cut out of it."""
     return re.sub(r"_face\d+$", "", re.split(r"[\\/]", name)[-1].split(".")[0])
-
-
-def area(face: Mapping[str, Any]) -> float:
-    """Not known: of several faces the first counts."""
-    return 0.0

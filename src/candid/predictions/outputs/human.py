@@ -22,12 +22,12 @@ _NOTE = (
 )
 
 
-def fits(face: Mapping[str, Any]) -> bool:
+def is_human(face: Mapping[str, Any]) -> bool:
     """Whether human writes such a record."""
     return any(name in face for name in _OWN)
 
 
-def traits(face: Mapping[str, Any]) -> dict[str, Trait]:
+def human_traits(face: Mapping[str, Any]) -> dict[str, Trait]:
     """Gender, and race where GEAR told it."""
     gender, race = _gender(face), _race(face.get("race"))
     return ({} if gender is None else {"gender": gender}) | ({} if race is None else {"race": race})
@@ -52,7 +52,7 @@ def _race(race: Any) -> Trait | None:
     return None if best is None else trait_of_answer(_RACES, best["race"])
 
 
-def area(face: Mapping[str, Any]) -> float:
+def human_area(face: Mapping[str, Any]) -> float:
     """Pixels of the face's box."""
     try:
         _, _, width, height = face["box"]

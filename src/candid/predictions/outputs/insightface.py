@@ -15,14 +15,14 @@ _WORDS = ("F", "M")
 _OWN = ("bbox", "kps", "det_score", "age", "embedding")
 
 
-def fits(face: Mapping[str, Any]) -> bool:
+def is_insightface(face: Mapping[str, Any]) -> bool:
     """Whether InsightFace writes such a record."""
     return face.get("sex") in _WORDS or (
         _coded(face.get("gender")) is not None and any(name in face for name in _OWN)
     )
 
 
-def traits(face: Mapping[str, Any]) -> dict[str, Trait]:
+def insightface_traits(face: Mapping[str, Any]) -> dict[str, Trait]:
     """Gender."""
     sex = face.get("sex")
     trait = trait_of_answer(_WORDS, _coded(face.get("gender")) if sex is None else sex)
@@ -34,7 +34,7 @@ def _coded(gender: Any) -> str | None:
     return _WORDS[int(code)] if code in (0, 1) else None
 
 
-def area(face: Mapping[str, Any]) -> float:
+def insightface_area(face: Mapping[str, Any]) -> float:
     """Pixels of the face's box."""
     try:
         left, top, right, bottom = (float(edge) for edge in face["bbox"])

@@ -1,14 +1,13 @@
 """Probabilities of a label from what well-known libraries write of the faces in a picture.
 
-Each library has a module of its own: whether a record of one face is the library's (`fits`), what
-it says of which trait (`traits`), and how large the face is (`area`). A picture's output is such a
-record, a list of them, or what human gives for a picture; an empty list: no face was found.
+Each library has a module of its own. A picture's output is a record of a face, a list of them, or
+what human gives for a picture; an empty list: no face was found.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from types import ModuleType
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from candid.errors import PredictionsError
@@ -16,11 +15,40 @@ from candid.predictions.labels import tokens
 from candid.predictions.outputs import deepface, fairface, human, insightface
 from candid.predictions.outputs.traits import Trait
 
-_LIBRARIES: dict[str, ModuleType] = {
-    "DeepFace": deepface,
-    "FairFace": fairface,
-    "human": human,
-    "InsightFace": insightface,
+_Face = Mapping[str, Any]
+
+
+def _unknown(face: _Face) -> float:
+    """No size at all: of several faces the first counts."""
+    return 0.0
+
+
+def _never(face: _Face) -> bool:
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class _Library:
+    """Whether a record of one face is the library's, and what it says of which trait.
+
+    Further, how large the face is, and whether the record says that no face was found.
+    """
+
+    fits: Callable[[_Face], bool]
+    traits: Callable[[_Face], dict[str, Trait]]
+    area: Callable[[_Face], float] = _unknown
+    is_faceless: Callable[[_Face], bool] = _never
+
+
+_LIBRARIES = {
+    "DeepFace": _Library(
+        deepface.is_deepface, deepface.deepface_traits, deepface.deepface_area, deepface.is_faceless
+    ),
+    "FairFace": _Library(fairface.is_fairface, fairface.fairface_traits),
+    "human": _Library(human.is_human, human.human_traits, human.human_area),
+    "InsightFace": _Library(
+        insightface.is_insightface, insightface.insightface_traits, insightface.insightface_area
+    ),
 }
 # Words for the two values of one trait, which labels and libraries write differently.
 _SAME = {"man": "male", "m": "male", "woman": "female", "f": "female"}
@@ -47,7 +75,7 @@ def faces_in(said: Any) -> list[Mapping[str, Any]]:
 
 def _library(face: Mapping[str, Any]) -> str:
     """Whose record this is; "" where nobody's."""
-    found = [name for name, module in _LIBRARIES.items() if module.fits(face)]
+    found = [name for name, library in _LIBRARIES.items() if library.fits(face)]
     if len(found) > 1:
         raise PredictionsError(
             f"{str(dict(face))[:100]} could be what {' or '.join(found)} writes.",
@@ -92,11 +120,11 @@ class OutputReader:
         if not faces:
             return None
         self._know(_library(faces[0]), faces[0])
-        module = _LIBRARIES[self.library]
-        face = max(faces, key=module.area)
+        library = _LIBRARIES[self.library]
+        face = max(faces, key=library.area)
         self.several += len(faces) > 1
-        self.faceless += module is deepface and deepface.is_faceless(face)
-        found = module.traits(face)
+        self.faceless += library.is_faceless(face)
+        found = library.traits(face)
         if found and not self._trait:
             self._choose(found)
         trait = found.get(self._trait)

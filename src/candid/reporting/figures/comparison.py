@@ -10,6 +10,7 @@ import altair as alt
 
 from candid.records.compare import Change, Comparison, GroupChange
 from candid.records.compare_runs import RunComparison
+from candid.records.metrics import metric_named
 from candid.reporting.figures.chart import (
     Column,
     Figure,
@@ -26,7 +27,15 @@ from candid.reporting.figures.chart import (
     zero_line,
 )
 from candid.text import words
-from candid.text.comparison import change_name
+from candid.text.comparison import (
+    change_name,
+    figure_name,
+    gap_said,
+    heads,
+    moved_by,
+    moved_cell,
+    moved_interval,
+)
 
 _MOST_CHANGES = 30
 _MOST_GAPS = 20
@@ -47,28 +56,29 @@ def comparison_charts(comparison: Comparison) -> dict[str, Figure]:
 
 
 def changes(comparison: Comparison) -> Figure | None:
-    """A forest plot: B's accuracy less A's for all images, each class, and the groups in order."""
-    known = [g for g in comparison.every() if math.isfinite(g.accuracy_change.value)]
+    """A forest plot: B's figure less A's for all images, each class, and the groups in order."""
+    known = [g for g in comparison.every() if math.isfinite(g.change.value)]
     if not known:
         return None
     shown = ([g for g in known if g.state != "too few to say"] or known)[:_MOST_CHANGES]
-    data = _change_rows(shown)
-    chart = _forest_of(data, ("n:Q", "images", ","), ("people:Q", "people", ","))
+    data, metric = _change_rows(shown), comparison.overall.metric
+    chart = _forest_of(data, metric, ("n:Q", "images", ","), ("people:Q", "people", ","))
     cut = "" if len(shown) == len(known) else f" {len(shown)} of {len(known)}; all are below."
     return figure(
         "comparison-changes",
         "What changed for whom",
-        f"Right of the line: better with “{comparison.b}”. {_paired(comparison)} "
+        f"{_better_side(metric)} of the line: better with “{comparison.b}”. {_paired(comparison)} "
         f"{words.count(comparison.n)} {comparison.split} images.{cut}",
-        f"Changes in accuracy: {_changes_told(shown, [d['group'] for d in data])}.",
+        f"Changes in {figure_name(metric).lower()}: "
+        f"{_changes_told(shown, [d['group'] for d in data])}.",
         chart.properties(height=17 * len(data) + 20),
         key=(Key("better", 3), Key("worse", 2), Key("not found", 1), Key("too few to say", 0)),
     )
 
 
 def pair_changes(found: RunComparison) -> Figure | None:
-    """A forest plot: the later model's accuracy less the earlier one's, for every pair."""
-    known = [p for p in found.pairs if math.isfinite(p.overall.accuracy_change.value)]
+    """A forest plot: the later model's figure less the earlier one's, for every pair."""
+    known = [p for p in found.pairs if math.isfinite(p.overall.change.value)]
     if not known:
         return None
     labels = distinct([f"{pair.a} → {pair.b}" for pair in known], _LONGEST)
@@ -77,31 +87,45 @@ def pair_changes(found: RunComparison) -> Figure | None:
         for pair, label in zip(known, labels, strict=True)
         for row in _change_rows([pair.overall])
     ]
-    chart = _forest_of(data)
+    better = "is nearer" if found.is_number else "is right more often"
+    chart = _forest_of(data, found.metric)
     return figure(
         "comparison-pairs",
         "Every pair of models",
-        "Right of the line: the model behind the arrow is right more often. "
+        f"{_better_side(found.metric)} of the line: the model behind the arrow {better}. "
         f"{_paired(known[0])} {words.count(found.n)} {found.split} images.",
-        f"Differences in accuracy: {_changes_told([p.overall for p in known], labels)}.",
+        f"Differences in {figure_name(found.metric).lower()}: "
+        f"{_changes_told([p.overall for p in known], labels)}.",
         chart.properties(height=17 * len(data) + 20),
         key=(Key("better", 3), Key("worse", 2), Key("not found", 1)),
     )
 
 
-def _forest_of(data: list[dict[str, Any]], *behind: Column) -> alt.LayerChart:
-    """Changes in accuracy; `behind` are further columns of the tooltips."""
+def _forest_of(data: list[dict[str, Any]], metric: str, *behind: Column) -> alt.LayerChart:
+    """Changes in accuracy, or in a number's error; `behind` are further columns of the tooltips."""
+    what, digits = ("points of accuracy", "+.1f") if metric == "accuracy" else ("error", "+.3~g")
+    lost, gained = (head.lower() for head in heads(metric)[-2:])
     tips = tooltips(
         "group:N",
-        ("change:Q", "points of accuracy", "+.1f"),
-        *from_to("+.1f"),
+        ("change:Q", what, digits),
+        *from_to(digits),
         *behind,
-        ("lost:Q", "became wrong", ","),
-        ("gained:Q", "became right", ","),
+        ("lost:Q", lost, ","),
+        ("gained:Q", gained, ","),
         "state:N",
     )
-    x = alt.X("change:Q", title="change, points", axis=alt.Axis(tickCount=8))
+    x = alt.X("change:Q", title=heads(metric)[2].lower(), axis=alt.Axis(tickCount=8))
     return forest(data, x, _WORDS, tips, width=_WIDEST)
+
+
+def _better_side(metric: str) -> str:
+    """On which side of 0 a change is to the better."""
+    return "Right" if metric_named(metric).better > 0 else "Left"
+
+
+def _scale(metric: str) -> float:
+    """Shares are told in hundredths, a number in its own unit."""
+    return 100.0 if metric == "accuracy" else 1.0
 
 
 def _paired(comparison: Comparison) -> str:
@@ -115,9 +139,9 @@ def _change_rows(shown: Sequence[GroupChange]) -> list[dict[str, Any]]:
     return [
         {
             "group": label,
-            "change": 100 * g.accuracy_change.value,
-            "low": 100 * g.accuracy_change.low,
-            "high": 100 * g.accuracy_change.high,
+            "change": _scale(g.metric) * g.change.value,
+            "low": _scale(g.metric) * g.change.low,
+            "high": _scale(g.metric) * g.change.high,
             "n": g.n,
             "people": g.people,
             "lost": g.lost,
@@ -131,11 +155,11 @@ def _change_rows(shown: Sequence[GroupChange]) -> list[dict[str, Any]]:
 def _changes_told(shown: Sequence[GroupChange], names: Sequence[str]) -> str:
     """How many changes were found, and the first and the widest of those found."""
     found = [i for i, g in enumerate(shown) if i and g.state == "found"]
-    widest = sorted(found, key=lambda i: -abs(shown[i].accuracy_change.value))[:_MOST_TOLD]
+    widest = sorted(found, key=lambda i: -abs(shown[i].change.value))[:_MOST_TOLD]
     counted = ", ".join(f"{sum(_word(g) == word for g in shown)} {word}" for word in _WORDS)
     told = "; ".join(
-        f"{names[i]} {words.points_of(shown[i].accuracy_change)} points "
-        f"({words.points_interval(shown[i].accuracy_change)}; {_word(shown[i])})"
+        f"{names[i]} {moved_by(shown[i].change, shown[i].metric)} "
+        f"({moved_interval(shown[i].change, shown[i].metric)}; {_word(shown[i])})"
         for i in (0, *widest)
     )
     return f"{counted}. {told}"
@@ -144,11 +168,13 @@ def _changes_told(shown: Sequence[GroupChange], names: Sequence[str]) -> str:
 def _word(change: GroupChange) -> str:
     if change.state != "found":
         return change.state
-    return "better" if change.accuracy_change.value > 0 else "worse"
+    return "better" if change.gain > 0 else "worse"
 
 
 def gap_changes(comparison: Comparison) -> Figure | None:
     """How far the groups that A failed most were from the rest, and how far they are with B."""
+    metric = comparison.overall.metric
+    way = metric_named(metric).better
     known = [
         (g, g.gap)
         for g in comparison.groups
@@ -156,26 +182,26 @@ def gap_changes(comparison: Comparison) -> Figure | None:
         and g.state != "too few to say"
         and math.isfinite(g.gap.a)
         and math.isfinite(g.gap.b)
-        and min(g.gap.a, g.gap.b) < 0
+        and min(way * g.gap.a, way * g.gap.b) < 0
     ]
-    known = sorted(known, key=lambda pair: pair[1].a)[:_MOST_GAPS]
+    known = sorted(known, key=lambda pair: way * pair[1].a)[:_MOST_GAPS]
     if not known:
         return None
-    data = _gap_change_rows(known)
+    data, points = _gap_change_rows(known), "" if comparison.is_number else " points"
     return figure(
         "comparison-gaps",
         "Gaps to the rest, before and after",
         f"Nearer to the line is fairer. {words.count(len(data))} of the groups that are behind the "
         f"rest before or after, those that “{comparison.a}” failed most first; intervals of the "
         "changes are in the table.",
-        "Gaps in accuracy before and after, those that failed most first. "
+        f"Gaps in {figure_name(metric).lower()} before and after, those that failed most first. "
         + "; ".join(
-            f"{d['group']} {words.number(d['a'], 1)} to {words.number(d['b'], 1)} points, change "
-            f"{words.points_with_ends(gap.difference)}"
+            f"{d['group']} {gap_said(gap.a, metric)} to {gap_said(gap.b, metric)}{points}, change "
+            f"{moved_cell(gap.difference, metric)} ({moved_interval(gap.difference, metric)})"
             for d, (_, gap) in zip(data[:_MOST_TOLD], known, strict=False)
         )
         + ".",
-        _from_a_to_b(data).properties(height=17 * len(data) + 20),
+        _from_a_to_b(data, metric).properties(height=17 * len(data) + 20),
         key=(Key(f"before: {comparison.a}", 1, is_open=True), Key(f"after: {comparison.b}", 1)),
     )
 
@@ -185,11 +211,11 @@ def _gap_change_rows(known: Sequence[tuple[GroupChange, Change]]) -> list[dict[s
     return [
         {
             "group": label,
-            "a": 100 * gap.a,
-            "b": 100 * gap.b,
-            "low": 100 * gap.difference.low,
-            "high": 100 * gap.difference.high,
-            "change": 100 * gap.difference.value,
+            "a": _scale(g.metric) * gap.a,
+            "b": _scale(g.metric) * gap.b,
+            "low": _scale(g.metric) * gap.difference.low,
+            "high": _scale(g.metric) * gap.difference.high,
+            "change": _scale(g.metric) * gap.difference.value,
             "n": g.n,
             "people": g.people,
         }
@@ -197,20 +223,22 @@ def _gap_change_rows(known: Sequence[tuple[GroupChange, Change]]) -> list[dict[s
     ]
 
 
-def _from_a_to_b(data: list[dict[str, Any]]) -> alt.LayerChart:
+def _from_a_to_b(data: list[dict[str, Any]], metric: str) -> alt.LayerChart:
     """A line per group from its gap before to that after."""
+    digits = "+.1f" if metric == "accuracy" else "+.3~g"
     base = alt.Chart(data_of(data)).encode(
         y=group_axis([d["group"] for d in data], _WIDEST),
         tooltip=tooltips(
             "group:N",
-            ("a:Q", "gap before", "+.1f"),
-            ("b:Q", "gap after", "+.1f"),
-            ("change:Q", "change", "+.1f"),
+            ("a:Q", "gap before", digits),
+            ("b:Q", "gap after", digits),
+            ("change:Q", "change", digits),
             ("n:Q", "images", ","),
             ("people:Q", "people", ","),
         ),
     )
-    x = alt.X("a:Q", title="points from the rest")
+    what = "points from the rest" if metric == "accuracy" else "error less that of the rest"
+    x = alt.X("a:Q", title=what)
     lines = base.mark_rule(strokeWidth=1.5, color="var(--rule-strong)").encode(
         x=again(x, "a:Q"), x2="b:Q"
     )
