@@ -228,12 +228,12 @@ class FramingConfig:
     steps: int = setting(
         -1,
         "batches that it is trained on; -1: so many that it sees as many images as the classifier, "
-        "at most 2,000; 0: no such network, and pictures are taken as they come",
+        "at most 1,800; 0: no such network, and pictures are taken as they come",
         -1,
         10**7,
     )
     batch_size: int = setting(64, "images per batch; 0: train.batch_size", 0, 65_536)
-    learning_rate: float = setting(4e-3, "learning rate, the highest of the schedule", 0, 100)
+    learning_rate: float = setting(5e-3, "learning rate, the highest of the schedule", 0, 100)
     width: int = setting(16, "channels of its first stage", 1, 256)
     scale: float = setting(
         0.95, "largest change of scale that it learns to undo: a factor from e^-scale to e^scale",

@@ -29,7 +29,7 @@ from candid.training.loop import descend, seeded, update_ema
 from candid.training.optimizers import learning_rate, optimizer_of
 from candid.training.state import TrainingState
 
-MOST_STEPS = 2000  # where as many images are asked for as the classifier is trained on
+MOST_STEPS = 1800  # where as many images are asked for as the classifier is trained on
 _AGAIN = 0.4  # share of the images that are shown as a second look finds them
 _SMALL = 0.25  # of the full range: what a first look leaves
 _COLOURS = AugmentConfig(brightness=0.5, contrast=0.35, saturation=0.5)
