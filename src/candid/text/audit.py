@@ -154,8 +154,13 @@ def _card_row(finding: Finding, gap: Gap) -> list[str]:
         words.count(gap.n),
         "unknown" if gap.people is None else words.count(gap.people),
         f"{words.points(abs(gap.value), digits)} ({ends})",
-        "<0.0001" if gap.adjusted_p < 0.0001 else words.significant(gap.adjusted_p, 2),
+        p_said(gap.adjusted_p),
     ]
+
+
+def p_said(p: float) -> str:
+    """A p-value in a table."""
+    return "<0.0001" if p < 0.0001 else words.significant(p, 2)
 
 
 def shortcuts_said(split: SplitAudit) -> list[str]:
