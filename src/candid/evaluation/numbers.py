@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from candid.arrays import Floats, Marks
 from candid.errors import PredictionsError
-from candid.predictions.numbers import NumberPredictions
+from candid.predictions.numbers import NumberAnswers, NumberPredictions
 from candid.records import SPLITS, Split
 from candid.records.number import NumberEvaluation, NumberExample, NumberGroup, NumberSplit
 from candid.settings import EvaluateConfig
 from candid.stats.bootstrap import Resample, resample
-from candid.stats.number_metrics import Judged, number_estimates
+from candid.stats.number_metrics import NUMBER_METRICS, Judged, number_estimates
 from candid.table import drawn_rows
 from candid.text import number as text
 
 _OF_GROUP = ("mae", "bias", "coverage", "width")
+_OF_ANSWERS = ("mae", "rmse", "r2", "within", "bias")  # that need no interval and no training value
 _RANGES = 12  # of the true value, at most
 _POINTS = 2000
 _YEARS = (10, 100)  # what the middle half of ages in years spans
@@ -33,16 +35,22 @@ def tolerance_of(quartiles: tuple[float, float, float], config: EvaluateConfig) 
     return _USUAL if _YEARS[0] <= span <= _YEARS[1] else span / 3
 
 
-def judged(predictions: NumberPredictions, tolerance: float) -> Judged:
-    """The predictions as their figures need them."""
+def judged(predictions: NumberAnswers, tolerance: float) -> Judged:
+    """The predictions as their figures need them; what nobody knows is NaN."""
     p = predictions
-    return Judged(p.value, p.predicted, p.low, p.high, p.card.median, tolerance)
+    if isinstance(p, NumberPredictions):
+        return Judged(p.value, p.predicted, p.low, p.high, p.card.median, tolerance)
+    unknown = np.full(len(p), math.nan)
+    return Judged(p.value, p.predicted, unknown, unknown, math.nan, tolerance)
 
 
 def evaluate_number(
-    predictions: NumberPredictions, config: EvaluateConfig | None = None
+    predictions: NumberAnswers, config: EvaluateConfig | None = None
 ) -> NumberEvaluation:
     """How well a number is predicted, on each split, with intervals from people drawn again.
+
+    Of answers alone, without intervals and without a word of the training, figures that need
+    neither.
 
     Raises
     ------
@@ -56,21 +64,35 @@ def evaluate_number(
             expected="at least one",
             todo="check the data's split",
         )
-    tolerance = tolerance_of(predictions.card.quartiles, config)
+    about = _known(predictions, config)
     edges = range_edges(predictions.value)
     present: list[Split] = [s for s in SPLITS if (predictions.split == s).any()]
     return NumberEvaluation(
         target=predictions.target,
-        answer=predictions.card.answer,
-        median=predictions.card.median,
-        coverage=predictions.card.coverage,
-        tolerance=tolerance,
+        **about,
         splits=tuple(
-            _split(predictions[predictions.split == s], s, tolerance, edges, config)
+            _split(predictions[predictions.split == s], s, about["tolerance"], edges, config)
             for s in present
         ),
-        notes=tuple(text.number_notes(predictions.card)),
     )
+
+
+def _known(p: NumberAnswers, config: EvaluateConfig) -> dict[str, Any]:
+    """What is known of the model, as fields of the record."""
+    if isinstance(p, NumberPredictions):
+        card = p.card
+        return {
+            "answer": card.answer,
+            "median": card.median,
+            "coverage": card.coverage,
+            "tolerance": tolerance_of(card.quartiles, config),
+            "notes": tuple(text.number_notes(card)),
+        }
+    low, middle, high = np.quantile(p.value, [0.25, 0.5, 0.75]).tolist()
+    tolerance = tolerance_of((low, middle, high), config)
+    notes = () if config.tolerance else (text.near_by_these(tolerance),)
+    unknown = {"answer": "", "median": math.nan, "coverage": math.nan}
+    return {**unknown, "tolerance": tolerance, "notes": notes}
 
 
 def range_edges(value: Floats) -> Floats:
@@ -92,7 +114,7 @@ def _round_up(x: float) -> float:
 
 
 def _split(
-    p: NumberPredictions, split: Split, tolerance: float, edges: Floats, config: EvaluateConfig
+    p: NumberAnswers, split: Split, tolerance: float, edges: Floats, config: EvaluateConfig
 ) -> NumberSplit:
     drawing = resample(
         len(p), p.person, draws=config.draws, seed=config.seed, confidence=config.confidence
@@ -100,18 +122,21 @@ def _split(
     about, everyone = judged(p, tolerance), np.ones(len(p), np.bool_)
     off = np.abs(about.error)
     furthest = np.argsort(-off, kind="stable")[: config.examples]
+    names = NUMBER_METRICS if isinstance(p, NumberPredictions) else _OF_ANSWERS
+    own = [name for name in _OF_GROUP if name in names]
     points = drawn_rows(np.arange(len(p)), _POINTS, np.random.default_rng(config.seed))
     return NumberSplit(
         split=split,
         n=len(p),
         people=drawing.units if drawing.by_person else None,
-        metrics=number_estimates(about, [everyone], drawing)[0],
-        ranges=tuple(_groups(about, drawing, [("", *one) for one in _ranges(p.value, edges)])),
-        groups=tuple(_groups(about, drawing, list(_values(p)))),
+        metrics=number_estimates(about, [everyone], drawing, names)[0],
+        ranges=tuple(_groups(about, drawing, [("", *one) for one in _ranges(p.value, edges)], own)),
+        groups=tuple(_groups(about, drawing, list(_values(p)), own)),
         points=tuple((float(p.value[i]), float(p.predicted[i])) for i in points),
         furthest=tuple(
             NumberExample(
-                str(p.ids[i]), *(float(x[i]) for x in (p.value, p.predicted, p.low, p.high))
+                str(p.ids[i]),
+                *(float(x[i]) for x in (about.value, about.predicted, about.low, about.high)),
             )
             for i in furthest
         ),
@@ -128,7 +153,7 @@ def _is_whole(value: Floats) -> bool:
     return bool(np.all(value == np.rint(value)))
 
 
-def _values(p: NumberPredictions) -> Iterator[tuple[str, str, Marks]]:
+def _values(p: NumberAnswers) -> Iterator[tuple[str, str, Marks]]:
     """Every value of every attribute; numbers are cut at their quartiles."""
     for attribute in p.cut_attributes():
         for i, name in enumerate(attribute.values):
@@ -136,11 +161,14 @@ def _values(p: NumberPredictions) -> Iterator[tuple[str, str, Marks]]:
 
 
 def _groups(
-    about: Judged, drawing: Resample, groups: list[tuple[str, str, Marks]]
+    about: Judged,
+    drawing: Resample,
+    groups: list[tuple[str, str, Marks]],
+    names: Sequence[str],
 ) -> Iterator[NumberGroup]:
     """The figures of those that have images."""
     some = [group for group in groups if group[2].any()]
-    found = number_estimates(about, [mask for _, _, mask in some], drawing, _OF_GROUP)
+    found = number_estimates(about, [mask for _, _, mask in some], drawing, names)
     for (attribute, value, mask), metrics in zip(some, found, strict=True):
         people = drawing.people_in(mask)
         yield NumberGroup(attribute, value, int(np.count_nonzero(mask)), people, metrics)

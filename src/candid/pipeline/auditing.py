@@ -88,18 +88,18 @@ def read_any(path: Path, columns: Columns) -> Predictions:
     return predictions_from(path, columns)
 
 
-def audit_number_table(path: Path, columns: Columns, config: AuditConfig) -> Audit:
-    """The audit of a file of numbers, Candid's or a stranger's: gaps in mean absolute error.
+def read_any_numbers(path: Path, columns: Columns) -> NumberAnswers:
+    """What any model says of a number, from a file of Candid's or a stranger's.
 
     Raises as `read_any`; PredictionsError where its columns hold no numbers.
     """
     if not path.exists() or (written_by_candid(path) and columns.named()):
         read_any(path, columns)  # says why not
     if holds_number(path):
-        return audit_number_answers(read_number_predictions(path), config, path.name)
+        return read_number_predictions(path)
     if columns.label is None or not columns.prediction:
         raise must_name_columns(path, columns.encoding)
-    return audit_number_answers(number_answers_from(path, columns), config, path.name)
+    return number_answers_from(path, columns)
 
 
 def audit_number_answers(answers: NumberAnswers, config: AuditConfig, source: str = "") -> Audit:

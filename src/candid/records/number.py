@@ -39,7 +39,8 @@ class NumberExample:
 class NumberSplit:
     """How well a number is predicted on one split.
 
-    `metrics` are those of `candid.stats.number_metrics`, in its order; `ranges` are of the true
+    `metrics` are those of `candid.stats.number_metrics`, in its order, but for what needs intervals
+    or the training values where there are none; `ranges` are of the true
     value, ascending, `groups` every value of every attribute. `points` are at most a few thousand
     images (true value, prediction), drawn at random; `furthest` those that are furthest off.
     """
@@ -63,11 +64,11 @@ class NumberEvaluation(Tabular):
     target
         The label.
     answer
-        Which of the distribution's mean and median is the prediction.
+        Which of the distribution's mean and median is the prediction; "" of another model's.
     median
-        Of the training values: the blind guess.
+        Of the training values: the blind guess. NaN where nobody knows them.
     coverage
-        The share of true values that the intervals are made to hold.
+        The share of true values that the intervals are made to hold; NaN where there are none.
     tolerance
         How far off a prediction may be to count as near.
     splits

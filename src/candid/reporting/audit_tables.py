@@ -67,6 +67,12 @@ def rows(split: SplitAudit, *, within: bool = False) -> list[GapRow]:
     return sorted(found, key=lambda r: (not math.isfinite(r.gap.value), r.gap.value))
 
 
+def number_groups(split: SplitAudit) -> list[Group]:
+    """Every group of a number's audit: those that are predicted worst first, unknown last."""
+    gaps = [(g, g.gaps["mae"].value) for g in split.groups]
+    return [g for g, gap in sorted(gaps, key=lambda one: (not math.isfinite(one[1]), -one[1]))]
+
+
 def worse_sides(known: Sequence[GapRow]) -> list[GapRow]:
     """The rows without the better of two opposite values: its gap is the same, the other way."""
     values: dict[str, list[GapRow]] = {}

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from candid.records import Evaluation, Example, SplitEvaluation
 from candid.records.audit import Audit
+from candid.records.number import NumberEvaluation
 from candid.reporting import audit_tables
 from candid.reporting.document import embedded
 from candid.text import audit as audit_words
-from candid.text import label_check, stories
+from candid.text import label_check, number, stories
 from candid.text.findings import group_name
 from candid.text.metrics import metric_text
 
@@ -31,6 +32,7 @@ def answer_sections(
     thumbnails: Mapping[str, bytes],
     pictured: bool = True,
     elsewhere: str = "audit.json",
+    notes_open: bool = False,
 ) -> dict[str, Any]:
     """What `performance.html`, `images.html` and `audit.html` name.
 
@@ -47,8 +49,8 @@ def answer_sections(
     thumbnails, pictured
         A small picture of some images by id; whether there are pictures at all. Without them single
         images are listed.
-    elsewhere
-        Where the figures are that the page leaves out.
+    elsewhere, notes_open
+        Where the figures are that the page leaves out; whether what was assumed is unfolded.
     """
     from candid.reporting.figures.chart import MOST_CLASSES
 
@@ -61,6 +63,7 @@ def answer_sections(
         "thumbnail": partial(embedded, thumbnails),
         "pictured": pictured,
         "elsewhere": elsewhere,
+        "notes_open": notes_open,
         "most_classes": MOST_CLASSES,
         "metric_keys": metric_keys,
         "class_columns": class_columns,
@@ -70,6 +73,23 @@ def answer_sections(
         "audit_tables": audit_tables,
         "story_words": stories,
         "check_words": label_check,
+    }
+
+
+def number_sections(evaluation: NumberEvaluation, audit: Audit | None) -> dict[str, Any]:
+    """What `number_performance.html`, `number_audit.html` and `number_furthest.html` name."""
+    split = evaluation.headline
+    audited = audit.splits[0] if audit is not None and audit.splits else None
+    return {
+        "evaluation": evaluation,
+        "headline_split": split,
+        "has_intervals": split is not None and "coverage" in split.metrics,
+        "audit": audit,
+        "audited": audited,
+        "number_groups": [] if audited is None else audit_tables.number_groups(audited),
+        "number_words": number,
+        "metric_text": metric_text,
+        "group_name": group_name,
     }
 
 
@@ -98,8 +118,13 @@ def audit_charts(audit: Audit | None) -> list[Figure | None]:
 
 
 def metric_keys(splits: Sequence[SplitEvaluation]) -> tuple[list[str], list[str]]:
-    """Which figures any of the splits has, and which of theirs are undefined in all of them."""
+    """Which figures any of the splits has, and which of theirs are undefined in all of them.
+
+    Where no temperature was fitted, there is nothing from before it.
+    """
+    before = any(s.reliability_before for s in splits)
     keys = list(dict.fromkeys(key for s in splits for key in s.metrics))
+    keys = [key for key in keys if before or key != "calibration_error_before"]
     known = [
         key
         for key in keys
