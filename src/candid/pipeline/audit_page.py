@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,7 +41,7 @@ class Audited:
     source
         Where they are from, without a digest.
     files
-        The files that they are in.
+        Name → the files that they are in, in the order in which their digests are put together.
     dataset
         The pictures, where a model was asked about them.
     """
@@ -49,7 +49,7 @@ class Audited:
     audit: Audit
     answers: Answers | SummedFolder | None = None
     source: AuditedSource = field(default_factory=AuditedSource)
-    files: tuple[Path, ...] = ()
+    files: Mapping[str, Path] = field(default_factory=dict)
     dataset: Dataset | None = None
 
 
@@ -131,18 +131,18 @@ def _about(found: Audited, config: Config, n: int, *, has_degrees: bool) -> Audi
     return AuditInput(found.audit, about, source, config, has_degrees)
 
 
-def _digest(files: Sequence[Path]) -> str:
+def _digest(files: Mapping[str, Path]) -> str:
     """SHA-256 of a file; of several, of the lines that sha256sum writes for them."""
     each = {}
-    for path in files:
+    for name, path in files.items():
         with (
             reading(path, expected="the file that was audited", todo="audit it again"),
             path.open("rb") as file,
         ):
-            each[path] = hashlib.file_digest(file, "sha256").hexdigest()
+            each[name] = hashlib.file_digest(file, "sha256").hexdigest()
     if len(each) < 2:
         return next(iter(each.values()), "")
-    lines = "".join(f"{digest}  {path.name}\n" for path, digest in each.items())
+    lines = "".join(f"{digest}  {name}\n" for name, digest in each.items())
     return hashlib.sha256(lines.encode()).hexdigest()
 
 

@@ -231,16 +231,17 @@ def _audit_tables(
             )
         numbers = read_any_numbers(path, named)
         audit = audit_number_answers(numbers, config, path.name)
-        return Audited(audit, numbers, source, (path,))
+        return Audited(audit, numbers, source, {path.name: path})
     if path.is_dir():
         from candid.pipeline.summing import audit_folder
 
         summed = audit_folder(path, named, config, quiet=quiet)
-        return Audited(summed.audit, summed, replace(source, kind="folder"), summed.files)
+        files = {file.relative_to(path).as_posix(): file for file in summed.files}
+        return Audited(summed.audit, summed, replace(source, kind="folder"), files)
     how = _compared(before, named, path)
     answers = read_any(path, named)
     audit = audit_predictions(answers, config, source=path.name, **how)
-    return Audited(audit, answers, source, (path,))
+    return Audited(audit, answers, source, {path.name: path})
 
 
 def _audit_run(
