@@ -98,7 +98,9 @@ def text_of(html: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def audited(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, list[Any]], Any, str, Path]:
+def audited(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[dict[str, list[Any]], Any, str, Path]:
     """A table, its audit as JSON, and its page."""
     from commands import call
 
@@ -161,9 +163,10 @@ def test_figures_are_those_of_the_rows(audited: Any) -> None:
     wrong = int((label != answer).sum())
     assert f"{wrong} of {len(label):,} images off the diagonal" in text
     # The interval beside the table's accuracy is the audit's: both have the same draws.
-    assert f"{accuracy['low']:.3f} to {accuracy['high']:.3f}" in metrics[
-        "Accuracy share of images whose prediction is the label"
-    ][0]
+    assert (
+        f"{accuracy['low']:.3f} to {accuracy['high']:.3f}"
+        in metrics["Accuracy share of images whose prediction is the label"][0]
+    )
     assert hashlib.sha256(file.read_bytes()).hexdigest() in text
     assert f"Rows with an answer {len(label):,}" in text
     assert "label: label; prediction: p_Male; group: hat, smile" in text

@@ -151,8 +151,8 @@ def report_command(run: Path) -> None:
 @path_option(
     "--page",
     "FILE",
-    "FILE, DATA with --model: write all that was found as one HTML file, to be read there. Of two:"
-    " what changed; default for a RUN: its comparison.html.",
+    "FILE, DATA with --model: write all that was found there as one HTML file to read. Of two: what"
+    " changed; default for a RUN: its comparison.html.",
 )
 @set_option
 @run_options
@@ -174,7 +174,8 @@ def audit_command(
 
     Of a RUN, or of a FILE with anyone's predictions (CSV, TSV, JSON lines, Parquet), or of a folder
     of Parquet files, which are summed up row by row in flat memory. With two, what changed from the
-    first to the second on the same images; the second is audited.
+    first to the second on the same images; the second is audited. What is found of a FILE is
+    printed; --page writes it as one page to read, --out as JSON.
 
     With --model, of somebody's model on labelled pictures: DATA is a folder or table of them, and
     --set data.target=NAME says which label. Pictures for which it has no answer are counted.
