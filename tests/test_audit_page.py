@@ -33,7 +33,7 @@ CLASSES = ("Female", "Male")
 
 
 def drawn(n: int = 1200, classes: tuple[str, ...] = CLASSES, seed: int = 0) -> dict[str, list[Any]]:
-    """A table as others write them; wrong for one in twenty, for four in ten of those with a hat."""
+    """A table as others write them; wrong for one in twenty, for four in ten with a hat."""
     rng = np.random.default_rng(seed)
     k = len(classes)
     label, person = rng.integers(0, k, n), rng.integers(0, n // 3, n)

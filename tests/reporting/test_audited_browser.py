@@ -1,4 +1,4 @@
-"""The page of an audit in a real browser: its charts, its widths, axe-core, and what it asks for."""
+"""The page of an audit in a real browser: charts, widths, axe-core, and what it asks for."""
 
 from __future__ import annotations
 

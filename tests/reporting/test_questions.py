@@ -66,7 +66,8 @@ def test_how_often_it_is_wrong_for_men_with_hats(html: str, hat: str, label: str
     table = html.split('id="every-group"')[1].split("</table>")[0]
     cell = r'<td class="n" data-value="([^"]*)">\s*([^<]*)'
     row = re.findall(
-        rf'<th class="data">Hat: {hat}, labelled {label}</th>\s*{cell}<small>([\d,]+) people</small></td>\s*'
+        rf'<th class="data">Hat: {hat}, labelled {label}</th>\s*{cell}'
+        r"<small>([\d,]+) people</small></td>\s*"
         rf"{cell}<small>([\d.]*)% to ([\d.]*)%</small>",
         table,
     )

@@ -21,7 +21,7 @@ from candid.text.model import no_identity
 
 # The settings that an audit reads; of [data], how labels and text are read.
 _SETTINGS = ("audit.", "data.", "evaluate.examples", "evaluate.tolerance")
-_ELSEWHERE = "the file that --out names"
+_ELSEWHERE = "the audit’s JSON (--out)"
 
 
 def render_audit(inputs: AuditInput, evaluation: Evaluation) -> str:

@@ -88,7 +88,7 @@ def _how_good(split: SplitAudit, measured: SplitEvaluation | None) -> ScreenAnsw
 
 
 def _how_sure(inputs: AuditInput, measured: SplitEvaluation | None) -> ScreenAnswer:
-    question, section = "Does it know how sure it is?", "performance"
+    question, section = "Does it know how sure it is?", "every-metric"
     audit, split = inputs.audit, inputs.audit.splits[0]
     if not inputs.has_degrees:
         nothing = "It gave answers and no probabilities, so nobody can tell."
