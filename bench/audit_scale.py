@@ -76,7 +76,7 @@ def audit(folder: Path) -> dict[str, Any]:
 
     columns = Columns(label="gender", prediction=("p_Male",), person="person")
     start = time.perf_counter()
-    found = audit_folder(folder, columns, AuditConfig())
+    found = audit_folder(folder, columns, AuditConfig()).audit
     seconds = time.perf_counter() - start
     split = found.splits[0]
     first = split.findings[0].conditions[0] if split.findings else None

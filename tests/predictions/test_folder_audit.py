@@ -53,7 +53,7 @@ def by_group(split):
 @pytest.mark.parametrize("classes", [2, 3])
 def test_point_figures_are_those_in_memory_and_intervals_nearly(tmp_path, classes):
     p = planted(classes=classes)
-    mine = audit_folder(shard(p, tmp_path / "labels", 4), Columns(), CONFIG).splits[0]
+    mine = audit_folder(shard(p, tmp_path / "labels", 4), Columns(), CONFIG).audit.splits[0]
     theirs = audit_groups(p, CONFIG).splits[0]
     assert (mine.n, mine.split) == (theirs.n, "test")
     here, there = by_group(mine), by_group(theirs)
@@ -94,7 +94,7 @@ def test_point_figures_are_those_in_memory_and_intervals_nearly(tmp_path, classe
 
 def test_pairs_are_counted_exactly(tmp_path):
     p = planted()
-    grid = audit_folder(shard(p, tmp_path, 3), Columns(), CONFIG).splits[0].grid
+    grid = audit_folder(shard(p, tmp_path, 3), Columns(), CONFIG).audit.splits[0].grid
     right = p.prediction == p.label
     for i, one in enumerate(grid.conditions):
         for j, two in enumerate(grid.conditions):
@@ -113,8 +113,8 @@ def test_pairs_are_counted_exactly(tmp_path):
 
 def test_how_rows_lie_in_files_does_not_matter(tmp_path):
     p = planted()
-    one = audit_folder(shard(p, tmp_path / "one", 1), Columns(), CONFIG)
-    many = audit_folder(shard(p, tmp_path / "many", 7, seed=5), Columns(), CONFIG)
+    one = audit_folder(shard(p, tmp_path / "one", 1), Columns(), CONFIG).audit
+    many = audit_folder(shard(p, tmp_path / "many", 7, seed=5), Columns(), CONFIG).audit
     for a, b in zip(one.splits[0].groups, many.splits[0].groups, strict=True):
         assert (a.conditions, a.label, a.n, a.people) == (b.conditions, b.label, b.n, b.people)
         for name, gap in a.gaps.items():
@@ -122,7 +122,7 @@ def test_how_rows_lie_in_files_does_not_matter(tmp_path):
             np.testing.assert_allclose(
                 [gap.low, gap.high], [b.gaps[name].low, b.gaps[name].high], rtol=1e-6
             )
-    other = audit_folder(tmp_path / "one", Columns(), replace(CONFIG, seed=1))
+    other = audit_folder(tmp_path / "one", Columns(), replace(CONFIG, seed=1)).audit
     assert other.splits[0].groups[0].gaps["accuracy"] != one.splits[0].groups[0].gaps["accuracy"]
 
 
@@ -145,7 +145,7 @@ def test_a_person_in_many_pictures_widens_the_interval(tmp_path):
         (tmp_path / name).mkdir()
         pq.write_table(table, tmp_path / name / "t.parquet")
         columns = Columns(label="label", prediction=("said",), groups=("group",), person="person")
-        tables[name] = audit_folder(tmp_path / name, columns, replace(CONFIG, draws=1000))
+        tables[name] = audit_folder(tmp_path / name, columns, replace(CONFIG, draws=1000)).audit
     p = right.mean()
     for found in tables.values():
         e = found.splits[0].metrics["accuracy"]
@@ -264,10 +264,12 @@ def test_tables_that_do_not_belong_together(tmp_path, capsys):
 
 def test_nobody_is_known_and_one_image(tmp_path):
     p = replace(planted(), person=None)
-    found = audit_folder(shard(p, tmp_path / "a", 2), Columns(), CONFIG).splits[0]
+    found = audit_folder(shard(p, tmp_path / "a", 2), Columns(), CONFIG).audit.splits[0]
     assert found.people is None and found.groups[0].people is None
     assert "Nobody knows" in " ".join(found.notes)
-    one = audit_folder(shard(p[np.array([0])], tmp_path / "b", 1), Columns(), CONFIG).splits[0]
+    one = audit_folder(shard(p[np.array([0])], tmp_path / "b", 1), Columns(), CONFIG).audit.splits[
+        0
+    ]
     assert one.n == 1 and not one.findings
     e = one.metrics["accuracy"]
     assert (e.low, e.high) == (0, 1)
@@ -278,10 +280,10 @@ def test_splits_are_those_that_were_asked_for(tmp_path):
     p = planted()
     p = replace(p, split=np.where(np.arange(len(p)) % 3, "validation", "train"))
     folder = shard(p, tmp_path, 2)
-    found = audit_folder(folder, Columns(), CONFIG)
+    found = audit_folder(folder, Columns(), CONFIG).audit
     assert [s.split for s in found.splits] == ["validation"]
     assert "So validation was audited instead." in found.notes
-    both = audit_folder(folder, Columns(), replace(CONFIG, splits=("train", "validation")))
+    both = audit_folder(folder, Columns(), replace(CONFIG, splits=("train", "validation"))).audit
     assert [(s.split, s.n) for s in both.splits] == [
         (s, (p.split == s).sum()) for s in ("train", "validation")
     ]
@@ -292,10 +294,10 @@ def test_a_word_may_stand_in_one_split_alone(tmp_path):
     train = np.arange(len(p)) % 2 == 0
     p = replace(p, split=np.where(train, "train", "test"))
     p.attributes["rare"].data[train] = 0
-    split = audit_folder(shard(p[train], tmp_path, 1), Columns(), CONFIG).splits[0]
+    split = audit_folder(shard(p[train], tmp_path, 1), Columns(), CONFIG).audit.splits[0]
     assert split.split == "train"
     shard(p, tmp_path, 3)
-    mine = audit_folder(tmp_path, Columns(), replace(CONFIG, splits=("train", "test"))).splits
+    mine = audit_folder(tmp_path, Columns(), replace(CONFIG, splits=("train", "test"))).audit.splits
     for found in mine:
         theirs = {
             (g.conditions, g.label): g.n
@@ -373,7 +375,7 @@ def test_labels_that_are_the_models_own_answers_are_refused(tmp_path):
     """Of strangers' tables; a model of one's own may be right about each picture."""
     p = planted(200)
     p = replace(p, label=p.prediction.astype(p.label.dtype))
-    assert audit_folder(shard(p, tmp_path / "ours", 2), Columns(), CONFIG).splits
+    assert audit_folder(shard(p, tmp_path / "ours", 2), Columns(), CONFIG).audit.splits
     theirs = tmp_path / "theirs"
     theirs.mkdir()
     for i, part in enumerate(np.array_split(np.arange(len(p)), 3)):
@@ -401,9 +403,9 @@ def test_columns_that_follow_from_the_answers_are_no_groups_of_a_folder(tmp_path
     for k in range(2):
         pq.write_table(table.slice(k * 300, 300), tmp_path / f"{k}.parquet")
     named = Columns("label", "p_c1", positive=p.classes[1])
-    found = audit_folder(tmp_path, named, CONFIG, quiet=True)
+    found = audit_folder(tmp_path, named, CONFIG, quiet=True).audit
     assert {g.conditions[0].attribute for g in found.splits[0].groups} == {"hat"}
     assert any("correct, said follow from what the model said" in note for note in found.notes)
     asked = replace(named, groups=("correct",))
-    found = audit_folder(tmp_path, asked, CONFIG, quiet=True)
+    found = audit_folder(tmp_path, asked, CONFIG, quiet=True).audit
     assert {g.conditions[0].attribute for g in found.splits[0].groups} == {"correct"}

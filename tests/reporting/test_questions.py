@@ -66,11 +66,12 @@ def test_how_often_it_is_wrong_for_men_with_hats(html: str, hat: str, label: str
     table = html.split('id="every-group"')[1].split("</table>")[0]
     cell = r'<td class="n" data-value="([^"]*)">\s*([^<]*)'
     row = re.findall(
-        rf'<th class="data">Hat: {hat}, labelled {label}</th>\s*{cell}</td>{cell}</td>\s*'
+        rf'<th class="data">Hat: {hat}, labelled {label}</th>\s*{cell}'
+        r"<small>([\d,]+) people</small></td>\s*"
         rf"{cell}<small>([\d.]*)% to ([\d.]*)%</small>",
         table,
     )
-    ((exact_n, n, _, people, exact, accuracy, low, high),) = row
+    ((exact_n, n, people, exact, accuracy, low, high),) = row
     want = by_hand(hat, label)
     assert (int(exact_n), int(n), int(people)) == (want[0], want[0], want[1])
     assert float(exact) == pytest.approx(want[2])

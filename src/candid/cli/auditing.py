@@ -151,7 +151,8 @@ def report_command(run: Path) -> None:
 @path_option(
     "--page",
     "FILE",
-    "Of two: write what changed as HTML there. Default for a RUN: its comparison.html.",
+    "FILE, DATA with --model: write all that was found there as one HTML file to read. Of two: what"
+    " changed; default for a RUN: its comparison.html.",
 )
 @set_option
 @run_options
@@ -173,19 +174,20 @@ def audit_command(
 
     Of a RUN, or of a FILE with anyone's predictions (CSV, TSV, JSON lines, Parquet), or of a folder
     of Parquet files, which are summed up row by row in flat memory. With two, what changed from the
-    first to the second on the same images; the second is audited.
+    first to the second on the same images; the second is audited. What is found of a FILE is
+    printed; --page writes it as one page to read, --out as JSON.
 
     With --model, of somebody's model on labelled pictures: DATA is a folder or table of them, and
     --set data.target=NAME says which label. Pictures for which it has no answer are counted.
     """
     from candid.auditing.conditions import parse
-    from candid.pipeline.auditing import write_comparison
+    from candid.pipeline.audit_page import require_page
     from candid.records.audit_file import plain_audit, write_audit
     from candid.text.console import audit_lines
 
     wanted = parse(conditions)
-    if page is not None and other is None:
-        raise click.UsageError("--page shows what changed between two models: name both.")
+    if page is not None:
+        require_page(page, out)
     _refuse_beside_model(model, keep, other is not None or tone or any(columns.values()))
     audited = path if other is None else other
     run = candid.Run(audited)
@@ -202,18 +204,18 @@ def audit_command(
         tone=tone,
         model=model,
         keep=keep,
+        page=page,
         data=data,
         cache=cache,
         quiet=is_quiet(),
     )
     if out is not None:
         write_audit(out, found)
-    if page is not None and found.comparison is not None:
-        write_comparison(page, found.comparison)
+    hint = page is None and other is None and not is_run
     if page is None and other is not None and other.is_dir():
         page = run.comparison
     written = [str(file) if file is not None else "" for file in (out, page)]
-    show(found, audit_lines(found, *written), plain=plain_audit)
+    show(found, audit_lines(found, *written, hint=hint), plain=plain_audit)
     _refuse_failures(found, wanted)
 
 

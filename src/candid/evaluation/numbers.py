@@ -56,20 +56,25 @@ class _Figures:
     of_group: tuple[str, ...]
     tolerance: float
     median: float  # of the training values; NaN where these are not known
+    notes: tuple[str, ...]
 
 
 def _figures(p: NumberAnswers, config: EvaluateConfig) -> _Figures:
     if isinstance(p, NumberPredictions):
         tolerance = tolerance_of(p.card.quartiles, config)
-        return _Figures(NUMBER_METRICS, _OF_GROUP, tolerance, p.card.median)
+        notes = tuple(text.number_notes(p.card))
+        return _Figures(NUMBER_METRICS, _OF_GROUP, tolerance, p.card.median, notes)
     learned = p.value[p.split == "train"]
     low, middle, high = np.quantile(learned if len(learned) else p.value, (0.25, 0.5, 0.75))
+    tolerance = tolerance_of((float(low), float(middle), float(high)), config)
     blind = ("median_mae", "median_rmse", "median_within") if len(learned) else ()
+    by_these = not (config.tolerance or len(learned))
     return _Figures(
         tuple(name for name in NUMBER_METRICS if name in (*_OF_ANYBODY, *blind)),
         _OF_THEIR_GROUP,
-        tolerance_of((float(low), float(middle), float(high)), config),
+        tolerance,
         float(middle) if len(learned) else math.nan,
+        (text.near_by_these(tolerance),) if by_these else (),
     )
 
 
@@ -104,7 +109,7 @@ def evaluate_number(
         splits=tuple(
             _split(predictions[predictions.split == s], s, figures, edges, config) for s in present
         ),
-        notes=() if card is None else tuple(text.number_notes(card)),
+        notes=figures.notes,
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from candid.errors import ConfigError, RunError
+from candid.pipeline.audit_page import Audited, named_columns, require_page, write_page
 from candid.pipeline.auditing import (
     MeasuredTone,
     audit_number_answers,
@@ -40,6 +41,7 @@ from candid.runs.refusals import (
     refuse_untrained,
 )
 from candid.settings import AuditConfig, Config
+from candid.text.inputs import AuditedSource
 
 
 def evaluate(
@@ -121,6 +123,7 @@ def audit(
     tone: bool = False,
     model: str | Callable[..., Any] | None = None,
     keep: Path | None = None,
+    page: Place | None = None,
     data: Places | None = None,
     cache: Path | None = None,
     quiet: bool = True,
@@ -151,48 +154,84 @@ def audit(
         a function of a list of uint8 RGB arrays (height, width, 3) that gives probabilities for
         each, or None for no answer; its name, "package.module:function"; an ONNX file that Candid
         exported; or the address of a server like `candid serve`.
+    page
+        An HTML file for all that is found, to be read by people: how good the answers are, for whom
+        they fail, what could not be seen. With `before`, for what changed. A run alone has its
+        report instead (`candid.report`).
     tone, data, cache, quiet
         Of a run: whether to measure skin tone from the images and to audit it, where its data lie
         now, where packed images are kept, and no progress bars.
     """
+    y_prob, config = _settings_last(y_prob, config)
+    named, settings = columns or Columns(), config or Config()
+    encoding = named.encoding or settings.data.encoding
+    named = replace(named, encoding=encoding, number=named.number or number)
+    arrays = {"classes": classes, "person": person, "groups": groups, "split": split}
+    if page is not None:
+        require_page(Path(page), keep, *_files_of(y_true, before, model))
+    if model is not None:
+        found = _audit_other(y_true, model, settings, keep, quiet)
+    elif _is_arrays(y_true, y_prob, arrays):
+        audit_them = _audit_numbers if _are_numbers(y_true, number) else _audit_arrays
+        found = audit_them(y_true, y_prob, arrays, before, named, settings.audit)
+    elif _is_tables(path := path_of(y_true), before):
+        found = _audit_tables(path, before, named, settings.audit, quiet)
+    else:
+        if page is not None and before is None:
+            raise _has_report(path)
+        run = only_label(run_at(path, config, quiet))
+        loaded = partial(_predicted, run, data, cache, always=tone)
+        found = Audited(_audit_run(run, before, named, tone, loaded))
+    if page is not None:
+        write_page(Path(page), found, settings)
+    return found.audit
+
+
+def _files_of(*given: Any) -> list[Path]:
+    """The files that are named among what is to be audited."""
+    places = [Path(one) for one in given if isinstance(one, str | PathLike)]
+    return [place for place in places if place.is_file()]
+
+
+def _is_tables(path: Path, before: Any) -> bool:
+    """Whether it is anybody's table, or a folder of them, and no run."""
     from candid.predictions.opening import tables_in
 
-    y_prob, config = _settings_last(y_prob, config)
-    about, named = (config or Config()).audit, columns or Columns()
-    if not named.encoding:
-        named = replace(named, encoding=(config or Config()).data.encoding)
-    if model is not None:
-        return _audit_other(y_true, model, config or Config(), keep, quiet)
-    arrays = {"classes": classes, "person": person, "groups": groups, "split": split}
-    if _is_arrays(y_true, y_prob, arrays):
-        audit_them = _audit_numbers if _are_numbers(y_true, number) else _audit_arrays
-        return audit_them(y_true, y_prob, arrays, before, named, about)
-    path, named = path_of(y_true), replace(named, number=named.number or number)
-    if not path.is_dir() or (before is None and tables_in(path)):
-        return _audit_tables(path, before, named, about, quiet)
-    run = only_label(run_at(path, config, quiet))
-    loaded = partial(_predicted, run, data, cache, always=tone)
-    return _audit_run(run, before, named, tone, loaded)
+    return not path.is_dir() or (before is None and bool(tables_in(path)))
+
+
+def _has_report(path: Path) -> ConfigError:
+    return ConfigError(
+        f"A page was asked for, and {path} is a run, which has its report.",
+        expected="a file or a folder of predictions, or DATA with a model; of runs, two",
+        todo=f"candid report {path} writes report.html there",
+    )
 
 
 def _audit_tables(
     path: Path, before: Any, named: Columns, config: AuditConfig, quiet: bool
-) -> Audit:
+) -> Audited:
     """The audit of anybody's table, or of a folder of them."""
+    source = AuditedSource("file", path.name, columns=named_columns(named))
     if named.number or _are_numbers(path, named.number):
         if path.is_dir():
             raise ConfigError(
                 f"{path} is a folder.", expected="one table of numbers", todo="name one table"
             )
-        found = read_any_number(path, named)
+        numbers = read_any_number(path, named)
         how = _compared(before, named, path, _read_numbers)
-        return audit_number_answers(found, config, source=path.name, **how)
+        audit = audit_number_answers(numbers, config, source=path.name, **how)
+        return Audited(audit, numbers, source, {path.name: path})
     if path.is_dir():
         from candid.pipeline.summing import audit_folder
 
-        return audit_folder(path, named, config, quiet=quiet)
+        summed = audit_folder(path, named, config, quiet=quiet)
+        files = {file.relative_to(path).as_posix(): file for file in summed.files}
+        return Audited(summed.audit, summed, replace(source, kind="folder"), files)
     how = _compared(before, named, path, _read)
-    return audit_predictions(read_any(path, named), config, source=path.name, **how)
+    answers = read_any(path, named)
+    audit = audit_predictions(answers, config, source=path.name, **how)
+    return Audited(audit, answers, source, {path.name: path})
 
 
 def _audit_run(
@@ -222,15 +261,18 @@ def _audit_run(
 
 def _audit_other(
     place: Any, model: str | Callable[..., Any], config: Config, keep: Path | None, quiet: bool
-) -> Audit:
+) -> Audited:
     """The audit of somebody's model on a data set, or on labelled pictures at a place."""
     from candid.data.joining import load_places
     from candid.pipeline.other_models import ask_other
 
     there = labels_or_place(place)
     dataset = load_places(there, config.data) if isinstance(there, Path | tuple) else there
-    found = ask_other(dataset, model, config, keep=keep, quiet=quiet)
-    return audit_predictions(found, config.audit, source=dataset.name)
+    answers = ask_other(dataset, model, config, keep=keep, quiet=quiet)
+    audit = audit_predictions(answers, config.audit, source=dataset.name)
+    asked, labelled = answers.provenance["model"], int((dataset.label >= 0).sum())
+    source = AuditedSource("pictures", dataset.name, model=asked, asked=labelled)
+    return Audited(audit, answers, source, dataset=dataset)
 
 
 def _audit_arrays(
@@ -240,12 +282,12 @@ def _audit_arrays(
     before: Any,
     columns: Columns,
     config: AuditConfig,
-) -> Audit:
+) -> Audited:
     judged = as_predictions(y_true, y_prob, **arrays)
     if before is not None:
         given = isinstance(before, Predictions | Run | str | PathLike)
         before = _read(before, columns) if given else as_predictions(y_true, before, **arrays)
-    return audit_predictions(judged, config, before=before)
+    return Audited(audit_predictions(judged, config, before=before), judged)
 
 
 def _audit_numbers(
@@ -255,14 +297,14 @@ def _audit_numbers(
     before: Any,
     columns: Columns,
     config: AuditConfig,
-) -> Audit:
+) -> Audited:
     """The same of answers about a number."""
     judged = as_number_answers(y_true, y_pred, **arrays)
     if before is not None:
         given = isinstance(before, NumberAnswers | Run | str | PathLike)
         whole = _read_numbers(before, columns) if given else None
         before = as_number_answers(y_true, before, **arrays) if whole is None else whole
-    return audit_number_answers(judged, config, before=before)
+    return Audited(audit_number_answers(judged, config, before=before), judged)
 
 
 def _compared(

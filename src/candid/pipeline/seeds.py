@@ -89,7 +89,7 @@ def try_seeds(run: Run, data: Data) -> None:
     _write_answers(run.seed_answers, answers, seeds)
     pictures = runs.read_pictures(run)
     changing = [i.example.id for s in found.splits for i in s.images]
-    more = thumbnails(data, run.settings, changing, pictures)
+    more = thumbnails(data.dataset, run.settings, changing, pictures)
     runs.write_pictures(run, pictures | more)  # of the report
     write_record(run.seeds, found)
 

@@ -5,6 +5,7 @@ This is where the wings meet: only here do data, training, evaluation and report
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Container, Sequence
 from dataclasses import replace
@@ -15,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid import runs
+from candid.data.dataset import Dataset
 from candid.data.targets import in_ranges, in_ranges_of, label_of
+from candid.errors import ImageError
 from candid.pipeline.auditing import MeasuredTone, compared, with_tone, write_comparison
 from candid.pipeline.loading import loaded
 from candid.pipeline.numbers import write_number
@@ -85,24 +88,28 @@ def explore_data(run: Run, data: Data) -> None:
     found, images = what_is_in(data, run.settings, findings=run.findings, quiet=run.quiet)
     shown = [i for ids in found.samples.values() for i in ids]
     pictures = {("picture", name): png(pixels) for name, pixels in images.pictures().items()}
-    pictures |= thumbnails(data, run.settings, shown)
+    pictures |= thumbnails(data.dataset, run.settings, shown)
     runs.write_pictures(run, runs.read_pictures(run) | pictures)
     write_record(run.data, found)  # the last: it says that exploring is done
 
 
 def thumbnails(
-    data: Data, config: Config, ids: Sequence[str], known: Container[tuple[str, str]] = ()
+    dataset: Dataset, config: Config, ids: Sequence[str], known: Container[tuple[str, str]] = ()
 ) -> dict[tuple[str, str], bytes]:
-    """Small pictures of some images by ("thumbnail", id), but for those that are `known`."""
+    """Small pictures of some images by ("thumbnail", id), but for those that are `known`.
+
+    One that cannot be decoded is left out, and a page says that there is no picture of it.
+    """
     from candid.data.pictures import thumbnail
 
-    dataset, most = data.dataset, config.data.max_pixels
     row = {name: i for i, name in enumerate(dataset.ids.tolist())} if ids else {}
-    return {
-        ("thumbnail", i): thumbnail(dataset, row[i], side=_THUMBNAIL, max_pixels=most)
-        for i in dict.fromkeys(ids)
-        if ("thumbnail", i) not in known
-    }
+    how: dict[str, int] = {"side": _THUMBNAIL, "max_pixels": config.data.max_pixels}
+    found = {}
+    for i in dict.fromkeys(ids):
+        if ("thumbnail", i) not in known:
+            with contextlib.suppress(ImageError):
+                found["thumbnail", i] = thumbnail(dataset, row[i], **how)
+    return found
 
 
 def predict_splits(run: Run, data: Data) -> None:
@@ -252,17 +259,21 @@ def audit_run(
     return found
 
 
+def shown_images(evaluation: Evaluation, audit: Audit) -> list[str]:
+    """The images that a page shows with their pictures."""
+    shown = [e.id for s in evaluation.splits for e in (*s.surest_mistakes, *s.least_sure)]
+    shown += [e.id for s in audit.splits for f in s.findings for e in f.mistakes]
+    noise = audit.noise
+    return shown if noise is None else shown + [w.id for w in noise.likely_wrong[:_LIKELY_WRONG]]
+
+
 def show_pictures(run: Run, data: Data) -> None:
     """Add to the run's pictures what the report shows: mistakes, doubtful labels, augmentation."""
     config = run.settings
     evaluation = read_record(run.evaluation, Evaluation)
     found = read_record(run.audit, Audit)
-    shown = [e.id for s in evaluation.splits for e in (*s.surest_mistakes, *s.least_sure)]
-    shown += [e.id for s in found.splits for f in s.findings for e in f.mistakes]
-    if found.noise is not None:
-        shown += [w.id for w in found.noise.likely_wrong[:_LIKELY_WRONG]]
     pictures = runs.read_pictures(run)
-    pictures |= thumbnails(data, config, shown, pictures)
+    pictures |= thumbnails(data.dataset, config, shown_images(evaluation, found), pictures)
     drawn = config.network.name == "features" or run.whole is not None
     if not drawn and ("picture", "augmented") not in pictures:
         pictures["picture", "augmented"] = augmented_picture(task_of(data, config), config)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +18,8 @@ from candid.predictions.choosing import Columns
 from candid.predictions.folder import Folder, Piece
 from candid.predictions.opening import open_folder
 from candid.progress import progress
-from candid.records import SPLITS
-from candid.records.audit import Audit
+from candid.records import SPLITS, ClassMetrics, Estimate, Evaluation, SplitEvaluation
+from candid.records.audit import Audit, SplitAudit
 from candid.settings import AuditConfig
 from candid.text.notes import no_label, no_prediction
 
@@ -24,9 +27,23 @@ if TYPE_CHECKING:
     from candid.auditing.tally import Batch, Tally
 
 
+@dataclass(frozen=True, eq=False)
+class SummedFolder:
+    """What sums tell of a folder of tables: the audit, and how good the answers are.
+
+    `rows` are those with an answer and a label, `files` the tables.
+    """
+
+    audit: Audit
+    evaluation: Evaluation
+    rows: int
+    files: tuple[Path, ...]
+    has_degrees: bool
+
+
 def audit_folder(
     path: Path, columns: Columns, config: AuditConfig, *, quiet: bool = False
-) -> Audit:
+) -> SummedFolder:
     """Audit the Parquet tables of a folder as one file of predictions.
 
     No columns are named for files that Candid wrote. Raises PredictionsError where the tables
@@ -48,13 +65,56 @@ def audit_folder(
         folder.target, folder.classes, attributes, values, folder.by_person, folder.hard
     )
     audited = tuple(audit_tally(tallies[s], meaning, config, s) for s in SPLITS if s in tallies)
-    return Audit(
+    audit = Audit(
         target=folder.target,
         classes=folder.classes,
         source=path.name,
         splits=tuple(sorted(audited, key=lambda s: _order(s.split, config))),
         notes=(*folder.notes, *notes),
     )
+    measured = tuple(_measured(tallies[s.split], s, folder.classes) for s in audited)
+    return SummedFolder(
+        audit=audit,
+        evaluation=Evaluation(folder.target, folder.classes, 1.0, measured, None),
+        rows=sum(t.n for t in tallies.values()),
+        files=folder.files,
+        has_degrees=not folder.hard,
+    )
+
+
+def _measured(tally: Tally, split: SplitAudit, classes: Sequence[str]) -> SplitEvaluation:
+    """How good the answers to one split are: what counts tell, and nothing of curves."""
+    counts = tally.everyone.count[0].sum(axis=0)
+    undefined = partial(Estimate, math.nan, math.nan, math.nan, method="not measured")
+    return SplitEvaluation(
+        split=split.split,
+        n=split.n,
+        people=split.people,
+        metrics={name: split.metrics[name] for name in ("weighted_f1", "accuracy")},
+        classes=tuple(
+            ClassMetrics(
+                name=name,
+                support=(n := int(counts[k].sum())),
+                precision=split.metrics[f"precision:{name}"],
+                recall=_right(split.metrics[f"error:{name}"]),
+                f1=undefined(n=n),
+                roc_auc=undefined(n=n),
+                average_precision=undefined(n=n),
+            )
+            for k, name in enumerate(classes)
+        ),
+        confusion=tuple(tuple(int(x) for x in row) for row in counts),
+        reliability=(),
+        roc=(),
+        precision_recall=(),
+        surest_mistakes=(),
+        least_sure=(),
+    )
+
+
+def _right(wrong: Estimate) -> Estimate:
+    """The share that is right, from that which is wrong."""
+    return replace(wrong, value=1 - wrong.value, low=1 - wrong.high, high=1 - wrong.low)
 
 
 def _order(split: str, config: AuditConfig) -> int:

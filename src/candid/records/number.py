@@ -39,7 +39,8 @@ class NumberExample:
 class NumberSplit:
     """How well a number is predicted on one split.
 
-    `metrics` are those of `candid.stats.number_metrics`, in its order; `ranges` are of the true
+    `metrics` are those of `candid.stats.number_metrics`, in its order, but for what needs intervals
+    or the training values where there are none; `ranges` are of the true
     value, ascending, `groups` every value of every attribute. `points` are at most a few thousand
     images (true value, prediction), drawn at random; `furthest` those that are furthest off.
     """

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from candid.records.abstention import GroupAbstention, TargetAbstention
-from candid.records.audit import Gap, Group, SplitAudit
+from candid.records.audit import Audit, Gap, Group, SplitAudit
 from candid.records.confounding import AdjustedGap, AdjustedGaps
 from candid.records.fairness import FairnessFigure
 from candid.text.findings import group_name
-from candid.text.inputs import ReportInput
 
 _SOURCE = "source"  # the attribute that tells several data sets apart
 _ADJUSTED = 15  # gaps held constant that the report lists
@@ -36,9 +35,9 @@ def fairness_by_attribute(split: SplitAudit) -> list[tuple[str, list[FairnessFig
     return list(groups.items())
 
 
-def by_source(inputs: ReportInput) -> list[tuple[SplitAudit, list[Group]]]:
+def by_source(audit: Audit | None, sources: Sequence[str]) -> list[tuple[SplitAudit, list[Group]]]:
     """How the model does on each of several data sets, by audited split; nothing for one."""
-    splits = () if inputs.audit is None or not inputs.sources else inputs.audit.splits
+    splits = () if audit is None or not sources else audit.splits
     found = [
         (split, [g for g in split.singles() if g.conditions[0].attribute == _SOURCE])
         for split in splits
@@ -66,6 +65,12 @@ def rows(split: SplitAudit, *, within: bool = False) -> list[GapRow]:
         if "accuracy" in g.gaps
     ]
     return sorted(found, key=lambda r: (not math.isfinite(r.gap.value), r.gap.value))
+
+
+def number_groups(split: SplitAudit) -> list[Group]:
+    """Every group of a number's audit: those that are predicted worst first, unknown last."""
+    gaps = [(g, g.gaps["mae"].value) for g in split.groups]
+    return [g for g, gap in sorted(gaps, key=lambda one: (not math.isfinite(one[1]), -one[1]))]
 
 
 def worse_sides(known: Sequence[GapRow]) -> list[GapRow]:

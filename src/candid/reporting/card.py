@@ -247,7 +247,7 @@ def _evaluation(inputs: ReportInput) -> str:
 
 
 def _by_source(inputs: ReportInput) -> Iterator[str]:
-    for split, groups in audit_tables.by_source(inputs):
+    for split, groups in audit_tables.by_source(inputs.audit, inputs.sources):
         rows = [
             [
                 markdown.text(g.conditions[0].value),

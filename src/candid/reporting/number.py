@@ -15,10 +15,10 @@ from candid.records.inside import Inside
 from candid.records.number import NumberEvaluation
 from candid.reporting import explanation_view, markdown
 from candid.reporting.document import html_document
+from candid.reporting.sections import number_sections
 from candid.settings import Config
 from candid.text import comparison, explanation, external_numbers, inside, places
 from candid.text import number as text
-from candid.text.findings import group_name
 from candid.text.inputs import name_of_data
 from candid.text.metrics import metric_text
 from candid.text.model import shown_settings
@@ -82,23 +82,21 @@ def render_number(inputs: NumberInput) -> str:
         ),
         styles=("page.css", *(("explanation.css",) if looks_shown else ())),
         inputs=inputs,
-        evaluation=evaluation,
-        headline_split=evaluation.headline,
+        how_it_answers=(
+            text.network_answers(evaluation, len(inputs.model.classes)),
+            what_it_sees(inputs.model),
+        ),
         charts={figure.name: figure for figure in drawn if figure is not None},
         explanation=explanation_view.view(inputs),
         inside=explanation_view.inside_view(inputs),
         words_of=explanation,
-        what_it_sees=what_it_sees,
         inside_words=inside,
         places=places,
         trial=None,
-        number_words=text,
         elsewhere_words=external_numbers,
-        metric_text=metric_text,
         compared=compared,
         comparison_words=comparison,
-        group_name=group_name,
-        audited=inputs.audit.splits[0] if inputs.audit and inputs.audit.splits else None,
+        **number_sections(evaluation, inputs.audit),
         provenance=inputs.provenance,
         config=to_toml(inputs.config, shown),
         changed_settings=changed_settings(inputs.config, shown),

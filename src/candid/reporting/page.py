@@ -3,36 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 from candid.config import changed_settings, to_toml
-from candid.records import AttributeSummary, Example, Finding, SplitEvaluation
-from candid.reporting import audit_tables, explanation_view, network, trying
+from candid.records import AttributeSummary, Finding
+from candid.reporting import explanation_view, network, trying
 from candid.reporting.document import embedded, html_document
 from candid.reporting.mean_faces import mean_face_texts
+from candid.reporting.sections import answer_sections, audit_charts, performance_charts
 from candid.text import (
-    audit,
     comparison,
     comparison_runs,
     explanation,
     external,
     improvement,
     inside,
-    label_check,
     places,
     seeds,
-    stories,
     tuning,
     verdict,
 )
 from candid.text import model as prose
 from candid.text import trying as trying_words
-from candid.text.findings import group_name
 from candid.text.inputs import ReportInput, attributes_of
-from candid.text.metrics import metric_text
 from candid.text.window import what_it_sees
 
 if TYPE_CHECKING:
@@ -57,8 +52,6 @@ def render(inputs: ReportInput) -> str:
     inputs
         The records of a run; parts that are absent are named as not checked.
     """
-    from candid.reporting.figures.chart import MOST_CLASSES
-
     shown = prose.shown_settings(inputs.config, inputs.provenance)
     tried, model = trying.trial(inputs), inputs.model
     return html_document(
@@ -70,21 +63,17 @@ def render(inputs: ReportInput) -> str:
         map_method=trying.map_method(inputs),
         trying_words=trying_words,
         inputs=inputs,
-        metric_text=metric_text,
         prose=prose,
         what_it_sees=what_it_sees,
         verdict_words=verdict,
         charts=_charts(inputs),
-        most_classes=MOST_CLASSES,
         drawing=network.drawing(model.layers, model.side) if model and model.layers else "",
         picture=partial(embedded, inputs.pictures),
-        thumbnail=partial(embedded, inputs.thumbnails),
         config=to_toml(inputs.config, shown),
         changed_settings=changed_settings(inputs.config, shown),
         attribute_tables=_attribute_tables(inputs),
         extremes=_extremes,
         findings=_findings(inputs),
-        galleries=_galleries(inputs),
         other_pictures=_other_pictures(inputs),
         mean_face_texts=mean_face_texts(inputs),
         places=places,
@@ -92,16 +81,21 @@ def render(inputs: ReportInput) -> str:
         inside=explanation_view.inside_view(inputs),
         words_of=explanation,
         inside_words=inside,
-        audit_words=audit,
-        group_name=group_name,
-        story_words=stories,
-        audit_tables=audit_tables,
         compared=None if inputs.audit is None else inputs.audit.comparison,
         comparison_words=comparison,
         external_words=external,
         improvement_words=improvement,
         seed_words=seeds,
-        check_words=label_check,
+        curves=inputs.curves,
+        check=inputs.check,
+        **answer_sections(
+            inputs.evaluation,
+            inputs.audit,
+            inputs.headline,
+            caveats=prose.caveats(inputs),
+            sources=inputs.sources,
+            thumbnails=inputs.thumbnails,
+        ),
     )
 
 
@@ -178,9 +172,8 @@ def _charts(inputs: ReportInput) -> dict[str, Figure]:
 
 def _drawn(inputs: ReportInput) -> list[Figure | None]:
     """The same, and None for each that there is nothing to draw for."""
-    from candid.reporting.figures import audit as audited
     from candid.reporting.figures import comparison as compared
-    from candid.reporting.figures import confusions, data, performance, training
+    from candid.reporting.figures import data, training
     from candid.reporting.figures import explanation as looks
     from candid.reporting.figures import external as elsewhere
 
@@ -201,21 +194,11 @@ def _drawn(inputs: ReportInput) -> list[Figure | None]:
         validation = inputs.split("validation")
         n = None if validation is None else validation.n
         drawn += [training.loss_curve(inputs.history, n), training.f1_curve(inputs.history, n)]
-    drawn.append(performance.scores(inputs.evaluation.splits))
-    kinds: list[Callable[[SplitEvaluation], Figure | None]] = [
-        confusions.confusion,
-        performance.roc,
-        performance.precision_recall,
-        lambda split: performance.reliability(split, inputs.evaluation.splits),
-    ]
-    drawn += [kind(split) for split in inputs.evaluation.splits if split.n for kind in kinds]
+    drawn += performance_charts(inputs.evaluation)
     drawn.append(elsewhere.sure_and_right(inputs.transfer))
-    if inputs.audit is not None and inputs.audit.splits:
-        drawn += [audited.gap_forest(inputs.audit.splits[0]), audited.pairs(inputs.audit.splits[0])]
-        if inputs.audit.abstention is not None:
-            drawn.append(audited.coverage(inputs.audit.abstention))
-        if inputs.audit.comparison is not None:
-            drawn += compared.comparison_charts(inputs.audit.comparison).values()
+    drawn += audit_charts(inputs.audit)
+    if inputs.audit is not None and inputs.audit.comparison is not None:
+        drawn += compared.comparison_charts(inputs.audit.comparison).values()
     if inputs.explanation is not None:
         drawn += [looks.region_shares(inputs.explanation), looks.region_masking(inputs.explanation)]
     return drawn
@@ -248,32 +231,3 @@ def _findings(inputs: ReportInput) -> list[Finding]:
 def _other_pictures(inputs: ReportInput) -> list[str]:
     placed = {f"mean-{name}" for name in inputs.classes} | {"difference", "augmented"}
     return sorted(set(inputs.pictures) - placed)
-
-
-@dataclass(frozen=True)
-class Gallery:
-    """Images of one split that deserve a look."""
-
-    split: str
-    n: int
-    mistakes: int
-    surest_mistakes: tuple[Example, ...]
-    least_sure: tuple[Example, ...]
-    folded: bool
-
-
-def _galleries(inputs: ReportInput) -> list[Gallery]:
-    """The headline split's examples first, the other splits' folded below."""
-    headline = inputs.headline
-    splits = sorted((s for s in inputs.evaluation.splits if s.n), key=lambda s: s is not headline)
-    return [
-        Gallery(
-            s.split,
-            s.n,
-            s.n - sum(row[i] for i, row in enumerate(s.confusion)),
-            s.surest_mistakes,
-            s.least_sure,
-            folded=s is not headline,
-        )
-        for s in splits
-    ]

@@ -36,7 +36,9 @@ def audit_summary(audit: Audit) -> AuditSummary:
     found = [story_told(split, s) for s in stories[:_TOLD]]
     if more := len(stories) - len(found):
         found.append(f"{words.many(more, 'more is', 'more are')} told below.")
-    if not split.findings:
+    if not split.gaps_looked_at:
+        found.append("No groups could be compared, so for whom it fails is not known.")
+    elif not split.findings:
         found.append(
             "No group that could be judged does worse than the rest by more than chance explains."
         )
@@ -47,6 +49,8 @@ def audit_summary(audit: Audit) -> AuditSummary:
 
 
 def _sure(split: SplitAudit) -> list[str]:
+    if not split.gaps_looked_at:
+        return [f"There are {words.count(split.n)} {split.split} images, and no gap to look at."]
     said = (
         f"On {words.count(split.n)} {split.split} images{words.of_people(split.people)}, the audit "
         f"compared every value of every attribute with the rest: "
@@ -154,7 +158,7 @@ def _card_row(finding: Finding, gap: Gap) -> list[str]:
         words.count(gap.n),
         "unknown" if gap.people is None else words.count(gap.people),
         f"{words.points(abs(gap.value), digits)} ({ends})",
-        "<0.0001" if gap.adjusted_p < 0.0001 else words.significant(gap.adjusted_p, 2),
+        words.p_value(gap.adjusted_p),
     ]
 
 

@@ -83,14 +83,15 @@ def f1_lines(evaluation: Evaluation) -> Iterator[str]:
 # --- an audit ------------------------------------------------------------------------------------
 
 
-def audit_lines(audit: Audit, out: str, page: str) -> Iterator[str]:
-    """What a reader should know in a minute; `out` and `page` are files, "" where there is none."""
+def audit_lines(audit: Audit, out: str, page: str, *, hint: bool = False) -> Iterator[str]:
+    """What a reader should know in a minute; `out` and `page` are files, "" where there is none.
+
+    `hint`: it is said how a page is had.
+    """
     for split in audit.splits:
         yield from number_audit_lines(split) if "mae" in split.metrics else _split_lines(split)
     if audit.comparison is not None:
         yield from _comparison_lines(audit.comparison)
-        if page:
-            yield f"comparison: {page}"
     if audit.abstention is not None:
         yield from (f"abstention: {target.sentence}" for target in audit.abstention.targets[:1])
     if audit.noise is not None:
@@ -98,6 +99,10 @@ def audit_lines(audit: Audit, out: str, page: str) -> Iterator[str]:
     yield from (f"note: {note}" for note in audit.notes)
     if out:
         yield f"audit: {out}"
+    if page:
+        yield f"{'page' if audit.comparison is None else 'comparison'}: {page}"
+    if hint:
+        yield "all of it with charts, as one file to read: --page audit.html"
 
 
 def _suspect_lines(noise: LabelNoise) -> Iterator[str]:

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from candid.records import (
     AttributeSummary,
@@ -142,6 +142,60 @@ class ReportInput:
         """The split that speaks for the model: test, else validation, else whatever there is."""
         named = (self.split(name) for name in ("test", "validation", "train"))
         return next((s for s in named if s is not None and s.n > 0), None)
+
+
+@dataclass(frozen=True)
+class AuditedSource:
+    """Where the answers are from that were audited.
+
+    Attributes
+    ----------
+    kind
+        "file": a table. "folder": tables that were summed up row by row. "memory": given by a
+        program. "pictures": a model was asked about them.
+    name
+        Of the file, the folder, or the data; "" in memory.
+    digest
+        SHA-256 of the file; of several, of the lines that sha256sum writes for them; else "".
+    files
+        How many there are.
+    n
+        Rows with an answer.
+    columns
+        Role → the columns that were named for it; none for files that Candid wrote.
+    model, asked
+        Who was asked, and about how many labelled pictures; "" and 0 where answers were there.
+    """
+
+    kind: Literal["file", "folder", "memory", "pictures"] = "memory"
+    name: str = ""
+    digest: str = ""
+    files: int = 0
+    n: int = 0
+    columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    model: str = ""
+    asked: int = 0
+
+    @property
+    def title(self) -> str:
+        """What to call it."""
+        return self.name or "answers in memory"
+
+
+@dataclass(frozen=True)
+class AuditInput:
+    """What the page of an audit shows beside how good the answers are.
+
+    `has_degrees` says whether there are probabilities, or of a number intervals; `thumbnails` are
+    as in `ReportInput`, and none where there are no pictures.
+    """
+
+    audit: Audit
+    provenance: Provenance
+    source: AuditedSource
+    config: Config
+    has_degrees: bool
+    thumbnails: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def attributes_of(exploration: Exploration, split: str) -> list[AttributeSummary]:

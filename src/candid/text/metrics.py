@@ -46,6 +46,11 @@ METRICS = {
     "calibration_error_before": Metric(
         "Calibration error before", "lower", "the same before the temperature was fitted"
     ),
+    "precision": Metric(
+        "Precision", "higher", "share of the answers of a class that are its label"
+    ),
+    "recall": Metric("Recall", "higher", "share of the images labelled so that get this answer"),
+    "f1": Metric("F1", "higher", "harmonic mean of precision and recall"),
     "mae": Metric("Mean absolute error", "lower", "mean distance of prediction and true value"),
     "median_mae": Metric(
         "Mean absolute error of a blind guess",

@@ -65,14 +65,21 @@ def not_for(inputs: ReportInput) -> list[str]:
     several = "Two words do" if k == 2 else f"{words.count(k)} words do"
     wrote = "annotators wrote" if not inputs.is_drawn else f"{inputs.labeller} noted"
     return [
-        f"The label “{inputs.target}” is what {wrote} about a picture. It is not a "
-        "person’s identity, and neither is a prediction of it.",
+        no_identity(inputs.target, wrote),
         f"{several} not describe everyone. Who fits none of them is still given one of them: the "
         "model has no other answer.",
         "It is not for deciding anything about a person: not who is let in, hired, paid, watched, "
         "treated or shown an offer, and not how somebody is addressed.",
         "It is not for people who have not agreed to have their faces analysed.",
     ]
+
+
+def no_identity(target: str, wrote: str = "annotators wrote") -> str:
+    """What a label is, and what it is not."""
+    return (
+        f"The label “{target}” is what {wrote} about a picture. It is not a "
+        "person’s identity, and neither is a prediction of it."
+    )
 
 
 def data_limits(inputs: ReportInput) -> list[str]:
@@ -197,6 +204,23 @@ class Unchecked:
     reason: str
 
 
+UNKNOWN_PEOPLE = Unchecked(
+    "Who is in the pictures",
+    "The data do not say which pictures show the same person. Intervals draw pictures "
+    "instead of people and may be too narrow, and a person may stand in two splits.",
+)
+UNKNOWN_ANNOTATORS = Unchecked(
+    "The annotators",
+    "How often two annotators would agree was not measured, so neither was the best that "
+    "any model could reach.",
+)
+
+
+def nothing_outside(data_name: str) -> Unchecked:
+    """Where all images are of one place."""
+    return Unchecked("Other data", f"Nothing was measured on images from outside “{data_name}”.")
+
+
 def shared_network(card: ModelCard) -> str:
     """What to know of a network that learned several labels, where one of them is told of."""
     return (
@@ -279,11 +303,7 @@ def _absent_stages(inputs: ReportInput) -> Iterator[Unchecked]:
 def _unknown(inputs: ReportInput) -> Iterator[Unchecked]:
     """Who is in the pictures, what checks could not tell; other seeds, data and annotators."""
     if inputs.evaluation.splits and all(s.people is None for s in inputs.evaluation.splits):
-        yield Unchecked(
-            "Who is in the pictures",
-            "The data do not say which pictures show the same person. Intervals draw pictures "
-            "instead of people and may be too narrow, and a person may stand in two splits.",
-        )
+        yield UNKNOWN_PEOPLE
     for f in () if inputs.exploration is None else inputs.exploration.findings:
         if f.state in ("not applicable", "too few to say"):
             yield Unchecked(f.title, f"{f.state.capitalize()}: {f.detail}")
@@ -294,15 +314,9 @@ def _unknown(inputs: ReportInput) -> Iterator[Unchecked]:
             "of the images that happened to be drawn, not of how much another seed would change.",
         )
     if not external.tried_on(inputs.transfer):
-        yield Unchecked(
-            "Other data", f"Nothing was measured on images from outside “{inputs.data_name}”."
-        )
+        yield nothing_outside(inputs.data_name)
     if not inputs.is_drawn:
-        yield Unchecked(
-            "The annotators",
-            "How often two annotators would agree was not measured, so neither was the best that "
-            "any model could reach.",
-        )
+        yield UNKNOWN_ANNOTATORS
 
 
 def _absent_splits(inputs: ReportInput) -> list[Unchecked]:

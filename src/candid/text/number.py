@@ -89,25 +89,65 @@ def near_and_far(tolerance: float) -> tuple[str, str]:
     return f"off by at most {tolerance:.4g}", f"off by more than {tolerance:.4g}"
 
 
-def number_summary(evaluation: NumberEvaluation, data_name: str) -> Iterator[str]:
-    """What a reader should know first."""
+def number_summary(
+    evaluation: NumberEvaluation, data_name: str, who: str = "the network"
+) -> Iterator[str]:
+    """What a reader should know first; `who` predicts."""
     split = evaluation.headline
     if split is None:
         yield f"No prediction of {evaluation.target} on “{data_name}” was measured."
         return
-    mae, blind = split.metrics["mae"], split.metrics["median_mae"]
-    held = split.metrics["coverage"]
-    yield (
-        f"On the {split.split} images of “{data_name}” the network is off by "
-        f"{in_unit(mae)} on average ({words.confidence(mae.confidence)} "
-        f"{of_interval(mae)}; {words.images(mae.n, mae.people)}); always answering the training "
-        f"median, {evaluation.median:g}, is off by {in_unit(blind)}."
+    mae, blind = split.metrics["mae"], split.metrics.get("median_mae")
+    guess = (
+        ""
+        if blind is None
+        else (
+            f"; always answering the training median, {evaluation.median:g}, is off by "
+            f"{in_unit(blind)}"
+        )
     )
     yield (
-        f"Its intervals, made to hold {words.percent(evaluation.coverage)} of the true values, "
-        f"hold {words.share_of(held)} ({words.interval(held, share=True)}) "
-        f"and are {in_unit(split.metrics['width'])} wide on "
-        "average."
+        f"On the {split.split} images of “{data_name}” {who} is off by "
+        f"{in_unit(mae)} on average ({words.confidence(mae.confidence)} "
+        f"{of_interval(mae)}; {words.images(mae.n, mae.people)}){guess}."
+    )
+    if (held := split.metrics.get("coverage")) is not None:
+        yield (
+            f"Its intervals, made to hold {words.percent(evaluation.coverage)} of the true values, "
+            f"hold {words.share_of(held)} ({words.interval(held, share=True)}) "
+            f"and are {in_unit(split.metrics['width'])} wide on "
+            "average."
+        )
+
+
+def network_answers(evaluation: NumberEvaluation, bins: int) -> str:
+    """How a network comes to a number, and what it is held against."""
+    return (
+        f"The network gives a distribution over {words.count(bins)} values; the prediction is its "
+        f"{evaluation.answer}, which was off by less on validation. {_BESIDE} "
+        f"{evaluation.median:g}, gives on the same images."
+    )
+
+
+_BESIDE = "For comparison stands what always answering the training median,"
+
+
+def table_answers(evaluation: NumberEvaluation) -> str:
+    """What is known of predictions that came without their network."""
+    if math.isnan(evaluation.median):
+        return (
+            "The predictions came without intervals, and without the values that the model learned "
+            "from: there is no blind guess to hold them against but these images’ own mean (R²)."
+        )
+    return f"{_BESIDE} {evaluation.median:g}, gives on the same images."
+
+
+def near_by_these(tolerance: float) -> str:
+    """Where what counts as near follows from the images that are judged."""
+    return (
+        f"What counts as near, off by at most {tolerance:.4g}, follows from how far the true "
+        "values of these images spread, as those of training are not known; evaluate.tolerance "
+        "sets it."
     )
 
 
@@ -132,6 +172,17 @@ def behind_in(split: SplitAudit) -> list[tuple[Group, Gap]]:
     known = [(g, g.gaps["mae"]) for g in split.singles() if "mae" in g.gaps]
     found = [one for one in known if one[1].state == "found" and one[1].value > 0]
     return sorted(found, key=lambda one: -one[1].value)
+
+
+def number_verdict(audit: Audit) -> str:
+    """An audit of a number in one sentence."""
+    split = audit.splits[0]
+    off = f"Off by {in_unit(split.metrics['mae'])} on average"
+    if not split.gaps_looked_at:
+        return f"{off}; for whom by more is not known, as no groups could be compared."
+    if not behind(audit):
+        return f"{off}; not seen to be off by more for any group."
+    return f"{off}; surely by more for some people."
 
 
 def number_audit_summary(audit: Audit) -> str:

@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from candid.records import Estimate
+from candid.records import Estimate, SplitEvaluation
 from candid.records.audit import Gap, SplitAudit
 from candid.records.explanation import Explanation, Masking
 from candid.records.external import ExternalSource
@@ -40,22 +40,35 @@ def verdict(inputs: ReportInput) -> str:
     split = inputs.headline
     if split is None:
         return "No predictions were measured, so nothing is known of this model."
-    accuracy = split.metrics.get("accuracy")
-    if accuracy is None or not math.isfinite(accuracy.value):
-        return "How often its answers are the labels is undefined on these images."
     where = {
         "test": "new pictures",
         "validation": "validation pictures",
         "train": "pictures that it was trained on",
     }[split.split]
-    right = f"Right in {words.number(100 * accuracy.value, 0)} of 100 {where} like its own"
-    return words.sentence(f"{right}; {_fails_in_short(inputs)}; {_elsewhere_in_short(inputs)}")
+    right = right_in_short(split.metrics.get("accuracy"), f"{where} like its own")
+    if not right:
+        return UNKNOWN_ACCURACY
+    return words.sentence(
+        f"{right}; {fails_in_short(_audited(inputs))}; {_elsewhere_in_short(inputs)}"
+    )
 
 
-def _fails_in_short(inputs: ReportInput) -> str:
-    split = _audited(inputs)
+UNKNOWN_ACCURACY = "How often its answers are the labels is undefined on these images."
+
+
+def right_in_short(accuracy: Estimate | None, where: str) -> str:
+    """How often it is right; "" where that is not known."""
+    if accuracy is None or not math.isfinite(accuracy.value):
+        return ""
+    return f"Right in {words.number(100 * accuracy.value, 0)} of 100 {where}"
+
+
+def fails_in_short(split: SplitAudit | None) -> str:
+    """Whether it fails more often for some."""
     if split is None:
         return "nobody measured for whom it fails"
+    if not split.gaps_looked_at:
+        return "for whom it fails is not known, as no groups could be compared"
     if not split.findings:
         return "not seen to do worse for any group"
     return "surely wrong more often for some people"
@@ -71,7 +84,12 @@ def _elsewhere_in_short(inputs: ReportInput) -> str:
 
 def answers(inputs: ReportInput) -> list[ScreenAnswer]:
     """How good, for whom it fails, how far from home it holds, what it looks at."""
-    return [_how_good(inputs), _for_whom(inputs), _how_far(inputs), _what_it_looks_at(inputs)]
+    return [
+        _how_good(inputs),
+        for_whom(_audited(inputs)),
+        _how_far(inputs),
+        _what_it_looks_at(inputs),
+    ]
 
 
 def _how_good(inputs: ReportInput) -> ScreenAnswer:
@@ -84,9 +102,8 @@ def _how_good(inputs: ReportInput) -> ScreenAnswer:
         said.append(f"Validation: {words.with_ends(figure)}.")
     if split is not None and inputs.seeds is not None:
         said += filter(None, [seeds.clause(inputs.seeds, split.split)])
-    if split is not None and "majority_f1" in split.metrics:
-        guess = words.figure_of(split.metrics["majority_f1"])
-        said.append(f"The commonest answer: {guess}.")
+    if split is not None:
+        said += guess_said(split)
     compared = None if inputs.audit is None else inputs.audit.comparison
     if compared is not None:
         change = compared.overall.metrics["accuracy"].difference
@@ -95,24 +112,31 @@ def _how_good(inputs: ReportInput) -> ScreenAnswer:
         )
     elif f1 is not None and inputs.network != "plain":
         said.append("No plainer network was trained to compare.")
+    return how_good(None if split is None else split.split, f1, said)
+
+
+def guess_said(split: SplitEvaluation) -> Iterator[str]:
+    """What always giving the commonest answer reaches."""
+    if "majority_f1" in split.metrics:
+        yield f"The commonest answer: {words.figure_of(split.metrics['majority_f1'])}."
+
+
+def how_good(split: str | None, f1: Estimate | None, said: Sequence[str]) -> ScreenAnswer:
+    """Its weighted F1 on a split; `said` is what to know beside it."""
     question, section = "How good is it?", "performance"
     if split is None or f1 is None:
         return ScreenAnswer(question, section, tuple(said))
-    unit = f"weighted F1, {split.split}"
-    return ScreenAnswer(
-        question,
-        section,
-        tuple(said),
-        words.figure_of(f1),
-        unit,
-        _stands_on(f1, words.interval(f1)),
-    )
+    unit, ends = f"weighted F1, {split}", stands_on(f1, words.interval(f1))
+    return ScreenAnswer(question, section, tuple(said), words.figure_of(f1), unit, ends)
 
 
-def _for_whom(inputs: ReportInput) -> ScreenAnswer:
-    question, split = "For whom does it fail?", _audited(inputs)
+def for_whom(split: SplitAudit | None) -> ScreenAnswer:
+    """The stories of an audit; None: nobody made one."""
+    question = "For whom does it fail?"
     if split is None:
         return ScreenAnswer(question, "unchecked", ("Nobody looked: no audit was made.",))
+    if not split.gaps_looked_at:
+        return ScreenAnswer(question, "audit", ("No groups could be compared.",))
     stories = stories_of(split)
     if not stories:
         said = "No group that could be judged does worse than the rest by more than chance."
@@ -124,7 +148,7 @@ def _for_whom(inputs: ReportInput) -> ScreenAnswer:
         tuple(story_sentence(split, s) for s in stories[:_STORIES]),
         f"+{words.size_in_points(gap)}",
         "more mistakes in 100: the first of these",
-        _stands_on(gap, worse_interval(gap)),
+        stands_on(gap, worse_interval(gap)),
     )
 
 
@@ -148,7 +172,7 @@ def _how_far(inputs: ReportInput) -> ScreenAnswer:
         tuple(said),
         words.share_of(accuracy),
         f"right, on “{worst.name}”",
-        _stands_on(accuracy, words.interval(accuracy, share=True)),
+        stands_on(accuracy, words.interval(accuracy, share=True)),
     )
 
 
@@ -177,7 +201,7 @@ def _what_it_looks_at(inputs: ReportInput) -> ScreenAnswer:
         said,
         words.hundredths_of(loss),
         unit,
-        _stands_on(loss, words.hundredths_interval(loss)),
+        stands_on(loss, words.hundredths_interval(loss)),
     )
 
 
@@ -189,7 +213,8 @@ def _mildest(e: Explanation) -> Masking | None:
     return None
 
 
-def _stands_on(e: Estimate | Gap, ends: str) -> str:
+def stands_on(e: Estimate | Gap, ends: str) -> str:
+    """The ends of an interval, and what it stands on."""
     return f"{words.confidence(e.confidence)} {ends}; {words.images(e.n, e.people)}"
 
 

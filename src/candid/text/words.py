@@ -41,6 +41,11 @@ def significant(value: float, digits: int = 3) -> str:
     return f"{value:.{digits}g}".replace("-", "−") if math.isfinite(value) else UNDEFINED
 
 
+def p_value(p: float) -> str:
+    """A p-value in a table."""
+    return "<0.0001" if p < 0.0001 else significant(p, 2)
+
+
 def count(value: int) -> str:
     """A whole number with its thousands marked: 24,152."""
     return f"{value:,}"

@@ -40,7 +40,8 @@ def number_charts(
     if split is not None:
         yield true_and_predicted(split, evaluation)
         yield error_by_range(split, evaluation)
-        yield group_coverage(split, evaluation)
+        if "coverage" in split.metrics:
+            yield group_coverage(split, evaluation)
     what = "weighted loss of all labels"
     drawn = training.loss_curve(history, what=what) if history else None
     if drawn is not None:
