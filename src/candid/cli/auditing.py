@@ -211,7 +211,9 @@ def audit_command(
     if page is not None and found.comparison is not None:
         write_comparison(page, found.comparison)
     if page is None and other is not None and other.is_dir():
-        page = run.comparison
+        from candid.pipeline.opening import only_label
+
+        page = only_label(run).comparison
     written = [str(file) if file is not None else "" for file in (out, page)]
     show(found, audit_lines(found, *written), plain=plain_audit)
     _refuse_failures(found, wanted)

@@ -149,8 +149,9 @@ def audit(
     model
         Somebody's model, which is asked about the labelled pictures that `y_true` is the place of:
         a function of a list of uint8 RGB arrays (height, width, 3) that gives probabilities for
-        each, or None for no answer; its name, "package.module:function"; an ONNX file that Candid
-        exported; or the address of a server like `candid serve`.
+        each (of a number, the number), or None for no answer; its name,
+        "package.module:function"; an ONNX file that Candid exported; or the address of a server
+        like `candid serve`.
     tone, data, cache, quiet
         Of a run: whether to measure skin tone from the images and to audit it, where its data lie
         now, where packed images are kept, and no progress bars.
@@ -201,20 +202,13 @@ def _audit_run(
     """The audit of a run of classes or of a number, into its folder."""
     if replace(named, number=False).named():
         read_any(run.path, named)  # says why columns cannot be named for a run
-    if is_number_run(run):
-        if tone:
-            refuse_number(run)
-        how = _compared(before, named, run.path, _read_numbers)
-        with run.doing("audit"):
-            of_number = audit_number_run(run, **how)
-        if how:
-            run.forget("audit")
-        return of_number
-    how = _compared(before, named, run.path, _read)
-    data = loaded()
+    is_number = is_number_run(run)
+    audit_it: Callable[..., Audit] = audit_number_run if is_number else audit_run
+    how = _compared(before, named, run.path, _read_numbers if is_number else _read)
+    data = loaded() if tone or not is_number else None
     with run.doing("audit"):
         measured = MeasuredTone(data, quiet=run.quiet) if tone and data is not None else None
-        found = audit_run(run, measured, **how)
+        found = audit_it(run, measured, **how)
     if not tone or how:
         run.forget("audit")  # the main job's is with skin tone, and of this model alone
     return found
@@ -230,6 +224,8 @@ def _audit_other(
     there = labels_or_place(place)
     dataset = load_places(there, config.data) if isinstance(there, Path | tuple) else there
     found = ask_other(dataset, model, config, keep=keep, quiet=quiet)
+    if isinstance(found, NumberAnswers):
+        return audit_number_answers(found, config.audit, source=dataset.name)
     return audit_predictions(found, config.audit, source=dataset.name)
 
 
