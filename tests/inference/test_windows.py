@@ -108,6 +108,7 @@ def run(tmp_path_factory) -> Run:
         settings = {
             "data.side": 32, "network.width": 8, "train.steps": 30, "train.batch_size": 64,
             "train.threads": 1, "framing.steps": 350, "framing.width": 8, "data.workers": 1,
+            "framing.learning_rate": 4e-3,
             "evaluate.draws": 60, "audit.more": "false", "explain.make": "false",
         }  # fmt: skip
         words = [w for k, v in settings.items() for w in ("--set", f"{k}={v}")]

@@ -213,7 +213,9 @@ def audit_command(
         write_audit(out, found)
     hint = page is None and other is None and not is_run
     if page is None and other is not None and other.is_dir():
-        page = run.comparison
+        from candid.pipeline.opening import only_label
+
+        page = only_label(run).comparison
     written = [str(file) if file is not None else "" for file in (out, page)]
     show(found, audit_lines(found, *written, hint=hint), plain=plain_audit)
     _refuse_failures(found, wanted)

@@ -199,7 +199,7 @@ def is_begun(dataset: Dataset, config: DataConfig, *, cache: Path | None = None)
 
 
 def _folder(mark: str, cache: Path | None) -> Path:
-    return (default_cache() if cache is None else cache) / mark[:32]
+    return (default_cache() if cache is None else Path(cache)) / mark[:32]
 
 
 def _refuse_too_many_bad(dataset: Dataset, store: Store, most: float) -> None:

@@ -168,6 +168,26 @@ def row_of(found: Any, classes: tuple[str, ...]) -> list[float] | None:
     return scaled
 
 
+def number_of_row(found: Any) -> float | None:
+    """What a model says of a number; None: no answer.
+
+    Raises PredictionsError where it is no number.
+    """
+    if found is None or (isinstance(found, list) and not found):
+        return None
+    try:
+        number = np.asarray(found, np.float64).reshape(-1)
+    except (TypeError, ValueError):
+        number = np.empty(0)
+    if len(number) != 1 or np.isinf(number[0]):
+        raise PredictionsError(
+            f"The model gave {str(found)[:80]} for a picture.",
+            expected="a number in the label's unit, or None for no answer",
+            todo="return one number for each picture",
+        )
+    return None if np.isnan(number[0]) else float(number[0])
+
+
 def _in_order(found: Mapping[Any, Any], classes: tuple[str, ...]) -> list[Any]:
     there = {str(name).strip().casefold(): value for name, value in found.items()}
     wanted = [name.strip().casefold() for name in classes]

@@ -23,6 +23,7 @@ from candid.inference.unfamiliar import read_unfamiliar
 from candid.records import ModelCard, read_record
 from candid.records.targets import TargetLabel, Targets
 from candid.runs import Run, open_run
+from candid.runs.folders import TARGETS
 from candid.text import labelling as text
 
 
@@ -197,11 +198,8 @@ def open_several(
     for whole numbers of eight bits, or a calibration, which are one label's.
     """
     if engine == "int8" or calibration:
-        asked = f"--calibration {calibration}" if calibration else f"--engine {engine}"
-        raise ConfigError(
-            f"{asked} is for one label, and {run.path} learned several.",
-            expected="--engine onnx or torch, and no calibration",
-            todo=f"leave it out, or name one label's folder, such as {run.of_targets()[0].path}",
+        raise _for_one_label(
+            f"--calibration {calibration}" if calibration else f"--engine {engine}", run
         )
     about, config = read_record(run.targets, Targets), open_run(run.path).settings
     each = run.of_targets()
@@ -221,6 +219,19 @@ def open_several(
             for label, card in zip(about.labels, cards, strict=True)
         ),
         rules=rules,
+    )
+
+
+def _for_one_label(asked: str, run: Run) -> ConfigError:
+    """What to say of an option that is for one label with classes."""
+    labels = read_record(run.targets, Targets).labels
+    classes = [label for label in labels if label.number is None]
+    there = "several" if len(labels) > 1 else "a number"
+    other = f", or name one label's folder, such as {run.path / TARGETS / classes[0].folder}"
+    return ConfigError(
+        f"{asked} is for one label with classes, and {run.path} learned {there}.",
+        expected="--engine onnx or torch, and no calibration",
+        todo=f"leave it out{other if classes else ''}",
     )
 
 

@@ -6,7 +6,7 @@ use in `using`; the steps of the main job are in `main_job`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -235,7 +235,9 @@ def run(
     if config is not None:
         refuse_seeds(config, network)
     with together():
-        folder, data = _begin(dataset, config, network, out, resume, name, cache, quiet)
+        folder, data = _begin(
+            dataset, config, network, out, resume, name, cache, quiet, _refuse_for_run
+        )
         refuse_seeds(folder.settings, network)
         with trains("run", folder, dataset):
             if launched():  # what is left after training is done by one process
@@ -316,7 +318,9 @@ def check(
     folder = checking.check_folder(None if out is None else Path(out))
     labels = labels_or_place(dataset)
     how = checking.with_folds(config or load_config(recipe=QUICK_RECIPE))
-    run, data = begin_or_resume(labels, how, folder, cache=cache, quiet=quiet)
+    run, data = begin_or_resume(
+        labels, how, folder, refuse=checking.refuse_unexaminable, cache=cache, quiet=quiet
+    )
     return checking.examine_labels(run, align_data(run, data), jobs=jobs)
 
 
@@ -329,6 +333,7 @@ def _begin(
     name: str,
     cache: Path | None,
     quiet: bool,
+    refuse: Callable[[Run, Data], object] | None = None,
 ) -> tuple[Run, Data]:
     """The run to train in; what cannot go well is said before images are packed."""
     needs_torch()
@@ -344,6 +349,13 @@ def _begin(
         None if place is None else Path(place),
         name=name,
         network=network,
+        refuse=refuse,
         cache=cache,
         quiet=quiet,
     )
+
+
+def _refuse_for_run(run: Run, data: Data) -> None:
+    """Raise where what the main job does beside a training cannot be done."""
+    checking.refuse_check(run, data)
+    refuse_seeds(run.settings, run.network)

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from candid import __version__
 from candid.errors import ConfigError, RunError, go_on_with
-from candid.pipeline.opening import Data
+from candid.pipeline.opening import Data, only_label
 from candid.predictions import Predictions, read_predictions
 from candid.predictions.choosing import Columns
 from candid.predictions.from_table import (
@@ -23,7 +23,7 @@ from candid.predictions.from_table import (
     predictions_from,
     written_by_candid,
 )
-from candid.predictions.numbers import NumberAnswers, read_number_predictions
+from candid.predictions.numbers import NumberAnswers, NumberPredictions, read_number_predictions
 from candid.records import read_record
 from candid.records.audit import Audit, Gap, Group, SplitAudit
 from candid.records.compare import Comparison
@@ -96,9 +96,10 @@ def read_any_number(path: Path, columns: Columns) -> NumberAnswers:
     Raises as `read_any`; PredictionsError where its columns hold no numbers; RunError where a run
     learned classes.
     """
-    if path.is_dir() and is_number_run(open_run(path)):
-        return read_number_predictions(open_run(path).predictions_file)
     if path.is_dir():
+        run = only_label(open_run(path))
+        if is_number_run(run):
+            return read_number_predictions(run.predictions_file)
         raise RunError(
             f"{path} is not of a number.",
             expected="the folder of a label that is a number, or a table of one",
@@ -231,7 +232,10 @@ class MeasuredTone:
         return self._known.at(self._place[rows])
 
 
-def with_tone(predictions: Predictions, measured: MeasuredTone) -> tuple[Predictions, ToneSummary]:
+Said = TypeVar("Said", Predictions, NumberPredictions)
+
+
+def with_tone(predictions: Said, measured: MeasuredTone) -> tuple[Said, ToneSummary]:
     """The predictions with skin tone as further attributes, measured from the pictures.
 
     Raises RunError where the pictures of some predictions are no longer in the data.

@@ -93,10 +93,11 @@ def check_run(run: Run, data: Data) -> None:
 def refuse_check(run: Run, data: Data) -> None:
     """Raise a ConfigError where a run is to examine labels that cannot be examined."""
     if run.settings.check.folds:
-        _refuse_unexaminable(run, data)
+        refuse_unexaminable(run, data)
 
 
-def _refuse_unexaminable(run: Run, data: Data) -> None:
+def refuse_unexaminable(run: Run, data: Data) -> None:
+    """Raise a ConfigError where labels cannot be examined by networks of the run's settings."""
     if data.streamed is not None:
         raise ConfigError(
             "Labels cannot be checked on pictures that are streamed.",
@@ -137,7 +138,7 @@ def examine_labels(run: Run, data: Data, *, jobs: int = 1) -> LabelCheck:
     """
     from candid.auditing.label_check import check_labels
 
-    _refuse_unexaminable(run, data)
+    refuse_unexaminable(run, data)
     if jobs < 1:
         raise ConfigError(
             f"{jobs} networks at a time train nothing.",

@@ -152,8 +152,9 @@ def audit(
     model
         Somebody's model, which is asked about the labelled pictures that `y_true` is the place of:
         a function of a list of uint8 RGB arrays (height, width, 3) that gives probabilities for
-        each, or None for no answer; its name, "package.module:function"; an ONNX file that Candid
-        exported; or the address of a server like `candid serve`.
+        each (of a number, the number), or None for no answer; its name,
+        "package.module:function"; an ONNX file that Candid exported; or the address of a server
+        like `candid serve`.
     page
         An HTML file for all that is found, to be read by people: how good the answers are, for whom
         they fail, what could not be seen. With `before`, for what changed. A run alone has its
@@ -240,20 +241,13 @@ def _audit_run(
     """The audit of a run of classes or of a number, into its folder."""
     if replace(named, number=False).named():
         read_any(run.path, named)  # says why columns cannot be named for a run
-    if is_number_run(run):
-        if tone:
-            refuse_number(run)
-        how = _compared(before, named, run.path, _read_numbers)
-        with run.doing("audit"):
-            of_number = audit_number_run(run, **how)
-        if how:
-            run.forget("audit")
-        return of_number
-    how = _compared(before, named, run.path, _read)
-    data = loaded()
+    is_number = is_number_run(run)
+    audit_it: Callable[..., Audit] = audit_number_run if is_number else audit_run
+    how = _compared(before, named, run.path, _read_numbers if is_number else _read)
+    data = loaded() if tone or not is_number else None
     with run.doing("audit"):
         measured = MeasuredTone(data, quiet=run.quiet) if tone and data is not None else None
-        found = audit_run(run, measured, **how)
+        found = audit_it(run, measured, **how)
     if not tone or how:
         run.forget("audit")  # the main job's is with skin tone, and of this model alone
     return found
@@ -269,7 +263,10 @@ def _audit_other(
     there = labels_or_place(place)
     dataset = load_places(there, config.data) if isinstance(there, Path | tuple) else there
     answers = ask_other(dataset, model, config, keep=keep, quiet=quiet)
-    audit = audit_predictions(answers, config.audit, source=dataset.name)
+    if isinstance(answers, NumberAnswers):
+        audit = audit_number_answers(answers, config.audit, source=dataset.name)
+    else:
+        audit = audit_predictions(answers, config.audit, source=dataset.name)
     asked, labelled = answers.provenance["model"], int((dataset.label >= 0).sum())
     source = AuditedSource("pictures", dataset.name, model=asked, asked=labelled)
     return Audited(audit, answers, source, dataset=dataset)

@@ -18,6 +18,7 @@ from candid.pipeline.data_places import Places
 from candid.pipeline.opening import Data, reload, run_at
 from candid.records import read_record, to_plain, write_record
 from candid.runs import Run, is_framed
+from candid.runs.refusals import run_that_answers
 from candid.settings import Config
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ def labeller(
     from candid.inference.classify import Labeller
     from candid.inference.several import open_several
 
+    run = run if number else run_that_answers(run)
     finder = face_finder(run, detector, data=data, cache=cache, quiet=quiet) if crop else None
     how: dict[str, Any] = {"engine": engine, "calibration": calibration}
     how["abstain_below"] = abstain_below

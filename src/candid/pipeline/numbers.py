@@ -9,7 +9,12 @@ import numpy as np
 from scipy.special import softmax
 
 from candid import runs
-from candid.pipeline.auditing import audit_number_answers, write_comparison
+from candid.pipeline.auditing import (
+    MeasuredTone,
+    audit_number_answers,
+    with_tone,
+    write_comparison,
+)
 from candid.pipeline.opening import Data
 from candid.predictions.numbers import (
     NumberAnswers,
@@ -76,13 +81,23 @@ def evaluate_number_run(run: Run) -> NumberEvaluation:
 
 
 def audit_number_run(
-    run: Run, *, before: NumberAnswers | None = None, names: tuple[str, str] = ("A", "B")
+    run: Run,
+    measured: MeasuredTone | None = None,
+    *,
+    before: NumberAnswers | None = None,
+    names: tuple[str, str] = ("A", "B"),
 ) -> Audit:
-    """Write audit.json from predictions.parquet, and comparison.html beside another model."""
-    predictions = read_number_predictions(run.predictions_file)
+    """Write audit.json from predictions.parquet, and comparison.html beside another model.
+
+    Where skin tone is measured from the pictures, it is audited as well.
+    """
+    predictions, tone = read_number_predictions(run.predictions_file), None
+    if measured is not None:
+        predictions, tone = with_tone(predictions, measured)
     found = audit_number_answers(
         predictions, run.settings.audit, source=run.path.name, before=before, names=names
     )
+    found = replace(found, tone=tone)
     write_audit(run.audit, found)
     if found.comparison is not None:
         write_comparison(run.comparison, found.comparison)

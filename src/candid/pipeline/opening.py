@@ -18,6 +18,7 @@ import numpy as np
 
 from candid.config import to_toml
 from candid.data.dataset import Dataset, Sharded
+from candid.data.source_settings import with_found
 from candid.data.splits import keep_together
 from candid.data.targets import of_target, outputs_of
 from candid.errors import RunError, needing
@@ -258,6 +259,7 @@ def begin_or_resume(
     *,
     name: str = "",
     network: nn.Module | None = None,
+    refuse: Callable[[Run, Data], object] | None = None,
     cache: Path | None = None,
     quiet: bool = False,
 ) -> tuple[Run, Data]:
@@ -267,12 +269,14 @@ def begin_or_resume(
     machines that do not have it. Each reads and packs the images; those on one machine wait for
     the first of them.
 
-    `data` is where they lie, or what was loaded; None: where they lay when the run began. Without
-    `config` there must be a run at `path`, which has its own settings. Without `path`, a new run
-    takes the next free folder below runs/ with `name` in it. Raises RunError where the run there
-    was trained with other settings, or on other data; ConfigError where the processes have
-    different data, more threads are asked for than there are cores, or network and batch surely do
-    not fit into memory; DataError where too few of the images can be read to train and to validate.
+    `refuse` is asked before a new run has a folder, with its settings as they were found, and
+    raises where it cannot be. `data` is where they lie, or what was loaded; None: where they lay
+    when the run began. Without `config` there must be a run at `path`, which has its own settings.
+    Without `path`, a new run takes the next free folder below runs/ with `name` in it. Raises
+    RunError where the run there was trained with other settings, or on other data; ConfigError
+    where the processes have different data, more threads are asked for than there are cores, or
+    network and batch surely do not fit into memory; DataError where too few of the images can be
+    read to train and to validate.
     """
     needs_torch()
     from candid.training.distributed import team
@@ -290,6 +294,9 @@ def begin_or_resume(
 
     def written() -> tuple[Path, Config]:
         if about is None or path is None:
+            if refuse is not None:
+                settings = replace(found, data=with_found(found.data, loaded.dataset))
+                refuse(Run(path or Path(), settings, network), loaded)
             run = _begin_training(path, found, loaded, name, network)
         else:
             run = _go_on(Run(path, found), about, place, loaded)
@@ -331,8 +338,6 @@ def provenance_of(data: Data, seed: int) -> Provenance:
 
 def begin(path: Path, config: Config, data: Data, initial: Beginning | None = None) -> Run:
     """A new run folder at `path`, with its full settings."""
-    from candid.data.source_settings import with_found
-
     dataset = data.dataset
     found = with_found(config.data, dataset)
     if isinstance(dataset.source, Sharded):

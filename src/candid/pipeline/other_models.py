@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.data.dataset import Dataset
-from candid.errors import DataError, ImageError, PredictionsError
+from candid.errors import ConfigError, DataError, ImageError, PredictionsError
 from candid.predictions import Predictions, write_predictions
+from candid.predictions.numbers import NumberAnswers
 from candid.predictions.outputs.files import is_outputs_file, read_outputs
 from candid.predictions.outputs.reading import OutputReader, is_output
 from candid.progress import progress
 from candid.settings import Config
+from candid.settings.named_parts import is_named_part
 from candid.stats.intervals import share
+from candid.tables.numbers import numbers_of
 from candid.text import other_models as text
 
 if TYPE_CHECKING:
@@ -34,19 +37,25 @@ def ask_other(
     *,
     keep: Path | None = None,
     quiet: bool = True,
-) -> Predictions:
+) -> Predictions | NumberAnswers:
     """What another model says of all labelled pictures of a data set, each taken as unseen.
 
     `model` is what `candid.inference.other_models.open_other` takes, or a file of outputs that were
     written before. Outputs are probabilities, or what one of the libraries of
     `candid.predictions.outputs` writes. Pictures without an answer are left out and counted in
-    `provenance["notes"]`, which an audit shows; `keep` is a Parquet file for what it says. Raises
-    DataError or PredictionsError where no picture has a label, none has an answer, or answers are
-    no probabilities.
+    `provenance["notes"]`, which an audit shows; `keep` is a Parquet file for what it says. Of a
+    number, a function gives a number for each. Raises DataError or PredictionsError where no
+    picture has a label, none has an answer, or answers are no probabilities (no numbers);
+    ConfigError where numbers are asked of a file or a server, or are to be kept.
     """
-    from candid.inference.other_models import open_other
+    from candid.inference.other_models import number_of_row, open_other
 
     rows = _labelled(dataset)
+    if dataset.is_number:
+        _refuse_for_number(model, keep)
+        ask = open_other(model, max_pixels=config.data.max_pixels)
+        numbers = _answers(dataset, rows, ask, number_of_row, quiet=quiet)
+        return _number_answers(dataset, rows, numbers, model, config)
     reader, foreign = _Reader(dataset.classes), 0
     found: list[Any]
     if isinstance(model, str) and is_outputs_file(model):
@@ -58,16 +67,8 @@ def ask_other(
         found = _answers(dataset, rows, ask, reader, quiet=quiet)
     read = np.array([answer is not _UNREAD for answer in found], np.bool_)
     answered = np.array([isinstance(answer, list) for answer in found], np.bool_)
-    if not answered.any():
-        raise PredictionsError(
-            f"The model had no answer for any of {len(rows):,} pictures.",
-            expected="probabilities for some of them",
-            todo="try it on one picture by itself",
-        )
-    about = {"data": dataset.name, "model": model if isinstance(model, str) else repr(model)}
+    _refuse_silent(answered)
     notes = [*_notes(dataset, rows, read, answered, config), *reader.notes(foreign)]
-    if notes:
-        about["notes"] = " ".join(notes)
     kept = rows[answered]
     predictions = Predictions(
         target=dataset.target,
@@ -78,12 +79,67 @@ def ask_other(
         probability=np.array([answer for answer in found if isinstance(answer, list)]),
         person=None if dataset.person is None else dataset.person[kept],
         attributes={name: a[kept] for name, a in dataset.attributes.items()},
-        provenance=about,
+        provenance=_about(dataset, model, notes),
         hard=reader.outputs.hard,
     )
     if keep is not None:
         write_predictions(keep, predictions)
     return predictions
+
+
+def _number_answers(
+    dataset: Dataset,
+    rows: NDArray[np.intp],
+    found: list[Any],
+    model: str | Callable[..., Any],
+    config: Config,
+) -> NumberAnswers:
+    """The same of a number; `found` are numbers for each row, None or `_UNREAD`."""
+    read = np.array([answer is not _UNREAD for answer in found], np.bool_)
+    answered = np.array([isinstance(answer, float) for answer in found], np.bool_)
+    _refuse_silent(answered)
+    kept = rows[answered]
+    return NumberAnswers(
+        target=dataset.target,
+        ids=dataset.ids[kept],
+        split=np.full(len(kept), "test"),
+        value=numbers_of(dataset.classes)[dataset.label[kept]],
+        predicted=np.array([answer for answer in found if isinstance(answer, float)]),
+        person=None if dataset.person is None else dataset.person[kept],
+        attributes={name: a[kept] for name, a in dataset.attributes.items()},
+        provenance=_about(dataset, model, _notes(dataset, rows, read, answered, config)),
+    )
+
+
+def _refuse_for_number(model: str | Callable[..., Any], keep: Path | None) -> None:
+    """Raise ConfigError where it is no function that is asked for numbers, or these are kept."""
+    function = callable(model) or is_named_part(model)
+    if function and keep is None:
+        return
+    raise ConfigError(
+        "A number is kept in no file of predictions." if function else f"{model} gives no numbers.",
+        expected="a function that gives a number for each picture, without --keep",
+        todo="leave --keep out"
+        if function
+        else "write a function: --model package.module:function",
+    )
+
+
+def _refuse_silent(answered: NDArray[np.bool_]) -> None:
+    if not answered.any():
+        raise PredictionsError(
+            f"The model had no answer for any of {len(answered):,} pictures.",
+            expected="an answer for some of them",
+            todo="try it on one picture by itself",
+        )
+
+
+def _about(
+    dataset: Dataset, model: str | Callable[..., Any], notes: Sequence[str]
+) -> dict[str, str]:
+    """Where answers come from."""
+    about = {"data": dataset.name, "model": model if isinstance(model, str) else repr(model)}
+    return about | ({"notes": " ".join(notes)} if notes else {})
 
 
 def _labelled(dataset: Dataset) -> NDArray[np.intp]:
@@ -129,9 +185,14 @@ class _Reader:
 
 
 def _answers(
-    dataset: Dataset, rows: NDArray[np.intp], ask: Asked, reader: _Reader, *, quiet: bool
+    dataset: Dataset,
+    rows: NDArray[np.intp],
+    ask: Asked,
+    reader: Callable[[Any], Any],
+    *,
+    quiet: bool,
 ) -> list[Any]:
-    """Probabilities for each row; None: no answer; `_UNREAD`: the picture cannot be read."""
+    """What is read for each row; None: no answer; `_UNREAD`: the picture cannot be read."""
     found: list[Any] = []
     with progress("ask", len(rows), unit="pictures", quiet=quiet) as bar:
         for start in range(0, len(rows), _BATCH):
@@ -181,7 +242,7 @@ def _groups(dataset: Dataset, rows: NDArray[np.intp]) -> list[tuple[str, str, ND
     """The label's values and those of the attributes that are words, and which rows have them."""
     found = [
         (dataset.target, value, dataset.label[rows] == code)
-        for code, value in enumerate(dataset.classes)
+        for code, value in enumerate(() if dataset.is_number else dataset.classes)
     ]
     for name, attribute in dataset.attributes.items():
         if attribute.kind != "numeric":

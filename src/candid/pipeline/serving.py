@@ -12,6 +12,7 @@ from candid.records.audit import Audit
 from candid.records.explanation import Explanation
 from candid.records.targets import Overview
 from candid.runs import Run, open_run
+from candid.runs.refusals import run_that_answers
 from candid.settings import ServeConfig
 from candid.text import served as text
 from candid.text.inputs import ReportInput
@@ -35,7 +36,7 @@ def load_served(
 
     served = []
     for name, path in zip(names_for(paths), paths, strict=True):
-        run = open_run(path)
+        run = run_that_answers(open_run(path))
         if run.of_targets():
             served.append(_several(run, name, config, abstain_below, calibration))
             continue

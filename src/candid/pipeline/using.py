@@ -18,7 +18,7 @@ from candid.pipeline.labelling import Answering, labeller, one_thread_each
 from candid.pipeline.opening import Data, Place, needs_torch, path_of, reload, run_at
 from candid.records import ModelCard, read_record
 from candid.runs import Run
-from candid.runs.refusals import refuse_several, refuse_untrained
+from candid.runs.refusals import refuse_several, refuse_untrained, run_that_answers
 from candid.settings import Config, ServeConfig
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ def export(
     needs_torch()
     if to == "onnx":
         needs_onnx("onnx", "onnxscript", "onnxruntime")
-    folder = run_at(run, quiet=quiet)
+    folder = run_that_answers(run_at(run, quiet=quiet))
     folder = folder if network is None else replace(folder, network=network)
     refuse_untrained(folder, several=True)
     if to == "transformers":

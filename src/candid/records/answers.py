@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.errors import PredictionsError
 from candid.records.frames import Tabular, html_of
 
 _MOST_SHOWN = 20
@@ -21,10 +22,11 @@ class AnsweredImages(Tabular):
     Attributes
     ----------
     target, classes
-        The label's name and its values.
+        The label's name and its values; of a number, or of several labels, their names and none.
     answers
         By the names of the columns: `id`, `prediction` (None where there is none), `p_<class>`,
-        `abstained`, `reason`, `width`, `height`, `error`.
+        `abstained`, `reason`, `width`, `height`, `error`. Of a number `<label>`, `<label>_low` and
+        `<label>_high`, of several labels those of each, in the place of the first two.
     """
 
     target: str
@@ -42,15 +44,28 @@ class AnsweredImages(Tabular):
 
     @property
     def prediction(self) -> list[str | None]:
-        """The most probable class of each row; None where the model does not answer."""
+        """The most probable class of each row; None where the model does not answer.
+
+        Raises PredictionsError for a number or several labels, as `probability` does.
+        """
+        self._one_label()
         return [row["prediction"] for row in self.answers]
 
     @property
     def probability(self) -> NDArray[np.float64]:
         """(rows, classes), in the order of `classes`; NaN where there was nothing to look at."""
+        self._one_label()
         columns = [f"p_{name}" for name in self.classes]
         found = [[row[name] for name in columns] for row in self.answers]
         return np.array(found, np.float64).reshape(len(found), len(columns))
+
+    def _one_label(self) -> None:
+        if not self.classes:
+            raise PredictionsError(
+                f"These are answers about {self.target}: not of one label with classes.",
+                expected="a run of one label with classes",
+                todo="take the columns by the labels' names, from rows() or to_frame()",
+            )
 
     def rows(self) -> list[dict[str, Any]]:
         """One per image, or per face."""

@@ -108,6 +108,10 @@ class NumberEvaluation(Tabular):
             for split, a, v, name, e in figures
         ]
 
-    def _repr_html_(self) -> str:
+    def table(self, title: str) -> str:
+        """The figures of each split as a table of HTML."""
         rows = [row for row in self.rows() if not row["value of it"]]
-        return html_of([in_short(row, "split", "metric") for row in rows], self.target)
+        return html_of([in_short(row, "split", "metric") for row in rows], title)
+
+    def _repr_html_(self) -> str:
+        return self.table(self.target)

@@ -16,7 +16,6 @@ import candid
 from candid.config import read_config, to_toml
 from candid.errors import ConfigError, OutputError, RunError
 from candid.records import (
-    Evaluation,
     HistoryRow,
     ModelCard,
     Provenance,
@@ -24,7 +23,6 @@ from candid.records import (
     write_record,
 )
 from candid.records.answers import AnsweredImages
-from candid.records.frames import html_of
 from candid.records.framing import FramingCard
 from candid.records.targets import Targets
 from candid.runs.digests import step_digest
@@ -210,13 +208,17 @@ class Run:
         """
         how: dict[str, Any] = {"abstain_below": abstain_below, "check": check, "crop": crop}
         rows = tuple(candid.predict(self, images, calibration=calibration, **how))
+        if self.of_targets() or not rows or "prediction" not in rows[0]:
+            above = self if self.whole is None else replace(self, path=self.whole)
+            named = read_record(above.targets, Targets).labels
+            return AnsweredImages(", ".join(label.name for label in named), (), rows)
         card = read_record(self.model_file, ModelCard)
         return AnsweredImages(card.target, card.classes, rows)
 
     def _repr_html_(self) -> str:
-        if not self.evaluation.is_file():
-            return html_of([{"run": str(self.path), "evaluation": "none yet"}])
-        return read_record(self.evaluation, Evaluation).table(f"{self.path}")
+        from candid.runs.shown import html_of_run
+
+        return html_of_run(self)
 
     def step(
         self, name: str, function: Callable[..., object], *inputs: Any, shown: Shown | None = None

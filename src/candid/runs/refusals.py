@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from candid.errors import RunError, go_on_with
 from candid.records import ModelCard, read_record
 from candid.records.targets import Targets
 from candid.runs import Run
-from candid.runs.folders import TARGETS
 
 
 def refuse_untrained(run: Run, *, several: bool = False, number: bool = False) -> None:
@@ -49,6 +50,23 @@ def is_number_run(run: Run) -> bool:
     return read_record(run.model_file, ModelCard).number is not None
 
 
+def run_that_answers(run: Run) -> Run:
+    """The run that answers for a folder: of a number that was learned alone, the run above it.
+
+    Raises RunError for the folder of one of several labels that is a number.
+    """
+    if not is_number_run(run) or run.whole is None:
+        return run
+    whole = replace(run, path=run.whole)
+    if len(whole.of_targets()) > 1:
+        raise RunError(
+            f"{run.path} is of a number that is answered together with other labels.",
+            expected="the run above it, which gives the number, its interval, and the others",
+            todo=f"name {whole.path}",
+        )
+    return whole
+
+
 def refuse_number(run: Run) -> None:
     """Raise a RunError where a run, or all that it learned, is a number."""
     labels = read_record(run.targets, Targets).labels if run.of_targets() else ()
@@ -59,10 +77,12 @@ def refuse_number(run: Run) -> None:
 
 
 def _number_error(run: Run, name: str) -> RunError:
-    above = run.path if run.whole is None else run.whole
+    above, folder = (
+        (run.path, run.of_targets()[0].path) if run.whole is None else (run.whole, run.path)
+    )
     return RunError(
         f"{run.path} learned {name!r}, which is a number, and this is for a label with classes.",
         expected="a label with classes",
         todo=f"candid predict {above} gives its value with an interval; candid evaluate, audit, "
-        f"explain and report take {above / TARGETS}/LABEL",
+        f"compare, explain and report take {folder}",
     )
