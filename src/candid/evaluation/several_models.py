@@ -24,7 +24,7 @@ from candid.evaluation.number_comparison import compare_numbers
 from candid.evaluation.numbers import judged
 from candid.evaluation.paired import goes_by_row, refuse_other_order, same_classes
 from candid.predictions import Predictions
-from candid.predictions.numbers import NumberAnswers
+from candid.predictions.numbers import AnyPredictions, NumberAnswers
 from candid.progress import track
 from candid.records import Estimate, Split
 from candid.records.compare import Comparison, GroupChange
@@ -38,11 +38,8 @@ from candid.text import notes as text
 _SPLITS: tuple[Split, ...] = ("test", "validation", "train")  # the first that all speak of
 
 
-Model = Predictions | NumberAnswers
-
-
 def compare_models(
-    models: Sequence[Model],
+    models: Sequence[AnyPredictions],
     names: Sequence[str],
     *,
     draws: int = 1000,
@@ -103,7 +100,7 @@ def compare_models(
     )
 
 
-def _refuse_unlike(a: Model, b: Model) -> None:
+def _refuse_unlike(a: AnyPredictions, b: AnyPredictions) -> None:
     """Raise PredictionsError where two cannot be compared."""
     if isinstance(a, Predictions) and isinstance(b, Predictions):
         same_classes(a, b)
@@ -115,7 +112,7 @@ def _refuse_unlike(a: Model, b: Model) -> None:
         )
 
 
-def _compare(a: Model, b: Model, **how: Any) -> Comparison:
+def _compare(a: AnyPredictions, b: AnyPredictions, **how: Any) -> Comparison:
     if isinstance(a, Predictions) and isinstance(b, Predictions):
         return compare_predictions(a, b, **how)
     if isinstance(a, NumberAnswers) and isinstance(b, NumberAnswers):
@@ -123,17 +120,17 @@ def _compare(a: Model, b: Model, **how: Any) -> Comparison:
     raise ValueError("_refuse_unlike was not asked")
 
 
-def _labelled(p: Model) -> Marks:
+def _labelled(p: AnyPredictions) -> Marks:
     """(n,) which images have a label: of a number all."""
     return p.label >= 0 if isinstance(p, Predictions) else np.ones(len(p), np.bool_)
 
 
-def _truth(p: Model) -> NDArray[Any]:
+def _truth(p: AnyPredictions) -> NDArray[Any]:
     """(n,) each image's class, or its number."""
     return np.asarray(p.classes)[p.label] if isinstance(p, Predictions) else p.value
 
 
-def _split_of_all(models: Sequence[Model]) -> Split:
+def _split_of_all(models: Sequence[AnyPredictions]) -> Split:
     for split in _SPLITS:
         if all(((p.split == split) & _labelled(p)).any() for p in models):
             return split
@@ -144,7 +141,9 @@ def _split_of_all(models: Sequence[Model]) -> Split:
     )
 
 
-def _in_common(models: Sequence[Model], split: Split) -> tuple[list[Model], int, int]:
+def _in_common(
+    models: Sequence[AnyPredictions], split: Split
+) -> tuple[list[AnyPredictions], int, int]:
     """Each model's rows of the images that all label the same; how many others there are.
 
     Who is in an image is taken from the first that knows.
@@ -179,7 +178,7 @@ def _places(ids: NDArray[np.str_], wanted: NDArray[np.str_]) -> NDArray[np.intp]
     return sorted_rows[np.searchsorted(ids, wanted, sorter=sorted_rows)]
 
 
-def _figures(p: Model, drawing: Resample) -> dict[str, Estimate]:
+def _figures(p: AnyPredictions, drawing: Resample) -> dict[str, Estimate]:
     """A model's figures, on the draws on which the pairs are compared."""
     if isinstance(p, NumberAnswers):
         everyone = np.ones(len(p), np.bool_)
@@ -231,7 +230,7 @@ def _with(
 
 
 def _notes(
-    models: Sequence[Model],
+    models: Sequence[AnyPredictions],
     names: Sequence[str],
     pair: Comparison,
     left_out: int,

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 from candid.errors import ConfigError
 from candid.pipeline.auditing import write_comparison
 from candid.pipeline.provenance import provenance_now
-from candid.predictions import Predictions
 from candid.predictions.choosing import Columns
-from candid.predictions.numbers import NumberAnswers, NumberPredictions
+from candid.predictions.numbers import AnyPredictions, NumberAnswers, NumberPredictions
 from candid.records import Evaluation
 from candid.records.audit import Audit
 from candid.settings import Config, EvaluateConfig
@@ -24,8 +23,6 @@ from candid.text.inputs import AuditedSource, AuditInput
 if TYPE_CHECKING:
     from candid.data.dataset import Dataset
     from candid.pipeline.summing import SummedFolder
-
-Answers = Predictions | NumberAnswers
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +44,7 @@ class Audited:
     """
 
     audit: Audit
-    answers: Answers | SummedFolder | None = None
+    answers: AnyPredictions | SummedFolder | None = None
     source: AuditedSource = field(default_factory=AuditedSource)
     files: Mapping[str, Path] = field(default_factory=dict)
     dataset: Dataset | None = None

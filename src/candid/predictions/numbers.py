@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from candid.arrays import Floats
 from candid.errors import PredictionsError
+from candid.predictions import Predictions
 from candid.predictions.attribute_columns import (
     attribute_in,
     column_of,
@@ -226,3 +227,6 @@ def read_number_predictions(path: Path) -> NumberPredictions:
             expected="a Parquet file that Candid wrote for a label that is a number",
             todo="make it again: candid run --resume RUN",
         ) from error
+
+
+AnyPredictions = Predictions | NumberAnswers  # of a label with classes, or of a number
