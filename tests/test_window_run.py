@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import candid
+from candid.data.dataset import Dataset
 from candid.models.forward import Images
 from candid.pipeline.views import with_window
 from candid.records import ModelCard, read_record
+from candid.records.model import MOST_LOST
 from candid.text.window import what_it_sees
 from candid.training import views
 from candid.training.state import Task
@@ -50,11 +53,23 @@ def task_of(*columns: int) -> Task:
     )
 
 
+def named(columns: tuple[int, ...]) -> Dataset:
+    """The data set of `task_of`: what its labels and classes are called."""
+    pixels, label = aligned()
+    first, *more = columns
+    groups = {NAMES[c]: label[:, c] for c in more}
+    split = np.repeat(["train", "validation"], [500, 400])
+    faces = candid.load_images(
+        pixels, label[:, first], target=NAMES[first], groups=groups or None, split=split
+    )
+    return dataclasses.replace(faces, further_targets=tuple(groups))
+
+
 def seen(*columns: int, window: str = "auto", steps: int = 300):
     config = candid.load_config(
         overrides=[*QUICK, f'network.window="{window}"', f"train.steps={steps}"]
     )
-    found = with_window(task_of(*columns), config, [NAMES[c] for c in columns], quiet=True)
+    found = with_window(task_of(*columns), config, named(columns), quiet=True)
     return found.config.network.window, found.views
 
 
@@ -81,6 +96,31 @@ def test_one_label_that_needs_more_decides_for_all():
     assert window == ""
     assert {v.target for v in views if v.suffices} == {"middle"}
     assert {v.target for v in views if not v.suffices} == {"below"}
+
+
+def test_a_rare_class_that_needs_more_decides_for_all():
+    """Of a hundredth of the images, which hardly move the mean: a class that stands below."""
+    pixels, label = aligned(3000)
+    rare = np.random.default_rng(1).random(3000) < 0.01
+    many = 4 * label[:, 0] + 2 * label[:, 1] + np.arange(3000) % 2
+    pixels[np.arange(3000) % 2 == 1, 19:22, 10:22] //= 4  # a third mark in the face
+    pixels[:, 28:] = 128
+    pixels[rare, 28:] = 255
+    config = candid.load_config(overrides=[*QUICK, 'network.window="auto"', "train.steps=600"])
+    images, sets = Images(pixels, (0.5,) * 3, (0.3,) * 3), (np.arange(2000), np.arange(2000, 3000))
+    names = tuple("abcdefgh")
+    without = with_window(Task(images, many.astype(np.int16), 8, *sets), config, quiet=True)
+    assert without.config.network.window and not without.views[-1].lost_class
+    words = np.where(rare, "rare", np.array(names)[many])
+    split = np.repeat(["train", "validation"], [2000, 1000])
+    faces = candid.load_images(pixels, words, target="Kind", split=split)
+    task = Task(images, faces.label, 9, *sets)
+    found = with_window(task, config, faces, quiet=True)
+    face = found.views[-1]
+    assert found.config.network.window == ""
+    assert face.lost_class == "rare" and face.high <= MOST_LOST
+    card = SimpleNamespace(options={}, views=[face])
+    assert "more than 25% of what the whole tells of those labelled “rare”" in what_it_sees(card)
 
 
 def test_what_is_named_is_not_tried():

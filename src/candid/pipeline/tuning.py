@@ -100,7 +100,9 @@ def search_settings(
         raise
     with closing(study), threads(config.train.threads), memory_kept():
         task = task_of(data, config)
-        seen = with_window(task, config, quiet=quiet).config.network  # once, not in every trial
+        seen = with_window(
+            task, config, data.dataset, quiet=quiet
+        ).config.network  # once, not in every trial
         search(study, lambda c, report: _trial(task, _as_seen(c, seen), report), quiet=quiet)
         repeat_finalists(
             study, lambda c: _trial(task, _as_seen(c, seen), lambda *_: False), quiet=quiet
