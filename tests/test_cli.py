@@ -207,6 +207,26 @@ def test_run_prints_weighted_f1_with_its_interval(finished, tmp_path, capsys):
     assert len(re.findall(line, out)) == 2
 
 
+def test_run_prints_what_is_seriously_wrong_and_what_the_network_sees(finished, tmp_path, capsys):
+    run = Path(shutil.copytree(finished.path, tmp_path / "run"))
+    card, data = json.loads((run / "model.json").read_text()), run / "data.json"
+    found = json.loads(data.read_text())
+    one = next(f for f in found["findings"] if f["code"] == "LABEL-ABSENT-IN-SPLIT")
+    one |= {"state": "found", "severity": "serious", "detail": "There is no yes in test."}
+    told = "serious: LABEL-ABSENT-IN-SPLIT: There is no yes in test."
+    part = "The network sees a part of each picture alone, from 25% to 75% of its width"
+    assert call("evaluate", run) == 0
+    before = capsys.readouterr().out
+    assert told not in before and part not in before
+    data.write_text(json.dumps(found))
+    card["options"] |= {"window": "0.25 0.3 0.75 0.9"}
+    (run / "model.json").write_text(json.dumps(card))
+    assert call("evaluate", run) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert told in lines and any(line.startswith(part) for line in lines)
+    assert not any(line.startswith(("warning:", "note:")) for line in lines)
+
+
 def test_json_of_every_verb(finished, faces, tmp_path, capsys):
     """One JSON document on standard output and nothing else."""
     calls = {

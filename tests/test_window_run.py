@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import candid
+from candid.data.dataset import Dataset
 from candid.models.forward import Images
 from candid.pipeline.views import with_window
 from candid.records import ModelCard, read_record, write_record
-from candid.records.model import TriedViews
+from candid.records.model import MOST_LOST, TriedViews
 from candid.text.window import what_it_sees
 from candid.training import views
 from candid.training.state import Task
@@ -51,11 +53,23 @@ def task_of(*columns: int) -> Task:
     )
 
 
+def named(columns: tuple[int, ...]) -> Dataset:
+    """The data set of `task_of`: what its labels and classes are called."""
+    pixels, label = aligned()
+    first, *more = columns
+    groups = {NAMES[c]: label[:, c] for c in more}
+    split = np.repeat(["train", "validation"], [500, 400])
+    faces = candid.load_images(
+        pixels, label[:, first], target=NAMES[first], groups=groups or None, split=split
+    )
+    return dataclasses.replace(faces, further_targets=tuple(groups))
+
+
 def seen(*columns: int, window: str = "auto", steps: int = 300):
     config = candid.load_config(
         overrides=[*QUICK, f'network.window="{window}"', f"train.steps={steps}"]
     )
-    found = with_window(task_of(*columns), config, [NAMES[c] for c in columns], quiet=True)
+    found = with_window(task_of(*columns), config, named(columns), quiet=True)
     return found.config.network.window, found.views
 
 
@@ -84,6 +98,31 @@ def test_one_label_that_needs_more_decides_for_all():
     assert {v.target for v in views if not v.suffices} == {"below"}
 
 
+def test_a_rare_class_that_needs_more_decides_for_all():
+    """Of a hundredth of the images, which hardly move the mean: a class that stands below."""
+    pixels, label = aligned(3000)
+    rare = np.random.default_rng(1).random(3000) < 0.01
+    many = 4 * label[:, 0] + 2 * label[:, 1] + np.arange(3000) % 2
+    pixels[np.arange(3000) % 2 == 1, 19:22, 10:22] //= 4  # a third mark in the face
+    pixels[:, 28:] = 128
+    pixels[rare, 28:] = 255
+    config = candid.load_config(overrides=[*QUICK, 'network.window="auto"', "train.steps=600"])
+    images, sets = Images(pixels, (0.5,) * 3, (0.3,) * 3), (np.arange(2000), np.arange(2000, 3000))
+    names = tuple("abcdefgh")
+    without = with_window(Task(images, many.astype(np.int16), 8, *sets), config, quiet=True)
+    assert without.config.network.window and not without.views[-1].lost_class
+    words = np.where(rare, "rare", np.array(names)[many])
+    split = np.repeat(["train", "validation"], [2000, 1000])
+    faces = candid.load_images(pixels, words, target="Kind", split=split)
+    task = Task(images, faces.label, 9, *sets)
+    found = with_window(task, config, faces, quiet=True)
+    face = found.views[-1]
+    assert found.config.network.window == ""
+    assert face.lost_class == "rare" and face.high <= MOST_LOST
+    card = SimpleNamespace(options={}, views=[face])
+    assert "more than 25% of what the whole tells of those labelled “rare”" in what_it_sees(card)
+
+
 def test_what_is_named_is_not_tried():
     face = face_windows(task_of(0).images, np.arange(500))[1]
     assert seen(2, window="face") == (face, ())
@@ -92,16 +131,22 @@ def test_what_is_named_is_not_tried():
 
 
 def test_a_training_that_goes_on_sees_what_it_saw(tmp_path, monkeypatch):
-    config = candid.load_config(overrides=[*QUICK, "network.window=auto"])
-    noted, task = tmp_path / "checkpoint/views.json", task_of(0)
-    first = with_window(task, config, ["middle"], noted=noted, quiet=True)
-    assert first.config.network.window and noted.is_file()
-    monkeypatch.setattr(views, "view_losses", None)  # not asked again
-    assert with_window(task, config, ["middle"], noted=noted, quiet=True) == first
-    # What a machine that chose otherwise wrote down.
-    lost = dataclasses.replace(first.views[0], high=0.06)
-    write_record(noted, TriedViews((lost, *first.views[1:])))
-    assert with_window(task, config, noted=noted).config.network.window == first.views[1].window
+    """Whatever a trial would say on the machine where it goes on."""
+    pixels, label = aligned()
+    split = np.repeat(["train", "validation"], [500, 400])
+    faces = candid.load_images(pixels, label[:, 0], target="Middle", split=split)
+    config = candid.load_config(overrides=QUICK)
+    run = candid.train(faces, config, out=tmp_path / "run", cache=tmp_path / "cache")
+    card = read_record(run.model_file, ModelCard)
+    run.model_file.unlink()  # as if it was killed before it was done
+    monkeypatch.setattr(views, "view_losses", lambda *args, **how: pytest.fail("tried again"))
+    candid.train(faces, config, resume=run.path, cache=tmp_path / "cache")
+    assert read_record(run.model_file, ModelCard) == card and card.views
+    # What a machine that chose otherwise would have written down.
+    lost = dataclasses.replace(card.views[0], high=0.06)
+    write_record(run.views, TriedViews((lost, *card.views[1:])))
+    found = with_window(task_of(0), config, noted=run.views)
+    assert found.config.network.window == card.views[1].window
 
 
 def test_a_check_of_labels_finds_the_part_once_for_all_folds(tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from candid.stats.retention import retention
+from candid.stats.retention import loses_more, retention
 
 
 def losses(n: int, lost: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -47,3 +47,22 @@ def test_images_without_the_label_count_for_nothing():
     gone = np.arange(400) % 3 == 0
     blank = np.where(gone, np.nan, base)
     assert retention(blank, whole, part) == retention(base[~gone], whole[~gone], part[~gone])
+
+
+def test_people_are_drawn_with_all_their_images():
+    """Every image five times over, by the same person, says what it says once."""
+    once = np.stack(losses(300, 0.1))
+    again, person = np.repeat(once, 5, axis=1), np.repeat(np.arange(300), 5)
+    assert retention(*again, person).high == pytest.approx(retention(*once).high)
+    assert retention(*again).high < retention(*once).high - 0.01
+    assert np.isnan(retention(*again, np.zeros(1500)).high)  # one person tells nothing of others
+
+
+@pytest.mark.parametrize(("lost", "often"), [(0.25, 0.05), (0.0, 0.0), (0.9, 1.0)])
+def test_more_is_lost_surely_as_often_as_it_should_be(lost, often):
+    """At the very share, in one of twenty; far below never, far above always."""
+    found = [loses_more(0.25, *losses(25, lost, seed)) for seed in range(1000)]
+    assert np.mean(found) == pytest.approx(often, abs=0.021)  # three errors
+    assert not loses_more(0.25, *losses(1, lost))
+    base, whole, part = losses(400, lost)
+    assert not loses_more(0.25, whole, base, part)  # the whole tells nothing

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from types import SimpleNamespace
 
@@ -40,3 +41,12 @@ def test_the_label_that_needs_all_of_it_is_named() -> None:
     two = said("", view(0.01), view(0.4, "Necktie"))
     assert "tells of “Necktie”." in two and "Hat" not in two
     assert "too little of the label to say" in said("", view(math.nan))
+
+
+def test_the_class_that_needs_all_of_it_is_named() -> None:
+    bald = dataclasses.replace(view(0.04), lost_class="bald")
+    assert not bald.suffices and view(0.04).suffices
+    assert "surely lost more than 25% of what the whole tells of those labelled “bald”." in said(
+        "", bald
+    )
+    assert "labelled “bald” (“Hat”)." in said("", bald, view(0.01, "Smiling"))

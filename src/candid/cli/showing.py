@@ -31,7 +31,7 @@ def show_evaluation(run: Run) -> None:
         told: dict[str, Any] = {"run": str(run.path), "report": str(run.report), "targets": of_each}
         if numbers:
             told["numbers"] = {t.name: t.metrics for t in numbers}
-        show(told, (*lines(overview), f"report: {run.report}"))
+        show(told, (*lines(overview), *_run_lines(run), f"report: {run.report}"))
         return
     evaluation = read_record(run.evaluation, Evaluation)
     f1 = {s.split: s.metrics["weighted_f1"] for s in evaluation.splits}
@@ -57,4 +57,18 @@ def evaluation_lines(evaluation: Evaluation | NumberEvaluation, run: Run) -> Ite
         yield from f1_lines(evaluation)
     if run.seeds.is_file():
         yield from seeds.seeds_lines(read_record(run.seeds, Seeds))
+    yield from _run_lines(run)
     yield f"report: {run.report}" if run.report.is_file() else f"run: {run.path}"
+
+
+def _run_lines(run: Run) -> Iterator[str]:
+    """What its data hold that can change what the figures mean, and what its network sees."""
+    from candid.records import Exploration, ModelCard, read_record
+    from candid.text.console import finding_lines
+    from candid.text.window import part_seen
+
+    if run.data.is_file():
+        yield from finding_lines(read_record(run.data, Exploration), "serious")
+    card = next((r.model_file for r in (run, *run.of_targets()) if r.model_file.is_file()), None)
+    if card is not None and (part := part_seen(read_record(card, ModelCard))):
+        yield part

@@ -179,7 +179,7 @@ def _with_window(run: Run, data: Data) -> Config:
         return config
     with threads(config.train.threads), memory_kept():
         task = task_of(data, config)
-        return with_window(task, config, noted=run.views, quiet=run.quiet).config
+        return with_window(task, config, data.dataset, noted=run.views, quiet=run.quiet).config
 
 
 # --- folds ---------------------------------------------------------------------------------------

@@ -62,7 +62,8 @@ def train_network(
     alone = checkpoint.sole_writer(run.checkpoint) if group.leads else nullcontext()
     with alone, threads(config.train.threads), memory_kept():
         task = task_of(data, config)
-        seen = with_window(task, config, data.dataset.targets, noted=run.views, quiet=quiet)
+        whole = data.dataset if data.streamed is None else data.streamed.dataset
+        seen = with_window(task, config, whole, noted=run.views, quiet=quiet)
         config, network = seen.config, run.network
         if config.begins_with:
             network = fresh_network(task, config) if network is None else network

@@ -101,10 +101,16 @@ def search_settings(
     with closing(study), threads(config.train.threads), memory_kept():
         task = task_of(data, config)
         # Once, not in every trial.
-        seen = with_window(task, config, noted=Run(out).views, quiet=quiet).config.network
-        search(study, lambda c, report: _trial(task, _as_seen(c, seen), report), quiet=quiet)
+        seen = with_window(task, config, data.dataset, noted=Run(out).views, quiet=quiet)
+        search(
+            study,
+            lambda c, report: _trial(task, _as_seen(c, seen.config.network), report),
+            quiet=quiet,
+        )
         repeat_finalists(
-            study, lambda c: _trial(task, _as_seen(c, seen), lambda *_: False), quiet=quiet
+            study,
+            lambda c: _trial(task, _as_seen(c, seen.config.network), lambda *_: False),
+            quiet=quiet,
         )
         # On as many threads as the finals, of which it is one.
         told = train_last(study, lambda c: _last(out / "best", c, data, quiet=quiet), quiet=quiet)

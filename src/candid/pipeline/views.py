@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
+from candid.arrays import Floats
 from candid.config import QUICK_RECIPE, load_config
+from candid.data.dataset import Dataset
+from candid.data.targets import classes_of
 from candid.pipeline.beginning import source_of_weights
 from candid.records import read_record, write_record
-from candid.records.model import TriedView, TriedViews
+from candid.records.model import MOST_LOST_OF_A_CLASS, TriedView, TriedViews
 from candid.settings import Config, TrainConfig
 from candid.settings.network import AUTO, FACE, DeepConfig, window_edges
-from candid.stats.retention import retention
+from candid.stats.retention import loses_more, retention
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +40,7 @@ class Seen:
 def with_window(
     task: Task,
     config: Config,
-    targets: Sequence[str] = (),
+    dataset: Dataset | None = None,
     *,
     noted: Path | None = None,
     quiet: bool = False,
@@ -43,11 +49,12 @@ def with_window(
 
     "face" is where the training pictures show it. "auto" is the smallest of the face without its
     forehead and the face with it from which a short training tells every label, surely, all but a
-    twentieth of what it tells from the whole; and the whole where neither does. Weights that come
-    from another run see what they saw there. `targets` are what the labels are called. What was
-    tried is kept in a file, `noted`, and is not tried again: on another machine a close choice may
-    end otherwise, and a training that goes on must see what it saw. Several processes that train
-    together choose together.
+    twentieth of what it tells from the whole, and no class, surely, less than three quarters; and
+    the whole where neither does. Weights that come from another run see what they saw there. Of
+    `dataset`, whose rows are the task's, come the words for labels and classes, and who is in the
+    images. What was tried is kept in a file, `noted`, and is not tried again: on another machine a
+    close choice may end otherwise, and a training that goes on must see what it saw. Several
+    processes that train together choose together.
     """
     network = config.network
     if not isinstance(network, DeepConfig) or not network.finds_window:
@@ -63,7 +70,7 @@ def with_window(
     views = _noted(noted)
     if views is None:
         windows = face_windows(task.images, task.train)
-        views = _tried(task, windows, config, targets, quiet)
+        views = _tried(task, windows, config, dataset, quiet)
         _note(noted, views)
     lacking = {view.window for view in views if not view.suffices}
     found = next((view.window for view in views if view.window not in lacking), "")
@@ -92,7 +99,7 @@ def _seeing(
 
 
 def _tried(
-    task: Task, windows: Sequence[str], config: Config, targets: Sequence[str], quiet: bool
+    task: Task, windows: Sequence[str], config: Config, dataset: Dataset | None, quiet: bool
 ) -> tuple[TriedView, ...]:
     """Each window and label after a short training; none where there is nothing to try."""
     from candid.training.distributed import team
@@ -111,13 +118,51 @@ def _tried(
         quick.augment,
         quiet=quiet,
     )
-    names = targets or [""] * base.shape[1]
     found = tuple(
-        TriedView(window, name, *astuple(retention(base[:, t], losses[0][:, t], part[:, t])))
+        _view(window, label, (base[:, t], losses[0][:, t], part[:, t]))
         for window, part in zip(windows, losses[1:], strict=True)
-        for t, name in enumerate(names)
+        for t, label in enumerate(_labels(task, dataset))
     )
     return team().broadcast(lambda: found)
+
+
+@dataclass(frozen=True, eq=False)
+class _Label:
+    """A label's name and classes, of a number none, and the validation images' codes and people."""
+
+    name: str
+    classes: tuple[str, ...]
+    codes: NDArray[np.int16]
+    person: NDArray[np.int64] | None
+
+
+def _labels(task: Task, dataset: Dataset | None) -> list[_Label]:
+    codes = task.label[task.validation].reshape(len(task.validation), -1)
+    person = None if dataset is None else dataset.persons(task.validation)
+    sizes = task.sizes or (task.n_classes,)
+    found = []
+    for t, (size, scale) in enumerate(zip(sizes, task.scales or [None] * len(sizes), strict=True)):
+        name, classes = "", tuple(map(str, range(size)))
+        if dataset is not None:
+            name = dataset.targets[t]
+            classes = classes_of(dataset, name)
+        found.append(_Label(name, classes if scale is None else (), codes[:, t], person))
+    return found
+
+
+def _view(window: str, label: _Label, losses: Sequence[Floats]) -> TriedView:
+    """What is lost of a label in a window, by the losses (n,) from nothing, the whole, and it."""
+    base, whole, part = losses
+    kept, lost = retention(base, whole, part, label.person), ""
+    for code, name in enumerate(label.classes):
+        own = label.codes == code
+        person = None if label.person is None else label.person[own]
+        if loses_more(MOST_LOST_OF_A_CLASS, base[own], whole[own], part[own], person):
+            lost = name
+            break
+    return TriedView(
+        window, label.name, kept.n, kept.base, kept.whole, kept.part, kept.lost, kept.high, lost
+    )
 
 
 def _quick(quick: TrainConfig, own: TrainConfig, steps: int) -> TrainConfig:

@@ -8,7 +8,9 @@ from typing import Literal
 
 _LARGEST_SIDE = 1024  # as in data.side
 _MOST_OUTPUTS = 10**6
-MOST_LOST = 0.05  # of what the whole picture tells, where a network is to see a part of it
+# Of what the whole picture tells, where a network is to see a part of it: of a label, which must be
+# sure, and of any of its classes, of whose images there may be too few to be sure.
+MOST_LOST, MOST_LOST_OF_A_CLASS = 0.05, 0.25
 
 # --- model.json, history.parquet -----------------------------------------------------------------
 
@@ -82,7 +84,8 @@ class TriedView:
 
     Losses are mean cross-entropies in nats of the n validation images that have the label. `lost`
     is the share of what the whole tells beyond the base rates that the part does not tell, `high`
-    its upper limit (95%, one-sided); both NaN where nothing is known.
+    its upper limit (95%, one-sided); both NaN where nothing is known. `lost_class` is the class of
+    the label of which more than a quarter is lost, surely; "" where none is.
     """
 
     window: str
@@ -93,11 +96,12 @@ class TriedView:
     part: float
     lost: float
     high: float
+    lost_class: str = ""
 
     @property
     def suffices(self) -> bool:
         """Whether so little is lost, surely, that the network may see this part alone."""
-        return self.high <= MOST_LOST
+        return self.high <= MOST_LOST and not self.lost_class
 
 
 @dataclass(frozen=True, slots=True)

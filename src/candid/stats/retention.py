@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from scipy.special import ndtri
+from numpy.typing import NDArray
+from scipy.special import ndtri, stdtrit
 
 from candid.arrays import Floats
 from candid.stats.intervals import linearised, linearised_error
@@ -25,27 +27,70 @@ class Retention:
     high: float  # its upper limit, one-sided at 95%
 
 
-def retention(base: Floats, whole: Floats, part: Floats) -> Retention:
+def retention(
+    base: Floats, whole: Floats, part: Floats, person: NDArray[Any] | None = None
+) -> Retention:
     """Of the losses (n,) of the same images without looking, with all, and with a part of it.
 
     The share that is lost is a ratio of means, its error that of the ratio's linearisation (the
-    delta method), images counted as independent. NaN where the whole is not better than not
-    looking with the same confidence, or the part not: then nothing is known. What is NaN in any of
-    the three is left out.
+    delta method), by `person` (n,), and where nobody is known by image. NaN where the whole is not
+    better than not looking with the same confidence, or the part not: then nothing is known. What
+    is NaN in any of the three is left out.
 
     That a part does is shown as in a trial of non-inferiority: the limit, not the value, must be
     small (Food and Drug Administration, Non-Inferiority Clinical Trials to Establish Effectiveness,
     2016).
     """
-    base, whole, part = np.stack([base, whole, part])[:, ~np.isnan(base + whole + part)]
-    n = len(base)
+    losses, person = _known(base, whole, part, person)
+    n, (base, whole, part) = losses.shape[1], losses
     if n < 2:
         return Retention(n, *(np.nan,) * 5)
     means = (float(base.mean()), float(whole.mean()), float(part.mean()))
-    z = float(ndtri(CONFIDENCE))
-    gains = np.stack([base - whole, base - part], axis=1)
-    if not np.all(gains.mean(axis=0) > z * gains.std(axis=0, ddof=1) / np.sqrt(n)):
+    if not (_above_zero(base - whole, person) and _above_zero(base - part, person)):
         return Retention(n, *means, np.nan, np.nan)
-    value, moves = linearised((part - whole)[:, None], (base - whole)[:, None])
-    error = linearised_error(moves, np.array([n]))
-    return Retention(n, *means, float(value[0]), float(value[0] + z * error[0]))
+    value, moves = linearised(*(_sums(v, person) for v in (part - whole, base - whole)))
+    error = linearised_error(moves, np.array([len(moves)]))
+    high = value[0] + ndtri(CONFIDENCE) * error[0]
+    return Retention(n, *means, float(value[0]), float(high))
+
+
+def loses_more(
+    share: float,
+    base: Floats,
+    whole: Floats,
+    part: Floats,
+    person: NDArray[Any] | None = None,
+) -> bool:
+    """Whether a part surely loses more than a share of what the whole surely tells; as above.
+
+    By Student's t, since the images of one class may be few.
+    """
+    (base, whole, part), person = _known(base, whole, part, person)
+    lost = part - whole - share * (base - whole)
+    return _above_zero(base - whole, person) and _above_zero(lost, person)
+
+
+def _known(
+    base: Floats, whole: Floats, part: Floats, person: NDArray[Any] | None
+) -> tuple[Floats, NDArray[Any]]:
+    """The three losses (3, n) of the images that have all, and who is in each."""
+    known = ~np.isnan(base + whole + part)
+    person = np.arange(len(base)) if person is None else person
+    return np.stack([base, whole, part])[:, known], person[known]
+
+
+def _sums(values: Floats, person: NDArray[Any]) -> Floats:
+    """(people, 1) sums of (n,) values."""
+    unit = np.unique(person, return_inverse=True)[1].reshape(-1)
+    sums: Floats = np.bincount(unit, values).astype(np.float64)[:, None]
+    return sums
+
+
+def _above_zero(values: Floats, person: NDArray[Any]) -> bool:
+    """Whether the mean of (n,) values is above 0, with the confidence, one-sided."""
+    if len(values) < 2:
+        return False
+    mean, moves = linearised(_sums(values, person), _sums(np.ones_like(values), person))
+    people = len(moves)
+    error = linearised_error(moves, np.array([people]))
+    return bool(mean[0] > stdtrit(people - 1, CONFIDENCE) * error[0])

@@ -53,9 +53,14 @@ def exploration_lines(exploration: Exploration) -> Iterator[str]:
         for name, share in zip(exploration.classes, split.shares, strict=True):
             low, high = 100 * share.low, 100 * share.high
             yield f"    labelled {name}: {100 * share.value:.1f}% ({low:.1f} to {high:.1f})"
+    yield from (f"  {line}" for line in finding_lines(exploration))
+
+
+def finding_lines(exploration: Exploration, severity: str = "") -> Iterator[str]:
+    """What the checks of the data found; with a severity, that alone."""
     for finding in exploration.findings:
-        if finding.state == "found":
-            yield f"  {finding.severity}: {finding.code}: {finding.detail}"
+        if finding.state == "found" and severity in ("", finding.severity):
+            yield f"{finding.severity}: {finding.code}: {finding.detail}"
 
 
 def training_lines(card: ModelCard, run: str, weights: str) -> Iterator[str]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from candid.records import ModelCard
-from candid.records.model import MOST_LOST, TriedView
+from candid.records.model import MOST_LOST, MOST_LOST_OF_A_CLASS, TriedView
 from candid.settings.network import window_edges
 from candid.text import words
 
@@ -52,6 +52,13 @@ def _why_all(views: Sequence[TriedView]) -> str:
         return (
             f"The network sees all of each picture: a short training told too little of {what} to "
             "say whether the face alone would do."
+        )
+    if first.lost_class and first.high <= MOST_LOST:
+        return (
+            f"The network sees all of each picture: from the face alone a short training on "
+            f"{words.images(first.n)} of validation surely lost more than "
+            f"{words.percent(MOST_LOST_OF_A_CLASS, 0)} of what the whole tells of those labelled "
+            f"“{first.lost_class}”{'' if len(some) == 1 else f' ({what})'}."
         )
     return (
         f"The network sees all of each picture: from the face alone a short training on "
