@@ -150,6 +150,20 @@ def test_a_run_says_what_it_sees_and_hands_it_on(tmp_path):
     assert taken.options["window"] == inner and taken.views == ()
 
 
+def test_a_training_that_goes_on_sees_what_it_saw(tmp_path, monkeypatch):
+    """Whatever a trial would say on the machine where it goes on."""
+    pixels, label = aligned()
+    split = np.repeat(["train", "validation"], [500, 400])
+    faces = candid.load_images(pixels, label[:, 0], target="Middle", split=split)
+    config = candid.load_config(overrides=QUICK)
+    run = candid.train(faces, config, out=tmp_path / "run", cache=tmp_path / "cache")
+    card = read_record(run.model_file, ModelCard)
+    run.model_file.unlink()  # as if it was killed before it was done
+    monkeypatch.setattr(views, "view_losses", lambda *args, **how: pytest.fail("tried again"))
+    candid.train(faces, config, resume=run.path, cache=tmp_path / "cache")
+    assert read_record(run.model_file, ModelCard) == card and card.views
+
+
 @pytest.mark.parametrize("trials", [1, 3])
 def test_a_search_finds_the_part_once_for_all_trials(tmp_path, monkeypatch, trials):
     pixels, label = aligned()

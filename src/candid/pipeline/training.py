@@ -63,7 +63,8 @@ def train_network(
     with alone, threads(config.train.threads), memory_kept():
         task = task_of(data, config)
         whole = data.dataset if data.streamed is None else data.streamed.dataset
-        seen = with_window(task, config, whole, quiet=quiet)
+        note = group.broadcast(lambda: checkpoint.note_of(run.checkpoint))
+        seen = with_window(task, config, whole, note=note, quiet=quiet)
         config, network = seen.config, run.network
         if config.begins_with:
             network = fresh_network(task, config) if network is None else network
@@ -71,6 +72,7 @@ def train_network(
             if not group.broadcast(run.checkpoint.is_file):
                 take_initial(network, config, data.dataset, noted)
         state = begun(task, config, network)
+        state.note = seen.note()
         with group.copied(run.checkpoint) as saved:
             if saved is not None:
                 checkpoint.restore(saved, state)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +14,14 @@ from candid.config import QUICK_RECIPE, load_config
 from candid.data.dataset import Dataset
 from candid.data.targets import classes_of
 from candid.pipeline.beginning import source_of_weights
+from candid.records import from_plain, to_plain
 from candid.records.model import MOST_LOST_OF_A_CLASS, TriedView
 from candid.settings import Config, TrainConfig
 from candid.settings.network import AUTO, FACE, DeepConfig, window_edges
 from candid.stats.retention import loses_more, retention
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from candid.training.state import Task
 
@@ -35,9 +36,21 @@ class Seen:
     config: Config
     views: tuple[TriedView, ...] = ()
 
+    def note(self) -> dict[str, Any]:
+        """The same in plain values, for a checkpoint: another machine may round otherwise."""
+        network = self.config.network
+        if not isinstance(network, DeepConfig):
+            return {}
+        return {"window": network.window, "views": to_plain(self.views)}
+
 
 def with_window(
-    task: Task, config: Config, dataset: Dataset | None = None, *, quiet: bool = False
+    task: Task,
+    config: Config,
+    dataset: Dataset | None = None,
+    *,
+    note: Mapping[str, Any] | None = None,
+    quiet: bool = False,
 ) -> Seen:
     """What the network is to see, where the settings say "face" or "auto".
 
@@ -46,11 +59,15 @@ def with_window(
     twentieth of what it tells from the whole, and no class, surely, less than three quarters; and
     the whole where neither does. Weights that come from another run see what they saw there. Of
     `dataset`, whose rows are the task's, come the words for labels and classes, and who is in the
-    images. Several processes that train together choose together.
+    images. Several processes that train together choose together. Of a training that goes on,
+    `note` says what was chosen.
     """
     network = config.network
     if not isinstance(network, DeepConfig) or not network.finds_window:
         return Seen(config)
+    if note:
+        views = from_plain(tuple[TriedView, ...], note["views"])
+        return _seeing(config, network, note["window"], views)
     if network.window == AUTO and config.train.initial:
         card, _ = source_of_weights(Path(config.train.initial))
         return _seeing(config, network, str(card.options.get("window", "")) if card else "")

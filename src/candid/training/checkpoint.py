@@ -22,6 +22,7 @@ from candid.storage.files import FORMAT, check_format, reading, regular, writing
 from candid.storage.locks import try_lock
 from candid.training.state import TrainingState
 
+_START_ANEW = "start a new run, or take the settings back that were changed"
 _PAUSE = 20  # times as long as a save took, until time alone is a reason for the next
 
 _UNFINISHED = (".*.part", ".tmp*")  # what `atomic` and safetensors call what they write
@@ -103,6 +104,7 @@ def save(path: Path, state: TrainingState) -> None:
         "best_f1": state.best_f1,
         "optimizer": {k: v for k, v in optimizer.items() if not isinstance(v, Tensor)},
         "columns": _COLUMNS,
+        "note": state.note,
     }
     plain = {k: v.detach().contiguous().cpu() for k, v in tensors.items()}
     save_tensors(path, plain, {"candid": json.dumps(about)})
@@ -128,13 +130,26 @@ def restore(path: Path, state: TrainingState) -> None:
     with reading(
         path,
         expected="a checkpoint that this run's settings made",
-        todo="start a new run, or take the settings back that were changed",
+        todo=_START_ANEW,
     ):
         with safe_open(regular(path), "pt") as file:
             about = json.loads(file.metadata()["candid"])
             check_format(path, about.get("format"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         _restore(state, about, tensors)
+
+
+def note_of(path: Path) -> dict[str, Any]:
+    """What a saved state's training found out before its first batch; nothing where none is there.
+
+    Raises RunError as `restore` does.
+    """
+    if not path.is_file():
+        return {}
+    with reading(path, expected="a checkpoint", todo=_START_ANEW):
+        with safe_open(regular(path), "pt") as file:
+            note: dict[str, Any] = json.loads(file.metadata()["candid"]).get("note", {})
+        return note
 
 
 def _restore(state: TrainingState, about: dict[str, Any], tensors: dict[str, Tensor]) -> None:

@@ -71,6 +71,8 @@ class TrainingState:
     best_step: int = 0
     best_f1: float = -math.inf
     frozen: list[nn.Module] = field(default_factory=list)  # modules that are not trained
+    # What was found out of the data before the first batch, in plain values.
+    note: dict[str, Any] = field(default_factory=dict)
 
     @property
     def measured(self) -> nn.Module:
