@@ -36,7 +36,7 @@ def drawn(n: int = 1200, classes: tuple[str, ...] = CLASSES, seed: int = 0) -> d
     """A table as others write them; wrong for one in twenty, for four in ten with a hat."""
     rng = np.random.default_rng(seed)
     k = len(classes)
-    label, person = rng.integers(0, k, n), rng.integers(0, n // 3, n)
+    label, person = rng.integers(0, k, n), rng.integers(0, n // 3 or 1, n)
     hat, smile = rng.random(n) < 0.25, rng.random(n) < 0.5
     wrong = rng.random(n) < np.where(hat, 0.4, 0.05)
     answer = np.where(wrong, (label + rng.integers(1, k, n)) % k, label)
@@ -267,6 +267,19 @@ def test_any_table_makes_a_page_that_stands_alone(
         assert word in text, word
     assert not re.search(r"\b(nan|None|undefined to)\b", text)
     assert len(html.encode()) < 1_200_000
+
+
+def test_one_row_makes_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write(tmp_path / "t.csv", drawn(1), "label", "p_Male", "hat")
+    page = tmp_path / "audit.html"
+    named = ("--label", "label", "--prediction", "p_Male", "--positive", "Male", "--page", page)
+    command(capsys, "audit", file, *named, *QUICK)
+    found = markup.Page(page.read_text("utf-8"))
+    text = " ".join(found.text.split())
+    assert "Test: 1 image." in text and "as no groups could be compared." in text
+    assert "about as sure" not in text and "undefined to undefined" not in text
+    ids = {a["id"] for _, a in found.elements if "id" in a}
+    assert {a["href"][1:] for tag, a in found.elements if tag == "a"} <= ids
 
 
 def test_a_page_is_there_only_where_it_is_asked_for(

@@ -152,7 +152,7 @@ def test_undefined_is_said_and_never_zero(audited: Audit) -> None:
     assert figures.gap_forest(split) is None
     assert figures.pairs(split) is None
     assert words.points(math.nan) == "undefined"
-    assert words.points_interval(gone) == "undefined to undefined"
+    assert words.points_interval(gone) == "undefined"
 
 
 def test_curves_of_error_against_coverage_end_at_the_error_of_all(audited: Audit) -> None:

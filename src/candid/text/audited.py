@@ -61,7 +61,7 @@ def audit_verdict(split: SplitAudit) -> str:
 
 def _sure_in_short(split: SplitAudit) -> str:
     excess = split.metrics.get("overconfidence")
-    if excess is None or not math.isfinite(excess.value):
+    if excess is None or not math.isfinite(excess.low + excess.high):
         return ""
     if excess.low > 0:
         return "surer than it is right"
@@ -100,11 +100,14 @@ def _how_sure(inputs: AuditInput, measured: SplitEvaluation | None) -> ScreenAns
         ends = stands_on(excess, words.points_interval(excess))
         unit = "points surer than it is right, on average"
         return ScreenAnswer(question, section, tuple(said), words.points_of(excess), unit, ends)
-    surer = f"Surer than right, on average, by points: {words.points_with_ends(excess)}."
+    if math.isfinite(excess.low + excess.high):
+        said.insert(
+            0, f"Surer than right, on average, by points: {words.points_with_ends(excess)}."
+        )
     return ScreenAnswer(
         question,
         section,
-        (surer, *said),
+        tuple(said),
         words.figure_of(error),
         f"calibration error, {split.split}",
         stands_on(error, words.interval(error)),

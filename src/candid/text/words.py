@@ -131,9 +131,8 @@ def points(value: float, digits: int = 1) -> str:
 
 
 def points_interval(of: WithInterval) -> str:
-    """The ends of an interval in percentage points, with their signs."""
-    digits = decimals(of, 1, 100)
-    return f"{points(of.low, digits)} to {points(of.high, digits)}"
+    """The ends of an interval in percentage points, with signs; "undefined" where one is."""
+    return _ends(of, lambda end: points(end, decimals(of, 1, 100)))
 
 
 def hundredths(estimate: Estimate) -> str:
