@@ -15,7 +15,7 @@ from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
 
 import candid as package
 from candid.data.synthetic import FaceWorld, write_faces
-from candid.errors import TargetError
+from candid.errors import PredictionsError, TargetError
 from candid.predictions.numbers import read_number_predictions
 from candid.records import ModelCard, read_record
 from candid.records.audit import Audit
@@ -46,6 +46,73 @@ def make(folder: Path) -> None:
 @pytest.fixture(scope="session")
 def made(tmp_path_factory):
     return made_once(tmp_path_factory, "number", make)
+
+
+def test_a_run_of_a_number_alone_is_taken_for_its_label(made, tmp_path, capsys):
+    """What is said of the run is what is said of its label's folder, verb by verb."""
+    run = tmp_path / "run"
+    shutil.copytree(made / "run", run)
+    one = run / "targets" / "stature"
+    face = next((made / "faces").rglob("*.jpg"))
+    where = ["--cache", made / "cache"]
+    for words in (
+        ("evaluate", "{}", "--json"),
+        ("audit", "{}", "--json"),
+        ("audit", "{}", "--json", "--tone", *where),
+        ("predict", "{}", face, "--quiet"),
+        ("explain", "{}", "--json", *where),
+    ):
+        mine, other = (
+            candid(capsys, *(str(w).format(place) for w in words)).out for place in (run, one)
+        )
+        timed = r'"seconds": [0-9.e-]+'
+        assert re.sub(timed, "", mine) == re.sub(timed, "", other), words
+    tone = json.loads(candid(capsys, "audit", run, "--json", "--tone", *where).out)
+    assert tone["tone"] is not None
+    measured = {g["conditions"][0]["attribute"] for g in tone["splits"][0]["groups"]}
+    assert "Skin ITA (measured)" in measured
+
+
+def test_two_runs_of_numbers_are_compared_and_the_report_shows_it(made, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(made / "run", run)
+    one = Run(run / "targets" / "stature")
+    told = candid(capsys, "compare", made / "run", run).out
+    assert f"comparison: {one.comparison}" in told and "mean absolute error" in told
+    found = read_record(one.audit, Audit).comparison
+    assert found.is_number and found.n == read_record(one.audit, Audit).splits[0].n
+    candid(capsys, "report", one.path)
+    for file in (one.comparison, one.report):
+        page = file.read_text()
+        assert "Error before" in page and "Gap before" in page, file
+    assert "## Beside another model" in one.card.read_text()
+    three = candid(capsys, "compare", made / "run", run, one.path, "--json").out
+    assert [f["metrics"].keys() for f in json.loads(three)["figures"]] == [
+        {"mae": 0, "rmse": 0}.keys()
+    ] * 3
+
+
+def test_notebooks_show_runs_and_answers_of_a_number(made):
+    run = package.open_run(made / "run")
+    one = package.open_run(run.path / "targets" / "stature")
+    for shown in (run, one):
+        assert "<table>" in shown._repr_html_() and "mae" in shown._repr_html_()
+    face = next((made / "faces").rglob("*.jpg"))
+    for asked in (run, one):
+        answers = asked.predict([face])
+        assert (answers.target, answers.classes) == ("stature", ())
+        assert {"stature", "stature_low", "stature_high"} <= {*answers[0]}
+        assert "stature_low" in answers._repr_html_()
+        with pytest.raises(PredictionsError, match="not of one label with classes"):
+            _ = answers.prediction
+
+
+def test_what_a_number_cannot_have_leaves_no_run(made, tmp_path, capsys):
+    where = ["--target", "stature", "--cache", made / "cache", "--out", tmp_path / "run"]
+    for words in (("run", "--seeds", "2"), ("check",)):
+        said = candid(capsys, *words, made / "faces", *where, *HOW, code=2).err
+        assert "number" in said or "one label with classes" in said
+        assert not (tmp_path / "run").exists()
 
 
 def test_a_number_has_a_record_and_a_report_and_needs_nothing_more(made, capsys):
@@ -232,15 +299,12 @@ def test_a_number_is_explained_where_asked_and_not_where_not(made, capsys, tmp_p
 @pytest.mark.parametrize(
     "words",
     [
-        ["explain", "run"],
         ["export", "run", "--int8"],
-        ["export", "run/targets/stature"],
-        ["predict", "run/targets/stature", "faces"],
+        ["export", "run/targets/stature", "--to", "transformers"],
         ["calibrate", "run/targets/stature", "faces", "--name", "here"],
         ["review", "run"],
-        ["audit", "run/targets/stature", "run/targets/stature"],
-        ["serve", "run/targets/stature", "--port", "0"],
-        ["compare", "run", "run"],
+        ["improve", "run"],
+        ["push", "run", "me/ages", "--dry-run"],
     ],
 )
 def test_what_needs_classes_is_refused_in_a_sentence(made, capsys, words):

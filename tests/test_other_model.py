@@ -206,3 +206,31 @@ def test_what_answers_badly_is_refused(faces):
         candid.audit(faces, model=lambda images: [None] * len(images))
     with pytest.raises(ConfigError, match="names no model"):
         open_other("neither", max_pixels=100)
+
+
+def test_a_model_of_a_number_is_asked_for_numbers(tmp_path):
+    """Each picture's label is its brightness; the model says three more, of one nothing."""
+    folder = tmp_path / "ages"
+    folder.mkdir()
+    rows = ["path,age"]
+    for i in range(40):
+        pixels = np.full((12, 10, 3), 20 + 5 * i, np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+        rows.append(f"{i}.png,{20 + 5 * i}.5")
+    (folder / "labels.csv").write_text("\n".join(rows) + "\n")
+
+    def brightness(images):
+        return [None if m == 20 else m + 3 for m in (float(image.mean()) for image in images)]
+
+    config = candid.load_config(overrides=["data.target=age"])
+    found = candid.audit(folder, config, model=brightness)
+    mae = found.splits[0].metrics["mae"]
+    assert (found.target, found.classes, mae.n) == ("age", (), 39)
+    assert mae.value == pytest.approx(2.5, abs=1e-4)
+    assert any("no answer for 1 of 40 images" in note for note in found.notes)
+    with pytest.raises(PredictionsError, match=r"The model gave \[0.1, 0.9\] for a picture"):
+        candid.audit(folder, config, model=lambda images: [[0.1, 0.9] for _ in images])
+    with pytest.raises(ConfigError, match="gives no numbers"):
+        candid.audit(folder, config, model="http://127.0.0.1:1/v1/predict")
+    with pytest.raises(ConfigError, match="kept in no file"):
+        candid.audit(folder, config, model=brightness, keep=tmp_path / "p.parquet")

@@ -13,7 +13,7 @@ from candid.evaluation.number_comparison import compare_numbers
 from candid.evaluation.several_models import compare_models
 from candid.predictions.numbers import NumberAnswers
 from candid.reporting.page import render_run_comparison
-from candid.text.comparison import comparison_summary
+from candid.text.comparison import change_name, comparison_summary
 from candid.text.comparison_runs import run_comparison_lines
 
 
@@ -170,3 +170,4 @@ def test_from_python_arrays_and_answers_are_one():
     assert one.overall.metrics == other.overall.metrics
     assert [g.metrics for g in one.groups] == [g.metrics for g in other.groups]
     assert len(one.to_frame()) == len(one.every())
+    assert change_name(other.classes_changed[0]) == "label: up to 9"  # no class that is labelled so

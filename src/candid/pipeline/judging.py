@@ -248,8 +248,8 @@ def _audit_run(
     with run.doing("audit"):
         measured = MeasuredTone(data, quiet=run.quiet) if tone and data is not None else None
         found = audit_it(run, measured, **how)
-    if not tone or how:
-        run.forget("audit")  # the main job's is with skin tone, and of this model alone
+    if how or tone is is_number:  # the main job measures skin tone for classes alone
+        run.forget("audit")
     return found
 
 

@@ -18,7 +18,8 @@ def change_name(change: GroupChange) -> str:
     """The group in the data's words; "labelled Male" for a class."""
     if not change.attribute:
         return "all images"
-    if change.attribute == "label" and change.gap is None and change.label is None:
+    is_class = change.attribute == "label" and change.gap is None and change.label is None
+    if is_class and change.metric == "accuracy":
         return f"labelled {change.value}"
     return value_name(change.attribute, change.value, change.label)
 
