@@ -123,6 +123,19 @@ def test_a_rare_class_that_needs_more_decides_for_all():
     assert "more than 25% of what the whole tells of those labelled “rare”" in what_it_sees(card)
 
 
+def test_of_a_label_that_is_hardly_told_yet_nothing_is_left_out():
+    """The middle tells four fifths; what decides the others may be small, and learned late."""
+    pixels, label = aligned(3000)
+    flipped = np.random.default_rng(2).random(3000) < 0.2
+    config = candid.load_config(overrides=[*QUICK, 'network.window="auto"', "train.steps=600"])
+    images, sets = Images(pixels, (0.5,) * 3, (0.3,) * 3), (np.arange(2000), np.arange(2000, 3000))
+    task = Task(images, (label[:, 0] ^ flipped).astype(np.int16), 2, *sets)
+    found = with_window(task, config, quiet=True)
+    assert found.config.network.window == ""
+    assert all(0.1 < v.told < 0.3 and v.high <= MOST_LOST and not v.lost_class for v in found.views)
+    assert "told too little" in what_it_sees(SimpleNamespace(options={}, views=found.views))
+
+
 def test_what_is_named_is_not_tried():
     face = face_windows(task_of(0).images, np.arange(500))[1]
     assert seen(2, window="face") == (face, ())

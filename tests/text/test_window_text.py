@@ -50,3 +50,9 @@ def test_the_class_that_needs_all_of_it_is_named() -> None:
         "", bald
     )
     assert "labelled “bald” (“Hat”)." in said("", bald, view(0.01, "Smiling"))
+
+
+def test_what_is_hardly_learned_yet_may_stand_anywhere() -> None:
+    early = dataclasses.replace(view(-0.04), whole=0.6, part=0.59)
+    assert not early.suffices and early.told < 0.5 < view(-0.04).told
+    assert "told too little of the label to say" in said("", early)

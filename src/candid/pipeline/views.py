@@ -50,7 +50,8 @@ def with_window(
     "face" is where the training pictures show it. "auto" is the smallest of the face without its
     forehead and the face with it from which a short training tells every label, surely, all but a
     twentieth of what it tells from the whole, and no class, surely, less than three quarters; and
-    the whole where neither does. Weights that come from another run see what they saw there. Of
+    the whole where neither does, or where the training told less than half of what there is to
+    tell. Weights that come from another run see what they saw there. Of
     `dataset`, whose rows are the task's, come the words for labels and classes, and who is in the
     images. What was tried is kept in a file, `noted`, and is not tried again: on another machine a
     close choice may end otherwise, and a training that goes on must see what it saw. Several

@@ -11,6 +11,9 @@ _MOST_OUTPUTS = 10**6
 # Of what the whole picture tells, where a network is to see a part of it: of a label, which must be
 # sure, and of any of its classes, of whose images there may be too few to be sure.
 MOST_LOST, MOST_LOST_OF_A_CLASS = 0.05, 0.25
+# Of what there is to tell of a label: where a short training told less, what it has not learned yet
+# may stand anywhere.
+LEAST_TOLD = 0.5
 
 # --- model.json, history.parquet -----------------------------------------------------------------
 
@@ -99,9 +102,14 @@ class TriedView:
     lost_class: str = ""
 
     @property
+    def told(self) -> float:
+        """The share of what there is to tell of the label that the whole tells."""
+        return 1 - self.whole / self.base if self.base > 0 else math.nan
+
+    @property
     def suffices(self) -> bool:
         """Whether so little is lost, surely, that the network may see this part alone."""
-        return self.high <= MOST_LOST and not self.lost_class
+        return self.high <= MOST_LOST and not self.lost_class and self.told >= LEAST_TOLD
 
 
 @dataclass(frozen=True, slots=True)

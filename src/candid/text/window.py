@@ -48,12 +48,13 @@ def _why_all(views: Sequence[TriedView]) -> str:
     lacking = [view for view in some if not view.suffices]
     first = max(lacking, key=lambda view: (math.isfinite(view.high), view.high))
     what = "the label" if len(some) == 1 else f"“{first.target}”"
-    if not math.isfinite(first.high):
+    lost_little = first.high <= MOST_LOST
+    if not math.isfinite(first.high) or (lost_little and not first.lost_class):
         return (
             f"The network sees all of each picture: a short training told too little of {what} to "
             "say whether the face alone would do."
         )
-    if first.lost_class and first.high <= MOST_LOST:
+    if lost_little:
         return (
             f"The network sees all of each picture: from the face alone a short training on "
             f"{words.images(first.n)} of validation surely lost more than "
