@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 class SummedFolder:
     """What sums tell of a folder of tables: the audit, and how good the answers are.
 
-    `rows` are those with an answer and a label, `files` the tables.
+    `rows` are those with an answer and a label, `files` the tables; `has_degrees`: whether there
+    are probabilities.
     """
 
     audit: Audit
