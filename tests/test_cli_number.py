@@ -15,7 +15,7 @@ from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
 
 import candid as package
 from candid.data.synthetic import FaceWorld, write_faces
-from candid.errors import PredictionsError, TargetError
+from candid.errors import PredictionsError, RunError, TargetError
 from candid.predictions.numbers import read_number_predictions
 from candid.records import ModelCard, read_record
 from candid.records.audit import Audit
@@ -97,6 +97,8 @@ def test_notebooks_show_runs_and_answers_of_a_number(made):
     one = package.open_run(run.path / "targets" / "stature")
     for shown in (run, one):
         assert "<table>" in shown._repr_html_() and "mae" in shown._repr_html_()
+    with pytest.raises(RunError, match="learned 'stature', which is a number"):
+        _ = run.predictions
     face = next((made / "faces").rglob("*.jpg"))
     for asked in (run, one):
         answers = asked.predict([face])

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from candid.arrays import Counts, Floats, Indices
 from candid.auditing.rows import Rows
-from candid.auditing.side_figures import MEANS, bootstrap_name
+from candid.auditing.side_figures import MEANS
 from candid.records.metrics import worse_when
 from candid.stats import differences
 from candid.stats.differences import Side
@@ -155,7 +155,7 @@ def contrast(moments: Moments, metric: str, pairs: Indices, rows: Rows) -> Contr
         images=moments.images[i][left],
         rest_images=moments.images[i][right],
         lost=moments.lost[i][pairs],
-        method=f"{kind} of differences, {bootstrap_name(rows.drawing)}",
+        method=f"{kind} of differences, {rows.drawing.method}",
     )
 
 

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from candid.arrays import Floats, Indices
 from candid.auditing.rows import Rows
-from candid.auditing.side_figures import bootstrap_name
 from candid.predictions import Attribute
 from candid.records import Estimate
 from candid.records.fairness import FairnessFigure
@@ -187,7 +186,7 @@ def _estimate(
         low=low,
         high=high,
         n=int(images.sum()),
-        method=f"joint score intervals, {bootstrap_name(drawing)}",
+        method=f"joint score intervals, {drawing.method}",
         # People with pictures in several groups would count twice: the most of one group is sure.
         people=int(units.max()) if drawing.by_person else None,
         draws=drawing.draws,

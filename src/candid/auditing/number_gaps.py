@@ -17,7 +17,6 @@ from candid.arrays import Floats
 from candid.auditing.audit import asked_splits, chosen_attributes, of_groups
 from candid.auditing.contrasts import Contrast
 from candid.auditing.gaps import GapTable, Ledger
-from candid.auditing.side_figures import bootstrap_name
 from candid.predictions import Attribute
 from candid.predictions.numbers import NumberAnswers
 from candid.records import SPLITS, Estimate, Split
@@ -145,7 +144,7 @@ def _measured(some: _Drawn, attribute: Attribute, ledger: Ledger) -> _Measured:
         images=inside.sum(axis=0),
         rest_images=rest.sum(axis=0),
         lost=np.isnan(own_drawn + other_drawn).sum(axis=0),
-        method=f"difference of means, {bootstrap_name(some.drawing)}",
+        method=f"difference of means, {some.drawing.method}",
     )
     counted = np.ones(len(attribute.values), np.bool_)
     present = np.flatnonzero(inside.any(axis=0))

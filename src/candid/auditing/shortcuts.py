@@ -20,7 +20,7 @@ from candid.auditing.contrasts import Contrast, contrast
 from candid.auditing.gaps import GapTable, Ledger
 from candid.auditing.groups import SidePlan, measure
 from candid.auditing.rows import Rows
-from candid.auditing.side_figures import bootstrap_name, estimates
+from candid.auditing.side_figures import estimates
 from candid.predictions import Attribute
 from candid.records import Estimate
 from candid.records.audit import Shortcut
@@ -118,7 +118,7 @@ def _contrast(
         found,
         left=replace(found.left, units=fewest[:, CONTRADICTS]),
         right=replace(found.right, units=fewest[:, AGREES]),
-        method=f"score interval of differences within classes, {bootstrap_name(rows.drawing)}",
+        method=f"score interval of differences within classes, {rows.drawing.method}",
     )
 
 

@@ -21,11 +21,6 @@ from candid.stats.moments import Moments
 MEANS = ("overconfidence", "mae")
 
 
-def bootstrap_name(drawing: Resample) -> str:
-    """How images are drawn, in words."""
-    return "bootstrap by person" if drawing.by_person else "bootstrap by image"
-
-
 def estimates(
     moments: Moments, sides: Sequence[int] | Indices, rows: Rows, names: Sequence[str] = ()
 ) -> list[dict[str, Estimate]]:
@@ -39,7 +34,7 @@ def _column(moments: Moments, name: str, sides: Indices, rows: Rows) -> list[Est
     """One figure of some sides."""
     i, drawing = moments.row(name), rows.drawing
     here = moments.side(name, sides)
-    methods = [bootstrap_name(drawing)] * len(sides)
+    methods = [drawing.method] * len(sides)
     if name == "calibration_error":
         low, high = _deviation(moments, sides, here, drawing.confidence)
     elif name in MEANS:

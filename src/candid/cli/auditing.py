@@ -212,13 +212,17 @@ def audit_command(
     if out is not None:
         write_audit(out, found)
     hint = page is None and other is None and not is_run
-    if page is None and other is not None and other.is_dir():
-        from candid.pipeline.opening import only_label
-
-        page = only_label(run).comparison
+    page = _page_of(run) if page is None and other is not None else page
     written = [str(file) if file is not None else "" for file in (out, page)]
     show(found, audit_lines(found, *written, hint=hint), plain=plain_audit)
     _refuse_failures(found, wanted)
+
+
+def _page_of(run: Run) -> Path | None:
+    """Where an audit of two writes what changed, in the second's folder; None for a file."""
+    from candid.pipeline.opening import only_label
+
+    return only_label(run).comparison if run.path.is_dir() else None
 
 
 def _refuse_beside_model(model: str | None, keep: Path | None, others: bool) -> None:

@@ -190,7 +190,10 @@ class Run:
 
     @property
     def predictions(self) -> candid.Predictions:
-        """What the model says about the validation and test images."""
+        """What the model says about the validation and test images; of one label with classes."""
+        from candid.runs.refusals import refuse_several
+
+        refuse_several(self)
         return candid.read_predictions(self.predictions_file)
 
     def predict(
