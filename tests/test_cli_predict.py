@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from candid.inference.unfamiliar import fit_unfamiliar, write_unfamiliar
 from commands import candid
 from inference.tiny import encoded, pixels, tiny_run, write_tar
 
@@ -140,6 +141,23 @@ def test_abstention(capsys, run, faces, tmp_path):
     found = rows((tmp_path / "a.csv").read_text())
     assert {r["prediction"] for r in found} == {""}
     assert found[0]["reason"] == "not sure: the highest probability is below 1"
+
+
+def test_photographs_are_told_of_faces_to_be_found(capsys, run, tmp_path):
+    """A run that knows its pictures by their look, and pictures that are mostly others."""
+    knowing = Path(shutil.copytree(run, tmp_path / "knowing"))
+    sides, every = np.full(60, 16), np.arange(60)
+    known = fit_unfamiliar(pixels(60), every, every, sides, sides)
+    write_unfamiliar(knowing / "unfamiliar.npz", known)
+    for i, picture in enumerate(pixels(3)):
+        (tmp_path / f"own{i}.png").write_bytes(encoded(picture))
+    for i in range(2):
+        Image.new("RGB", (400, 20), "navy").save(tmp_path / f"wide{i}.png")
+    named = sorted(tmp_path.glob("*.png"))
+    for some, told in ((named, False), (named[2:], True)):
+        said = predict(capsys, knowing, *some, "--out", tmp_path / f"{len(some)}.csv").out
+        assert "no prediction, unlike the training data: 2" in said
+        assert ("--crop looks for the faces" in said) is told
 
 
 def test_engines_answer_alike(capsys, run, faces):

@@ -17,6 +17,7 @@ from drawn import put
 import candid.tables.columns as columns
 from candid.data.dataset import Dataset
 from candid.data.layouts import load_dataset
+from candid.data.layouts.assembly import check_learnable
 from candid.data.layouts.pictures import Pictures
 from candid.data.sources import FileSource
 from candid.errors import ConfigError, DataError, ImageError, LayoutError, TargetError
@@ -305,6 +306,23 @@ def test_more_than_two_classes(tmp_path: Path) -> None:
     data = load_dataset(write(tmp_path), target="colour")
     assert data.classes == ("dark blue", "green", "red")
     assert [data.classes[c] for c in data.label] == COLUMNS["colour"]
+
+
+def test_usual_names_with_spaces_are_usual_names(tmp_path: Path) -> None:
+    spelt = {"path": "Image Path", "person": "Subject-ID"}
+    write(tmp_path, {spelt.get(name, name): values for name, values in COLUMNS.items()})
+    found = load_dataset(tmp_path, target="label")
+    assert found.ids.tolist() == COLUMNS["path"] and found.n_people() == N // 3
+    assert "Subject-ID" not in found.attributes
+
+
+def test_one_person_alone_cannot_be_split(tmp_path: Path) -> None:
+    alone = {name: COLUMNS[name] for name in ("path", "label")} | {"person": ["me"] * N}
+    write(tmp_path, alone)
+    with pytest.raises(
+        DataError, match=r"is empty \(images: .*; all are of one person, who stands"
+    ):
+        check_learnable(load_dataset(tmp_path, target="label"))
 
 
 def test_identity_of_people_decides_a_missing_split(tmp_path: Path) -> None:

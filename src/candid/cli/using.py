@@ -248,12 +248,14 @@ def _tally_lines(tally: Outcome, out: str, ready: Labeller) -> Iterator[str]:
     """What became of the pictures."""
     from candid.inference.promise import drift_said, promise_here
     from candid.text.console import abstains_below, outcome_lines
-    from candid.text.labelling import framed_from
+    from candid.text.labelling import UNLIKE, framed_from, perhaps_photographs
 
+    unlike, answers = tally.reasons.get(UNLIKE, 0), tally.answered + tally.abstained
+    crop = "" if ready.finder is not None else perhaps_photographs(unlike, answers)
     yield from outcome_lines(tally, out, ready.classifier.target)
     if (rule := ready.classifier.rule) is not None:
         yield abstains_below(rule.threshold, promise_here(ready, tally).sentence)
-    for line in (framed_from(tally.frame), drift_said(tally)):
+    for line in (crop, framed_from(tally.frame), drift_said(tally)):
         if line:
             yield f"  {line}"
 

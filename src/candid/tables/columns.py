@@ -23,7 +23,7 @@ UNCLEAR_TARGET = "unclear-target"
 ALL = "*"  # in place of a target: any that can be
 MOST_WORDS = 1000  # more distinct words than this are names or free text, not groups
 
-# Names of columns, in any case; the first that a table has is taken.
+# Names of columns, in any case, with spaces or underscores; the first that a table has is taken.
 PATH_COLUMNS = (
     *("path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path"),
     *("image_file", "image_name", "imagepath", "image_filename", "image_id", "img", "img_path"),
@@ -226,8 +226,13 @@ def choose_target(target: str | None, columns: Iterable[str], usual: Sequence[st
 
 def first_usual(names: Iterable[str], usual: Sequence[str]) -> str | None:
     """The column with the first of some usual names, in any case; None where there is none."""
-    lower = {name.lower().strip(): name for name in reversed([*names])}
-    return next((lower[u.lower()] for u in usual if u.lower() in lower), None)
+    spelt = {spelling(name): name for name in reversed([*names])}
+    return next((spelt[u] for u in map(spelling, usual) if u in spelt), None)
+
+
+def spelling(name: str) -> str:
+    """A column's name as usual ones are written: "Image Path" is image_path."""
+    return name.strip().lower().replace(" ", "_").replace("-", "_")
 
 
 def narrow(attributes: Mapping[str, Attribute], wanted: Sequence[str], target: str) -> list[str]:

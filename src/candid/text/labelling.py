@@ -54,6 +54,16 @@ def most_lie(frame: CommonFrame) -> str:
     )
 
 
+def perhaps_photographs(unlike: int, answers: int) -> str:
+    """What to do where most pictures are unlike the training data; "" where most are not.
+
+    To be said where nobody looked for faces in them.
+    """
+    if 2 * unlike <= answers:
+        return ""
+    return "if these are photographs rather than crops of one face, --crop looks for the faces"
+
+
 def framed_from(frame: CommonFrame | None) -> str:
     """How many pictures were framed, for a summary; "" where each was by itself."""
     if frame is None:

@@ -239,8 +239,10 @@ def check_learnable(dataset: Dataset, usable: NDArray[np.bool_] | None = None) -
                 f"{name} {np.count_nonzero(dataset.split == name):,}"
                 for name in ("train", "validation", "test")
             )
+            one = dataset.n_people() == 1
+            whose = "; all are of one person, who stands on one side of a split" if one else ""
             raise DataError(
-                f"The {split} split of {dataset.name} {has} (images: {sizes}).",
+                f"The {split} split of {dataset.name} {has} (images: {sizes}{whose}).",
                 expected="labelled images for training and for validation",
                 todo="add or mend images, change the split, or, where the data has none, set "
                 "data.validation_share and data.test_share",

@@ -220,9 +220,10 @@ def _tables(path: Path) -> list[Path]:
 
 
 def _with_paths(files: list[Path], config: DataConfig) -> list[Path]:
-    usual = {config.path_column.lower()} if config.path_column else {*columns.PATH_COLUMNS}
+    named = (config.path_column,) if config.path_column else columns.PATH_COLUMNS
+    usual = set(map(columns.spelling, named))
     names = {f: names_in(f, config.encoding) for f in files}
-    return [f for f in files if not usual.isdisjoint(n.lower().strip() for n in names[f])]
+    return [f for f in files if not usual.isdisjoint(map(columns.spelling, names[f]))]
 
 
 def _by_folder(path: Path) -> list[tuple[str, Path]]:
