@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 _TRYING = ("try_network.js", "try_picture.js", "try_looks.js", "try.js")
 
 
-def render(inputs: ReportInput) -> str:
+def render(inputs: ReportInput, *, vega: Callable[[], str] | None = None) -> str:
     """Render the report as one HTML document that opens offline, encodable as UTF-8.
 
     The document loads nothing: styles, scripts, charts and pictures are inside it, and its content
@@ -56,6 +56,8 @@ def render(inputs: ReportInput) -> str:
     ----------
     inputs
         The records of a run; parts that are absent are named as not checked.
+    vega
+        Gives Vega, as for `html_document`.
     """
     from candid.reporting.figures.chart import MOST_CLASSES
 
@@ -75,6 +77,7 @@ def render(inputs: ReportInput) -> str:
         what_it_sees=what_it_sees,
         verdict_words=verdict,
         charts=_charts(inputs),
+        vega=vega,
         most_classes=MOST_CLASSES,
         drawing=network.drawing(model.layers, model.side) if model and model.layers else "",
         picture=partial(embedded, inputs.pictures),
