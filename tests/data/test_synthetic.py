@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from candid.data.synthetic import (
     REGIONS,
@@ -24,6 +24,7 @@ from candid.data.synthetic import (
     plan,
     write_faces,
 )
+from candid.data.synthetic.canvas import NUMBER, Canvas
 from candid.data.synthetic.face import SKIN_BINS, skin_lab, skin_rgb, skin_tone_bin
 from candid.data.synthetic.world import CUES
 from candid.errors import ConfigError, OutputError
@@ -498,6 +499,42 @@ def test_a_file_in_the_way_is_a_clear_error(tmp_path):
         write_faces(tmp_path / "file" / "faces", demo_world(15, side=16), quiet=True)
     with pytest.raises(OutputError):
         write_faces(tmp_path / "file", demo_world(15, side=16), quiet=True)
+
+
+# --- the canvas ----------------------------------------------------------------------------------
+
+
+def test_what_is_painted_later_lies_above_and_each_where_its_pose_puts_it(still):
+    face = replace(still[0], tilt=10.0, yaw=15.0, pitch=-5.0)
+    canvas, side = Canvas(face, 64), 256
+    square = [(-0.2, -0.1), (0.2, -0.1), (0.2, 0.3), (-0.2, 0.3)]
+    canvas.fill(np.array(square), "skin", 0.05)
+    canvas.fill(np.array(square[:3]), "clothes", body=True)
+    canvas.stroke(np.array(square[:2]), 0.02, "brow", 0.1)
+    canvas.finish()
+
+    def placed(u: float, v: float, lift: float) -> tuple[float, float]:
+        depth = 0.4 * math.sqrt(max(0, 1 - (u / 0.6) ** 2 - (v / 0.8) ** 2)) + lift
+        u += depth * math.sin(math.radians(face.yaw))
+        v += depth * math.sin(math.radians(face.pitch))
+        c, s = math.cos(math.radians(face.tilt)), math.sin(math.radians(face.tilt))
+        return c * u - s * v, s * u + c * v
+
+    scale, middle = face.zoom * side / 2, (1 + face.shift_x, 1.04 + face.shift_y)
+
+    def pixels(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+        return [(x * scale + middle[0] * side / 2, y * scale + middle[1] * side / 2)
+                for x, y in points]  # fmt: skip
+
+    image = Image.new("P", (side, side), 0)
+    draw = ImageDraw.Draw(image)
+    draw.polygon(pixels([placed(u, v, 0.05) for u, v in square]), fill=NUMBER["skin"])
+    draw.polygon(pixels(square[:3]), fill=NUMBER["clothes"])
+    line = pixels([placed(u, v, 0.1) for u, v in square[:2]])
+    draw.line(line, fill=NUMBER["brow"], width=max(1, round(0.02 * scale)), joint="curve")
+    expected = np.asarray(image)
+    assert set(np.unique(expected)) == {0, NUMBER["skin"], NUMBER["clothes"], NUMBER["brow"]}
+    assert (np.asarray(canvas.image) == expected).all()
 
 
 # --- impossible settings -------------------------------------------------------------------------

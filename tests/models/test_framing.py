@@ -44,6 +44,17 @@ def test_reached_is_where_the_input_is():
     assert (ones == 1).all(), "outside, the edge is repeated"
 
 
+def test_a_frame_has_a_gradient_also_after_one_had_none():
+    images = torch.rand(1, 1, 9, 9)
+    frame = torch.eye(3)[None]
+    with torch.inference_mode():
+        known = warp(images, frame, 9)
+    found = warp(images, frame.requires_grad_(), 9)
+    torch.testing.assert_close(found.detach(), known.clone())
+    (slope,) = torch.autograd.grad(found.square().sum(), frame)
+    assert slope.abs().sum() > 0
+
+
 def test_level_warp_reads_the_detail_that_is_needed():
     rng = torch.Generator().manual_seed(0)
     images = torch.rand(3, 2, 32, 32, generator=rng)

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from candid.errors import ConfigError, DependencyError
-from candid.models.networks import BUILDERS, Deep, build, describe, options, windowed
+from candid.models.networks import BUILDERS, Deep, build, describe, options, to_depth, windowed
 from candid.models.vit import Attend
 from candid.settings.network import DeepConfig, PlainConfig, TimmConfig, ViTConfig
 
@@ -107,6 +107,22 @@ def test_deep_sees_every_pixel_of_an_odd_side():
     image = torch.randn(1, 3, 27, 27, requires_grad=True)
     network(image)[0, 0].backward()
     assert (image.grad.abs().sum(1) > 0).all()
+
+
+@pytest.mark.parametrize("side", [16, 27])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_squares_become_channels_as_in_torch_also_in_bfloat16(side, layout):
+    images = torch.randn(3, 3, side, side).contiguous(memory_format=layout)
+    wide = images if side % 2 == 0 else torch.cat([images, images[..., -1:]], 3)
+    wide = wide if side % 2 == 0 else torch.cat([wide, wide[..., -1:, :]], 2)
+    expected = torch.nn.functional.pixel_unshuffle(wide, 2)
+    assert torch.equal(to_depth(images, side % 2), expected)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = to_depth(images, side % 2)
+        graph = to_depth(images.requires_grad_(), side % 2)
+    assert torch.equal(rounded, expected.to(torch.bfloat16))
+    (slope,) = torch.autograd.grad((graph * expected).sum(), images)
+    assert slope.shape == images.shape and bool((slope != 0).all())
 
 
 def ensemble_and_members():

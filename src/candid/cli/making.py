@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,10 +66,15 @@ _DEMO = (
 def demo_command(out: Path, images: int, seed: int, overrides: tuple[str, ...]) -> None:
     """Draw synthetic faces and run everything on them; no data is needed."""
     from candid.config import with_values
-    from candid.pipeline.stopping import stoppable
 
     config = candid.load_config(overrides=(f"train.seed={seed}", *_DEMO, *overrides))
     config = with_values(config, short_settings())
+    if config.train.threads == 1:
+        # Two processes have a core each: NumPy, not imported yet, would have its products wait for
+        # the other's core, and busily so. The audit took three times as long.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from candid.pipeline.stopping import stoppable
+
     with stoppable("the same command again"):
         run = candid.demo(out, images=images, seed=seed, config=config, quiet=is_quiet())
     show_evaluation(run)

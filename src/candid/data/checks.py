@@ -36,8 +36,17 @@ _MOST_LISTED = 4  # sizes, reasons and the like that are named
 _BLANK = 2.0
 
 
-def check_data(dataset: Dataset, store: Store, *, quiet: bool = False) -> tuple[Finding, ...]:
-    """Every check, the gravest first among those that found something, then the others."""
+def check_data(
+    dataset: Dataset,
+    store: Store,
+    *,
+    contrast: NDArray[np.float64] | None = None,
+    quiet: bool = False,
+) -> tuple[Finding, ...]:
+    """Every check, the gravest first among those that found something, then the others.
+
+    `contrast` (usable,) is what `luma_statistics` says of the usable images, where that is known.
+    """
     findings = (
         *duplicate_checks(dataset, store, find_copies(store, quiet=quiet)),
         unreadable_files(dataset, store),
@@ -46,7 +55,7 @@ def check_data(dataset: Dataset, store: Store, *, quiet: bool = False) -> tuple[
         mixed_sizes(dataset, store),
         mixed_channels(dataset, store),
         mixed_formats(dataset, store),
-        blank_images(dataset, store),
+        blank_images(dataset, store, contrast),
         class_imbalance(dataset, store),
         tiny_classes(dataset, store),
         absent_classes(dataset, store),
@@ -173,10 +182,12 @@ def _association(dataset: Dataset, store: Store, mark: NDArray[np.bool_]) -> Est
     return None if np.isnan(v.value) else v
 
 
-def blank_images(dataset: Dataset, store: Store) -> Finding:
+def blank_images(
+    dataset: Dataset, store: Store, contrast: NDArray[np.float64] | None = None
+) -> Finding:
     """BLANK-IMAGES: pictures of one colour."""
     rows = np.flatnonzero(store.usable)
-    _, deviation = luma_statistics(store, rows)
+    deviation = luma_statistics(store, rows)[1] if contrast is None else contrast
     blank = rows[deviation * 255 < _BLANK]
     return make_finding(
         "BLANK-IMAGES",

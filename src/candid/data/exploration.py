@@ -92,9 +92,11 @@ def explore_images(
     whole = None if whole is None else replace(whole, further_targets=())
     counted, usable = (dataset, store.usable) if whole is None else (whole, None)
     summaries = [_split(counted, usable, split, confidence) for split in SPLITS]
-    used = np.flatnonzero(store.usable & (dataset.label >= 0))
-    brightness, contrast = luma_statistics(store, used)
-    seen = (*dataset.findings, *check_data(dataset, store, quiet=quiet))
+    rows = np.flatnonzero(store.usable)
+    brightness, contrast = luma_statistics(store, rows)
+    seen = (*dataset.findings, *check_data(dataset, store, contrast=contrast, quiet=quiet))
+    labelled = dataset.label[rows] >= 0
+    used = rows[labelled]
     if findings is not None:
         links = find_links(dataset, find_copies(store))
         write_findings(findings, dataset, seen, links, store.reasons)
@@ -114,8 +116,8 @@ def explore_images(
         formats=_counts(store.formats[store.usable]),
         splits=tuple(s for s in summaries if s.n),
         attributes=_attributes(dataset, store, confidence, draws, seed),
-        brightness=_histograms(dataset, used, brightness, 1.0),
-        contrast=_histograms(dataset, used, contrast, 0.5),
+        brightness=_histograms(dataset, used, brightness[labelled], 1.0),
+        contrast=_histograms(dataset, used, contrast[labelled], 0.5),
         findings=tuple(shortened(f) for f in seen),
     )
     return exploration, _images(dataset, store, seed)

@@ -49,15 +49,17 @@ class Scorer:
         CandidError
             Where the network gives something else, or numbers that are not finite.
         """
-        # A copy: a network may write over what it is given.
-        images = images.to(self.device, self.dtype, memory_format=torch.channels_last, copy=True)
         if not self.flip_tta:
-            return self._pass(images)
-        mirror = images.flip(3)
+            return self._pass(self._copied(images))
+        mirror = images.flip(3)  # before the copy, whose memory takes ten times as long to turn
         if mirrored is not None:
-            chosen = mirrored.to(self.device)[:, None, None, None]
-            return self._pass(torch.where(chosen, mirror, images))
-        return (self._pass(images) + self._pass(mirror)) / 2
+            chosen = mirrored.to(images.device)[:, None, None, None]
+            return self._pass(self._copied(torch.where(chosen, mirror, images)))
+        return (self._pass(self._copied(images)) + self._pass(self._copied(mirror))) / 2
+
+    def _copied(self, images: Tensor) -> Tensor:
+        """As the weights are, and a copy: a network may write over what it is given."""
+        return images.to(self.device, self.dtype, memory_format=torch.channels_last, copy=True)
 
     def _pass(self, images: Tensor) -> Tensor:
         """The network's own logits."""

@@ -7,6 +7,7 @@ and 1 are the outer edges of the image, x to the right, y down. A homography map
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import accumulate
 from typing import Literal
 
@@ -97,14 +98,31 @@ def _size(side: int | tuple[int, int]) -> tuple[int, int]:
 
 def _places(homographies: Tensor, height: int, width: int) -> Tensor:
     """(batch, 2, height, width): where each pixel of the output is read."""
-    device = homographies.device
+    middles = _middles if is_recorded() else _known_middles
+    mapped = homographies @ middles(
+        height, width, homographies.device
+    )  # (batch, 3, height · width)
+    return (mapped[:, :2] / mapped[:, 2:]).reshape(-1, 2, height, width)
+
+
+def _middles(height: int, width: int, device: torch.device) -> Tensor:
+    """(3, height · width): the middles of an output's pixels, row by row, with a 1 below each."""
     ys = (torch.arange(height, device=device, dtype=torch.float32) * 2 + 1) / height - 1
     xs = (torch.arange(width, device=device, dtype=torch.float32) * 2 + 1) / width - 1
-    places = torch.stack(
+    return torch.stack(
         [xs.repeat(height), ys.repeat_interleave(width), torch.ones(height * width, device=device)]
-    )  # (3, height · width)
-    mapped = homographies @ places  # (batch, 3, height · width)
-    return (mapped[:, :2] / mapped[:, 2:]).reshape(-1, 2, height, width)
+    )
+
+
+@lru_cache(maxsize=16)
+def _known_middles(height: int, width: int, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # so that it may be used where gradients are asked for, too
+        return _middles(height, width, device)
+
+
+def is_recorded() -> bool:
+    """Whether what is computed becomes a graph, for pictures that nobody knows yet."""
+    return bool(torch.jit.is_tracing() or torch.compiler.is_compiling())  # type: ignore[attr-defined,no-untyped-call]
 
 
 def halved(images: Tensor) -> Tensor:
@@ -133,8 +151,7 @@ def level_warp(
     step = magnified(homographies).to(images) * (images.shape[2] / side)
     coarser = [step >= 2 ** (level - 0.5) for level in range(1, levels)]
     places = _places(homographies, side, side)
-    if torch.jit.is_tracing() or torch.compiler.is_compiling():  # type: ignore[attr-defined,no-untyped-call]
-        # A graph is of pictures that nobody knows yet: each is read at one of all levels.
+    if is_recorded():  # each is read at one of all levels
         pyramid = [images]
         for _ in coarser:
             pyramid.append(halved(pyramid[-1]))
@@ -145,12 +162,14 @@ def level_warp(
     # Of the images that are left at this level.
     rows = torch.arange(len(images), device=images.device)
     for coarse in [*coarser, torch.zeros_like(step, dtype=torch.bool)]:
-        here = ~coarse[rows]
-        read[rows[here]] = _read(images[here], places[rows[here]], padding)
-        rows = rows[~here]
-        if len(rows) == 0:
+        further = coarse.index_select(0, rows)
+        here, there = (~further).nonzero()[:, 0], further.nonzero()[:, 0]
+        read_now = rows.index_select(0, here)
+        seen = _read(images.index_select(0, here), places.index_select(0, read_now), padding)
+        read.index_copy_(0, read_now, seen)
+        if len(there) == 0:
             break
-        images = halved(images[~here])
+        rows, images = rows.index_select(0, there), halved(images.index_select(0, there))
     return read
 
 

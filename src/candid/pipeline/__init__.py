@@ -28,6 +28,7 @@ from candid.pipeline.opening import (
     load_packed,
     needs_torch,
     together,
+    torch_ahead,
 )
 from candid.pipeline.seeds import refuse_seeds
 from candid.pipeline.several import predict_targets
@@ -258,12 +259,12 @@ def demo(
     quiet: bool = True,
 ) -> Run:
     """Draw synthetic faces and run everything on them: `candid demo` from Python."""
-    needs_torch()
     from candid.data.synthetic import demo_world, write_faces
 
     config, folder = config or Config(), Path(out)
     world = demo_world(images, side=config.data.side, seed=seed)
-    faces = write_faces(folder / "synthetic-faces", world, quiet=quiet)
+    with torch_ahead():
+        faces = write_faces(folder / "synthetic-faces", world, quiet=quiet)
     jobs = 2 if config.train.threads == 1 else 1
     cache = folder / "cache"
     return run(faces, config, out=folder / "run", cache=cache, jobs=jobs, quiet=quiet)

@@ -6,8 +6,10 @@ same command goes on with a run that is there.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -52,6 +54,19 @@ def needs_torch() -> None:
     with needing("Training and prediction need", "train"):
         import safetensors  # noqa: F401
         import torch  # noqa: F401
+
+
+@contextmanager
+def torch_ahead() -> Iterator[None]:
+    """`needs_torch`, which takes a second, while the block waits for other processes."""
+    with needing("Training and prediction need", "train"):
+        for name in ("safetensors", "torch"):
+            if importlib.util.find_spec(name) is None:
+                raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+    with ThreadPoolExecutor(1) as aside:
+        loaded = aside.submit(needs_torch)
+        yield
+        loaded.result()
 
 
 # --- the data ------------------------------------------------------------------------------------

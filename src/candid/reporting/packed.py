@@ -20,9 +20,15 @@ class Deflated:
     size: int  # how many bytes the text holds: the last letters hold bits to spare
 
 
-def deflated(data: bytes) -> Deflated:
-    """Deflate bytes (zlib) and write them as text without `&`, `<` and `>`."""
-    small = zlib.compress(data, 9)
+def deflated(data: bytes, *, repeats: bool = True) -> Deflated:
+    """Deflate bytes (zlib) and write them as text without `&`, `<` and `>`.
+
+    Without `repeats`, none but runs of one byte are looked for. A network's weights have no others,
+    and looking for what is not there takes up to eighty times as long.
+    """
+    strategy = zlib.Z_DEFAULT_STRATEGY if repeats else zlib.Z_RLE
+    packer = zlib.compressobj(9, strategy=strategy)
+    small = packer.compress(data) + packer.flush()
     bits = np.unpackbits(np.frombuffer(small, np.uint8))
     groups = np.pad(bits, (0, -len(bits) % _BITS)).reshape(-1, _BITS)
     numbers = groups @ (1 << np.arange(_BITS - 1, -1, -1, dtype=np.int64))

@@ -67,7 +67,8 @@ def trial(inputs: ReportInput) -> PageTrial | None:
         "words": text.page_words(inputs, embedded),
     }
     kernel = (resources.files("candid.reporting") / "templates" / "product.wasm").read_bytes()
-    return PageTrial(about, deflated(b"".join(parts)), deflated(kernel))
+    weights = deflated(b"".join(parts), repeats=False)
+    return PageTrial(about, weights, deflated(kernel))
 
 
 def map_method(inputs: ReportInput) -> Method | None:

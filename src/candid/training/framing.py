@@ -183,7 +183,7 @@ def _half_detail(images: Tensor) -> Tensor:
 def _as_seen(normalised: Tensor, images: Images) -> Tensor:
     """From the classifier's normalisation to that of `Framing.see`."""
     mean, std = (torch.tensor(v)[:, None, None].to(normalised) for v in (images.mean, images.std))
-    return (normalised * std + mean) * 4 - 2
+    return (normalised * std).add_(mean).mul_(4).sub_(2)
 
 
 def _as_pixels(normalised: Tensor, images: Images) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -49,6 +50,17 @@ _ABOVE = {"hair", "hair light", "hat", "hat band"}  # what throws a shadow on th
 COVER = bytes([0, 0, 0] + [255 * x for p in PAINTS for x in (p in _SKIN, p in _ABOVE, True)])
 
 
+@dataclass(frozen=True, slots=True)
+class _Painted:
+    """A polygon, or a line of some pixels' width."""
+
+    points: Points  # (m, 2)
+    ink: int
+    lift: float
+    body: bool = False
+    width: int = 0
+
+
 class Canvas:
     """A fine canvas of material numbers, and the pose that everything on it stands in."""
 
@@ -58,6 +70,7 @@ class Canvas:
         size = side * self.fine
         self.image = Image.new("P", (size, size), 0)
         self.draw = ImageDraw.Draw(self.image)
+        self.painted: list[_Painted] = []
         self.scale = face.zoom * size / 2
         self.middle = size / 2 * np.array([1 + face.shift_x, 1.04 + face.shift_y])
         tilt, yaw, pitch = (math.radians(x) for x in (face.tilt, face.yaw, face.pitch))
@@ -65,22 +78,36 @@ class Canvas:
         self.turn = np.array([[c, s], [-s, c]])  # row vectors
         self.slide = np.array([math.sin(yaw), math.sin(pitch)])
 
-    def place(self, points: Points, lift: float = 0.0, *, body: bool = False) -> list[float]:
-        """Pixels of points on the head, `lift` above its surface; or of points on the body."""
-        if not body:
-            # How far the head's surface stands out towards the viewer.
-            depth = 0.4 * np.sqrt(np.maximum(0, 1 - points**2 @ _INVERSE_RADII)) + lift
-            points = (points + depth[:, None] * self.slide) @ self.turn
-        return (points * self.scale + self.middle).ravel().tolist()
-
     def fill(self, points: Points, paint: str, lift: float = 0.0, *, body: bool = False) -> None:
-        """Paint the polygon through (m, 2) points."""
-        self.draw.polygon(self.place(points, lift, body=body), fill=NUMBER[paint])
+        """Paint the polygon through (m, 2) points on the head, `lift` above it; or on the body."""
+        self.painted.append(_Painted(points, NUMBER[paint], lift, body))
 
     def stroke(self, points: Points, width: float, paint: str, lift: float = 0.0) -> None:
         """Paint a line through (m, 2) points."""
         pixels = max(1, round(width * self.scale))
-        self.draw.line(self.place(points, lift), fill=NUMBER[paint], width=pixels, joint="curve")
+        self.painted.append(_Painted(points, NUMBER[paint], lift, width=pixels))
+
+    def finish(self) -> None:
+        """Put what was painted onto the image, in its order, as all points are placed at once."""
+        ends = (2 * np.cumsum([len(one.points) for one in self.painted])).tolist()
+        places = self._places().ravel().tolist()
+        for one, start, end in zip(self.painted, [0, *ends], ends, strict=False):
+            if one.width:
+                self.draw.line(places[start:end], fill=one.ink, width=one.width, joint="curve")
+            else:
+                self.draw.polygon(places[start:end], fill=one.ink)
+        self.painted.clear()
+
+    def _places(self) -> Points:
+        """(m, 2) pixels of all points that were painted."""
+        points = np.concatenate([one.points for one in self.painted])
+        counts = [len(one.points) for one in self.painted]
+        lift = np.repeat([one.lift for one in self.painted], counts)
+        body = np.repeat([one.body for one in self.painted], counts)
+        # How far the head's surface stands out towards the viewer.
+        depth = 0.4 * np.sqrt(np.maximum(0, 1 - points**2 @ _INVERSE_RADII)) + lift
+        on_head = (points + depth[:, None] * self.slide) @ self.turn
+        return np.where(body[:, None], points, on_head) * self.scale + self.middle
 
     def blob(self, right: Sequence[tuple[float, float]], paint: str, lift: float = 0.0) -> None:
         """Paint a smooth shape and its mirror image, by the points of its right half."""

@@ -27,6 +27,7 @@ def paint(canvas: Canvas, face: Face) -> None:
         _draw_glasses(canvas, face)
     if face.earrings:
         _draw_earrings(canvas, face)
+    canvas.finish()
 
 
 def _outline(face: Face) -> list[tuple[float, float]]:
@@ -133,17 +134,18 @@ def _draw_eyes(canvas: Canvas, face: Face) -> None:
     x = np.linspace(-1, 1, 15)
     upper = -high * (1 - np.abs(x) ** 2.3)
     lower = high * (0.62 if face.smiling else 0.8) * (1 - x**2)
-    ball = circle(22)
+    middle, balls = np.array([0.022 * face.gaze, -0.008]), []
+    for radius, paint in ((0.068, "iris"), (0.053, "iris light"), (0.033, "pupil")):
+        ball = middle + radius * face.eye_size * circle(22)
+        ball[:, 1] = np.clip(ball[:, 1], np.interp(ball[:, 0], half * x, upper),
+                             np.interp(ball[:, 0], half * x, lower))  # fmt: skip
+        balls.append((ball, paint))
     for d in (-1, 1):
         eye = np.array([d * face.eye_gap, -0.02])
         lid = np.column_stack([half * x, upper])
         canvas.fill(eye + _band(half * x, upper, lower), "eye white", 0.02)
-        middle = np.array([0.022 * face.gaze, -0.008])
-        for radius, paint in ((0.068, "iris"), (0.053, "iris light"), (0.033, "pupil")):
-            disc = middle + radius * face.eye_size * ball
-            disc[:, 1] = np.clip(disc[:, 1], np.interp(disc[:, 0], half * x, upper),
-                                 np.interp(disc[:, 0], half * x, lower))  # fmt: skip
-            canvas.fill(eye + disc, paint, 0.02)
+        for ball, paint in balls:
+            canvas.fill(eye + ball, paint, 0.02)
         shine = circle(12) * 0.016 + (0.02 if face.light_from > 0 else -0.02, -0.02)
         canvas.fill(eye + middle + shine, "glint", 0.02)
         canvas.stroke(eye + lid * (1.04, 1), 0.02, "lash", 0.02)
