@@ -34,7 +34,7 @@ ADAM = {
 }  # fmt: skip
 RECIPES = {
     "deep": {},
-    "best": {"network": {"ensemble_size": 4}, "train": {"batch_size": 1024}},
+    "best": {"network": {"ensemble_size": 4, "window": ""}, "train": {"batch_size": 1024}},
     "fast": {
         "data": {"side": 48},
         "network": {"width": 16, "window": ""},

@@ -1,19 +1,14 @@
-"""What waits for nothing else, done in a process of its own beside what does."""
+"""Steps that wait for no training, done in a process of their own beside those that do."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from candid.data.processes import in_own_process
 from candid.pipeline.opening import Data
-from candid.pipeline.steps import write_report
-from candid.reporting.vega import vega_bundle, write_vega_bundle
 from candid.runs import Run
 
 Function = Callable[[Run, Data], object]
@@ -55,14 +50,3 @@ class _Ahead:
 
 def _nothing(*_: Any) -> None:
     """What is left of a step whose files are there."""
-
-
-def report_beside(run: Run) -> None:
-    """`write_report`, with Vega made in a process of its own while the charts are drawn here."""
-    from candid.reporting.figures.chart import vega_lite_version  # Altair takes a second
-
-    version = vega_lite_version()
-    with TemporaryDirectory(prefix="candid-") as folder:
-        place = Path(folder, "vega.js")
-        with in_own_process(partial(write_vega_bundle, place, version)) as ended:
-            write_report(run, lambda: place.read_text("utf-8") if ended() else vega_bundle(version))

@@ -10,25 +10,23 @@ from pathlib import Path
 from typing import Any
 
 from candid.errors import ConfigError, RunError
-from candid.pipeline.audit_page import Audited, named_columns, require_page, write_page
-from candid.pipeline.auditing import (
-    MeasuredTone,
-    audit_number_answers,
-    audit_predictions,
-    read_any,
-    read_any_number,
+from candid.pipeline.audit_kinds import (
+    are_numbers,
+    audit_arrays,
+    audit_asked,
+    audit_into_run,
+    audit_numbers,
+    audit_tables,
 )
-from candid.pipeline.data_places import Places, labels_or_place
+from candid.pipeline.audit_page import Audited, require_page, write_page
+from candid.pipeline.data_places import Places
 from candid.pipeline.explaining import explain_images, show_inside
-from candid.pipeline.numbers import audit_number_run, evaluate_number_run, write_number_report
+from candid.pipeline.numbers import evaluate_number_run, write_number_report
 from candid.pipeline.opening import Data, Place, needs_torch, only_label, path_of, reload, run_at
 from candid.pipeline.overview import summarise_targets, write_overview_report
-from candid.pipeline.steps import audit_run, evaluate_run, predict_splits, write_report
-from candid.predictions import Predictions
+from candid.pipeline.steps import evaluate_run, predict_splits, write_report
 from candid.predictions.arrays import as_number_answers, as_predictions
 from candid.predictions.choosing import Columns
-from candid.predictions.from_table import holds_number, written_by_candid
-from candid.predictions.numbers import NumberAnswers
 from candid.records import Evaluation, read_record
 from candid.records.audit import Audit
 from candid.records.explanation import Explanation
@@ -36,12 +34,9 @@ from candid.records.number import NumberEvaluation
 from candid.runs import Run
 from candid.runs.refusals import (
     is_number_run,
-    refuse_number,
-    refuse_several,
     refuse_untrained,
 )
-from candid.settings import AuditConfig, Config
-from candid.text.inputs import AuditedSource
+from candid.settings import Config
 
 
 def evaluate(
@@ -86,7 +81,7 @@ def evaluate(
 
     y_prob, config = _settings_last(y_prob, config)
     named = {"classes": classes, "person": person, "groups": groups, "split": split}
-    if _are_numbers(y_true, number):
+    if are_numbers(y_true, number):
         answers = as_number_answers(y_true, y_prob, **named)
         return evaluate_number(answers, (config or Config()).evaluate)
     if not _is_arrays(y_true, y_prob, named) and not path_of(y_true).exists():
@@ -171,18 +166,18 @@ def audit(
     if page is not None:
         require_page(Path(page), keep, *_files_of(y_true, before, model))
     if model is not None:
-        found = _audit_other(y_true, model, settings, keep, quiet)
+        found = audit_asked(y_true, model, settings, keep, quiet)
     elif _is_arrays(y_true, y_prob, arrays):
-        audit_them = _audit_numbers if _are_numbers(y_true, number) else _audit_arrays
+        audit_them = audit_numbers if are_numbers(y_true, number) else audit_arrays
         found = audit_them(y_true, y_prob, arrays, before, named, settings.audit)
     elif _is_tables(path := path_of(y_true), before):
-        found = _audit_tables(path, before, named, settings.audit, quiet)
+        found = audit_tables(path, before, named, settings.audit, quiet)
     else:
         if page is not None and before is None:
             raise _has_report(path)
         run = only_label(run_at(path, config, quiet))
         loaded = partial(_predicted, run, data, cache, always=tone)
-        found = Audited(_audit_run(run, before, named, tone, loaded))
+        found = Audited(audit_into_run(run, before, named, tone, loaded))
     if page is not None:
         write_page(Path(page), found, settings)
     return found.audit
@@ -209,123 +204,9 @@ def _has_report(path: Path) -> ConfigError:
     )
 
 
-def _audit_tables(
-    path: Path, before: Any, named: Columns, config: AuditConfig, quiet: bool
-) -> Audited:
-    """The audit of anybody's table, or of a folder of them."""
-    source = AuditedSource("file", path.name, columns=named_columns(named))
-    if named.number or _are_numbers(path, named.number):
-        if path.is_dir():
-            raise ConfigError(
-                f"{path} is a folder.", expected="one table of numbers", todo="name one table"
-            )
-        numbers = read_any_number(path, named)
-        how = _compared(before, named, path, _read_numbers)
-        audit = audit_number_answers(numbers, config, source=path.name, **how)
-        return Audited(audit, numbers, source, {path.name: path})
-    if path.is_dir():
-        from candid.pipeline.summing import audit_folder
-
-        summed = audit_folder(path, named, config, quiet=quiet)
-        files = {file.relative_to(path).as_posix(): file for file in summed.files}
-        return Audited(summed.audit, summed, replace(source, kind="folder"), files)
-    how = _compared(before, named, path, _read)
-    answers = read_any(path, named)
-    audit = audit_predictions(answers, config, source=path.name, **how)
-    return Audited(audit, answers, source, {path.name: path})
-
-
-def _audit_run(
-    run: Run, before: Any, named: Columns, tone: bool, loaded: Callable[[], Data | None]
-) -> Audit:
-    """The audit of a run of classes or of a number, into its folder."""
-    if replace(named, number=False).named():
-        read_any(run.path, named)  # says why columns cannot be named for a run
-    is_number = is_number_run(run)
-    audit_it: Callable[..., Audit] = audit_number_run if is_number else audit_run
-    how = _compared(before, named, run.path, _read_numbers if is_number else _read)
-    data = loaded() if tone or not is_number else None
-    with run.doing("audit"):
-        measured = MeasuredTone(data, quiet=run.quiet) if tone and data is not None else None
-        found = audit_it(run, measured, **how)
-    if how or tone is is_number:  # the main job measures skin tone for classes alone
-        run.forget("audit")
-    return found
-
-
-def _audit_other(
-    place: Any, model: str | Callable[..., Any], config: Config, keep: Path | None, quiet: bool
-) -> Audited:
-    """The audit of somebody's model on a data set, or on labelled pictures at a place."""
-    from candid.data.joining import load_places
-    from candid.pipeline.other_models import ask_other
-
-    there = labels_or_place(place)
-    dataset = load_places(there, config.data) if isinstance(there, Path | tuple) else there
-    answers = ask_other(dataset, model, config, keep=keep, quiet=quiet)
-    if isinstance(answers, NumberAnswers):
-        audit = audit_number_answers(answers, config.audit, source=dataset.name)
-    else:
-        audit = audit_predictions(answers, config.audit, source=dataset.name)
-    asked, labelled = answers.provenance["model"], int((dataset.label >= 0).sum())
-    source = AuditedSource("pictures", dataset.name, model=asked, asked=labelled)
-    return Audited(audit, answers, source, dataset=dataset)
-
-
-def _audit_arrays(
-    y_true: Any,
-    y_prob: Any,
-    arrays: dict[str, Any],
-    before: Any,
-    columns: Columns,
-    config: AuditConfig,
-) -> Audited:
-    judged = as_predictions(y_true, y_prob, **arrays)
-    if before is not None:
-        given = isinstance(before, Predictions | Run | str | PathLike)
-        before = _read(before, columns) if given else as_predictions(y_true, before, **arrays)
-    return Audited(audit_predictions(judged, config, before=before), judged)
-
-
-def _audit_numbers(
-    y_true: Any,
-    y_pred: Any,
-    arrays: dict[str, Any],
-    before: Any,
-    columns: Columns,
-    config: AuditConfig,
-) -> Audited:
-    """The same of answers about a number."""
-    judged = as_number_answers(y_true, y_pred, **arrays)
-    if before is not None:
-        given = isinstance(before, NumberAnswers | Run | str | PathLike)
-        whole = _read_numbers(before, columns) if given else None
-        before = as_number_answers(y_true, before, **arrays) if whole is None else whole
-    return Audited(audit_number_answers(judged, config, before=before), judged)
-
-
-def _compared(
-    before: Any, columns: Columns, path: Path, read: Callable[[Any, Columns], Any]
-) -> dict[str, Any]:
-    """Another model's predictions and both names; nothing where there is none."""
-    if before is None:
-        return {}
-    in_memory = isinstance(before, Predictions | NumberAnswers)
-    name = "A" if in_memory else path_of(before).name
-    return {"before": read(before, columns), "names": (name, path.name)}
-
-
 def _settings_last(y_prob: Any, config: Config | None) -> tuple[Any, Config | None]:
     """Of (predictions, settings) the settings stand where those of (labels, …) have theirs not."""
     return (None, y_prob) if isinstance(y_prob, Config) else (y_prob, config)
-
-
-def _are_numbers(judged: Any, number: bool) -> bool:
-    """Whether these are answers about a number: in memory, or in a file of Candid's."""
-    if isinstance(judged, Run | str | PathLike):
-        path = path_of(judged)
-        return path.is_file() and holds_number(path)
-    return number or isinstance(judged, NumberAnswers)
 
 
 def _is_arrays(judged: Any, y_prob: Any, named: dict[str, Any]) -> bool:
@@ -392,24 +273,3 @@ def _predicted(
     if missing:
         run.step("predict", predict_splits, data)
     return data
-
-
-def _read(before: Predictions | Run | Place, columns: Columns) -> Predictions:
-    """The first of two models; the columns that are named hold for a table alone."""
-    if isinstance(before, Predictions):
-        return before
-    path = path_of(before)
-    if Run(path).config.is_file():
-        refuse_several(Run(path))
-        refuse_number(Run(path))
-    ours = path.is_dir() or (path.is_file() and written_by_candid(path))
-    return read_any(path, Columns() if ours else columns)
-
-
-def _read_numbers(before: NumberAnswers | Run | Place, columns: Columns) -> NumberAnswers:
-    """The same of a number."""
-    if isinstance(before, NumberAnswers):
-        return before
-    path = path_of(before)
-    ours = path.is_dir() or (path.is_file() and written_by_candid(path))
-    return read_any_number(path, replace(Columns(), number=True) if ours else columns)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from candid.pipeline.ahead import ahead, report_beside
+from candid.pipeline.ahead import ahead
 from candid.pipeline.aligning import align_sources
 from candid.pipeline.auditing import MeasuredTone
 from candid.pipeline.checking import check_run, refuse_check
@@ -30,8 +30,7 @@ from candid.runs import Run
 def everything(run: Run, data: Data, *, jobs: int = 1) -> None:
     """What `candid run` does once a run and its data are there.
 
-    With two `jobs`, the network that frames is trained beside the classifier, and a part of the
-    report is made beside the rest; figures stay.
+    With two `jobs`, the network that frames is trained beside the classifier; figures stay.
     """
     if run.settings.data.is_several:
         learn_several(run, data)
@@ -44,14 +43,11 @@ def everything(run: Run, data: Data, *, jobs: int = 1) -> None:
         stages(tuple(run.steps), quiet=run.quiet) as shown,
     ):
         step = partial(run.step, shown=shown)
-        aligns = "align" in run.steps
-        if aligns:
-            step("explore", explore_data, data)
+        step("explore", explore_data, data)
+        if "align" in run.steps:
             step("align", align_sources, data)
         data = aligned_data(run, data)
         with ahead(run, data, train_framer, learn_unfamiliar, jobs=jobs) as left:
-            if not aligns:
-                step("explore", explore_data, data)
             step("train", train_network, data)
             step("predict", predict_splits, data)
             step("evaluate", evaluate_run)
@@ -66,4 +62,4 @@ def everything(run: Run, data: Data, *, jobs: int = 1) -> None:
         step("drift", learn_drift, data)
         if "seeds" in run.steps:
             step("seeds", try_seeds, data)
-        step("report", write_report if jobs == 1 else report_beside)
+        step("report", write_report)

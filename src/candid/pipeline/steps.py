@@ -357,16 +357,13 @@ def report_inputs(run: Run) -> ReportInput:
     return inputs
 
 
-def write_report(run: Run, vega: Callable[[], str] | None = None) -> None:
-    """Write report.html and the model card from the files of the run.
-
-    `vega` gives what `vega_bundle` does, where that is made already.
-    """
+def write_report(run: Run) -> None:
+    """Write report.html and the model card from the files of the run."""
     from candid.reporting.card import card
     from candid.reporting.page import render
 
     inputs = report_inputs(run)
-    write_text(run.report, render(inputs, vega=vega))
+    write_text(run.report, render(inputs))
     write_text(run.card, card(inputs))
 
 

@@ -7,14 +7,13 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from candid.reporting.packed import Deflated, deflated
-from candid.reporting.vega import vega_bundle
 from candid.style import page_templates, shared_css, theme_js
 from candid.text import data_findings, words
 
@@ -39,7 +38,6 @@ def html_document(
     scripts: Sequence[str],
     styles: Sequence[str] = ("page.css",),
     charts: Mapping[str, Figure] | None = None,
-    vega: Callable[[], str] | None = None,
     compiles: bool = False,
     **values: Any,
 ) -> str:
@@ -53,18 +51,16 @@ def html_document(
         Files that it needs, beside those that every document has.
     charts
         Its charts by name, for which it holds Vega; None: it never has any.
-    vega
-        Gives Vega as `vega_bundle` does; None: that is asked.
     compiles
         Whether its scripts run WebAssembly, which lies in it like all else.
     values
         What the template names. Whatever is not marked as trusted there is escaped.
     """
-    packs, library = {}, []
+    packs, vega = {}, []
     if charts is not None:
-        library = [(vega or _own_vega)().replace("\r", "")]
+        code, library = _vega()
         specs = json.dumps({name: figure.spec for name, figure in charts.items()}, allow_nan=False)
-        packs = {"packed-vega": _packed(*library), "packed-charts": deflated(specs.encode())}
+        packs, vega = {"packed-vega": library, "packed-charts": deflated(specs.encode())}, [code]
     running = {
         "theme": theme_js(),
         "page": "".join(map(_asset, ("packed.js", *scripts))),
@@ -77,7 +73,7 @@ def html_document(
             scripts=running,
             packs=packs,
             charts=charts,
-            policy=_policy((*running.values(), *library), compiles),
+            policy=_policy((*running.values(), *vega), compiles),
             **values,
         )
     )
@@ -86,15 +82,13 @@ def html_document(
     return html.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _own_vega() -> str:
-    from candid.reporting.figures.chart import vega_lite_version  # Altair takes a second
-
-    return vega_bundle(vega_lite_version())
-
-
 @cache
-def _packed(code: str) -> Deflated:
-    return deflated(code.encode())
+def _vega() -> tuple[str, Deflated]:
+    """Vega as one script, and packed."""
+    from candid.reporting.figures.chart import vega_bundle  # Altair takes a second
+
+    code = vega_bundle().replace("\r", "")
+    return code, deflated(code.encode())
 
 
 def _each_picture_once(html: str) -> str:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 _TRYING = ("try_network.js", "try_picture.js", "try_looks.js", "try.js")
 
 
-def render(inputs: ReportInput, *, vega: Callable[[], str] | None = None) -> str:
+def render(inputs: ReportInput) -> str:
     """Render the report as one HTML document that opens offline, encodable as UTF-8.
 
     The document loads nothing: styles, scripts, charts and pictures are inside it, and its content
@@ -51,8 +51,6 @@ def render(inputs: ReportInput, *, vega: Callable[[], str] | None = None) -> str
     ----------
     inputs
         The records of a run; parts that are absent are named as not checked.
-    vega
-        Gives Vega, as for `html_document`.
     """
     shown = prose.shown_settings(inputs.config, inputs.provenance)
     tried, model = trying.trial(inputs), inputs.model
@@ -69,7 +67,6 @@ def render(inputs: ReportInput, *, vega: Callable[[], str] | None = None) -> str
         what_it_sees=what_it_sees,
         verdict_words=verdict,
         charts=_charts(inputs),
-        vega=vega,
         drawing=network.drawing(model.layers, model.side) if model and model.layers else "",
         picture=partial(embedded, inputs.pictures),
         config=to_toml(inputs.config, shown),
