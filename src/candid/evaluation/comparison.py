@@ -68,25 +68,54 @@ def compare_predictions(
     groups = _groups(pair, classes)
     everyone = _Group("", "", np.ones(n, np.bool_), np.zeros(n, np.bool_))
     changes = list(_changes([everyone, *groups], pair, classes, drawing, least))
-    overall, rest = changes[0], adjusted_changes(changes[1:], rate, confidence)
-    per_class, per_group = rest[: len(classes)], rest[len(classes) :]
+    found = comparison_of(
+        pair,
+        changes,
+        len(classes),
+        drawing,
+        names=names,
+        targets=(a.target, b.target),
+        split=split,
+        rate=rate,
+    )
+    return replace(found, classes=classes, notes=(*found.notes, *_extra_classes(a, b)))
+
+
+def comparison_of(
+    pair: PairedAnswers | PairedNumbers,
+    changes: Sequence[GroupChange],
+    first: int,
+    drawing: Resample,
+    *,
+    names: tuple[str, str],
+    targets: tuple[str, str],
+    split: Split,
+    rate: float,
+) -> Comparison:
+    """The record of what changed, of no classes.
+
+    `changes` are, before p-values are adjusted, of everyone, of so many classes or ranges as
+    `first` says, and of groups.
+    """
+    confidence, overall = drawing.confidence, changes[0]
+    rest = adjusted_changes(changes[1:], rate, confidence)
     return Comparison(
         a=names[0],
         b=names[1],
-        target=a.target,
-        classes=classes,
+        target=targets[0],
+        classes=(),
         split=split,
-        n=n,
+        n=len(pair),
         people=drawing.units if drawing.by_person else None,
         only_a=pair.only_a,
         only_b=pair.only_b,
         relabelled=pair.relabelled,
         overall=stated(overall, overall.p, rate, rate, confidence),
-        classes_changed=tuple(per_class),
-        groups=tuple(sorted(per_group, key=order)),
+        classes_changed=tuple(rest[:first]),
+        groups=tuple(sorted(rest[first:], key=order)),
         looked_at=sum(not math.isnan(g.adjusted_p) for g in rest),
         alpha=rate,
-        notes=(*pair_notes(pair, (a.target, b.target), names, drawing), *_extra_classes(a, b)),
+        notes=tuple(_pair_notes(pair, targets, names, drawing)),
     )
 
 
@@ -312,7 +341,7 @@ def order(change: GroupChange) -> tuple[int, float]:
     return rank, change.gain if change.state == "found" else -abs(change.gain)
 
 
-def pair_notes(
+def _pair_notes(
     pair: PairedAnswers | PairedNumbers,
     targets: tuple[str, str],
     names: tuple[str, str],

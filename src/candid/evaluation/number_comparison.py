@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from candid.arrays import Floats, Marks
-from candid.evaluation.comparison import adjusted_changes, order, pair_notes, stated
+from candid.evaluation.comparison import comparison_of
 from candid.evaluation.numbers import named_ranges
 from candid.evaluation.paired import PairedNumbers, match_numbers
 from candid.predictions.numbers import NumberAnswers
@@ -55,24 +55,15 @@ def compare_numbers(
     everyone = _Group("", "", np.ones(n, np.bool_), np.zeros(n, np.bool_))
     ranges, groups = [*_ranges(pair)], [*_groups(pair)]
     changes = [_change(g, pair, drawing, least) for g in (everyone, *ranges, *groups)]
-    overall, rest = changes[0], adjusted_changes(changes[1:], rate, confidence)
-    return Comparison(
-        a=names[0],
-        b=names[1],
-        target=a.target,
-        classes=(),
+    return comparison_of(
+        pair,
+        changes,
+        len(ranges),
+        drawing,
+        names=names,
+        targets=(a.target, b.target),
         split=split,
-        n=n,
-        people=drawing.units if drawing.by_person else None,
-        only_a=pair.only_a,
-        only_b=pair.only_b,
-        relabelled=pair.relabelled,
-        overall=stated(overall, overall.p, rate, rate, confidence),
-        classes_changed=tuple(rest[: len(ranges)]),
-        groups=tuple(sorted(rest[len(ranges) :], key=order)),
-        looked_at=sum(not math.isnan(g.adjusted_p) for g in rest),
-        alpha=rate,
-        notes=tuple(pair_notes(pair, (a.target, b.target), names, drawing)),
+        rate=rate,
     )
 
 

@@ -74,7 +74,7 @@ def compare_models(
     how: dict[str, Any] = {"draws": draws, "confidence": confidence, "seed": seed}
     both = [*itertools.combinations(range(len(models)), 2)]
     pairs = [
-        _compare(common[i], common[j], names=(names[i], names[j]), split=split, rate=rate,
+        compare_two(common[i], common[j], names=(names[i], names[j]), split=split, rate=rate,
                  least=least, **how)
         for i, j in track(both, "compare", unit="pairs", quiet=quiet)
     ]  # fmt: skip
@@ -112,7 +112,12 @@ def _refuse_unlike(a: AnyPredictions, b: AnyPredictions) -> None:
         )
 
 
-def _compare(a: AnyPredictions, b: AnyPredictions, **how: Any) -> Comparison:
+def compare_two(a: AnyPredictions, b: AnyPredictions, **how: Any) -> Comparison:
+    """What changed from A to B: `compare_predictions`, or of a number `compare_numbers`.
+
+    Raises PredictionsError where one is of classes and the other of a number, and as these do.
+    """
+    _refuse_unlike(a, b)
     if isinstance(a, Predictions) and isinstance(b, Predictions):
         return compare_predictions(a, b, **how)
     if isinstance(a, NumberAnswers) and isinstance(b, NumberAnswers):

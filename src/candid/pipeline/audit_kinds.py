@@ -12,20 +12,18 @@ from candid.errors import ConfigError
 from candid.pipeline.audit_page import Audited, named_columns
 from candid.pipeline.auditing import (
     MeasuredTone,
-    audit_number_answers,
     audit_predictions,
     read_any,
     read_any_number,
 )
 from candid.pipeline.data_places import labels_or_place
-from candid.pipeline.numbers import audit_number_run
-from candid.pipeline.opening import Data, Place, path_of
+from candid.pipeline.opening import Data, path_of
 from candid.pipeline.steps import audit_run
 from candid.predictions import Predictions
 from candid.predictions.arrays import as_number_answers, as_predictions
 from candid.predictions.choosing import Columns
 from candid.predictions.from_table import holds_number, written_by_candid
-from candid.predictions.numbers import NumberAnswers
+from candid.predictions.numbers import AnyPredictions, NumberAnswers
 from candid.records.audit import Audit
 from candid.runs import Run
 from candid.runs.refusals import (
@@ -42,23 +40,19 @@ def audit_tables(
 ) -> Audited:
     """The audit of anybody's table, or of a folder of them."""
     source = AuditedSource("file", path.name, columns=named_columns(named))
-    if named.number or are_numbers(path, named.number):
-        if path.is_dir():
-            raise ConfigError(
-                f"{path} is a folder.", expected="one table of numbers", todo="name one table"
-            )
-        numbers = read_any_number(path, named)
-        how = _compared(before, named, path, _read_numbers)
-        audit = audit_number_answers(numbers, config, source=path.name, **how)
-        return Audited(audit, numbers, source, {path.name: path})
+    number = named.number or are_numbers(path, named.number)
+    if path.is_dir() and number:
+        raise ConfigError(
+            f"{path} is a folder.", expected="one table of numbers", todo="name one table"
+        )
     if path.is_dir():
         from candid.pipeline.summing import audit_folder
 
         summed = audit_folder(path, named, config, quiet=quiet)
         files = {file.relative_to(path).as_posix(): file for file in summed.files}
         return Audited(summed.audit, summed, replace(source, kind="folder"), files)
-    how = _compared(before, named, path, _read)
-    answers = read_any(path, named)
+    how = _compared(before, named, path, number=number)
+    answers = read_any_number(path, named) if number else read_any(path, named)
     audit = audit_predictions(answers, config, source=path.name, **how)
     return Audited(audit, answers, source, {path.name: path})
 
@@ -70,12 +64,11 @@ def audit_into_run(
     if replace(named, number=False).named():
         read_any(run.path, named)  # says why columns cannot be named for a run
     is_number = is_number_run(run)
-    audit_it: Callable[..., Audit] = audit_number_run if is_number else audit_run
-    how = _compared(before, named, run.path, _read_numbers if is_number else _read)
+    how = _compared(before, named, run.path, number=is_number)
     data = loaded() if tone or not is_number else None
     with run.doing("audit"):
         measured = MeasuredTone(data, quiet=run.quiet) if tone and data is not None else None
-        found = audit_it(run, measured, **how)
+        found = audit_run(run, measured, **how)
     if how or tone is is_number:  # the main job measures skin tone for classes alone
         run.forget("audit")
     return found
@@ -91,10 +84,7 @@ def audit_asked(
     there = labels_or_place(place)
     dataset = load_places(there, config.data) if isinstance(there, Path | tuple) else there
     answers = ask_other(dataset, model, config, keep=keep, quiet=quiet)
-    if isinstance(answers, NumberAnswers):
-        audit = audit_number_answers(answers, config.audit, source=dataset.name)
-    else:
-        audit = audit_predictions(answers, config.audit, source=dataset.name)
+    audit = audit_predictions(answers, config.audit, source=dataset.name)
     asked, labelled = answers.provenance["model"], int((dataset.label >= 0).sum())
     source = AuditedSource("pictures", dataset.name, model=asked, asked=labelled)
     return Audited(audit, answers, source, dataset=dataset)
@@ -107,41 +97,25 @@ def audit_arrays(
     before: Any,
     columns: Columns,
     config: AuditConfig,
+    *,
+    number: bool,
 ) -> Audited:
     """The audit of labels beside what a model says of them, and of what `before` said."""
-    judged = as_predictions(y_true, y_prob, **arrays)
+    kind, made = (NumberAnswers, as_number_answers) if number else (Predictions, as_predictions)
+    judged: AnyPredictions = made(y_true, y_prob, **arrays)
     if before is not None:
-        given = isinstance(before, Predictions | Run | str | PathLike)
-        before = _read(before, columns) if given else as_predictions(y_true, before, **arrays)
+        given = isinstance(before, kind | Run | str | PathLike)
+        before = _read(before, columns, number) if given else made(y_true, before, **arrays)
     return Audited(audit_predictions(judged, config, before=before), judged)
 
 
-def audit_numbers(
-    y_true: Any,
-    y_pred: Any,
-    arrays: dict[str, Any],
-    before: Any,
-    columns: Columns,
-    config: AuditConfig,
-) -> Audited:
-    """The same of answers about a number."""
-    judged = as_number_answers(y_true, y_pred, **arrays)
-    if before is not None:
-        given = isinstance(before, NumberAnswers | Run | str | PathLike)
-        whole = _read_numbers(before, columns) if given else None
-        before = as_number_answers(y_true, before, **arrays) if whole is None else whole
-    return Audited(audit_number_answers(judged, config, before=before), judged)
-
-
-def _compared(
-    before: Any, columns: Columns, path: Path, read: Callable[[Any, Columns], Any]
-) -> dict[str, Any]:
+def _compared(before: Any, columns: Columns, path: Path, *, number: bool) -> dict[str, Any]:
     """Another model's predictions and both names; nothing where there is none."""
     if before is None:
         return {}
     in_memory = isinstance(before, Predictions | NumberAnswers)
     name = "A" if in_memory else path_of(before).name
-    return {"before": read(before, columns), "names": (name, path.name)}
+    return {"before": _read(before, columns, number), "names": (name, path.name)}
 
 
 def are_numbers(judged: Any, number: bool) -> bool:
@@ -152,22 +126,14 @@ def are_numbers(judged: Any, number: bool) -> bool:
     return number or isinstance(judged, NumberAnswers)
 
 
-def _read(before: Predictions | Run | Place, columns: Columns) -> Predictions:
+def _read(before: Any, columns: Columns, number: bool) -> AnyPredictions:
     """The first of two models; the columns that are named hold for a table alone."""
-    if isinstance(before, Predictions):
+    if isinstance(before, NumberAnswers if number else Predictions):
         return before
     path = path_of(before)
-    if Run(path).config.is_file():
+    if not number and Run(path).config.is_file():
         refuse_several(Run(path))
         refuse_number(Run(path))
     ours = path.is_dir() or (path.is_file() and written_by_candid(path))
-    return read_any(path, Columns() if ours else columns)
-
-
-def _read_numbers(before: NumberAnswers | Run | Place, columns: Columns) -> NumberAnswers:
-    """The same of a number."""
-    if isinstance(before, NumberAnswers):
-        return before
-    path = path_of(before)
-    ours = path.is_dir() or (path.is_file() and written_by_candid(path))
-    return read_any_number(path, replace(Columns(), number=True) if ours else columns)
+    read = read_any_number if number else read_any
+    return read(path, Columns(number=number) if ours else columns)

@@ -23,7 +23,11 @@ from candid.predictions.from_table import (
     predictions_from,
     written_by_candid,
 )
-from candid.predictions.numbers import NumberAnswers, NumberPredictions, read_number_predictions
+from candid.predictions.numbers import (
+    AnyPredictions,
+    NumberAnswers,
+    read_number_predictions,
+)
 from candid.records import read_record
 from candid.records.audit import Audit, Gap, Group, SplitAudit
 from candid.records.compare import Comparison
@@ -115,26 +119,6 @@ def read_any_number(path: Path, columns: Columns) -> NumberAnswers:
     return number_answers_from(path, columns)
 
 
-def audit_number_answers(
-    answers: NumberAnswers,
-    config: AuditConfig,
-    *,
-    source: str = "",
-    before: NumberAnswers | None = None,
-    names: tuple[str, str] = ("A", "B"),
-) -> Audit:
-    """The audit of what any model says of a number, compared with another's where it is given."""
-    from candid.auditing.number_gaps import audit_number
-    from candid.evaluation.number_comparison import compare_numbers
-
-    found = audit_number(answers, config, source=source)
-    if before is None:
-        return found
-    how = comparing(config)
-    comparison = compare_numbers(before, answers, names=names, split=found.splits[0].split, **how)
-    return replace(found, comparison=comparison)
-
-
 def comparing(config: AuditConfig) -> dict[str, Any]:
     """How models are compared, by the settings of an audit."""
     return {
@@ -154,38 +138,32 @@ def write_comparison(path: Path, comparison: Comparison) -> None:
 
 
 def audit_predictions(
-    predictions: Predictions,
+    answers: AnyPredictions,
     config: AuditConfig,
     *,
     source: str = "",
-    before: Predictions | None = None,
+    before: AnyPredictions | None = None,
     names: tuple[str, str] = ("A", "B"),
 ) -> Audit:
-    """The audit of any predictions, compared with another model's where these are given."""
+    """The audit of what any model says, compared with another's where that is given."""
+    found = _audit_of(answers, config, source)
+    if before is None:
+        return found
+    from candid.evaluation.several_models import compare_two
+
+    split = found.splits[0].split
+    comparison = compare_two(before, answers, names=names, split=split, **comparing(config))
+    return replace(found, comparison=comparison)
+
+
+def _audit_of(answers: AnyPredictions, config: AuditConfig, source: str) -> Audit:
+    if isinstance(answers, NumberAnswers):
+        from candid.auditing.number_gaps import audit_number
+
+        return audit_number(answers, config, source=source)
     from candid.auditing.audit import audit_groups
 
-    found = audit_groups(predictions, config, source=source)
-    return found if before is None else compared(found, predictions, config, before, names)
-
-
-def compared(
-    found: Audit,
-    predictions: Predictions,
-    config: AuditConfig,
-    before: Predictions,
-    names: tuple[str, str] = ("A", "B"),
-) -> Audit:
-    """The audit of these predictions with what changed from another model's."""
-    from candid.evaluation.comparison import compare_predictions
-
-    comparison = compare_predictions(
-        before,
-        predictions,
-        names=names,
-        split=found.splits[0].split,
-        **comparing(config),
-    )
-    return replace(found, comparison=comparison)
+    return audit_groups(answers, config, source=source)
 
 
 class MeasuredTone:
@@ -232,7 +210,7 @@ class MeasuredTone:
         return self._known.at(self._place[rows])
 
 
-Said = TypeVar("Said", Predictions, NumberPredictions)
+Said = TypeVar("Said", bound=AnyPredictions)
 
 
 def with_tone(predictions: Said, measured: MeasuredTone) -> tuple[Said, ToneSummary]:

@@ -15,7 +15,6 @@ from candid.pipeline.audit_kinds import (
     audit_arrays,
     audit_asked,
     audit_into_run,
-    audit_numbers,
     audit_tables,
 )
 from candid.pipeline.audit_page import Audited, require_page, write_page
@@ -168,8 +167,10 @@ def audit(
     if model is not None:
         found = audit_asked(y_true, model, settings, keep, quiet)
     elif _is_arrays(y_true, y_prob, arrays):
-        audit_them = audit_numbers if are_numbers(y_true, number) else audit_arrays
-        found = audit_them(y_true, y_prob, arrays, before, named, settings.audit)
+        of_number = are_numbers(y_true, number)
+        found = audit_arrays(
+            y_true, y_prob, arrays, before, named, settings.audit, number=of_number
+        )
     elif _is_tables(path := path_of(y_true), before):
         found = audit_tables(path, before, named, settings.audit, quiet)
     else:

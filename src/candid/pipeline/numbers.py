@@ -9,22 +9,14 @@ import numpy as np
 from scipy.special import softmax
 
 from candid import runs
-from candid.pipeline.auditing import (
-    MeasuredTone,
-    audit_number_answers,
-    with_tone,
-    write_comparison,
-)
 from candid.pipeline.opening import Data
 from candid.predictions.numbers import (
-    NumberAnswers,
     NumberPredictions,
     read_number_predictions,
     write_number_predictions,
 )
 from candid.records import ModelCard, Provenance, read_record, write_record
 from candid.records.audit import Audit
-from candid.records.audit_file import write_audit
 from candid.records.explanation import Explanation, read_explanation_arrays
 from candid.records.external_number import NumberTransfer
 from candid.records.inside import Inside, read_inside_arrays
@@ -77,30 +69,6 @@ def evaluate_number_run(run: Run) -> NumberEvaluation:
 
     found = evaluate_number(read_number_predictions(run.predictions_file), run.settings.evaluate)
     write_record(run.evaluation, found)
-    return found
-
-
-def audit_number_run(
-    run: Run,
-    measured: MeasuredTone | None = None,
-    *,
-    before: NumberAnswers | None = None,
-    names: tuple[str, str] = ("A", "B"),
-) -> Audit:
-    """Write audit.json from predictions.parquet, and comparison.html beside another model.
-
-    Where skin tone is measured from the pictures, it is audited as well.
-    """
-    predictions, tone = read_number_predictions(run.predictions_file), None
-    if measured is not None:
-        predictions, tone = with_tone(predictions, measured)
-    found = audit_number_answers(
-        predictions, run.settings.audit, source=run.path.name, before=before, names=names
-    )
-    found = replace(found, tone=tone)
-    write_audit(run.audit, found)
-    if found.comparison is not None:
-        write_comparison(run.comparison, found.comparison)
     return found
 
 

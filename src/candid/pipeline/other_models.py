@@ -71,14 +71,10 @@ def ask_other(
     notes = [*_notes(dataset, rows, read, answered, config), *reader.notes(foreign)]
     kept = rows[answered]
     predictions = Predictions(
-        target=dataset.target,
+        **_images(dataset, kept),
         classes=reader.outputs.classes,
-        ids=dataset.ids[kept],
-        split=np.full(len(kept), "test"),
         label=dataset.label[kept],
         probability=np.array([answer for answer in found if isinstance(answer, list)]),
-        person=None if dataset.person is None else dataset.person[kept],
-        attributes={name: a[kept] for name, a in dataset.attributes.items()},
         provenance=_about(dataset, model, notes),
         hard=reader.outputs.hard,
     )
@@ -100,15 +96,22 @@ def _number_answers(
     _refuse_silent(answered)
     kept = rows[answered]
     return NumberAnswers(
-        target=dataset.target,
-        ids=dataset.ids[kept],
-        split=np.full(len(kept), "test"),
+        **_images(dataset, kept),
         value=numbers_of(dataset.classes)[dataset.label[kept]],
         predicted=np.array([answer for answer in found if isinstance(answer, float)]),
-        person=None if dataset.person is None else dataset.person[kept],
-        attributes={name: a[kept] for name, a in dataset.attributes.items()},
         provenance=_about(dataset, model, _notes(dataset, rows, read, answered, config)),
     )
+
+
+def _images(dataset: Dataset, kept: NDArray[np.intp]) -> dict[str, Any]:
+    """What is known of the images that were answered, whatever their label."""
+    return {
+        "target": dataset.target,
+        "ids": dataset.ids[kept],
+        "split": np.full(len(kept), "test"),
+        "person": None if dataset.person is None else dataset.person[kept],
+        "attributes": {name: a[kept] for name, a in dataset.attributes.items()},
+    }
 
 
 def _refuse_for_number(model: str | Callable[..., Any], keep: Path | None) -> None:

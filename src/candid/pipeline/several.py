@@ -11,7 +11,7 @@ from typing import Any
 
 from candid.pipeline.auditing import MeasuredTone
 from candid.pipeline.explaining import explain_images, show_inside
-from candid.pipeline.numbers import audit_number_run, evaluate_number_run, write_number_report
+from candid.pipeline.numbers import evaluate_number_run, write_number_report
 from candid.pipeline.opening import Data
 from candid.pipeline.overview import summarise_targets, write_overview_report
 from candid.pipeline.steps import (
@@ -75,7 +75,7 @@ def _judge_target(
     steps: dict[str, tuple[Any, ...]] = {
         "explore": (explore_data, own),
         "evaluate": (evaluate_number_run,) if is_number else (evaluate_run,),
-        "audit": (audit_number_run,) if is_number else (audit_run, measured),
+        "audit": (audit_run,) if is_number else (audit_run, measured),
         "pictures": (show_pictures, own),
         "explain": (explain_images, own),
         "inside": (show_inside, own),

@@ -19,12 +19,18 @@ from candid import runs
 from candid.data.dataset import Dataset
 from candid.data.targets import in_ranges, in_ranges_of, label_of
 from candid.errors import ImageError
-from candid.pipeline.auditing import MeasuredTone, compared, with_tone, write_comparison
+from candid.pipeline.auditing import (
+    MeasuredTone,
+    audit_predictions,
+    with_tone,
+    write_comparison,
+)
 from candid.pipeline.loading import loaded
 from candid.pipeline.numbers import write_number
 from candid.pipeline.opening import Data, needs_torch
 from candid.pipeline.training import augmented_picture, task_of
 from candid.predictions import Predictions, read_predictions, write_predictions
+from candid.predictions.numbers import AnyPredictions, read_number_predictions
 from candid.records import Evaluation, Exploration, ModelCard, Provenance, read_record, write_record
 from candid.records.audit import Audit
 from candid.records.audit_file import write_audit
@@ -38,6 +44,7 @@ from candid.records.label_check import LabelCheck
 from candid.records.seeds import Seeds
 from candid.records.targets import Targets
 from candid.runs import Run, is_framed
+from candid.runs.refusals import is_number_run
 from candid.settings import Config
 from candid.storage.files import write_text
 from candid.tables.attributes import Attribute, Kind
@@ -237,21 +244,20 @@ def audit_run(
     run: Run,
     measured: MeasuredTone | None = None,
     *,
-    before: Predictions | None = None,
+    before: AnyPredictions | None = None,
     names: tuple[str, str] = ("A", "B"),
 ) -> Audit:
     """Write audit.json from predictions.parquet, and comparison.html beside another model.
 
     Where skin tone is measured from the pictures, it is audited as well.
     """
-    from candid.auditing.audit import audit_groups
-
-    predictions, tone = read_predictions(run.predictions_file), None
+    read = read_number_predictions if is_number_run(run) else read_predictions
+    answers, tone = read(run.predictions_file), None
     if measured is not None:
-        predictions, tone = with_tone(predictions, measured)
-    found = audit_groups(predictions, run.settings.audit, source=run.path.name)
-    if before is not None:
-        found = compared(found, predictions, run.settings.audit, before, names)
+        answers, tone = with_tone(answers, measured)
+    found = audit_predictions(
+        answers, run.settings.audit, source=run.path.name, before=before, names=names
+    )
     found = replace(found, tone=tone)
     write_audit(run.audit, found)
     if found.comparison is not None:
