@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -146,24 +146,34 @@ def audit_predictions(
     names: tuple[str, str] = ("A", "B"),
 ) -> Audit:
     """The audit of what any model says, compared with another's where that is given."""
-    found = _audit_of(answers, config, source)
-    if before is None:
-        return found
+    found = audit_for(answers)(answers, config, source=source)
+    return found if before is None else compared(found, answers, config, before, names)
+
+
+def audit_for(answers: AnyPredictions) -> Callable[..., Audit]:
+    """What audits answers of their kind."""
+    if isinstance(answers, NumberAnswers):
+        from candid.auditing.number_gaps import audit_number
+
+        return audit_number
+    from candid.auditing.audit import audit_groups
+
+    return audit_groups
+
+
+def compared(
+    found: Audit,
+    answers: AnyPredictions,
+    config: AuditConfig,
+    before: AnyPredictions,
+    names: tuple[str, str] = ("A", "B"),
+) -> Audit:
+    """The audit of these answers with what changed from another model's."""
     from candid.evaluation.several_models import compare_two
 
     split = found.splits[0].split
     comparison = compare_two(before, answers, names=names, split=split, **comparing(config))
     return replace(found, comparison=comparison)
-
-
-def _audit_of(answers: AnyPredictions, config: AuditConfig, source: str) -> Audit:
-    if isinstance(answers, NumberAnswers):
-        from candid.auditing.number_gaps import audit_number
-
-        return audit_number(answers, config, source=source)
-    from candid.auditing.audit import audit_groups
-
-    return audit_groups(answers, config, source=source)
 
 
 class MeasuredTone:

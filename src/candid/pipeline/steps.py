@@ -21,7 +21,8 @@ from candid.data.targets import in_ranges, in_ranges_of, label_of
 from candid.errors import ImageError
 from candid.pipeline.auditing import (
     MeasuredTone,
-    audit_predictions,
+    audit_for,
+    compared,
     with_tone,
     write_comparison,
 )
@@ -255,9 +256,9 @@ def audit_run(
     answers, tone = read(run.predictions_file), None
     if measured is not None:
         answers, tone = with_tone(answers, measured)
-    found = audit_predictions(
-        answers, run.settings.audit, source=run.path.name, before=before, names=names
-    )
+    found = audit_for(answers)(answers, run.settings.audit, source=run.path.name)
+    if before is not None:
+        found = compared(found, answers, run.settings.audit, before, names)
     found = replace(found, tone=tone)
     write_audit(run.audit, found)
     if found.comparison is not None:
