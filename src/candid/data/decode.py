@@ -34,11 +34,6 @@ from candid.errors import ImageError
 # Part of every pack's fingerprint: raise it when the same bytes come out as other pixels.
 VERSION = 1
 
-# Pictures that threads decode at this moment, and what their warnings are kept from.
-_hush_lock = threading.Lock()
-_hush: list[contextlib.ExitStack] = []
-_decoding = 0
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decoded:
@@ -130,7 +125,7 @@ def _guarded(data: bytes) -> Iterator[None]:
     if not data:
         raise unreadable("empty file", "0 bytes")
     try:
-        with _hushed():
+        with _hush, _silence(of_each=True):
             yield
     except ImageError:
         raise
@@ -144,43 +139,45 @@ def _guarded(data: bytes) -> Iterator[None]:
         raise unreadable(DAMAGED, _short(error)) from error
 
 
-@contextlib.contextmanager
-def _hushed() -> Iterator[None]:
+class _Hush:
     """What Pillow only warns of (odd EXIF, odd TIFF tags, size) is no news to who decodes.
 
     `warnings.catch_warnings` swaps a list that all threads share. So the first thread to decode
     puts it aside, and the last one puts it back; between them threads decode side by side. So it is
     with Pillow's leave to take what is cut short, which the program around may have given.
     """
-    global _decoding
-    # From Python 3.14 on each thread has its own.
-    each = getattr(sys.flags, "context_aware_warnings", False)
-    with _hush_lock:
-        if _decoding == 0:
-            stack = contextlib.ExitStack()
-            if not each:
-                stack.enter_context(_no_warnings())
-            stack.callback(
-                setattr, ImageFile, "LOAD_TRUNCATED_IMAGES", ImageFile.LOAD_TRUNCATED_IMAGES
-            )
-            ImageFile.LOAD_TRUNCATED_IMAGES = False
-            _hush.append(stack)
-        _decoding += 1
-    try:
-        with _no_warnings() if each else contextlib.nullcontext():
-            yield
-    finally:
-        with _hush_lock:
-            _decoding -= 1
-            if _decoding == 0:
-                _hush.pop().close()
+
+    def __init__(self) -> None:
+        self._lock, self._decoding = threading.Lock(), 0
+        self._silence = _silence(of_each=False)
+        self._leave = False
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._decoding == 0:
+                self._silence = _silence(of_each=False)
+                self._silence.__enter__()
+                self._leave = ImageFile.LOAD_TRUNCATED_IMAGES
+                ImageFile.LOAD_TRUNCATED_IMAGES = False
+            self._decoding += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._decoding -= 1
+            if self._decoding == 0:
+                ImageFile.LOAD_TRUNCATED_IMAGES = self._leave
+                self._silence.__exit__(None, None, None)
 
 
-@contextlib.contextmanager
-def _no_warnings() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+def _silence(*, of_each: bool) -> contextlib.AbstractContextManager[object]:
+    """No warnings: of each thread by itself, as from Python 3.14 on, or of all of them at once."""
+    if getattr(sys.flags, "context_aware_warnings", False) == of_each:
+        return warnings.catch_warnings(action="ignore")
+    return contextlib.nullcontext()
+
+
+# Pictures that threads decode at this moment are behind it.
+_hush = _Hush()
 
 
 def _opening(data: bytes) -> str:

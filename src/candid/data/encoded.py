@@ -120,6 +120,8 @@ def is_jpeg(image: Image.Image) -> bool:
 
 def orientation(image: Image.Image) -> int:
     """1 to 8, as EXIF has it; of a PNG that is not loaded only what precedes its pixels."""
+    if is_jpeg(image) and not {"exif", "xmp"} & image.info.keys():
+        return 1  # as Pillow would say after some steps
     try:
         if image.format == "PNG" and getattr(image, "tile", None) and "exif" not in image.info:
             return 1  # Pillow would load it
@@ -203,9 +205,12 @@ def _load_over(image: Image.Image, ink: int) -> tuple[bytes, bool]:
 def _ends_flat(image: Image.Image) -> bool:
     """Whether the last eight pixels are equal, as where a JPEG decoder has nothing to decode."""
     width, height = image.size
-    last = image.getpixel((width - 1, height - 1))
+    pixels = image.load()
+    if pixels is None:
+        return False
+    last = pixels[width - 1, height - 1]
     columns = range(width - 2, max(0, width - 8) - 1, -1)
-    return all(image.getpixel((x, height - 1)) == last for x in columns)  # mostly ends at the first
+    return all(pixels[x, height - 1] == last for x in columns)  # mostly ends at the first
 
 
 def _is_whole(image: Image.Image, data: bytes, opened: Callable[[bytes], Image.Image]) -> bool:
