@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Counts, Floats, Marks
+from candid.arrays import Counts, Singles
 from candid.auditing.audit import of_singles
 from candid.auditing.findings import (
     HeldGap,
@@ -80,9 +80,12 @@ def audit_tally(tally: Tally, meaning: Meaning, config: AuditConfig, split: Spli
     figures = Figures(rows.predictions.classes, rich=True, bins=1)
     weights = _poisson(rows.drawing)
     # Of the words of all splits, those that this one has seen.
-    values = {name: meaning.values[name][: len(t.count)] for name, t in tally.tables.items()}
+    values = {name: meaning.values[name][: len(t)] for name, t in tally.tables.items()}
     counted = [
-        tally.tables[a.name].by_place(values[a.name], len(a.values)) for a in rows.attributes
+        tally.tables[a.name].together(
+            [np.flatnonzero(values[a.name] == v) for v in range(len(a.values))]
+        )
+        for a in rows.attributes
     ]
     parts = [
         _measure(rows, ledger, figures, weights, tally, a, groups)
@@ -122,30 +125,25 @@ def _measure(
     a: int | None,
     groups: ValueSums | None,
 ) -> Measured:
-    """One attribute's sides: everyone, then the groups, their rests, and the groups by label."""
-    anyone = list(range(rows.classes))
-    sides = [tally.everyone.side([0], anyone)]
-    values = range(0 if groups is None else len(groups.count))
-    if groups is not None:
-        sides += [groups.side([v], anyone) for v in values]
-        sides += [groups.side([w for w in values if w != v], anyone) for v in values]
-        sides += [groups.side([v], [c]) for v in values for c in anyone]
+    """One attribute's sides: everyone, then the groups, and their rests; the groups by label."""
+    values = range(0 if groups is None else len(groups))
     group = 1 + np.arange(len(values))
     between = itertools.combinations(group.tolist(), 2)
     pairs = np.array([*zip(group, group + len(values), strict=True), *between], np.intp)
-    sums = _sums(rows, figures, sides)
-    drawn = (block.astype(np.float32) for block in weights)
-    moments = moments_of(sums, pairs.reshape(-1, 2), figures, drawn)
+    rests = [[w for w in values if w != v] for v in values]
+    sides = (groups.together([side]) for side in [*([v] for v in values), *rests] if groups)
+    sums = _sums(rows, figures, itertools.chain([tally.everyone], sides))
+    moments = moments_of(sums, pairs.reshape(-1, 2), figures, _as_singles(weights))
     names = [name for name in figures.names if not name.startswith("calibration")]
     own = [] if a is None else [(a, v) for v in values]
-    within = 1 + 2 * len(values) + np.arange(len(values) * rows.classes)
-    told = estimates(moments, within, rows, [name for name in WITHIN if name in names])
     return Measured(
         moments=moments,
         names=tuple(names),  # the calibration error needs a sum per bin
         values=own,
         sides=group,
-        within=[told[i : i + rows.classes] for i in range(0, len(told), rows.classes)],
+        within=[]
+        if groups is None
+        else [_within(rows, figures, weights, groups, v) for v in values],
         between={} if a is None else {a: len(values)},
         shares=[] if groups is None else [_shares(rows, groups, v) for v in values],
         areas=[],  # an area needs every probability
@@ -153,49 +151,80 @@ def _measure(
     )
 
 
-def _sums(rows: Rows, figures: Figures, sides: Sequence[tuple[Counts, Floats, Marks]]) -> Sums:
+def _as_singles(weights: Sequence[NDArray[np.uint8]]) -> Iterator[Singles]:
+    return (block.astype(np.float32) for block in weights)
+
+
+def _within(
+    rows: Rows,
+    figures: Figures,
+    weights: Sequence[NDArray[np.uint8]],
+    groups: ValueSums,
+    v: int,
+) -> list[dict[str, Estimate]]:
+    """A group's figures within each label, without a sum per class."""
+    lean = replace(figures, per_class=False)
+    sure = np.full_like(groups.sure[v], np.nan) if rows.predictions.hard else groups.sure[v]
+    columns = [groups.labelled[v], groups.right[v], sure, sure - groups.right[v]]
+    sums = np.stack(columns, dtype=np.float64)  # (sums, strata, labels)
+    n = groups.labelled[v].sum(0)
+    people = people_behind(np.count_nonzero(groups.seen_label[v], axis=0))
+    images = np.stack([n] * len(lean.names))
+    persons = np.minimum(people, images) if rows.drawing.by_person else images
+    place, alone = np.arange(rows.classes), np.full(rows.classes, -1, np.intp)
+    made = Sums(sums.astype(np.float32), sums.sum(1), place, alone, persons, images)
+    moments = moments_of(made, np.empty((0, 2), np.intp), lean, _as_singles(weights))
+    names = [name for name in WITHIN if not name.startswith("calibration")]
+    return estimates(moments, place, rows, names)
+
+
+def _sums(rows: Rows, figures: Figures, sides: Iterable[ValueSums]) -> Sums:
     """What `Figures` takes, of sides that are keys of their own."""
     kinds = figures.behind(rows.predictions)[1]
     whole, exact, images, units = [], [], [], []
-    for cells, confidence, marks in sides:
+    for side in sides:
+        confidence, hit = side.sure[0].sum(1), side.right[0]
         sure = np.full(STRATA, np.nan) if rows.predictions.hard else confidence
-        hit = np.diagonal(cells, axis1=1, axis2=2)
-        answered = [cells.sum(1)] if rows.classes > 2 else []
-        columns = [cells.sum(2), hit, *answered, sure[:, None], (sure - hit.sum(1))[:, None]]
+        answered = [side.answered[0]] if rows.classes > 2 else []
+        excess = sure - hit.sum(1)
+        columns = [side.labelled[0], hit, *answered, sure[:, None], excess[:, None]]
         sums = np.concatenate(columns, axis=1, dtype=np.float64)
         whole.append(sums.astype(np.float32).T)
         exact.append(sums.sum(0))
-        behind, people_behind = _behind(cells.sum(0), marks)
+        behind, people_behind = _behind(side)
         images.append(behind[kinds])
         units.append(people_behind[kinds])
     n = np.stack(images, axis=1)
     persons = np.minimum(np.stack(units, axis=1), n) if rows.drawing.by_person else n
-    place = np.arange(len(sides))
-    alone = np.full(len(sides), -1, np.intp)
+    place = np.arange(len(whole))
+    alone = np.full(len(whole), -1, np.intp)
     return Sums(np.stack(whole, axis=2), np.stack(exact, axis=1), place, alone, persons, n)
 
 
-def _behind(cells: Counts, seen: Marks) -> tuple[Counts, Counts]:
+def _behind(side: ValueSums) -> tuple[Counts, Counts]:
     """Images and people behind each kind of figure, as `Figures.behind` numbers the kinds."""
-    k = len(cells)
-    own = np.broadcast_to(np.eye(k, dtype=np.bool_)[:, :, None], (k, k, k))
-    kinds = [np.ones((1, k, k), np.bool_), own, *([~own] if k > 2 else []), own.swapaxes(1, 2)]
-    marks = np.concatenate(kinds)
-    occupied = np.array([np.count_nonzero(seen[:, kind].any(1)) for kind in marks])
-    return np.array([cells[kind].sum() for kind in marks]), people_behind(occupied)
+    labels, answers = side.outcomes[0].sum(1), side.outcomes[0].sum(0)
+    seen, n = side.seen_label[0], labels.sum()
+    several = seen.sum(1)
+    cells = [[np.count_nonzero(several)], np.count_nonzero(seen, axis=0)]
+    images = [[n], labels]
+    if len(labels) > 2:
+        cells.append(np.count_nonzero(several[:, None] > seen, axis=0))
+        images.append(n - labels)
+    cells.append(np.count_nonzero(side.seen_answer[0], axis=0))
+    return np.concatenate([*images, answers]), people_behind(np.concatenate(cells))
 
 
 def _shares(rows: Rows, groups: ValueSums, v: int) -> GroupShares:
     """As `single_groups.GroupShares` of one value, by strata."""
-    count, seen, classes = groups.count, groups.seen, range(rows.classes)
-    mine, known = count[v].sum((1, 2)), count.sum((0, 2, 3))
-    bearers, anyone = (np.count_nonzero(m) for m in (seen[v].any((1, 2)), seen.any((0, 2, 3))))
-    labels = count[v].sum(2)
-    labelled = [np.count_nonzero(seen[:, :, c].any((0, 2))) for c in classes]
+    count, seen, classes = groups.labelled, groups.seen_label, range(rows.classes)
+    mine, known = count[v].sum(1), count.sum((0, 2))
+    bearers, anyone = (np.count_nonzero(m) for m in (seen[v].any(1), seen.any((0, 2))))
+    labelled = np.count_nonzero(seen.any(0), axis=0)
     return GroupShares(
         _share(rows, mine, known, anyone),
-        [_share(rows, labels[:, c], mine, bearers) for c in classes],
-        [_share(rows, labels[:, c], count[:, :, c].sum((0, 2)), labelled[c]) for c in classes],
+        [_share(rows, count[v, :, c], mine, bearers) for c in classes],
+        [_share(rows, count[v, :, c], count[:, :, c].sum(0), labelled[c]) for c in classes],
     )
 
 
@@ -216,7 +245,7 @@ def _share(rows: Rows, hits: Counts, of: Counts, occupied: Any) -> Estimate:
 def _seen(counted: Sequence[ValueSums], held: HeldGap) -> MistakesSeen:
     """The number of mistakes of a group."""
     ((a, v),) = (pair for pair in held.key if pair[0] != LABEL)
-    cells = counted[a].count[v].sum(0)
+    cells = counted[a].outcomes[v]
     for _, label in (pair for pair in held.key if pair[0] == LABEL):
         cells = cells * (np.arange(len(cells)) == label)[:, None]
     return MistakesSeen(int(cells.sum() - np.trace(cells)), int(cells.sum()))

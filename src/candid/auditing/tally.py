@@ -49,47 +49,77 @@ class Batch:
     # By name, (n,) codes; -1 unknown. A code that is new makes room for itself.
     attributes: Mapping[str, Codes]
 
+    def at(self, rows: Marks | Codes) -> Batch:
+        """Labels and answers of some of the rows."""
+        return Batch(self.label[rows], self.answer[rows], self.confidence[rows], self.key[rows], {})
+
+
+# What is summed of each value: by stratum and label, images, those that are right and their
+# confidence, and by stratum and answer, images; where people of each label and answer fall; and, of
+# all strata, images by label and answer.
+SUMS = ("labelled", "right", "sure", "answered", "seen_label", "seen_answer", "outcomes")
+_MANY = 8  # places for each row that are still gone through as a whole
+
 
 class ValueSums:
-    """Sums of some values by label and answer: images, confidence, and where people fall."""
+    """Sums of some values by label, and by answer.
+
+    Strata know nothing of labels together with answers, so that memory grows with the classes and
+    not with their square.
+    """
 
     def __init__(self, n_classes: int, values: int = 0) -> None:
-        self.inner = (n_classes, n_classes)
-        # (values, strata, labels, answers)
-        self.count: Counts = np.zeros((values, STRATA, *self.inner), np.int64)
-        self.sure: Floats = np.zeros((values, STRATA, *self.inner))
-        # (values, cells, labels, answers)
-        self.seen: Marks = np.zeros((values, CELLS, *self.inner), np.bool_)
+        self.n_classes = n_classes
+        by_stratum, by_cell = (values, STRATA, n_classes), (values, CELLS, n_classes)
+        self.labelled: Counts = np.zeros(by_stratum, np.int64)
+        self.right: Counts = np.zeros(by_stratum, np.int64)
+        self.sure: Floats = np.zeros(by_stratum)
+        self.answered: Counts = np.zeros(by_stratum, np.int64)
+        self.seen_label: Marks = np.zeros(by_cell, np.bool_)
+        self.seen_answer: Marks = np.zeros(by_cell, np.bool_)
+        self.outcomes: Counts = np.zeros((values, n_classes, n_classes), np.int64)
+
+    def __len__(self) -> int:
+        return len(self.outcomes)
 
     def widen(self, values: int) -> None:
         """Make room for so many values."""
-        more = ValueSums(self.inner[0], values - len(self.count))
-        for name in ("count", "sure", "seen"):
+        more = ValueSums(self.n_classes, values - len(self))
+        for name in SUMS:
             setattr(self, name, np.concatenate([getattr(self, name), getattr(more, name)]))
 
-    def add(self, value: Codes, stratum: Codes, cell: Codes, outcome: Codes, sure: Floats) -> None:
+    def add(self, value: Codes, stratum: Codes, cell: Codes, batch: Batch) -> None:
         """Count rows."""
-        inner = math.prod(self.inner)
-        at = (value * STRATA + stratum) * inner + outcome
-        shape, size = self.count.shape, self.count.size
-        self.count += np.bincount(at, minlength=size).reshape(shape)
-        self.sure += np.bincount(at, sure, minlength=size).reshape(shape)
-        self.seen.reshape(-1)[(value * CELLS + cell) * inner + outcome] = True
+        k, right = self.n_classes, batch.label == batch.answer
+        row = value * STRATA + stratum
+        by_label = row * k + batch.label
+        _count(self.labelled, by_label)
+        _count(self.right, by_label[right])
+        _count(self.sure, by_label, batch.confidence)
+        _count(self.answered, row * k + batch.answer)
+        at = value * CELLS + cell
+        self.seen_label.reshape(-1)[at * k + batch.label] = True
+        self.seen_answer.reshape(-1)[at * k + batch.answer] = True
+        _count(self.outcomes, (value * k + batch.label) * k + batch.answer)
 
-    def by_place(self, places: Codes, values: int) -> ValueSums:
-        """The sums of so many values; `places` (codes,) says whose each code is, -1: nobody's."""
-        known, found = places >= 0, ValueSums(self.inner[0], values)
-        np.add.at(found.count, places[known], self.count[known])
-        np.add.at(found.sure, places[known], self.sure[known])
-        np.logical_or.at(found.seen, places[known], self.seen[known])
+    def together(self, groups: Sequence[Sequence[int] | Codes]) -> ValueSums:
+        """The sums of so many groups of values, each as of one."""
+        found = ValueSums(self.n_classes, len(groups))
+        for name in SUMS:
+            own, into = getattr(self, name), getattr(found, name)
+            join = np.add if own.dtype != np.bool_ else np.logical_or
+            for g, values in enumerate(groups):
+                join.reduce(own[values], axis=0, out=into[g])
         return found
 
-    def side(self, values: Sequence[int], labels: Sequence[int]) -> tuple[Counts, Floats, Marks]:
-        """(strata, labels, answers), (strata,), (cells, labels, answers) of some of the images."""
-        cells, marks = np.zeros_like(self.count[0]), np.zeros_like(self.seen[0])
-        cells[:, labels] = self.count[values].sum(0)[:, labels]
-        marks[:, labels] = np.logical_or.reduce(self.seen[values])[:, labels]
-        return cells, self.sure[values].sum(0)[:, labels].sum((1, 2)), marks
+
+def _count(into: Counts | Floats, at: Codes, weights: Floats | None = None) -> None:
+    """Add 1, or weights, at so many places of all that there are, some of them often."""
+    flat = into.reshape(-1)
+    if flat.size <= _MANY * len(at):
+        flat += np.bincount(at, weights, minlength=flat.size)  # quick, and as large as all
+    else:
+        np.add.at(flat, at, 1 if weights is None else weights)
 
 
 class Tally:
@@ -126,14 +156,11 @@ class Tally:
         mixed = hash_people(batch.key, self.seed)
         stratum = (mixed >> np.uint64(51)).astype(np.intp)
         cell = (mixed & np.uint64(CELLS - 1)).astype(np.intp)
-        outcome = batch.label * self.everyone.inner[0] + batch.answer
-        sure = batch.confidence
-        self.everyone.add(np.zeros(len(outcome), np.intp), stratum, cell, outcome, sure)
+        self.everyone.add(np.zeros(len(batch.label), np.intp), stratum, cell, batch)
         for name, table in self.tables.items():
             code = batch.attributes[name]
             known = code >= 0
-            rows = (code[known], stratum[known], cell[known], outcome[known])
-            table.add(*rows, sure[known])
+            table.add(code[known], stratum[known], cell[known], batch.at(known))
         if self.pairs:
             self._add_pairs(batch)
 

@@ -85,7 +85,7 @@ def audit_folder(
 
 def _measured(tally: Tally, split: SplitAudit, classes: Sequence[str]) -> SplitEvaluation:
     """How good the answers to one split are: what counts tell, and nothing of curves."""
-    counts = tally.everyone.count[0].sum(axis=0)
+    counts = tally.everyone.outcomes[0]
     undefined = partial(Estimate, math.nan, math.nan, math.nan, method="not measured")
     return SplitEvaluation(
         split=split.split,
