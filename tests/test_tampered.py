@@ -158,7 +158,7 @@ def test_a_url_in_a_run_is_followed_only_where_the_user_names_it(
 ):
     run = tiny_run(tmp_path / "run", data=place)
     asked = []
-    monkeypatch.setattr(places, "_store", lambda word: asked.append(word) or 1 / 0)
+    monkeypatch.setattr(places, "_open_store", lambda word: asked.append(word) or 1 / 0)
     verbs = (("explain",), ("evaluate",), ("audit",), ("train", "--resume"), ("run", "--resume"))
     for verb in verbs:
         said = candid(capsys, *verb, run.path, code=2).err

@@ -20,7 +20,7 @@ from candid.data.findings import make_finding
 from candid.data.splits import SOURCE
 from candid.errors import DataError, did_you_mean
 from candid.records import Finding
-from candid.tables.corrections import Correction, Kind, Settled, read_corrections, settle, standing
+from candid.tables.corrections import Consensus, Correction, Kind, read_corrections, standing, tally
 
 
 def corrected(dataset: Dataset, file: str) -> Dataset:
@@ -38,7 +38,7 @@ def corrected(dataset: Dataset, file: str) -> Dataset:
 def correct(dataset: Dataset, corrections: Iterable[Correction], name: str = "") -> Dataset:
     """The data set as corrections have it, which are from a file of that name."""
     rows = list(corrections)
-    settled, place = settle(rows), {str(i): row for row, i in enumerate(dataset.ids.tolist())}
+    settled, place = tally(rows), {str(i): row for row, i in enumerate(dataset.ids.tolist())}
     _check_any(dataset, rows, place, name)
     label = _labels(dataset, rows, settled, place, name)
     person, split, group = _people(dataset, settled.person, place, name)
@@ -65,7 +65,7 @@ def correct(dataset: Dataset, corrections: Iterable[Correction], name: str = "")
 def _labels(
     dataset: Dataset,
     rows: Iterable[Correction],
-    settled: Settled,
+    settled: Consensus,
     place: Mapping[str, int],
     name: str,
 ) -> NDArray[np.int16]:
@@ -182,7 +182,7 @@ def _check_any(
 
 def _finding(
     dataset: Dataset,
-    settled: Settled,
+    settled: Consensus,
     place: Mapping[str, int],
     changed: NDArray[np.bool_],
     gone: frozenset[str],

@@ -30,7 +30,7 @@ from candid.records import (
 from candid.stats.associations import associations
 from candid.stats.intervals import wilson_shares
 from candid.table import person_numbers
-from candid.tables.attributes import Attribute, binned
+from candid.tables.attributes import Attribute, bin_attribute
 
 SAMPLES = 12
 _BINS = 32
@@ -207,7 +207,7 @@ def _attributes(
 ) -> tuple[AttributeSummary, ...]:
     """Every value of every attribute in every split that has images."""
     train = dataset.rows("train", store.usable)
-    coded = [binned(attribute, train) for attribute in dataset.attributes.values()]
+    coded = [bin_attribute(attribute, train) for attribute in dataset.attributes.values()]
     by_split = {
         split: _attributes_of(dataset, split, rows, coded, confidence, draws, seed)
         for split in SPLITS

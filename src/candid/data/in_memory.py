@@ -17,7 +17,7 @@ from candid.data.layouts.assembly import LayoutRows, assemble
 from candid.settings import Config
 from candid.table import arrow_table, per_image_values
 from candid.tables.attributes import Attribute
-from candid.tables.numbers import as_number
+from candid.tables.numbers import encode_numbers
 
 
 def load_images(
@@ -64,7 +64,7 @@ def load_images(
     is_number = target in about.numbers
     if is_number:
         values = np.asarray(label, np.float64)
-        classes, code = as_number(Attribute(target, "numeric", (), values))
+        classes, code = encode_numbers(Attribute(target, "numeric", (), values))
         label = [None if c < 0 else classes[c] for c in code.tolist()]
     fields = per_image_values(label, target, classes, groups, None, _ids(found), split)
     # Who it is as a word decides the split, whatever the order of the images.
@@ -75,7 +75,7 @@ def load_images(
         classes=fields["classes"],
         label=fields["label"],
         split=None if split is None else fields["split"],
-        person=None if who is None else columns.words_of(who),
+        person=None if who is None else columns.to_words(who),
         keys=[image_name(image, number) for number, image in enumerate(found, 1)],
         attributes=fields["attributes"],
         is_number=is_number,

@@ -16,8 +16,8 @@ import candid.tables.columns as columns
 from candid.data.dataset import Dataset
 from candid.settings import DataConfig
 from candid.stats.distribution import NumberScale, scale_of
-from candid.tables.attributes import Attribute, binned
-from candid.tables.numbers import numbers_of, word_of
+from candid.tables.attributes import Attribute, bin_attribute
+from candid.tables.numbers import format_number, numbers_of
 
 MOST_CLASSES = 100  # of a label that nobody named; more are names or numbers of something
 
@@ -52,7 +52,7 @@ def with_targets(dataset: Dataset, config: DataConfig) -> Dataset:
     numbers = [
         name
         for name in named
-        if columns.is_number(dataset.attributes[name], named=name in config.numbers)
+        if columns.is_number(dataset.attributes[name], forced=name in config.numbers)
     ]
     dataset = replace(dataset, numbers=(*dataset.numbers, *numbers))
     for name in named:
@@ -60,7 +60,7 @@ def with_targets(dataset: Dataset, config: DataConfig) -> Dataset:
     rest = [n for n in dataset.attributes if columns.ALL in config.targets and n not in named]
     left_out = {name: why for name in rest if (why := _unlearnable(dataset, name))}
     chosen = (*named, *(name for name in rest if name not in left_out))
-    kept = {*columns.narrow(dataset.attributes, config.attributes, dataset.target), *chosen}
+    kept = {*columns.select(dataset.attributes, config.attributes, dataset.target), *chosen}
     return replace(
         dataset,
         further_targets=chosen,
@@ -103,7 +103,7 @@ def label_of(dataset: Dataset, name: str) -> tuple[tuple[str, ...], NDArray[np.i
     if name == dataset.target:
         return dataset.classes, dataset.label
     attribute, two = dataset.attributes[name], dataset.no_yes.get(name)
-    return columns.as_label(attribute, two, number=name in dataset.numbers)
+    return columns.to_label(attribute, two, number=name in dataset.numbers)
 
 
 def number_scale(dataset: Dataset, name: str) -> NumberScale | None:
@@ -119,7 +119,7 @@ def in_ranges(dataset: Dataset) -> Dataset:
     """The data set with a label that is a number cut at its quartiles in train, as classes."""
     if not dataset.is_number:
         return dataset
-    cut = binned(_as_attribute(dataset), dataset.rows("train"))
+    cut = bin_attribute(_as_attribute(dataset), dataset.rows("train"))
     used = np.unique(cut.data[cut.data >= 0])
     place = np.append(np.full(len(cut.values), -1, np.int16), np.int16(-1))
     place[used] = np.arange(len(used))
@@ -195,7 +195,7 @@ def labels_of(dataset: Dataset) -> tuple[NDArray[np.int16], tuple[int, ...]]:
 def classes_of(dataset: Dataset, name: str) -> tuple[str, ...]:
     """What the outputs for one of the labels say: its classes, or the values of its bins."""
     scale = number_scale(dataset, name)
-    return label_of(dataset, name)[0] if scale is None else tuple(map(word_of, scale.centres))
+    return label_of(dataset, name)[0] if scale is None else tuple(map(format_number, scale.centres))
 
 
 def outputs_of(dataset: Dataset) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from candid.data.dataset import Dataset
 from candid.data.splits import SOURCE
 from candid.errors import TargetError
 from candid.tables.attributes import Attribute
-from candid.tables.numbers import as_number, numbers_of
+from candid.tables.numbers import encode_numbers, numbers_of
 
 
 def unite_words(words: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], list[NDArray[np.int16]]]:
@@ -89,7 +89,7 @@ def unite_numbers(
 ) -> tuple[tuple[str, ...], NDArray[np.int16]]:
     """The different values of a number in all data sets, ascending, and each image's among them."""
     values = [np.append(numbers_of(d.classes), np.nan)[d.label] for d in datasets]
-    return as_number(Attribute(target, "numeric", (), np.concatenate(values)))
+    return encode_numbers(Attribute(target, "numeric", (), np.concatenate(values)))
 
 
 # --- attributes ----------------------------------------------------------------------------------

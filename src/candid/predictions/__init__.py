@@ -26,7 +26,7 @@ from candid.predictions.attribute_columns import (
     read_codes,
     read_parquet,
     read_persons,
-    read_words,
+    read_strings,
     to_column,
     to_word_column,
     write_parquet,
@@ -326,8 +326,8 @@ def _read(path: Path) -> Predictions:
         return Predictions(
             target=metadata["target"],
             classes=classes,
-            ids=read_words(table, "id"),
-            split=read_words(table, "split"),
+            ids=read_strings(table, "id"),
+            split=read_strings(table, "split"),
             label=read_codes(table, "label", classes),
             probability=np.column_stack([table[f"p_{c}"].to_numpy() for c in classes]).astype(
                 np.float64

@@ -16,7 +16,7 @@ import candid.tables.columns as columns
 from candid.arrays import Floats
 from candid.errors import PredictionsError, did_you_mean
 from candid.predictions.labels import MOST_CLASSES, Label, tokens
-from candid.tables.numbers import number_in, word_of
+from candid.tables.numbers import format_number, parse_number
 
 Scale = Literal["probability", "percent", "logit"]
 
@@ -60,7 +60,7 @@ def read_cells(table: pa.Table, name: str) -> Cells:
     if pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind):
         value = pc.fill_null(array.cast(pa.float64()), np.nan).to_numpy()
         return Cells(name, value, np.full(len(value), -1), ())
-    codes, words = columns.coded(array)
+    codes, words = columns.encode(array)
     signs = {w.endswith("%") for w in words if w is not None}
     percent = signs == {True}  # where only some bear the sign, those are words among numbers
     value, word = np.full(len(words) + 1, np.nan), np.full(len(words) + 1, -1)
@@ -68,7 +68,7 @@ def read_cells(table: pa.Table, name: str) -> Cells:
     for i, text in enumerate(words):
         if text is None:
             continue
-        number = number_in(text.removesuffix("%") if percent else text, comma=True)
+        number = parse_number(text.removesuffix("%") if percent else text, comma=True)
         if number is None:
             word[i] = len(texts)
             texts.append(text)
@@ -126,7 +126,7 @@ def read_answers(
 def _are_classes(cells: Cells, truth: Label) -> bool:
     """Whether a single column holds answers: words, or numbers that name classes."""
     numbers = cells.value[~np.isnan(cells.value)]
-    distinct = {word_of(x) for x in np.unique(numbers)[: MOST_CLASSES + 1]}
+    distinct = {format_number(x) for x in np.unique(numbers)[: MOST_CLASSES + 1]}
     if cells.words:
         return distinct <= {*truth.classes}
     if distinct <= {"0", "1"}:
@@ -144,7 +144,7 @@ def _one_hot(cells: Cells, truth: Label, positive: str | None) -> tuple[Label, F
         numbers, inverse = np.unique(cells.value, return_inverse=True)
         code_of_number = np.where(np.isnan(numbers), -1, len(words) + np.arange(len(numbers)))
         codes = np.where(codes >= 0, codes, code_of_number[inverse])
-        words += [word_of(x) for x in numbers]
+        words += [format_number(x) for x in numbers]
     occurs = np.bincount(codes[codes >= 0], minlength=len(words)) > 0
     used = [w for w, s in zip(words, occurs.tolist(), strict=True) if s]
     if {*used} <= {"0", "1"} and not truth.two_valued and not {*used} <= {*truth.classes}:
@@ -170,7 +170,7 @@ def _one_hot(cells: Cells, truth: Label, positive: str | None) -> tuple[Label, F
 
 
 def _quote(words: Sequence[str]) -> str:
-    listed = ", ".join(repr(w) for w in sorted(words, key=columns.natural)[:4])
+    listed = ", ".join(repr(w) for w in sorted(words, key=columns.natural_key)[:4])
     return listed + (", …" if len(words) > 4 else "")
 
 
@@ -223,7 +223,7 @@ def _positive_class(name: str, truth: Label, positive: str | None) -> tuple[Labe
 
 
 def _all_numbers(classes: Sequence[str]) -> bool:
-    return all(number_in(c, comma=True) is not None for c in classes)
+    return all(parse_number(c, comma=True) is not None for c in classes)
 
 
 def class_from_name(name: str, truth: Label) -> str:

@@ -18,7 +18,7 @@ from candid.predictions.answers import class_from_name
 from candid.predictions.labels import Label
 from candid.predictions.numbers import NumberAnswers, read_number_predictions
 from candid.table import arrow_table, value_per_image
-from candid.tables.numbers import number_in
+from candid.tables.numbers import parse_number
 from candid.text.words import many
 
 _TODO = (
@@ -105,7 +105,7 @@ def _read_answers(y_prob: Any, n: int, classes: tuple[str, ...]) -> NDArray[np.i
     is_number = pa.types.is_primitive(column.type)
     if is_number and len(column.unique()) > len(classes):
         return None  # probabilities, of which there may be as many as images
-    codes, words = columns.coded(column, missing=())
+    codes, words = columns.encode(column, missing=())
     if len(words) <= len(classes):
         label = Label("label", classes, np.empty(0, np.int16))
         indices = [None if w is None else label.find(w) for w in words]
@@ -113,7 +113,7 @@ def _read_answers(y_prob: Any, n: int, classes: tuple[str, ...]) -> NDArray[np.i
             return np.array(indices, np.intp)[codes]
     if is_number:
         return None
-    unknown = next((w for w in words if w and w not in classes and number_in(w) is None), None)
+    unknown = next((w for w in words if w and w not in classes and parse_number(w) is None), None)
     if unknown is not None:
         raise PredictionsError(
             f"The answer {unknown!r} is none of the classes {', '.join(map(repr, classes))}.",

@@ -71,7 +71,7 @@ def to_column(attribute: Attribute) -> pa.Array:
     return to_word_column(attribute.data, attribute.values)
 
 
-def read_words(table: pa.Table, name: str) -> NDArray[np.str_]:
+def read_strings(table: pa.Table, name: str) -> NDArray[np.str_]:
     """A column of words."""
     return np.asarray(table[name].to_pylist(), dtype=np.str_)
 

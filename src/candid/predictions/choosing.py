@@ -18,7 +18,7 @@ from candid.errors import ConfigError, PredictionsError, did_you_mean
 from candid.predictions.answers import Scale, is_like_a_prediction
 from candid.predictions.labels import Label
 from candid.tables.attributes import Attribute
-from candid.tables.delimited import own_columns
+from candid.tables.delimited import candid_columns
 from candid.text.notes import columns_said_again
 
 _LEAST_TO_REFUSE = 100  # rows: by chance a very good model is right about fewer
@@ -96,7 +96,7 @@ class ColumnNames:
         """
         label = self.find(spec.label or "", "label")
         prediction = self.expand(spec.prediction, "prediction")
-        if label in prediction or label in own_columns(self.names):
+        if label in prediction or label in candid_columns(self.names):
             raise PredictionsError(
                 f"The column {label!r} is named as the label and as the prediction."
                 if label in prediction
@@ -114,7 +114,7 @@ class ColumnNames:
         """The column that was named, or else the first with a usual name, or else None."""
         if name is not None:
             return self.find(name, role)
-        return columns.first_usual((n for n in self.names if n not in taken), usual)
+        return columns.find_usual((n for n in self.names if n not in taken), usual)
 
     def person(self, name: str | None, taken: Iterable[str | None]) -> str | None:
         """The column that says who is in the image, if there is one."""
@@ -187,7 +187,7 @@ def columns_unnamed(name: str, names: Iterable[str]) -> ConfigError:
     """The error for a table (or a folder of tables) whose columns are not named."""
     problem = "holds no predictions of a run, so its columns must be named"
     first, prediction = "", "p_Male"
-    if own_columns(names):
+    if candid_columns(names):
         problem = "was written by candid predict: predictions alone"
         first, prediction = "join them by id: ", "'p_*'"
     return ConfigError(

@@ -137,13 +137,13 @@ class Folder:
 
     def _labels(self, table: pa.Table) -> NDArray[np.intp]:
         column = table[self._columns["label"]]
-        return columns.numbered(column, self._label_words.__getitem__).astype(np.intp)
+        return columns.map_words(column, self._label_words.__getitem__).astype(np.intp)
 
     def _splits(self, table: pa.Table) -> NDArray[np.intp]:
         name = self._columns["split"]
         if name is None:
             return np.full(len(table), SPLITS.index("test"))
-        codes, words = columns.coded(table[name])
+        codes, words = columns.encode(table[name])
         splits = [columns.SPLIT_WORDS.get((w or "").lower()) for w in words]
         index = np.array([-1 if s is None else SPLITS.index(s) for s in splits] + [-1])[codes]
         if (index < 0).any():
@@ -164,11 +164,11 @@ class Folder:
         if pa.types.is_integer(column.type):
             keys = pc.fill_null(column.cast(pa.int64()), -1).to_numpy()
         else:
-            keys = columns.numbered(column, _hash_word)
+            keys = columns.map_words(column, _hash_word)
         return np.where(keys == -1, unknown, keys)
 
     def _codes(self, column: Any, name: str) -> NDArray[np.intp]:
-        codes, words = columns.coded(column)
+        codes, words = columns.encode(column)
         codes_of = self.words[name]
         code = [-1 if w is None else codes_of.setdefault(w, len(codes_of)) for w in words]
         if len(codes_of) > self._columns["most"]:

@@ -31,7 +31,7 @@ from candid.records import SPLITS
 from candid.storage.files import regular
 from candid.table import ROW, arrow_table
 from candid.tables.attributes import Attribute
-from candid.tables.delimited import own_columns, read_table
+from candid.tables.delimited import candid_columns, read_table
 from candid.tables.spreadsheet import repair
 from candid.text import notes as text
 
@@ -91,12 +91,12 @@ class _SourceTable:
         split = names.split(table, spec.split, self._answers)
         key = names.special(spec.ids, _IDS, "id", [*self._answers, person])
         _require_plain(table, [n for n in (person, split, key) if n])
-        used = {n for n in (*self._answers, person, split, key) if n} | own_columns(names.names)
+        used = {n for n in (*self._answers, person, split, key) if n} | candid_columns(names.names)
         fields: dict[str, Any] = {"target": self.label}
         fields["attributes"] = names.attributes(table, spec.groups, used, self.prediction, label)
         fields["ids"] = _read_ids(table, key, self.notes)
         fields["split"] = _read_splits(table, split, self.notes)
-        fields["person"] = columns.people(columns.words_of(table[person])) if person else None
+        fields["person"] = columns.identities(columns.to_words(table[person])) if person else None
         return fields, key, used
 
     def groups(
@@ -240,7 +240,7 @@ def _read_splits(table: pa.Table, name: str | None, notes: list[str]) -> NDArray
     if name is None:
         notes.append("There is no split column, so every row counts as test.")
         return np.full(len(table), "test")
-    codes, words = columns.coded(table[name])
+    codes, words = columns.encode(table[name])
     splits = [columns.SPLIT_WORDS.get((w or "").lower()) for w in words]
     for code, (word, split) in enumerate(zip(words, splits, strict=True)):
         if split is None and (rows := np.flatnonzero(codes == code)).size:
@@ -264,7 +264,7 @@ def _read_ids(table: pa.Table, name: str | None, notes: list[str]) -> NDArray[np
     if name is None:
         notes.append("No column names the images, so the rows are numbered.")
         return np.array(numbered)
-    words = columns.words_of(table[name])
+    words = columns.to_words(table[name])
     if empty := words.count(None):
         notes.append(text.rows_unnamed(empty, name))
     return np.array([w or row for w, row in zip(words, numbered, strict=True)])

@@ -53,7 +53,7 @@ class Label:
         """The same label with further classes, in natural order."""
         if not words:
             return self
-        classes = tuple(sorted({*self.classes, *words}, key=columns.natural))
+        classes = tuple(sorted({*self.classes, *words}, key=columns.natural_key))
         code_of_code = np.array([*(classes.index(c) for c in self.classes), -1], dtype=np.int16)
         return replace(self, classes=classes, code=code_of_code[self.code])
 
@@ -74,7 +74,7 @@ def read_label(table: pa.Table, name: str) -> Label:
         also = dict.fromkeys(_NEGATIVE, 0) | dict.fromkeys(_POSITIVE, 1)
         pair = columns.class_words(name)
         if {*tokens(name)} <= _NO_CLASS:  # "labelled not label" would say nothing
-            pair = columns.pair_of(words) or pair
+            pair = columns.find_pair(words) or pair
         return Label(name, pair, column.data, two_valued=True, also=also)
     is_quantity = isinstance(column, Attribute) and column.kind == "numeric"
     reason = ""
@@ -93,9 +93,9 @@ def read_label(table: pa.Table, name: str) -> Label:
             todo="name another column with --label"
             + ("; or add --number, if it is one" if is_quantity else ""),
         )
-    classes = tuple(sorted(words, key=columns.natural))
+    classes = tuple(sorted(words, key=columns.natural_key))
     _reject_case_twins(name, classes)
-    return Label(name, classes, columns.numbered(table[name], classes.index).astype(np.int16))
+    return Label(name, classes, columns.map_words(table[name], classes.index).astype(np.int16))
 
 
 def _reject_case_twins(name: str, classes: tuple[str, ...]) -> None:

@@ -20,14 +20,14 @@ from candid.predictions.attribute_columns import (
     read_attribute,
     read_parquet,
     read_persons,
-    read_words,
+    read_strings,
     to_column,
     write_parquet,
 )
 from candid.records import from_plain, to_plain
 from candid.records.model import NumberCard
 from candid.table import PerImage, per_image_values
-from candid.tables.attributes import Attribute, binned
+from candid.tables.attributes import Attribute, bin_attribute
 from candid.tables.numbers import LARGEST
 
 _NUMBERS = ("value", "predicted", "low", "high")
@@ -112,7 +112,7 @@ class NumberAnswers(PerImage):
     def cut_attributes(self) -> list[Attribute]:
         """The attributes of which any value is known; numeric ones cut at their quartiles."""
         all_rows = np.arange(len(self))
-        return [binned(a, all_rows) for a in self.attributes.values() if a.known.any()]
+        return [bin_attribute(a, all_rows) for a in self.attributes.values() if a.known.any()]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -209,8 +209,8 @@ def read_number_predictions(path: Path) -> NumberPredictions:
         return NumberPredictions(
             target=str(metadata["target"]),
             card=from_plain(NumberCard, metadata["number"]),
-            ids=read_words(table, "id"),
-            split=read_words(table, "split"),
+            ids=read_strings(table, "id"),
+            split=read_strings(table, "split"),
             **numbers,
             person=read_persons(table),
             attributes={

@@ -26,7 +26,7 @@ from candid.predictions.labels import Label, read_label
 from candid.predictions.repeating import find_repeats
 from candid.storage.files import check_format, regular
 from candid.tables.attributes import Attribute
-from candid.tables.delimited import own_columns
+from candid.tables.delimited import candid_columns
 
 _FIRST = 20_000  # rows that decide what the columns are
 
@@ -153,10 +153,10 @@ def _foreign_fields(
     split = names.split(first, spec.split, [label, *prediction])
     if split is None:
         names.notes.append("There is no split column, so every row counts as test.")
-    used = {x for x in (label, *prediction, person, split) if x} | own_columns(names.names)
+    used = {x for x in (label, *prediction, person, split) if x} | candid_columns(names.names)
     attributes = names.attributes(first, spec.groups, used, prediction, answers.label)
     if not spec.groups:
-        code = columns.numbered(first[label], words.__getitem__).astype(np.int16)
+        code = columns.map_words(first[label], words.__getitem__).astype(np.int16)
         truth = replace(answers.label, code=code)
         repeats = _find_repeats(first, attributes, truth, prediction, spec)
         attributes = {name: a for name, a in attributes.items() if name not in repeats}
@@ -204,7 +204,7 @@ def _read_meaning(
     class_by_word = _class_by_word(full_label, distinct[label])
     table, table_label = distinct, full_label
     if not hard:
-        code = columns.numbered(first[label], class_by_word.__getitem__).astype(np.int16)
+        code = columns.map_words(first[label], class_by_word.__getitem__).astype(np.int16)
         table, table_label = first, replace(full_label, code=code)
     answers = _read_answers(table, table_label, prediction, spec)
     if hard:
@@ -255,5 +255,5 @@ def _distinct_rows(files: Sequence[Path], names: list[str]) -> pa.Table:
 
 def _class_by_word(label: Label, column: Any) -> dict[str, int]:
     """The class of each word; `column` holds the rows whose codes `label` has."""
-    words = columns.words_of(column)
+    words = columns.to_words(column)
     return {w: int(k) for w, k in zip(words, label.code, strict=True) if w is not None}

@@ -62,8 +62,8 @@ def choose_label(
     `numbers` are the labels that are numbers though they look like classes.
     """
     target = columns.choose_target(target, attributes, usual)
-    number = columns.is_number(attributes[target], named=target in numbers)
-    classes, label = columns.as_label(attributes[target], _NO_YES.get(target), number=number)
+    number = columns.is_number(attributes[target], forced=target in numbers)
+    classes, label = columns.to_label(attributes[target], _NO_YES.get(target), number=number)
     rest = {name: a for name, a in attributes.items() if name != target}
     named = {"target": target, "classes": classes, "label": label, "is_number": number}
     return named | {"attributes": rest, "no_yes": _NO_YES}
@@ -111,7 +111,7 @@ def assemble(
         label=rows.label,
         split=split,
         source=source(place),
-        person=None if rows.person is None else columns.people(rows.person),
+        person=None if rows.person is None else columns.identities(rows.person),
         attributes={a.name: a for a in attributes},
         findings=(*findings, *excluded, *repeated, *left_out, *told),
         split_hash=split_hash,
@@ -202,7 +202,7 @@ def _attributes(
                 todo="leave it out, or turn it into groups",
             )
     chosen = []
-    for name in columns.narrow(rows.attributes, config.attributes, rows.target):
+    for name in columns.select(rows.attributes, config.attributes, rows.target):
         attribute = rows.attributes[name]
         chosen.append(replace(attribute, name=free_name(name, rows.attributes)))
     if not rows.left_out or config.attributes:

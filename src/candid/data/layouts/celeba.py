@@ -54,7 +54,7 @@ def read_celeba(path: Path, target: str | None, config: DataConfig) -> Dataset:
         )
     table, findings = _read_attributes(file)
     images = scan(Path(config.image_folder)) if config.image_folder else _images(path)
-    names = [name or "" for name in columns.words_of(table.column(0))]
+    names = [name or "" for name in columns.to_words(table.column(0))]
     bare = names  # the pictures were published as PNG, too, and the label files name JPEG
     if images.paths and not any(p.endswith(".jpg") for p in images.paths):
         bare = [name.removesuffix(".jpg") for name in names]
@@ -110,7 +110,7 @@ def _read_attributes(file: Path) -> tuple[pa.Table, list[Finding]]:
 def _attribute(name: str, column: pa.ChunkedArray, rows: NDArray[np.intp], file: Path) -> Attribute:
     words = columns.distinct_words(column)
     if not (words <= {"-1", "1"} or words <= {"0", "1"}) or column.null_count:
-        cells = columns.words_of(column)
+        cells = columns.to_words(column)
         bad = next(i for i, w in enumerate(cells) if w not in ("-1", "1"))
         line = rows[bad] + (2 if file.suffix == ".csv" else 3)
         raise DataError(
@@ -165,7 +165,7 @@ def _by_name(file: Path | None, names: list[str]) -> list[str | None] | None:
         else read_spaced(file, ["image", "value"], skip=0)
     )
     values = dict(
-        zip(columns.words_of(table.column(0)), columns.words_of(table.column(1)), strict=True)
+        zip(columns.to_words(table.column(0)), columns.to_words(table.column(1)), strict=True)
     )
     found = [values.get(name) for name in names]
     return found if any(v is not None for v in found) else None

@@ -18,7 +18,7 @@ from candid.data.layouts.pictures import Pictures, files_in, folders_in, scan
 from candid.data.layouts.table import from_columns, with_split
 from candid.errors import DataError, LayoutError
 from candid.settings import DataConfig
-from candid.tables.delimited import header_of, read_delimited
+from candid.tables.delimited import read_delimited, read_header
 
 _FILES = {
     "train": ("fairface_label_train.csv", "train_labels.csv"),
@@ -72,7 +72,7 @@ def _located(
     tables, paths, missing = [], list[str](), list[str]()
     for split, file in files.items():
         table = read_delimited(file, config.encoding)
-        names = [word or "" for word in columns.words_of(table["file"])]
+        names = [word or "" for word in columns.to_words(table["file"])]
         found = pictures.locate(names, file.name)
         kept = [row for row, name in enumerate(found) if name is not None]
         paths += [name for name in found if name is not None]
@@ -89,6 +89,6 @@ def _find(path: Path) -> dict[str, Path]:
         there = {f.name: f for f in files_in(place, ".csv")}
         for split, names in _FILES.items():
             for name in names:
-                if name in there and set(header_of(there[name])) >= _COLUMNS:
+                if name in there and set(read_header(there[name])) >= _COLUMNS:
                     found.setdefault(split, there[name])
     return found

@@ -22,7 +22,7 @@ from candid.errors import DataError, LayoutError, TargetError
 from candid.records import Finding
 from candid.settings import DataConfig
 from candid.tables.attributes import Attribute
-from candid.tables.columns import NO_SUCH_TARGET, natural
+from candid.tables.columns import NO_SUCH_TARGET, natural_key
 
 _TARGET = "class"  # what the label is called
 
@@ -52,7 +52,7 @@ def read_folder(path: Path, target: str | None, config: DataConfig) -> Dataset:
     ids = [p for p, part in parts.items() if len(part) > depth + 1 and (not by_split or split[p])]
     if not ids:
         raise _no_classes(path, by_split, len(pictures.paths))
-    values = tuple(sorted({parts[p][depth] for p in ids}, key=natural))
+    values = tuple(sorted({parts[p][depth] for p in ids}, key=natural_key))
     _refuse_other(target, path, values)
     index = {name: i for i, name in enumerate(values)}
     codes = np.array([index[parts[p][depth]] for p in ids], dtype=np.int16)

@@ -27,7 +27,7 @@ from candid.errors import DataError, ImageError, LayoutError
 from candid.settings import DataConfig
 from candid.storage import places
 from candid.storage.files import read_bytes, regular
-from candid.tables.columns import first_usual, words_of
+from candid.tables.columns import find_usual, to_words
 
 _IMAGE_WORDS = ("image", "img", "picture", "photo", "face", "jpg", "bytes")
 
@@ -84,7 +84,7 @@ def _read(
     table, file, row = _annotations(shards, image, saved)
     names: list[str | None] = [None] * table.num_rows
     if image in table.column_names:  # the images' own names, which are no annotation
-        names, table = words_of(table[image]), table.drop_columns([image])
+        names, table = to_words(table[image]), table.drop_columns([image])
     ids = _ids(names, shards, file, row)
     made = ArrowSource if saved else ParquetSource
     files = [shard.name for shard in shards]
@@ -245,7 +245,7 @@ def _image_column(schema: pa.Schema, features: dict[str, dict[str, Any]], path: 
     images = [f.name for f in schema if _holds_images(f)]
     told = [name for name in images if features.get(name, {}).get("_type") == "Image"]
     images = told or images
-    found = first_usual(images, _IMAGE_WORDS) or next(iter(images), None)
+    found = find_usual(images, _IMAGE_WORDS) or next(iter(images), None)
     if found is not None:
         return found
     raise LayoutError(

@@ -25,7 +25,7 @@ from candid.errors import DataError, LayoutError
 from candid.settings import DataConfig
 from candid.storage.files import read_bytes
 from candid.tables.attributes import Attribute
-from candid.tables.delimited import first_lines, header_of, read_delimited, read_tabbed
+from candid.tables.delimited import first_lines, read_delimited, read_header, read_tabbed
 
 _Face = tuple[str, int]  # a person and the number of the picture
 
@@ -178,7 +178,7 @@ def _read_people(file: Path, faces: Iterable[_Face]) -> tuple[list[_Face], dict[
         keys, rows = _keys(table, person, number, file), list(range(table.num_rows))
     else:
         numbers = _numbers(faces)
-        names = [(w or "").replace(" ", "_") for w in columns.words_of(table[person])]
+        names = [(w or "").replace(" ", "_") for w in columns.to_words(table[person])]
         pairs = [(i, (n, k)) for i, n in enumerate(names) for k in numbers.get(n, [0])]
         keys, rows = [key for _, key in pairs], [i for i, _ in pairs]
     table = table.take(pa.array(rows, pa.int64()))
@@ -192,16 +192,16 @@ def _read_people(file: Path, faces: Iterable[_Face]) -> tuple[list[_Face], dict[
 
 def _describes(file: Path, target: str | None) -> bool:
     """Whether a CSV file has a person in each row and something to learn about them."""
-    names = header_of(file)
+    names = read_header(file)
     labels = [n for n in names if n.lower() not in _NOT_LABELS]
     has_person = any(n.lower() in _PERSON for n in names)
     return has_person and (target in labels if target else bool(labels))
 
 
 def _keys(table: pa.Table, person: str, number: str, file: Path) -> list[_Face]:
-    names = [(w or "").replace(" ", "_") for w in columns.words_of(table[person])]
+    names = [(w or "").replace(" ", "_") for w in columns.to_words(table[person])]
     keys = []
-    for row, (name, word) in enumerate(zip(names, columns.words_of(table[number]), strict=True), 1):
+    for row, (name, word) in enumerate(zip(names, columns.to_words(table[number]), strict=True), 1):
         if word is None or not word.isdecimal():
             raise DataError(
                 f"Row {row} of {file} has the picture number {word!r}.",

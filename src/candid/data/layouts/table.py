@@ -20,8 +20,8 @@ from candid.errors import ConfigError, DataError, LayoutError, TargetError, did_
 from candid.records import Finding
 from candid.settings import DataConfig
 from candid.tables.attributes import Attribute
-from candid.tables.delimited import names_in, read_table
-from candid.tables.spreadsheet import Spoilt, repair
+from candid.tables.delimited import read_column_names, read_table
+from candid.tables.spreadsheet import DateColumn, repair
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".pq", ".jsonl")
 _TABLES = (*SUFFIXES[:-1], "metadata.jsonl")  # in a folder, where other JSON lines may lie, too
@@ -46,7 +46,7 @@ def read_picture_table(path: Path, target: str | None, config: DataConfig) -> Da
     table, root, where = _read(path, config)
     root = Path(config.image_folder or root)
     path_column = _path_column(table, config, where)
-    names = [word or "" for word in columns.words_of(table[path_column])]
+    names = [word or "" for word in columns.to_words(table[path_column])]
     kept, paths, findings = match_pictures(
         _pictures(root, names, where), names, where, anywhere=True
     )
@@ -119,16 +119,16 @@ def from_columns(
             todo="name another target",
         )
     number = target in config.numbers and not config.class_names
-    number = columns.is_number(chosen, named=number)
-    classes, label = columns.as_label(chosen, number=number)
-    words = columns.words_of(table[split]) if split else None
+    number = columns.is_number(chosen, forced=number)
+    classes, label = columns.to_label(chosen, number=number)
+    words = columns.to_words(table[split]) if split else None
     made = LayoutRows(
         ids=ids,
         target=target,
         classes=classes,
         label=label,
         split=None if words is None else splits.read_splits(words, where=where, rows=rows),
-        person=columns.words_of(table[person], missing) if person else None,
+        person=columns.to_words(table[person], missing) if person else None,
         attributes={n: a for n, a in read.items() if not isinstance(a, str)},
         left_out={n: why for n, why in read.items() if isinstance(why, str)},
         is_number=number,
@@ -171,7 +171,7 @@ def _with_folders(table: pa.Table, paths: list[str]) -> pa.Table:
     return table.append_column("split", pa.array(near, pa.string()))
 
 
-def _dates(spoilt: Spoilt, n: int) -> Finding:
+def _dates(spoilt: DateColumn, n: int) -> Finding:
     """That a spreadsheet took ranges for dates, and what became of them."""
     return make_finding(
         "RANGES-AS-DATES",
@@ -221,9 +221,9 @@ def _tables(path: Path) -> list[Path]:
 
 def _with_paths(files: list[Path], config: DataConfig) -> list[Path]:
     named = (config.path_column,) if config.path_column else columns.PATH_COLUMNS
-    usual = set(map(columns.spelling, named))
-    names = {f: names_in(f, config.encoding) for f in files}
-    return [f for f in files if not usual.isdisjoint(map(columns.spelling, names[f]))]
+    usual = set(map(columns.normalize_name, named))
+    names = {f: read_column_names(f, config.encoding) for f in files}
+    return [f for f in files if not usual.isdisjoint(map(columns.normalize_name, names[f]))]
 
 
 def _by_folder(path: Path) -> list[tuple[str, Path]]:
@@ -242,7 +242,7 @@ def _joined(by_folder: list[tuple[str, Path]], config: DataConfig) -> pa.Table:
     for folder, file in by_folder:
         table = read_table(file, config.encoding)
         name = _path_column(table, config, str(file))
-        paths = [f"{folder}/{p}" if p else None for p in columns.words_of(table[name])]
+        paths = [f"{folder}/{p}" if p else None for p in columns.to_words(table[name])]
         table = table.set_column(table.column_names.index(name), name, pa.array(paths, pa.string()))
         tables.append(table if "split" in table.column_names else with_split(table, folder))
     try:
@@ -288,7 +288,7 @@ def _special(
     """The column that a setting names, or else the first of the usual ones but for the target."""
     names, named = table.column_names, str(getattr(config, setting))
     if not named:
-        return columns.first_usual((n for n in names if n != target), usual)
+        return columns.find_usual((n for n in names if n != target), usual)
     if named not in names:
         raise ConfigError(
             f"data.{setting} is {named!r}, which is no column of {where}.",

@@ -33,7 +33,7 @@ from candid.data.tars import Member, TarSource, members
 from candid.errors import DataError, ImageError, LayoutError
 from candid.settings import DataConfig
 from candid.storage import places
-from candid.tables.delimited import flat, from_rows
+from candid.tables.delimited import flatten, to_table
 
 _GLANCE = 8  # members of a shard that are looked at to recognise the layout
 _ANNOTATION = 1 << 20  # bytes of one sample's annotations
@@ -98,7 +98,7 @@ def _one(shard: str, number: int, split: str | None) -> _Seen:
             bare.append(f"{PurePosixPath(shard).name}/{sample.name}")
         else:
             kept.append(sample)
-    table = from_rows([sample.annotations for sample in kept])
+    table = to_table([sample.annotations for sample in kept])
     table = table if split is None else with_split(table, split)
     where = [(number, sample.offset, sample.size) for sample in kept]
     return _Seen(
@@ -251,7 +251,7 @@ def _add(sample: TarSample, member: Member, ending: str, shard: str) -> None:
             raise _damaged(shard, f"{member.name} is no JSON: {error}") from error
         if not isinstance(value, dict):
             raise _damaged(shard, f"{member.name} holds no object")
-        sample.annotations |= flat(value)
+        sample.annotations |= flatten(value)
 
 
 def _text(member: Member, shard: str) -> str:
