@@ -27,7 +27,7 @@ from candid.data.processes import dead_worker, in_processes
 from candid.errors import ImageError
 from candid.progress import progress
 from candid.settings import DataConfig
-from candid.storage import places
+from candid.storage import filesystem
 from candid.storage.files import atomic, writing
 from candid.storage.jobs import PartsJournal, open_journal
 
@@ -350,7 +350,7 @@ def _tasks(source: Source, todo: list[tuple[int, int]], workers: int) -> list[li
 
     There what a process reads is fetched, and two that read one shard would fetch it twice.
     """
-    if not isinstance(source, Sharded) or places.local(source.files[0]) is not None:
+    if not isinstance(source, Sharded) or filesystem.local(source.files[0]) is not None:
         return [[chunk] for chunk in todo]
     shard = source.file
     tasks = [list(some) for _, some in itertools.groupby(todo, lambda chunk: shard[chunk[0]])]

@@ -12,7 +12,7 @@ from candid.config import parse_value, toml, with_values
 from candid.data.dataset import Dataset
 from candid.errors import ConfigError, did_you_mean
 from candid.settings import Config, DataConfig
-from candid.storage import places
+from candid.storage import filesystem
 from candid.storage.files import numbered_name
 
 # What may hold for one of several data sets: how its labels are read.
@@ -49,8 +49,8 @@ def source_names(where: Sequence[Path]) -> tuple[str, ...]:
 
 
 def _plain(path: Path) -> PurePath:
-    name = places.name_of(path)
-    near = places.local(name)
+    name = filesystem.name_of(path)
+    near = filesystem.local(name)
     return PurePosixPath(name) if near is None else near.resolve()
 
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from candid.data.dataset import Source
 from candid.errors import ImageError
-from candid.storage import places
+from candid.storage import filesystem
 from candid.storage.files import regular
 
 _LARGEST = 1 << 30  # bytes; no picture within the limit on pixels is larger, and memory is not free
@@ -256,11 +256,11 @@ def open_parquet(name: str) -> pq.ParquetFile:
     Raises OSError or pa.ArrowException where it cannot be read on this machine, or is none;
     DataError where a store cannot be reached.
     """
-    path = places.local(name)
+    path = filesystem.local(name)
     if path is not None:
         return pq.ParquetFile(regular(path), memory_map=True)
     # With a buffer, a column is read a range after the other and not as a whole.
-    return pq.ParquetFile(pa.PythonFile(places.Far(name), "r"), buffer_size=places.RANGE)
+    return pq.ParquetFile(pa.PythonFile(filesystem.Far(name), "r"), buffer_size=filesystem.RANGE)
 
 
 class ArrowSource(_Embedded):
@@ -283,8 +283,8 @@ def open_arrow(path: str | os.PathLike[str]) -> pa.Table:
 
 def _state(name: str) -> str:
     """Of a file: changes when it does."""
-    if places.local(name) is None:
-        return places.entry(name).stamp
+    if filesystem.local(name) is None:
+        return filesystem.entry(name).stamp
     try:
         about = os.stat(name)
     except OSError:

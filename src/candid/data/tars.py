@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from candid.data.sources import Held, InShards, check_size
 from candid.errors import DataError, ImageError
-from candid.storage import places
+from candid.storage import filesystem
 
 T = TypeVar("T")
 
@@ -175,7 +175,7 @@ class TarSource(InShards):
         check_size(size)
         data = (
             self._far(name, start, size)
-            if places.local(name) is None
+            if filesystem.local(name) is None
             else self._near(name, start, size)
         )
         if len(data) < size:
@@ -184,7 +184,7 @@ class TarSource(InShards):
 
     def _near(self, name: str, start: int, size: int) -> bytes:
         try:
-            file = self._open.get(name, lambda: _Opened(str(places.local(name))))
+            file = self._open.get(name, lambda: _Opened(str(filesystem.local(name))))
         except OSError as error:
             raise ImageError(f"{name} cannot be opened: {error.strerror}") from error
         try:
@@ -194,7 +194,7 @@ class TarSource(InShards):
 
     def _far(self, name: str, start: int, size: int) -> bytes:
         def fetched() -> tuple[int, bytes]:
-            return start, places.part_of(name, start, max(size, places.RANGE))
+            return start, filesystem.part_of(name, start, max(size, filesystem.RANGE))
 
         first, data = self._ranges.get(name, fetched)
         if not first <= start <= start + size <= first + len(data):
@@ -207,7 +207,7 @@ class TarSource(InShards):
         digest = blake2b(digest_size=16)
         for name in self.files:
             try:
-                state = places.entry(name).stamp
+                state = filesystem.entry(name).stamp
             except DataError:
                 state = "gone"
             digest.update(f"{name.rpartition('/')[2]}\0{state}\n".encode())

@@ -27,7 +27,7 @@ from candid.data.layouts.assembly import check_class_settings, check_learnable, 
 from candid.data.layouts.pictures import files_in, folders_in
 from candid.errors import ConfigError, DataError, LayoutError, did_you_mean, nearest
 from candid.settings import DataConfig
-from candid.storage import places
+from candid.storage import filesystem
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +103,8 @@ def read_place(
             expected=f"one of: {', '.join(LAYOUTS)}",
             todo=did_you_mean(layout, LAYOUTS),
         )
-    name = places.name_of(path)
-    near = places.local(name)
+    name = filesystem.name_of(path)
+    near = filesystem.local(name)
     if near is None or shards.is_pattern(name):
         dataset = _of_shards(path, name, target, layout, config)
         return replace(dataset, origin=name if near is None else str(near.absolute()))

@@ -25,7 +25,7 @@ from candid.data.layouts.table import LABELS, from_columns, with_split
 from candid.data.sources import ArrowSource, ParquetSource, holds_bytes, open_arrow, open_parquet
 from candid.errors import DataError, ImageError, LayoutError
 from candid.settings import DataConfig
-from candid.storage import places
+from candid.storage import filesystem
 from candid.storage.files import read_bytes, regular
 from candid.tables.columns import find_usual, to_words
 
@@ -223,7 +223,7 @@ def _features(schema: pa.Schema, file: str) -> dict[str, dict[str, Any]]:
     try:
         info = json.loads((schema.metadata or {})[b"huggingface"])["info"]
     except (KeyError, TypeError, ValueError, RecursionError):
-        path = places.local(file)
+        path = filesystem.local(file)
         beside = path.parent / "dataset_info.json" if path else None
         if beside and beside.is_file():
             info = _json(beside)

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from candid.data import splits
 from candid.errors import DataError, LayoutError
-from candid.storage import places
+from candid.storage import filesystem
 
 T = TypeVar("T")
 
@@ -23,7 +23,7 @@ _READERS = 16  # shards on a store whose annotations are read at a time
 
 def is_pattern(name: str) -> bool:
     """Whether a name is none of a file or folder of this machine, but a pattern such as *.tar."""
-    path = places.local(name)
+    path = filesystem.local(name)
     return glob.has_magic(name) and (path is None or not path.exists())
 
 
@@ -34,7 +34,7 @@ def named(name: str) -> list[str]:
     Raises DataError where nothing is there, or the store cannot be reached; LayoutError where what
     is there is no shard, or some are tar and some are Parquet files.
     """
-    words = places.found(name)
+    words = filesystem.found(name)
     if not words:
         raise DataError(
             f"Nothing is called {name}.",
@@ -43,7 +43,7 @@ def named(name: str) -> list[str]:
         )
     files: list[str] = []
     for word in words:
-        inside = [e.name for e in places.below(word)] if places.is_folder(word) else [word]
+        inside = [e.name for e in filesystem.below(word)] if filesystem.is_folder(word) else [word]
         files += [file for file in inside if is_tar(file) or is_parquet(file)]
     if not files:
         raise LayoutError(
@@ -56,7 +56,7 @@ def named(name: str) -> list[str]:
         raise LayoutError(
             f"Of the shards in {name} some are tar and some are Parquet files.",
             expected="one kind",
-            todo=f"name those of one kind: {places.join(name.rstrip('*/'), '*.tar')}",
+            todo=f"name those of one kind: {filesystem.join(name.rstrip('*/'), '*.tar')}",
         )
     return sorted(set(files))
 
@@ -93,7 +93,7 @@ def refuse_odd(named: Sequence[tuple[str, str | None]], example: str, what: str)
 
 def each(read: Callable[[int], T], shards: Sequence[str]) -> list[T]:
     """What `read` gives for the number of each shard; those on a store are read side by side."""
-    if not shards or places.local(shards[0]) is not None:
+    if not shards or filesystem.local(shards[0]) is not None:
         return [read(number) for number in range(len(shards))]
     with ThreadPoolExecutor(_READERS) as pool:
         return list(pool.map(read, range(len(shards))))

@@ -32,7 +32,7 @@ from candid.data.layouts.table import from_columns, with_split
 from candid.data.tars import Member, TarSource, members
 from candid.errors import DataError, ImageError, LayoutError
 from candid.settings import DataConfig
-from candid.storage import places
+from candid.storage import filesystem
 from candid.tables.delimited import flatten, to_table
 
 _GLANCE = 8  # members of a shard that are looked at to recognise the layout
@@ -60,7 +60,7 @@ def read_tar_shards(
     path: Path, shards: Sequence[str], target: str | None, config: DataConfig
 ) -> Dataset:
     """Read the headers and annotations of shards that `path` means; as `read_webdataset`."""
-    name = places.name_of(path)
+    name = filesystem.name_of(path)
     if not shards:
         raise LayoutError(
             f"There are no tar shards in {name}.",
@@ -213,7 +213,7 @@ def samples(shard: str, most: int | None = None) -> Iterator[TarSample]:
     Raises DataError where it cannot be read, is damaged, or holds annotations that are none.
     """
     sample: TarSample | None = None
-    with places.opened(shard) as file:
+    with filesystem.opened(shard) as file:
         try:
             for member in islice(members(file, "r:", to_the_end=False), most):
                 key, ending = _split_name(member.name)
