@@ -181,9 +181,9 @@ def test_on_a_store_a_process_packs_whole_shards(folder, tmp_path, monkeypatch):
     far = read(Path("shards"), urls, "Hat", SMALL)
     monkeypatch.setattr(packing, "_CHUNK_ROWS", 4)
     chunks = packing._chunks(set(), N, 16, far.source.file)
-    tasks = packing._tasks(far.source, chunks, 2)
+    tasks = packing._group_chunks(far.source, chunks, 2)
     assert [sum(b - a for a, b in task) for task in tasks] == SIZES
-    assert len(packing._tasks(far.source, chunks, 5)) == len(chunks)
+    assert len(packing._group_chunks(far.source, chunks, 5)) == len(chunks)
     store = pack(far, replace(SMALL, workers=2), cache=tmp_path / "far", quiet=True)
     np.testing.assert_array_equal(store.pixels, serial.pixels)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from candid.data.packing import data_of_index
+from candid.data.packing import describe_index
 from candid.data.processes import LOCK
 from candid.data.store import default_cache
 from candid.errors import OutputError
@@ -91,7 +91,7 @@ def _summary(folder: Path) -> PackSummary:
     state: PackState = "whole" if index.is_file() else "unfinished"
     if _is_locked(folder / LOCK):
         state = "in use"
-    data, example = data_of_index(index) if index.is_file() else ("", "")
+    data, example = describe_index(index) if index.is_file() else ("", "")
     about = [entry.stat(follow_symlinks=False) for entry in os.scandir(folder)]
     made = index if index.is_file() else folder
     used = max((_time(folder / LOCK), _time(made)))

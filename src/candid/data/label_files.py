@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from candid.data.dataset import Dataset, SomeSource, Source
+from candid.data.dataset import Dataset, Source, SourceSubset
 from candid.data.sources import FileSource
 from candid.data.splits import CODES
 from candid.errors import ConfigError, OutputError
@@ -112,7 +112,7 @@ def _values(attribute: Attribute) -> list[Any]:
 
 def picture_paths(source: Source, folder: Path) -> list[str] | None:
     """Where the pictures lie, from a folder; None where they are no files of their own."""
-    if isinstance(source, SomeSource):
+    if isinstance(source, SourceSubset):
         every = picture_paths(source.source, folder)
         return None if every is None else [every[row] for row in source.rows.tolist()]
     if not isinstance(source, FileSource):
