@@ -101,7 +101,7 @@ def assemble(
     own = rows.ids if rows.keys is None else rows.keys
     who = rows.person or [None] * len(own)
     keys = [f"image {k}" if w is None else f"person {w}" for k, w in zip(own, who, strict=True)]
-    split, split_hash, told = splits.complete(rows.split, np.array(keys), rows.label, config)
+    split, split_hash, told = splits.complete_split(rows.split, np.array(keys), rows.label, config)
     return Dataset(
         name=path.resolve().name,
         layout=layout,

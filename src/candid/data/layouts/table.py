@@ -272,7 +272,7 @@ def _split_column(
 ) -> str | None:
     """The column with the splits; one that only sounds like it (a number of folds) is not it."""
     name = _special(table, config, "split_column", columns.SPLIT_COLUMNS, target, where)
-    if name and (config.split_column or splits.are_words(columns.distinct_words(table[name]))):
+    if name and (config.split_column or splits.is_split(columns.distinct_words(table[name]))):
         return name
     return None
 
