@@ -17,7 +17,7 @@ from candid.data import layouts
 from candid.data.correcting import corrected
 from candid.data.dataset import Dataset, Part
 from candid.data.findings import make_finding
-from candid.data.layouts.assembly import check_class_settings, check_learnable, named_classes
+from candid.data.layouts.assembly import check_class_settings, check_learnable, rename_classes
 from candid.data.source_settings import settings_of, source_names
 from candid.data.sources import ConcatSource
 from candid.data.splits import SOURCE, of_source
@@ -225,7 +225,7 @@ def _check_classes(
     datasets: Mapping[str, Dataset], target: str, own: Mapping[str, DataConfig], config: DataConfig
 ) -> None:
     """Raise where common settings name a class that no data set has, or one's own an absent one."""
-    words = {n: named_classes(d.class_words, own[n]) for n, d in datasets.items()}
+    words = {n: rename_classes(d.class_words, own[n]) for n, d in datasets.items()}
     check_class_settings(
         [word for d in datasets.values() for word in d.class_words],
         [word for ws in words.values() for word in ws],

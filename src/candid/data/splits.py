@@ -190,7 +190,7 @@ def is_split(words: Iterable[str]) -> bool:
     return not distinct.isdisjoint(WORDS) or (bool(distinct) and distinct <= CODES.keys())
 
 
-def complete_split(
+def fill_split(
     split: NDArray[np.str_] | None,
     keys: NDArray[np.str_],
     label: NDArray[np.int16],
