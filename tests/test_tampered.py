@@ -15,7 +15,7 @@ from candid.errors import RunError
 from candid.pipeline.opening import reload
 from candid.records import Provenance, read_record
 from candid.runs import Run, open_run
-from candid.storage import places
+from candid.storage import filesystem
 from commands import candid
 from inference.tiny import encoded, pixels, tiny_run
 
@@ -158,18 +158,18 @@ def test_a_url_in_a_run_is_followed_only_where_the_user_names_it(
 ):
     run = tiny_run(tmp_path / "run", data=place)
     asked = []
-    monkeypatch.setattr(places, "_store", lambda word: asked.append(word) or 1 / 0)
+    monkeypatch.setattr(filesystem, "_open_store", lambda word: asked.append(word) or 1 / 0)
     verbs = (("explain",), ("evaluate",), ("audit",), ("train", "--resume"), ("run", "--resume"))
     for verb in verbs:
         said = candid(capsys, *verb, run.path, code=2).err
         assert "is not followed unasked" in said
-        assert f"--data {places.name_of(Path(place))}" in said
+        assert f"--data {filesystem.name_of(Path(place))}" in said
     said = candid(capsys, "export", run.path, "--int8", code=2).err
     assert "is not followed unasked" in said and not asked
     folder = open_run(run.path)
     with pytest.raises(ZeroDivisionError):
         reload(folder, Path(place))
-    assert asked == [places.name_of(Path(place))]
+    assert asked == [filesystem.name_of(Path(place))]
 
 
 def test_data_that_moved_are_found_where_the_user_says(whole, tmp_path, capsys):

@@ -1,6 +1,6 @@
-"""A table: one row per image, with who is in it and what was written about it.
+"""A table: one row per image, with its person and annotations.
 
-Data sets and predictions are a `Table` and something more.
+Data sets and predictions extend `Table`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 import candid.tables.columns as columns
 from candid.errors import DataError, did_you_mean
 from candid.records import SPLITS
-from candid.tables.attributes import Attribute, binned
+from candid.tables.attributes import Attribute, bin_attribute
 from candid.tables.delimited import read_table
 
 __all__ = [
@@ -36,38 +36,38 @@ __all__ = [
     "value_per_image",
 ]
 
-_EVERYTHING = slice(None)
+_ALL_ROWS = slice(None)
 ROW = "row "  # before its number, the name of an image that has none
 
 
 class PerImage:
-    """What a frozen dataclass inherits to give some of its rows, by a mask or by indices.
+    """A base of frozen dataclasses whose rows can be selected by a mask or by indices.
 
-    `PER_IMAGE` names its fields with a value per image: arrays, lists, attributes, or None.
+    `PER_IMAGE` names the fields with a value per image: arrays, lists, attributes, or None.
     """
 
     PER_IMAGE: ClassVar[tuple[str, ...]] = ()
 
     def __getitem__(self, rows: NDArray[Any]) -> Self:
-        """The same for some of the images."""
-        some = {name: _some(getattr(self, name), rows) for name in self.PER_IMAGE}
-        return replace(self, **some)  # type: ignore[type-var]
+        """The selected rows."""
+        fields = {name: _select(getattr(self, name), rows) for name in self.PER_IMAGE}
+        return replace(self, **fields)  # type: ignore[type-var]
 
 
-def _some(value: Any, rows: NDArray[Any]) -> Any:
+def _select(value: Any, rows: NDArray[Any]) -> Any:
     if value is None:
         return None
     if isinstance(value, Mapping):
-        return {name: _some(inner, rows) for name, inner in value.items()}
+        return {name: _select(inner, rows) for name, inner in value.items()}
     if isinstance(value, tuple):
-        return tuple(_some(inner, rows) for inner in value)
+        return tuple(_select(inner, rows) for inner in value)
     if isinstance(value, list):
         return [value[i] for i in np.arange(len(value))[rows].tolist()]
     return value[rows]
 
 
 def person_numbers(person: NDArray[np.int64] | None) -> NDArray[np.int64] | None:
-    """(n,) numbers of people from identities: a row without one (-1) is a person of its own."""
+    """(n,) identities in which each unknown one (-1) is replaced by a new person."""
     if person is None:
         return None
     known = person >= 0
@@ -76,13 +76,13 @@ def person_numbers(person: NDArray[np.int64] | None) -> NDArray[np.int64] | None
 
 
 def known_persons(person: NDArray[np.int64] | None) -> NDArray[np.int64] | None:
-    """The same; None where nobody is known, so that every image stands for itself."""
+    """As `person_numbers`; None where nobody is known: each image is independent."""
     known = person is not None and bool((person >= 0).any())
     return person_numbers(person) if known else None
 
 
 def drawn_rows(rows: NDArray[np.intp], most: int, rng: np.random.Generator) -> NDArray[np.intp]:
-    """At most so many of the rows, drawn at random, in ascending order."""
+    """A random sample of at most `most` rows, in ascending order."""
     return np.sort(rng.choice(rows, min(most, len(rows)), replace=False))
 
 
@@ -122,15 +122,13 @@ class Table(PerImage):
         return len(self.ids)
 
     def rows(self, split: str, usable: NDArray[np.bool_] | None = None) -> NDArray[np.intp]:
-        """The rows of one split with any label to be learned, ascending; only those that `usable`
-        marks, if given.
-        """
+        """The rows of a split with any target's label, ascending, within the mask `usable`."""
         keep = (self.split == split) & self.labelled
         return np.flatnonzero(keep if usable is None else keep & usable)
 
     @cached_property
     def labelled(self) -> NDArray[np.bool_]:
-        """(n,) for which images any of the labels to be learned is known."""
+        """(n,) the images with a label for any of the targets."""
         known = self.label >= 0
         for name in self.further_targets:
             known = known | self.attributes[name].known
@@ -140,23 +138,23 @@ class Table(PerImage):
     def _persons(self) -> NDArray[np.int64] | None:
         return known_persons(self.person)
 
-    def persons(self, rows: NDArray[Any] | slice = _EVERYTHING) -> NDArray[np.int64] | None:
-        """The number of the person on each of some images, as in `known_persons`."""
+    def persons(self, rows: NDArray[Any] | slice = _ALL_ROWS) -> NDArray[np.int64] | None:
+        """The person on each image, as in `known_persons`."""
         return None if self._persons is None else self._persons[rows]
 
-    def n_people(self, rows: NDArray[Any] | slice = _EVERYTHING) -> int | None:
-        """How many people are on some of the images; None where nobody is known."""
+    def n_people(self, rows: NDArray[Any] | slice = _ALL_ROWS) -> int | None:
+        """The number of persons on the images; None where nobody is known."""
         persons = self.persons(rows)
         return None if persons is None else len(np.unique(persons))
 
     def with_bins(self) -> Self:
-        """The same with numeric attributes cut at their quartiles; those without a number go."""
-        everything = np.arange(len(self))
-        known = [a for a in self.attributes.values() if a.kind != "numeric" or a.known.any()]
-        return replace(self, attributes={a.name: binned(a, everything) for a in known})
+        """A copy with numeric attributes cut at their quartiles, without those that are empty."""
+        all_rows = np.arange(len(self))
+        attributes = [a for a in self.attributes.values() if a.kind != "numeric" or a.known.any()]
+        return replace(self, attributes={a.name: bin_attribute(a, all_rows) for a in attributes})
 
     def take(self, rows: NDArray[Any]) -> Self:
-        """The same for some of the images; as `table[rows]`."""
+        """The selected rows; as `table[rows]`."""
         return self[rows]
 
     @classmethod
@@ -221,21 +219,21 @@ class Table(PerImage):
                     todo=did_you_mean(name, table.column_names),
                 )
         rest = [n for n in table.column_names if n not in (target, person, ids, split)]
-        read = {n: columns.read_column(n, table[n]) for n in rest}
+        parsed = {n: columns.read_column(n, table[n]) for n in rest}
         return cls.from_arrays(
             table[target],
             target=target,
             classes=classes,
-            columns={n: table[n] for n, a in read.items() if isinstance(a, Attribute)},
+            columns={n: table[n] for n, a in parsed.items() if isinstance(a, Attribute)},
             person=None if person is None else table[person],
             ids=None if ids is None else table[ids],
             split=None if split is None else table[split],
         )
 
     @classmethod
-    def read(cls, path: str | PathLike[str], **named: Any) -> Table:
+    def read(cls, path: str | PathLike[str], **options: Any) -> Table:
         """A table from a CSV, TSV, JSON lines or Parquet file; see `from_frame`."""
-        return cls.from_frame(read_table(Path(path)), **named)
+        return cls.from_frame(read_table(Path(path)), **options)
 
 
 def per_image_values(
@@ -247,7 +245,7 @@ def per_image_values(
     ids: Any,
     split: Any,
 ) -> dict[str, Any]:
-    """The fields of a `Table` from whatever somebody has; see `Table.from_arrays`."""
+    """The fields of a `Table` from any arrays; see `Table.from_arrays`."""
     values = value_per_image(label, "the label")
     n = len(values)
     if not n:
@@ -256,11 +254,11 @@ def per_image_values(
             expected="one per image, and at least one",
             todo="pass those of the images that are to be judged",
         )
-    names, code = _coded(values, classes)
-    known = attributes_from(annotations)
-    given = {"person": person, "ids": ids, "split": split}
-    arrays = {k: value_per_image(v, k) for k, v in given.items() if v is not None}
-    sizes = {k: len(a) for k, a in arrays.items()} | {k: len(a.data) for k, a in known.items()}
+    names, code = _encode_labels(values, classes)
+    attributes = attributes_from(annotations)
+    columns_given = {"person": person, "ids": ids, "split": split}
+    arrays = {k: value_per_image(v, k) for k, v in columns_given.items() if v is not None}
+    sizes = {k: len(a) for k, a in arrays.items()} | {k: len(a.data) for k, a in attributes.items()}
     for name, size in sizes.items():
         if size != n:
             raise DataError(
@@ -268,7 +266,7 @@ def per_image_values(
                 expected="one value per image, in the same order",
                 todo="pass columns of one table",
             )
-    words = {k: columns.words_of(a) for k, a in arrays.items()}
+    words = {k: columns.to_words(a) for k, a in arrays.items()}
     for name in ("ids", "split"):
         if None in words.get(name, ()):
             raise DataError(
@@ -280,18 +278,18 @@ def per_image_values(
         "target": target,
         "classes": names,
         "ids": np.array(words.get("ids") or [f"{ROW}{i}" for i in range(1, n + 1)], np.str_),
-        "split": _splits(words.get("split") or ["test"] * n),
+        "split": _check_splits(words.get("split") or ["test"] * n),
         "label": code,
-        "person": columns.people(words["person"]) if person is not None else None,
-        "attributes": known,
+        "person": columns.identities(words["person"]) if person is not None else None,
+        "attributes": attributes,
     }
 
 
-def _coded(
+def _encode_labels(
     values: pa.Array, classes: Sequence[Any] | None
 ) -> tuple[tuple[str, ...], NDArray[np.int16]]:
     """The classes as words, and each label's index among them."""
-    codes, words = columns.coded(values, missing=())
+    codes, words = columns.encode(values, missing=())
     if (codes < 0).any() or None in words:
         row = int(np.argmax(np.isin(codes, [-1, *(i for i, w in enumerate(words) if w is None)])))
         raise DataError(
@@ -300,29 +298,29 @@ def _coded(
             todo="leave out the rows without one",
         )
     distinct = [v for v in pc.unique(values).to_pylist() if v is not None]
-    names = tuple(columns.word(c) for c in (sorted(distinct) if classes is None else classes))
-    strange = [w for w in words if w not in names]
-    if strange or len(set(names)) < len(names):
+    names = tuple(columns.to_word(c) for c in (sorted(distinct) if classes is None else classes))
+    unknown = [w for w in words if w not in names]
+    if unknown or len(set(names)) < len(names):
         raise DataError(
-            f"The label {strange[0]!r} is not among the classes {', '.join(map(repr, names))}."
-            if strange
+            f"The label {unknown[0]!r} is not among the classes {', '.join(map(repr, names))}."
+            if unknown
             else f"The classes are {', '.join(map(repr, names))}.",
             expected="each of the label's values once",
             todo="pass classes= with all of them, in the order of the probabilities' columns",
         )
-    place = np.array([names.index(w) for w in words if w is not None], np.int16)
-    return names, place[codes]
+    index = np.array([names.index(w) for w in words if w is not None], np.int16)
+    return names, index[codes]
 
 
-def _splits(words: Sequence[str | None]) -> NDArray[np.str_]:
-    known = [columns.SPLIT_WORDS.get((w or "").lower()) for w in words]
-    if None in known:
+def _check_splits(words: Sequence[str | None]) -> NDArray[np.str_]:
+    splits = [columns.SPLIT_WORDS.get((w or "").lower()) for w in words]
+    if None in splits:
         raise DataError(
-            f"There is a split called {words[known.index(None)]!r}.",
+            f"There is a split called {words[splits.index(None)]!r}.",
             expected=f"one of {', '.join(SPLITS)}",
             todo="rename it",
         )
-    return np.array(known, np.str_)
+    return np.array(splits, np.str_)
 
 
 def attributes_from(annotations: Any) -> dict[str, Attribute]:
@@ -334,15 +332,15 @@ def attributes_from(annotations: Any) -> dict[str, Attribute]:
         Where a column holds neither a few words nor numbers.
     """
     table = arrow_table({} if annotations is None else annotations)
-    read = {name: columns.read_column(name, table[name]) for name in table.column_names}
-    for name, attribute in read.items():
+    parsed = {name: columns.read_column(name, table[name]) for name in table.column_names}
+    for name, attribute in parsed.items():
         if isinstance(attribute, str):
             raise DataError(
                 f"The column {name!r} cannot be a group: {attribute}.",
                 expected="a few words, or numbers",
                 todo="leave it out, or turn it into groups",
             )
-    return {name: a for name, a in read.items() if isinstance(a, Attribute)}
+    return {name: a for name, a in parsed.items() if isinstance(a, Attribute)}
 
 
 def arrow_table(frame: Any) -> pa.Table:
@@ -360,12 +358,12 @@ def arrow_table(frame: Any) -> pa.Table:
             )
         return pa.table(arrays)
     try:
-        known = nw.from_native(frame, eager_only=True, allow_series=True, pass_through=True)
-        table = known.to_arrow() if isinstance(known, nw.DataFrame) else None
+        native = nw.from_native(frame, eager_only=True, allow_series=True, pass_through=True)
+        table = native.to_arrow() if isinstance(native, nw.DataFrame) else None
     except (pa.ArrowException, TypeError, ValueError) as error:  # narwhals' own are among them
-        what = f"The data frame cannot be read: {' '.join(str(error).split())}."
+        message = f"The data frame cannot be read: {' '.join(str(error).split())}."
         expected = "columns of words, numbers or booleans, each with a name of its own"
-        raise DataError(what, expected=expected, todo="rename or leave out others") from error
+        raise DataError(message, expected=expected, todo="rename or leave out others") from error
     if table is None:
         return arrow_table({getattr(frame, "name", None) or "group": frame})
     return table.select([n for n in table.column_names if not n.startswith("__index_level_")])

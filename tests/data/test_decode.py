@@ -429,7 +429,7 @@ def test_threads_decode_side_by_side_and_leave_warnings_as_they_were():
 
     def warned(data):
         # All three are inside a decoder at once: none waits for another.
-        with decoding._guarded(data):
+        with decoding._translate_errors(data):
             inside.wait()
             warnings.warn("odd EXIF", UserWarning, stacklevel=1)
             gate.wait(20)

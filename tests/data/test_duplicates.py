@@ -12,7 +12,7 @@ from by_hand import dataset, png, store, texture
 from PIL import Image, ImageEnhance
 
 from candid.data import duplicates
-from candid.data.duplicates import NEAR, _decoys, detail, exact_groups, luma, near_pairs
+from candid.data.duplicates import NEAR, _correlate_decoys, detail, exact_groups, luma, near_pairs
 from candid.data.store import pack
 from candid.settings import DataConfig
 
@@ -160,7 +160,7 @@ def test_decoys_are_brute_force(monkeypatch: pytest.MonkeyPatch) -> None:
     """Mirroring coefficients is mirroring pictures; every mirrored pair is counted twice."""
     monkeypatch.setattr("candid.data.duplicates._ROWS", 7)
     pixels = drawn(20, 24)
-    reached, each = _decoys(detail(pixels), 24, -1.0)
+    reached, each = _correlate_decoys(detail(pixels), 24, -1.0)
     expected = detail(pixels) @ detail(pixels[:, :, ::-1]).T
     np.testing.assert_allclose(
         np.sort(reached), np.sort(expected[~np.eye(20, dtype=bool)]), atol=1e-5

@@ -20,7 +20,7 @@ from candid.predictions import Attribute
 from candid.records import Exploration, from_plain, read_record, to_plain, write_record
 from candid.settings import DataConfig
 from candid.stats.intervals import wilson
-from candid.tables.attributes import binned
+from candid.tables.attributes import bin_attribute
 
 SPLITS = ("train", "validation", "test")
 
@@ -247,7 +247,7 @@ def numeric(values: list[float]) -> Attribute:
 
 def test_numbers_are_cut_at_the_quartiles_of_train() -> None:
     values = [float(v) for v in range(100)] + [500.0, -3.0, np.nan]
-    got = binned(numeric(values), np.arange(100))
+    got = bin_attribute(numeric(values), np.arange(100))
     assert got.values == ("up to 24", "25 to 49", "50 to 74", "75 and above")
     assert np.bincount(got.data[:100]).tolist() == [25, 25, 25, 25]
     assert got.data[100:].tolist() == [3, 0, -1]
@@ -257,29 +257,29 @@ def test_numbers_are_cut_at_the_quartiles_of_train() -> None:
 
 
 def test_fractions_keep_their_edges_and_few_values_their_own_bins() -> None:
-    got = binned(numeric([0.1, 0.25, 0.5, 0.75, 0.9]), np.arange(5))
+    got = bin_attribute(numeric([0.1, 0.25, 0.5, 0.75, 0.9]), np.arange(5))
     assert got.values == ("below 0.25", "0.25 to 0.5", "0.5 to 0.75", "0.75 and above")
     assert got.data.tolist() == [0, 1, 2, 3, 3]
-    assert binned(numeric([3, 1, 3, np.nan]), np.arange(4)).values == ("1", "3")
-    assert binned(numeric([3, 1, 3, np.nan]), np.arange(4)).data.tolist() == [1, 0, 1, -1]
+    assert bin_attribute(numeric([3, 1, 3, np.nan]), np.arange(4)).values == ("1", "3")
+    assert bin_attribute(numeric([3, 1, 3, np.nan]), np.arange(4)).data.tolist() == [1, 0, 1, -1]
 
 
 def test_one_value_that_half_have_makes_fewer_bins() -> None:
-    got = binned(numeric([0.0] * 60 + list(range(1, 41))), np.arange(100))
+    got = bin_attribute(numeric([0.0] * 60 + list(range(1, 41))), np.arange(100))
     assert got.values == ("up to 15", "16 and above")
     assert np.bincount(got.data).tolist() == [75, 25]
-    constant_in_train = binned(numeric([0.0] * 10 + [1, 2, 3, 4, 5]), np.arange(10))
+    constant_in_train = bin_attribute(numeric([0.0] * 10 + [1, 2, 3, 4, 5]), np.arange(10))
     assert constant_in_train.values == ("up to 0", "1 and above")
     # Quartiles of 15.75, 16 and 17.25: two of them cut whole numbers at the same place.
-    close = binned(numeric([15, 15, 16, 16, 16, 17, 18, 40]), np.arange(8))
+    close = bin_attribute(numeric([15, 15, 16, 16, 16, 17, 18, 40]), np.arange(8))
     assert close.values == ("up to 15", "16 to 17", "18 and above")
     assert np.bincount(close.data).tolist() == [2, 4, 2]
 
 
 def test_numbers_that_are_never_known_are_missing() -> None:
-    got = binned(numeric([np.nan, np.nan]), np.arange(2))
+    got = bin_attribute(numeric([np.nan, np.nan]), np.arange(2))
     assert got.data.tolist() == [-1, -1]
-    unknown_in_train = binned(numeric([np.nan, 1, 2, 3, 4, 5, 6]), np.arange(1))
+    unknown_in_train = bin_attribute(numeric([np.nan, 1, 2, 3, 4, 5, 6]), np.arange(1))
     assert set(unknown_in_train.data[1:].tolist()) == {0, 1, 2, 3}
 
 

@@ -18,7 +18,7 @@ from candid.data.layouts import huggingface, load_dataset, webdataset
 from candid.data.store import pack
 from candid.errors import DataError, LayoutError
 from candid.settings import DataConfig
-from candid.storage import places
+from candid.storage import filesystem
 from made_shards import KINDS, SlowTars, picture, said, write_shards
 
 SIZES = [10, 23, 3, 17]
@@ -102,13 +102,13 @@ def test_a_shard_on_a_store_is_fetched_in_ranges_each_byte_about_once(folder, me
     put(memory, folder)
     dataset = loaded("memory://shards")
     fetched = []
-    whole = places.part_of
+    whole = filesystem.part_of
 
     def counted(url, start, size):
         fetched.append(len(data := whole(url, start, size)))
         return data
 
-    monkeypatch.setattr(places, "part_of", counted)
+    monkeypatch.setattr(filesystem, "part_of", counted)
     shard = dataset.source.file
     turns = np.argsort([np.count_nonzero(shard[:row] == shard[row]) for row in range(N)])
     for row in turns:  # by turns, as a stream does
@@ -120,7 +120,7 @@ def test_a_shard_on_a_store_is_fetched_in_ranges_each_byte_about_once(folder, me
 def test_a_connection_that_breaks_off_is_tried_again(folder, memory, monkeypatch):
     put(memory, folder)
     near = loaded(folder)
-    monkeypatch.setattr(places, "_PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(filesystem, "_PAUSES", (0.0, 0.0))
     once, tries = type(memory).cat_file, Counter()
 
     def flaky(self, path, start, end):
@@ -139,7 +139,7 @@ def test_a_connection_that_breaks_off_is_tried_again(folder, memory, monkeypatch
 def test_a_store_that_breaks_off_is_an_error_and_no_bad_picture(folder, memory, monkeypatch):
     put(memory, folder)
     dataset = loaded("memory://shards")
-    monkeypatch.setattr(places, "_PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(filesystem, "_PAUSES", (0.0, 0.0))
     tries = []
 
     def broken(*_, **__):
@@ -181,9 +181,9 @@ def test_on_a_store_a_process_packs_whole_shards(folder, tmp_path, monkeypatch):
     far = read(Path("shards"), urls, "Hat", SMALL)
     monkeypatch.setattr(packing, "_CHUNK_ROWS", 4)
     chunks = packing._chunks(set(), N, 16, far.source.file)
-    tasks = packing._tasks(far.source, chunks, 2)
+    tasks = packing._group_chunks(far.source, chunks, 2)
     assert [sum(b - a for a, b in task) for task in tasks] == SIZES
-    assert len(packing._tasks(far.source, chunks, 5)) == len(chunks)
+    assert len(packing._group_chunks(far.source, chunks, 5)) == len(chunks)
     store = pack(far, replace(SMALL, workers=2), cache=tmp_path / "far", quiet=True)
     np.testing.assert_array_equal(store.pixels, serial.pixels)
 

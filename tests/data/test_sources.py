@@ -13,7 +13,7 @@ import pytest
 from drawn import jpeg, put
 
 from candid.data.dataset import Source
-from candid.data.sources import ArrowSource, FileSource, JoinedSource, ParquetSource
+from candid.data.sources import ArrowSource, ConcatSource, FileSource, ParquetSource
 from candid.errors import ImageError
 
 N = 150  # more than two batches of a Parquet cursor
@@ -198,11 +198,11 @@ def test_sources_one_after_the_other(tmp_path: Path) -> None:
     a, b = (
         FileSource(tmp_path / n, [f"{i}.jpg" for i in range(k)]) for n, k in (("a", 3), ("b", 2))
     )
-    source = pickle.loads(pickle.dumps(JoinedSource([a, b])))
+    source = pickle.loads(pickle.dumps(ConcatSource([a, b])))
     assert [source.read(row) for row in range(len(source))] == files
     with pytest.raises(IndexError):
         source.read(5)
-    stamps = {JoinedSource(parts).stamp() for parts in ([a, b], [b, a], [a], [a, b, b])}
+    stamps = {ConcatSource(parts).stamp() for parts in ([a, b], [b, a], [a], [a, b, b])}
     assert len(stamps) == 4 and source.stamp() in stamps
     put(tmp_path / "b" / "1.jpg", 77)
     os.utime(tmp_path / "b" / "1.jpg", (1, 1))

@@ -145,14 +145,14 @@ def test_a_word_that_is_no_split_names_its_row(word: str | None, said: str) -> N
     ],
 )
 def test_when_a_column_is_a_split(words: set[str], meant: bool) -> None:
-    assert splits.are_words(words) is meant
+    assert splits.is_split(words) is meant
 
 
 def _complete(*present: str, n: int = 600) -> tuple[np.ndarray, set[str]]:
     given_split = np.array(present * (n // len(present))) if present else None
     keys = np.array(KEYS[: len(given_split) if given_split is not None else n])
     label = np.zeros(len(keys), np.int16)
-    split, group, findings = splits.complete(given_split, keys, label, DataConfig())
+    split, group, findings = splits.fill_split(given_split, keys, label, DataConfig())
     if given_split is not None and "test" in present:
         assert np.array_equal(split == "test", given_split == "test")
         assert group is None or np.array_equal(group > 0, given_split != "test")
@@ -199,7 +199,7 @@ def split_by_candid(n: int, split: np.ndarray | None = None) -> Dataset:
     """Of two images a person, where somebody is known: every third image has no name."""
     keys = np.array([f"person {i // 2}" if i % 3 else f"image {i}" for i in range(n)])
     data = dataset([b""] * n, label=np.random.default_rng(2).integers(-1, 2, n).tolist())
-    split, group, findings = splits.complete(split, keys, data.label, DataConfig())
+    split, group, findings = splits.fill_split(split, keys, data.label, DataConfig())
     return replace(data, split=split, split_hash=group, findings=findings)
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from candid.errors import DataError, ImageError
 from candid.inference.sources import count_images, items, resolve
-from candid.storage import places
+from candid.storage import filesystem
 from inference.tiny import encoded, pixels, write_tar
 
 
@@ -106,8 +106,8 @@ def test_a_store_that_does_not_answer_stops_no_other_line(tmp_path, monkeypatch)
     def silent(name):
         raise DataError(f"Cannot read {name}: no route.", expected="a store", todo="ask it later")
 
-    monkeypatch.setattr(places, "is_folder", silent)
-    monkeypatch.setattr(places, "near", contextlib.contextmanager(silent))
+    monkeypatch.setattr(filesystem, "is_folder", silent)
+    monkeypatch.setattr(filesystem, "near", contextlib.contextmanager(silent))
     listed = io.BytesIO(b"s3://far/1.jpg\ns3://far/2.tar\na.jpg\n")
     assert outcomes("-", listed=listed) == [
         ("s3://far/1.jpg", "Cannot read s3://far/1.jpg: no route."),

@@ -15,7 +15,7 @@ from candid.predictions import (
 from candid.predictions.choosing import Columns
 from candid.predictions.opening import open_folder
 from candid.storage.files import FORMAT
-from candid.tables.attributes import binned
+from candid.tables.attributes import bin_attribute
 
 
 def some(n=5):
@@ -138,6 +138,6 @@ def test_metadata_of_another_shape_is_refused(tmp_path, change):
 )  # fmt: skip
 def test_bins_are_named_in_as_few_digits_as_tell_them_apart(edges, names):
     values = np.array([edges[0] - 1, *edges, edges[-1] + 0.5])  # of five, three are quartiles
-    found = binned(Attribute("a", "numeric", (), values), np.arange(5))
+    found = bin_attribute(Attribute("a", "numeric", (), values), np.arange(5))
     assert list(found.values) == names
     assert found.data.tolist() == [0, 1, 2, 3, 3]  # cut at the edges themselves

@@ -19,8 +19,8 @@ from candid.tables.corrections import (
     merged,
     open_log,
     read_corrections,
-    settle,
     standing,
+    tally,
     words_by_image,
     write_corrections,
 )
@@ -80,13 +80,13 @@ def test_a_missing_file_is_said(tmp_path: Path) -> None:
 
 def test_a_later_word_counts_and_undo_takes_back_the_last() -> None:
     rows = [label("a", "x"), label("a", "y"), label("b", "x"), label("a", "z")]
-    assert settle(rows).label == {"a": "z", "b": "x"}
+    assert tally(rows).label == {"a": "z", "b": "x"}
     rows.append(label("a", "", kind="undo"))
-    assert settle(rows).label == {"a": "y", "b": "x"}
+    assert tally(rows).label == {"a": "y", "b": "x"}
     rows += [label("b", "", kind="undo", who="ben")]  # not his
-    assert settle(rows).label == {"a": "y", "b": "x"}
+    assert tally(rows).label == {"a": "y", "b": "x"}
     rows += [label("a", "", kind="undo")] * 5
-    assert settle(rows).label == {"b": "x"}
+    assert tally(rows).label == {"b": "x"}
     assert [c.id for c in standing(rows)] == ["b"]
 
 
@@ -99,7 +99,7 @@ def test_what_is_about_different_things_stands_together() -> None:
         label("c", "", kind="leave out"),  # in place of the label
         label("d", "b", kind="not the same"),
     ]
-    found = settle(rows)
+    found = tally(rows)
     assert found.label == {"a": "x"}
     assert found.person == {"a": "b"}
     assert found.copy_of == {"a": "b"}
@@ -109,13 +109,13 @@ def test_what_is_about_different_things_stands_together() -> None:
 
 def test_of_several_the_majority_counts_and_a_draw_changes_nothing() -> None:
     rows = [label("a", "x", "ann"), label("a", "y", "ben"), label("b", "x", "ann")]
-    assert settle(rows).disputed == ("a",)
-    assert settle(rows).label == {"b": "x"}
+    assert tally(rows).disputed == ("a",)
+    assert tally(rows).label == {"b": "x"}
     rows.append(label("a", "", "cleo", kind="cannot say"))
-    assert settle(rows).disputed == ("a",)
+    assert tally(rows).disputed == ("a",)
     rows.append(label("a", "y", "cleo"))
-    assert settle(rows).label == {"a": "y", "b": "x"}
-    assert settle(rows).who["a", "label"] == ("ben", "cleo")
+    assert tally(rows).label == {"a": "y", "b": "x"}
+    assert tally(rows).who["a", "label"] == ("ben", "cleo")
 
 
 def test_two_files_become_one_in_the_order_of_time() -> None:

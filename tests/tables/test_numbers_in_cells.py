@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from candid.tables.columns import read_column
-from candid.tables.numbers import number_in, word_of
+from candid.tables.numbers import format_number, parse_number
 
 
 @pytest.mark.parametrize(
@@ -25,17 +25,17 @@ from candid.tables.numbers import number_in, word_of
     ],
 )
 def test_number_in_a_word(word, value, with_comma):
-    assert number_in(word) == value
-    assert number_in(word, comma=True) == with_comma
+    assert parse_number(word) == value
+    assert parse_number(word, comma=True) == with_comma
 
 
 @given(st.floats(allow_nan=False))
 def test_a_number_comes_back_from_its_word(number):
-    assert number_in(word_of(number)) == number
+    assert parse_number(format_number(number)) == number
 
 
 def test_infinities_are_told_as_they_stand_and_unknown_in_a_column():
-    assert number_in("inf") == math.inf
+    assert parse_number("inf") == math.inf
     read = read_column("age", pa.array(["inf", "20.5", "31", "44"]))
     assert read.kind == "numeric"
     assert math.isnan(read.data[0])

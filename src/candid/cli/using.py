@@ -284,10 +284,10 @@ def _folder_for_shards(out: str | None, kind: str | None, *, ray: bool) -> str |
     """The folder where shards become one table each; None: all becomes one table."""
     from candid.errors import OutputError
     from candid.inference.rows import FORMATS
-    from candid.storage import places
+    from candid.storage import filesystem
 
     is_folder = out is not None and (out.endswith("/") or Path(out).is_dir())
-    if not (ray or is_folder or (out is not None and places.is_url(out))):
+    if not (ray or is_folder or (out is not None and filesystem.is_url(out))):
         return None
     if out is None or (not is_folder and Path(out).suffix.removeprefix(".").lower() in FORMATS):
         raise OutputError(

@@ -1,7 +1,7 @@
-"""Images that lie in memory, or whose paths do, as encoded pictures.
+"""Images in memory, or given by paths, as encoded images.
 
-An array is written as a PNG file, which loses nothing, so that it goes the way that any picture
-goes: the same limits, the same resizing, the same pixels as from its file.
+An array is encoded as PNG, which is lossless, so that it gets the same limits and the same resizing
+as any file.
 """
 
 from __future__ import annotations
@@ -21,17 +21,14 @@ from PIL import Image, ImageOps
 from candid.data.sources import FileSource, read_file
 from candid.errors import DataError
 
-# (height, width, 3) or (height, width) uint8; what Pillow opened; or where a picture lies.
+# (height, width, 3) or (height, width) uint8; Pillow's image; or a path.
 ImageLike = NDArray[np.uint8] | Image.Image | str | PathLike[str]
 
 _PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 
 
 def images_of(images: Any) -> list[ImageLike]:
-    """Images one by one: of an array (n, height, width, 3), a list, or a data frame's column.
-
-    A data frame or an array of one column of paths, as scikit-learn's transformers pass it on, is
-    that column.
+    """The images of an array (n, height, width, 3), a list, or a data frame's only column.
 
     Raises
     ------
@@ -45,10 +42,10 @@ def images_of(images: Any) -> list[ImageLike]:
         raise _no_images(f"have the shape {images.shape}")
     if not isinstance(images, Iterable):
         raise _no_images(f"are of the type {type(images).__name__}")
-    found = list(images)
-    for image in found:
+    result = list(images)
+    for image in result:
         _check(image)
-    return found
+    return result
 
 
 def _column(images: Any) -> Any:
@@ -70,21 +67,21 @@ def _check(image: Any) -> None:
         return
     if not isinstance(image, np.ndarray):
         raise _no_images(f"hold something of the type {type(image).__name__}")
-    colours = image.ndim == 3 and image.shape[2] == 3
-    if image.dtype != np.uint8 or not (colours or image.ndim == 2) or not image.size:
+    is_rgb = image.ndim == 3 and image.shape[2] == 3
+    if image.dtype != np.uint8 or not (is_rgb or image.ndim == 2) or not image.size:
         raise _no_images(f"hold one of the shape {image.shape} and the type {image.dtype}")
 
 
-def _no_images(what: str) -> DataError:
+def _no_images(problem: str) -> DataError:
     return DataError(
-        f"The images {what}.",
+        f"The images {problem}.",
         expected="a list of paths, or uint8 pixels (n, height, width, 3) in the order RGB",
         todo="pass paths or pixels from 0 to 255 as uint8, not normalised",
     )
 
 
 def encode_image(image: ImageLike) -> bytes:
-    """The bytes of a picture's file; of an image in memory, of a PNG file that holds it.
+    """The bytes of an image's file, or of a PNG file for an image in memory.
 
     Raises
     ------
@@ -104,13 +101,13 @@ def encode_image(image: ImageLike) -> bytes:
 
 
 def image_name(image: ImageLike, number: int) -> str:
-    """What to call an image: its path, or its number."""
+    """An image's path, or "image" and its number."""
     return os.fspath(image) if isinstance(image, str | PathLike) else f"image {number}"
 
 
 @dataclass(frozen=True, eq=False)
 class MemorySource:
-    """Images in memory, or named by their paths, as the source of a data set."""
+    """Images in memory, or given by paths, as the source of a data set."""
 
     images: tuple[ImageLike, ...]
 

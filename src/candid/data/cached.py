@@ -1,6 +1,6 @@
-"""What packs there are in a cache, and their removal; how they lie there says `candid.data.store`.
+"""Listing and removing the packs in a cache; see `candid.data.store` for their files.
 
-A pack that a process is writing to, which holds its lock, is left alone.
+A pack that a process is writing to is locked and left alone.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from candid.data.packing import data_of_index
+from candid.data.packing import describe_index
 from candid.data.processes import LOCK
 from candid.data.store import default_cache
 from candid.errors import OutputError
@@ -25,38 +25,38 @@ from candid.storage.locks import try_lock
 
 
 def packs_in(cache: Path | None = None) -> PackList:
-    """The packs of a cache, the last used first; None: the default cache."""
+    """The packs of a cache, the most recently used first; None: the default cache."""
     root = default_cache() if cache is None else cache
-    found = [_summary(path) for path in _folders(root)]
-    return PackList(str(root), tuple(sorted(found, key=lambda pack: pack.used, reverse=True)))
+    packs = [_summary(path) for path in _folders(root)]
+    return PackList(str(root), tuple(sorted(packs, key=lambda pack: pack.used, reverse=True)))
 
 
 def prunable(
     packs: PackList, *, older: float | None = None, above: int | None = None
 ) -> tuple[PackSummary, ...]:
-    """Those that were not used for `older` days, and as many more, the longest unused first, as
-    leave at most `above` bytes; none that is in use.
+    """Packs that were not used for `older` days, and the least recently used ones until at most
+    `above` bytes are left; none that is in use.
     """
     free = [pack for pack in packs.packs if pack.state != "in use"]
-    gone = []
+    removed = []
     if older is not None:
-        since = _moment(datetime.datetime.now(datetime.UTC).timestamp() - older * 86_400)
-        gone = [pack for pack in free if pack.used < since]
+        since = _to_iso(datetime.datetime.now(datetime.UTC).timestamp() - older * 86_400)
+        removed = [pack for pack in free if pack.used < since]
     if above is not None:
-        left = sum(pack.size for pack in packs.packs) - sum(pack.size for pack in gone)
-        for pack in [pack for pack in reversed(free) if pack not in gone]:
-            if left <= above:
+        size = sum(pack.size for pack in packs.packs) - sum(pack.size for pack in removed)
+        for pack in [pack for pack in reversed(free) if pack not in removed]:
+            if size <= above:
                 break
-            gone.append(pack)
-            left -= pack.size
-    return tuple(gone)
+            removed.append(pack)
+            size -= pack.size
+    return tuple(removed)
 
 
 def remove_pack(pack: PackSummary) -> bool:
-    """Remove a pack's folder; whether it is gone: not where a process began to write to it.
+    """Remove a pack's folder; returns False where a process began to write to it.
 
-    A process that has it open goes on reading it, where the system lets go of open files late.
-    Raises OutputError where a file cannot be removed.
+    On most systems, a process that has it open can go on reading. Raises OutputError where a file
+    cannot be removed.
     """
     folder = Path(pack.folder)
     if folder.is_symlink() or not _is_pack(folder):
@@ -66,7 +66,7 @@ def remove_pack(pack: PackSummary) -> bool:
     with writing(folder), (folder / LOCK).open("a+b") as lock:
         if not try_lock(lock.fileno()):
             return False
-        # The index first: without it nobody takes what is left for a pack.
+        # The index first: without it, the rest is no pack.
         (folder / "index.parquet").unlink(missing_ok=True)
         shutil.rmtree(folder)
     return True
@@ -81,9 +81,9 @@ def _folders(root: Path) -> Iterator[Path]:
 
 
 def _is_pack(folder: Path) -> bool:
-    """Whether a folder is named and filled as a pack is: nothing else in a cache is touched."""
-    named = re.fullmatch(r"[0-9a-f]{32}", folder.name) is not None
-    return named and ((folder / "pixels.npy").is_file() or (folder / LOCK).is_file())
+    """Whether a folder has a pack's name and files; others are not touched."""
+    has_name = re.fullmatch(r"[0-9a-f]{32}", folder.name) is not None
+    return has_name and ((folder / "pixels.npy").is_file() or (folder / LOCK).is_file())
 
 
 def _summary(folder: Path) -> PackSummary:
@@ -91,10 +91,10 @@ def _summary(folder: Path) -> PackSummary:
     state: PackState = "whole" if index.is_file() else "unfinished"
     if _is_locked(folder / LOCK):
         state = "in use"
-    data, example = data_of_index(index) if index.is_file() else ("", "")
-    about = [entry.stat(follow_symlinks=False) for entry in os.scandir(folder)]
-    made = index if index.is_file() else folder
-    used = max((_time(folder / LOCK), _time(made)))
+    data, example = describe_index(index) if index.is_file() else ("", "")
+    stats = [entry.stat(follow_symlinks=False) for entry in os.scandir(folder)]
+    newest = index if index.is_file() else folder
+    used = max((_mtime(folder / LOCK), _mtime(newest)))
     return PackSummary(
         folder=str(folder),
         state=state,
@@ -102,9 +102,9 @@ def _summary(folder: Path) -> PackSummary:
         example=example,
         images=shape[0],
         side=shape[1],
-        size=sum(one.st_size for one in about),
-        made=_moment(_time(made)),
-        used=_moment(used),
+        size=sum(stat.st_size for stat in stats),
+        made=_to_iso(_mtime(newest)),
+        used=_to_iso(used),
     )
 
 
@@ -119,15 +119,15 @@ def _is_locked(lock: Path) -> bool:
     try:
         with lock.open("r+b") as file:
             return not try_lock(file.fileno())
-    except OSError:  # none there, or none to be had: then nobody can hold one
+    except OSError:  # no lock file, or no locks: nobody can hold one
         return False
 
 
-def _time(path: Path) -> float:
+def _mtime(path: Path) -> float:
     with contextlib.suppress(OSError):
         return path.stat().st_mtime
     return 0.0
 
 
-def _moment(seconds: float) -> str:
+def _to_iso(seconds: float) -> str:
     return datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat(timespec="seconds")

@@ -1,7 +1,7 @@
-"""What may be wrong with the data, each as a finding with a code and an honest state.
+"""Checks of the data, each of which gives a finding.
 
-Every check looks at a dataset and its store and gives one Finding: "found", "not found", "not
-applicable" (it could not be looked for) or "too few to say".
+A Finding's state is "found", "not found", "not applicable" (it could not be checked) or "too few to
+say".
 """
 
 from __future__ import annotations
@@ -24,16 +24,10 @@ from candid.stats.intervals import wilson
 from candid.table import person_numbers
 from candid.text.data_checks import alike
 
-# Below this many images a share's 95% interval is wider than ±18 points, so little can be said.
-FEW = 30
-
-# An association of files with the label that is surely above this is a shortcut worth a warning.
-_TELLING = 0.05
-
-_MOST_LISTED = 4  # sizes, reasons and the like that are named
-
-# Less luma deviation than this (of 255) is a blank picture: no eye would see anything in it.
-_BLANK = 2.0
+FEW = 30  # of fewer images, a share's 95% interval is wider than ±18 points
+_SHORTCUT = 0.05  # an association with the label whose interval lies above this is a shortcut
+_MOST_LISTED = 4  # sizes, reasons and the like
+_BLANK = 2.0  # of 255; an image with a smaller luma deviation shows nothing
 
 
 def check_data(
@@ -43,9 +37,9 @@ def check_data(
     contrast: NDArray[np.float64] | None = None,
     quiet: bool = False,
 ) -> tuple[Finding, ...]:
-    """Every check, the gravest first among those that found something, then the others.
+    """All checks, those that found something first, by severity.
 
-    `contrast` (usable,) is what `luma_statistics` says of the usable images, where that is known.
+    `contrast` (usable,) is that of `luma_statistics` for the usable images, if known.
     """
     findings = (
         *duplicate_checks(dataset, store, find_copies(store, quiet=quiet)),
@@ -89,7 +83,7 @@ def unreadable_files(dataset: Dataset, store: Store) -> Finding:
 
 
 def missing_labels(dataset: Dataset) -> Finding:
-    """MISSING-LABELS: images that nobody labelled."""
+    """MISSING-LABELS: images without a label."""
     rows = np.flatnonzero(dataset.label < 0)
     return make_finding(
         "MISSING-LABELS",
@@ -105,24 +99,24 @@ def alike_values(dataset: Dataset) -> Finding:
     """ALIKE-VALUES: classes, or values of an attribute, that differ in case only."""
     values = {name: a.values for name, a in dataset.attributes.items() if a.kind == "categorical"}
     values[dataset.target] = dataset.classes
-    found: list[list[Any]] = []  # the name, and spellings of one value
+    groups: list[list[Any]] = []  # the name, and spellings of one value
     for name, words in values.items():
         spellings: dict[str, list[str]] = {}
         for word in words:
             spellings.setdefault(word.casefold(), []).append(word)
-        found += [[name, s] for s in spellings.values() if len(s) > 1]
+        groups += [[name, s] for s in spellings.values() if len(s) > 1]
     return make_finding(
         "ALIKE-VALUES",
-        count=len(found),
+        count=len(groups),
         of=sum(map(len, values.values())),
         severity="warning",
-        examples=tuple(alike(*one) for one in found[:6]),
-        alike=found,
+        examples=tuple(alike(*group) for group in groups[:6]),
+        alike=groups,
     )
 
 
 def mixed_sizes(dataset: Dataset, store: Store) -> Finding:
-    """MIXED-SIZES: pictures of several sizes."""
+    """MIXED-SIZES: images of several sizes."""
     sizes = np.char.add(
         np.char.add(store.widths.astype(np.str_), "×"), store.heights.astype(np.str_)
     )
@@ -140,36 +134,36 @@ def mixed_formats(dataset: Dataset, store: Store) -> Finding:
 
 
 def _mixed(
-    dataset: Dataset, store: Store, words: NDArray[np.str_], code: str, what: str
+    dataset: Dataset, store: Store, words: NDArray[np.str_], code: str, quantity: str
 ) -> Finding:
-    """Not the same everywhere; serious where it goes with the label, for a model would learn it."""
+    """Files that differ; serious if associated with the label, as a model would learn it."""
     usable = store.usable
     if not usable.any():
         return not_applicable(code, "no-image")
     values, counts = np.unique(words[usable], return_counts=True)
     order = np.argsort(-counts, kind="stable")
     common = str(values[order[0]])
-    others = np.flatnonzero(usable & (words != common))
-    v = _association(dataset, store, words == common) if len(others) else None
-    telling = v is not None and v.low > _TELLING
+    rest = np.flatnonzero(usable & (words != common))
+    v = _association(dataset, store, words == common) if len(rest) else None
+    is_shortcut = v is not None and v.low > _SHORTCUT
     return make_finding(
         code,
-        count=len(others),
+        count=len(rest),
         of=int(np.count_nonzero(usable)),
-        severity="serious" if telling else "note",
-        examples=example_ids(dataset, others),
-        what=what,
+        severity="serious" if is_shortcut else "note",
+        examples=example_ids(dataset, rest),
+        what=quantity,
         kinds=len(values),
         values={str(values[i]): int(counts[i]) for i in order[:_MOST_LISTED]},
         common=common,
         target=dataset.target,
         association=None if v is None else [v.value, v.low, v.high, v.n],
-        telling=telling,
+        telling=is_shortcut,
     )
 
 
 def _association(dataset: Dataset, store: Store, mark: NDArray[np.bool_]) -> Estimate | None:
-    """How surely the mark goes with the label (Cramér's V); None where it is undefined."""
+    """The association of the mark with the label (Cramér's V); None where it is undefined."""
     rows = np.flatnonzero(store.usable & (dataset.label >= 0))
     (v,) = associations(
         mark[rows, None],
@@ -185,7 +179,7 @@ def _association(dataset: Dataset, store: Store, mark: NDArray[np.bool_]) -> Est
 def blank_images(
     dataset: Dataset, store: Store, contrast: NDArray[np.float64] | None = None
 ) -> Finding:
-    """BLANK-IMAGES: pictures of one colour."""
+    """BLANK-IMAGES: images of one colour."""
     rows = np.flatnonzero(store.usable)
     deviation = luma_statistics(store, rows)[1] if contrast is None else contrast
     blank = rows[deviation * 255 < _BLANK]
@@ -204,16 +198,16 @@ def luma_statistics(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and standard deviation of luma within each of the rows' images, 0 to 1."""
     mean, deviation = np.empty(len(rows)), np.empty(len(rows))
-    at = 0
-    for some in row_blocks(rows):
-        grey = luma(store.pixels[some]).reshape(len(some), -1) / np.float32(255)
-        mean[at : at + len(some)] = grey.mean(1)
-        deviation[at : at + len(some)] = grey.std(1)
-        at += len(some)
+    start = 0
+    for block in row_blocks(rows):
+        grey = luma(store.pixels[block]).reshape(len(block), -1) / np.float32(255)
+        mean[start : start + len(block)] = grey.mean(1)
+        deviation[start : start + len(block)] = grey.std(1)
+        start += len(block)
     return mean, deviation
 
 
-# --- how many of what ----------------------------------------------------------------------------
+# --- counts --------------------------------------------------------------------------------------
 
 
 def class_imbalance(dataset: Dataset, store: Store) -> Finding:
@@ -241,16 +235,16 @@ def class_imbalance(dataset: Dataset, store: Store) -> Finding:
 
 
 def tiny_classes(dataset: Dataset, store: Store) -> Finding:
-    """TINY-CLASSES: classes with so few images in a split that little can be said of them."""
+    """TINY-CLASSES: classes with fewer than `FEW` images in a split."""
     counts = _class_counts(dataset, store)
-    tiny = [list(one) for one in counts if 0 < one[-1] < FEW]
+    tiny = [list(entry) for entry in counts if 0 < entry[-1] < FEW]
     return make_finding(
         "TINY-CLASSES", count=len(tiny), of=len(counts), severity="warning", few=FEW, groups=tiny
     )
 
 
 def absent_classes(dataset: Dataset, store: Store) -> Finding:
-    """LABEL-ABSENT-IN-SPLIT: a class that a split does not have at all."""
+    """LABEL-ABSENT-IN-SPLIT: a class that a split does not have."""
     counts = _class_counts(dataset, store)
     absent = [[name, split] for name, split, count in counts if count == 0]
     code = "LABEL-ABSENT-IN-SPLIT"
@@ -258,23 +252,23 @@ def absent_classes(dataset: Dataset, store: Store) -> Finding:
 
 
 def tiny_groups(dataset: Dataset, store: Store) -> Finding:
-    """TINY-GROUPS: attributes' values with so few images in a split that an audit sees little."""
+    """TINY-GROUPS: attributes' values with fewer than `FEW` images in a split."""
     code = "TINY-GROUPS"
-    coded = [a for a in dataset.attributes.values() if a.kind != "numeric"]
-    if not coded:
+    categorical = [a for a in dataset.attributes.values() if a.kind != "numeric"]
+    if not categorical:
         return not_applicable(code, "no-values", few=FEW)
     counts = [
         (f"{a.name} {value}", split, count)
         for split, rows in _rows_by_split(dataset, store)
-        for a in coded
+        for a in categorical
         for value, count in zip(a.values, _count(a.data[rows], len(a.values)), strict=True)
     ]
-    tiny = [list(one) for one in counts if one[-1] < FEW]
+    tiny = [list(entry) for entry in counts if entry[-1] < FEW]
     return make_finding(code, count=len(tiny), of=len(counts), few=FEW, groups=tiny)
 
 
 def constant_attributes(dataset: Dataset, store: Store) -> Finding:
-    """CONSTANT-ATTRIBUTES: attributes that are the same, or unknown, everywhere."""
+    """CONSTANT-ATTRIBUTES: attributes with one value, or none."""
     code = "CONSTANT-ATTRIBUTES"
     if not dataset.attributes:
         return not_applicable(code, "no-attributes")
@@ -285,8 +279,8 @@ def constant_attributes(dataset: Dataset, store: Store) -> Finding:
         known = data[~np.isnan(data)] if attribute.kind == "numeric" else data[data >= 0]
         if len(np.unique(known)) < 2:
             constant[attribute.name] = len(known) > 0
-    of = len(dataset.attributes)
-    return make_finding(code, count=len(constant), of=of, attributes=constant)
+    n = len(dataset.attributes)
+    return make_finding(code, count=len(constant), of=n, attributes=constant)
 
 
 def _rows_by_split(dataset: Dataset, store: Store) -> Iterable[tuple[str, NDArray[np.intp]]]:
@@ -296,13 +290,13 @@ def _rows_by_split(dataset: Dataset, store: Store) -> Iterable[tuple[str, NDArra
 
 
 def _count(codes: NDArray[Any], values: int) -> list[int]:
-    """How often each of so many codes stands there, -1 aside."""
+    """The count of each code, without -1."""
     counts: list[int] = np.bincount(codes[codes >= 0], minlength=values).tolist()
     return counts
 
 
 def _class_counts(dataset: Dataset, store: Store) -> list[tuple[str, str, int]]:
-    """Class, split and number of images, of every class in every split that has any."""
+    """(class, split, number of images), for every class in every split that has images."""
     return [
         (name, split, count)
         for split, rows in _rows_by_split(dataset, store)

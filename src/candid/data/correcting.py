@@ -1,7 +1,7 @@
-"""A data set as a file of corrections has it: labels changed, images left out, people known.
+"""Corrections applied to a data set: changed labels, images left out, persons.
 
-The split stays as it is where the data bring one. Where Candid chose it, an image whose person is
-corrected goes to the side of that person, and all others stay where they were.
+The data's own split stays. Where Candid chose it, an image whose person is corrected moves to the
+split of that person.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from candid.data.findings import make_finding
 from candid.data.splits import SOURCE
 from candid.errors import DataError, did_you_mean
 from candid.records import Finding
-from candid.tables.corrections import Correction, Kind, Settled, read_corrections, settle, standing
+from candid.tables.corrections import Consensus, Correction, Kind, read_corrections, standing, tally
 
 
 def corrected(dataset: Dataset, file: str) -> Dataset:
-    """The data set as the corrections in a file have it; itself where none is named.
+    """Apply the corrections in a file, if one is named.
 
     Raises DataError where the file cannot be read, or its corrections are of other data: none of
     its images is here, a class is none of the label's, or a label was another one.
@@ -36,27 +36,27 @@ def corrected(dataset: Dataset, file: str) -> Dataset:
 
 
 def correct(dataset: Dataset, corrections: Iterable[Correction], name: str = "") -> Dataset:
-    """The data set as corrections have it, which are from a file of that name."""
+    """Apply corrections; `name` is that of their file, for errors."""
     rows = list(corrections)
-    settled, place = settle(rows), {str(i): row for row, i in enumerate(dataset.ids.tolist())}
-    _check_any(dataset, rows, place, name)
-    label = _labels(dataset, rows, settled, place, name)
-    person, split, group = _people(dataset, settled.person, place, name)
-    for image in settled.copy_of:
-        _last(image, settled.copy_of, name)  # of those that name each other none would be kept
-    gone = settled.left_out | {i for i in settled.copy_of if i in place}
-    applied = _finding(dataset, settled, place, label != dataset.label, gone, name)
-    found = replace(
+    votes, row_of = tally(rows), {str(i): row for row, i in enumerate(dataset.ids.tolist())}
+    _check_overlap(dataset, rows, row_of, name)
+    label = _labels(dataset, rows, votes, row_of, name)
+    person, split, group = _persons(dataset, votes.person, row_of, name)
+    for image in votes.copy_of:
+        _follow(image, votes.copy_of, name)  # of those that name each other none would be kept
+    dropped = votes.left_out | {i for i in votes.copy_of if i in row_of}
+    finding = _finding(dataset, votes, row_of, label != dataset.label, dropped, name)
+    result = replace(
         dataset,
         label=label,
         label_as_read=dataset.annotated,
         person=person,
         split=split,
         split_hash=group,
-        findings=(*dataset.findings, applied),
+        findings=(*dataset.findings, finding),
     )
-    keep = np.array([i not in gone for i in dataset.ids.tolist()], np.bool_)
-    return found if keep.all() else found[keep]
+    keep = np.array([i not in dropped for i in dataset.ids.tolist()], np.bool_)
+    return result if keep.all() else result[keep]
 
 
 # --- labels --------------------------------------------------------------------------------------
@@ -65,42 +65,42 @@ def correct(dataset: Dataset, corrections: Iterable[Correction], name: str = "")
 def _labels(
     dataset: Dataset,
     rows: Iterable[Correction],
-    settled: Settled,
-    place: Mapping[str, int],
+    votes: Consensus,
+    row_of: Mapping[str, int],
     name: str,
 ) -> NDArray[np.int16]:
     code = {word.casefold(): k for k, word in enumerate(dataset.classes)}
     for c in standing(rows):
-        if c.kind == "label" and c.id in place and c.now.casefold() not in code:
+        if c.kind == "label" and c.id in row_of and c.now.casefold() not in code:
             raise DataError(
                 f"{name} gives {c.id!r} the label {c.now!r}, which is no class of "
                 f"{dataset.target!r}.",
                 expected=f"one of its {len(dataset.classes)} classes",
                 todo=did_you_mean(c.now, dataset.classes),
             )
-    _check_was(dataset, rows, place, name)
+    _check_was(dataset, rows, row_of, name)
     label = dataset.label.copy()
-    for image, word in settled.label.items():
-        if image in place:
-            label[place[image]] = code[word.casefold()]
+    for image, word in votes.label.items():
+        if image in row_of:
+            label[row_of[image]] = code[word.casefold()]
     return label
 
 
 def _check_was(
-    dataset: Dataset, rows: Iterable[Correction], place: Mapping[str, int], name: str
+    dataset: Dataset, rows: Iterable[Correction], row_of: Mapping[str, int], name: str
 ) -> None:
-    """Raise where a label was none of those that the data or an earlier correction gave it."""
-    known: dict[str, set[str]] = {}
+    """Raise where a `was` is neither the data's label nor that of an earlier correction."""
+    words_of: dict[str, set[str]] = {}
     for c in rows:
-        if c.kind != "label" or c.id not in place:
+        if c.kind != "label" or c.id not in row_of:
             continue
-        own = int(dataset.label[place[c.id]])
-        here = dataset.classes[own] if own >= 0 else "unlabelled"
-        words = known.setdefault(c.id, {here.casefold()})
-        done = c.now.casefold() == here.casefold()  # before these data were written
-        if c.was and c.was.casefold() not in words and not done:
+        code = int(dataset.label[row_of[c.id]])
+        current = dataset.classes[code] if code >= 0 else "unlabelled"
+        words = words_of.setdefault(c.id, {current.casefold()})
+        is_applied = c.now.casefold() == current.casefold()  # before these data were written
+        if c.was and c.was.casefold() not in words and not is_applied:
             raise DataError(
-                f"{name} says that {c.id!r} was {c.was!r}, and here it is {here!r}.",
+                f"{name} says that {c.id!r} was {c.was!r}, and here it is {current!r}.",
                 expected=f"corrections of these data and of the label {dataset.target!r}",
                 todo="name the file that was made for them",
             )
@@ -110,69 +110,69 @@ def _check_was(
 # --- copies and people ---------------------------------------------------------------------------
 
 
-def _last(image: str, towards: Mapping[str, str], name: str) -> str:
-    """Where a chain of images ends that leads from one to the next."""
-    seen = [image]
-    while following := towards.get(seen[-1], ""):
-        if following in seen:
+def _follow(image: str, next_of: Mapping[str, str], name: str) -> str:
+    """The end of a chain of images; raises DataError for a circle."""
+    path = [image]
+    while following := next_of.get(path[-1], ""):
+        if following in path:
             raise DataError(
                 f"{name} leads from {image!r} to {following!r} and back again.",
                 expected="one picture that the others are held against",
                 todo="take one of these lines out",
             )
-        seen.append(following)
-    return seen[-1]
+        path.append(following)
+    return path[-1]
 
 
-def _people(
-    dataset: Dataset, whose: Mapping[str, str], place: Mapping[str, int], name: str
+def _persons(
+    dataset: Dataset, same_as: Mapping[str, str], row_of: Mapping[str, int], name: str
 ) -> tuple[NDArray[np.int64] | None, NDArray[np.str_], NDArray[np.uint64] | None]:
-    """(n,) who it is, the split, and the hashes that it was chosen by."""
-    wanted = {image: other for image, other in whose.items() if image in place}
-    if not wanted:
+    """(n,) persons, splits, and the hashes that the split was chosen by."""
+    changes = {image: reference for image, reference in same_as.items() if image in row_of}
+    if not changes:
         return dataset.person, dataset.split, dataset.split_hash
     person = np.full(len(dataset), -1, np.int64) if dataset.person is None else dataset.person
     person, split = person.copy(), dataset.split.copy()
     group = None if dataset.split_hash is None else dataset.split_hash.copy()
-    for image, other in wanted.items():
-        row = place[image]
-        if not other:
+    for image, reference in changes.items():
+        row = row_of[image]
+        if not reference:
             person[row] = -1
             continue
-        anchor = _anchor(image, whose, place, name)
+        anchor = _anchor(image, same_as, row_of, name)
         if person[anchor] < 0:
             person[anchor] = person.max(initial=-1) + 1
         person[row] = person[anchor]
-        if group is not None and group[row] and group[anchor] and _together(dataset, row, anchor):
+        if group is not None and group[row] and group[anchor] and _one_source(dataset, row, anchor):
             split[row], group[row] = split[anchor], group[anchor]
     return person, split, group
 
 
-def _anchor(image: str, whose: Mapping[str, str], place: Mapping[str, int], name: str) -> int:
-    """The picture that says who it is."""
-    last = _last(image, whose, name)
-    if last not in place:
+def _anchor(image: str, same_as: Mapping[str, str], row_of: Mapping[str, int], name: str) -> int:
+    """The row of the image that a chain of persons leads to."""
+    last = _follow(image, same_as, name)
+    if last not in row_of:
         raise DataError(
             f"{name} says that {image!r} shows whom {last!r} shows, which is not in the data.",
             expected="an image of these data",
             todo="name another one, or none where nobody knows who it is",
         )
-    return place[last]
+    return row_of[last]
 
 
-def _together(dataset: Dataset, row: int, other: int) -> bool:
-    """Whether both are of one data set: each is split for itself."""
+def _one_source(dataset: Dataset, row: int, other: int) -> bool:
+    """Whether both are from one data set, as each is split separately."""
     source = dataset.attributes.get(SOURCE) if dataset.parts else None
     return source is None or source.data[row] == source.data[other]
 
 
-# --- what is said of it --------------------------------------------------------------------------
+# --- finding -------------------------------------------------------------------------------------
 
 
-def _check_any(
-    dataset: Dataset, rows: list[Correction], place: Mapping[str, int], name: str
+def _check_overlap(
+    dataset: Dataset, rows: list[Correction], row_of: Mapping[str, int], name: str
 ) -> None:
-    if rows and not any(c.id in place for c in rows):
+    if rows and not any(c.id in row_of for c in rows):
         raise DataError(
             f"None of the images in {name} is in {dataset.name}; its first is {rows[0].id!r}.",
             expected=f"names such as {str(dataset.ids[0])!r}" if len(dataset) else "images",
@@ -182,28 +182,28 @@ def _check_any(
 
 def _finding(
     dataset: Dataset,
-    settled: Settled,
-    place: Mapping[str, int],
+    votes: Consensus,
+    row_of: Mapping[str, int],
     changed: NDArray[np.bool_],
-    gone: frozenset[str],
+    dropped: frozenset[str],
     name: str,
 ) -> Finding:
-    """How many corrections of which kind, and whose; (n,) marks say whose label was changed."""
-    done: dict[Kind, list[str]] = {
-        "label": [i for i in dataset.ids[changed].tolist() if i not in gone],
-        "leave out": [i for i in settled.left_out if i in place],
-        "same image": [i for i in settled.copy_of if i in place],
-        "person": [i for i in settled.person if i in place and i not in gone],
+    """The number of corrections by kind and by author; `changed` (n,) marks changed labels."""
+    applied: dict[Kind, list[str]] = {
+        "label": [i for i in dataset.ids[changed].tolist() if i not in dropped],
+        "leave out": [i for i in votes.left_out if i in row_of],
+        "same image": [i for i in votes.copy_of if i in row_of],
+        "person": [i for i in votes.person if i in row_of and i not in dropped],
     }
     who: Counter[str] = Counter()
-    for kind, images in done.items():
+    for kind, images in applied.items():
         for image in images:
-            who.update(settled.who[image, kind])
-    images = sorted({i for some in done.values() for i in some}, key=place.__getitem__)
-    named = {i for i, _ in settled.who} | set(settled.disputed)
-    missing = len(named - place.keys())
-    disputed = sum(i in place for i in settled.disputed)
-    values: dict[str, Any] = {kind.replace(" ", "_"): len(some) for kind, some in done.items()}
+            who.update(votes.who[image, kind])
+    images = sorted({i for ids in applied.values() for i in ids}, key=row_of.__getitem__)
+    mentioned = {i for i, _ in votes.who} | set(votes.disputed)
+    missing = len(mentioned - row_of.keys())
+    disputed = sum(i in row_of for i in votes.disputed)
+    values: dict[str, Any] = {kind.replace(" ", "_"): len(ids) for kind, ids in applied.items()}
     return make_finding(
         "CORRECTIONS",
         count=len(images),
@@ -214,6 +214,6 @@ def _finding(
         file=name,
         missing=missing,
         disputed=disputed,
-        who=dict(sorted(who.items(), key=lambda one: (-one[1], one[0]))),
+        who=dict(sorted(who.items(), key=lambda item: (-item[1], item[0]))),
         **values,
     )

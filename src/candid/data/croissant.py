@@ -1,7 +1,6 @@
-"""`croissant.json`: what a data set holds, as MLCommons' Croissant 1.0 and its RAI part have it.
+"""`croissant.json`: a data set's description in MLCommons' Croissant 1.0 with its RAI part.
 
-A table of all labels is written beside it, so that whoever reads it needs to know nothing of how
-the data lay.
+A table of all labels is written beside it, so that a reader need not know the data's layout.
 """
 
 from __future__ import annotations
@@ -25,12 +24,11 @@ _IMAGES, _LABELS = "images", "labels"
 _MIME = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".tif": "image/tiff"}
 
 
-def write_croissant(path: Path, dataset: Dataset, found: Exploration) -> tuple[Path, Path]:
-    """Write a data set's description, and a CSV of its labels beside it; the two files.
+def write_croissant(path: Path, dataset: Dataset, exploration: Exploration) -> tuple[Path, Path]:
+    """Write a data set's description, and a CSV of its labels beside it; returns both paths.
 
-    The table is called after the description, `croissant-labels.csv`; `found` is what exploring the
-    data set found. Raises ConfigError for another name, or several labels; OutputError where it
-    cannot be written.
+    The table is called after the description, `croissant-labels.csv`. Raises ConfigError for a name
+    without .json, or several labels; OutputError where it cannot be written.
     """
     if path.suffix.lower() != ".json" or dataset.is_several:
         several = dataset.is_several
@@ -43,18 +41,18 @@ def write_croissant(path: Path, dataset: Dataset, found: Exploration) -> tuple[P
     document = {
         "@context": dict(sorted(_CONTEXT.items())),
         "@type": "sc:Dataset",
-        "name": found.name,
-        "description": text.description(found),
+        "name": exploration.name,
+        "description": text.description(exploration),
         "conformsTo": [
             "http://mlcommons.org/croissant/1.0",
             "http://mlcommons.org/croissant/RAI/1.0",
         ],
-        "rai:dataCollectionMissingData": text.missing(found),
-        "rai:dataLimitations": text.limitations(found),
-        "rai:dataBiases": text.biases(found),
+        "rai:dataCollectionMissingData": text.missing(exploration),
+        "rai:dataLimitations": text.limitations(exploration),
+        "rai:dataBiases": text.biases(exploration),
         "rai:dataUseCases": list(text.USES),
         "rai:dataPreprocessingProtocol": [text.PREPROCESSING],
-        "rai:personalSensitiveInformation": text.personal(found, [*dataset.attributes]),
+        "rai:personalSensitiveInformation": text.personal(exploration, [*dataset.attributes]),
         "distribution": _distribution(path.parent, table, dataset),
         "recordSet": [
             _enumeration("classes", "sc:Enumeration", dataset.classes),
@@ -67,7 +65,7 @@ def write_croissant(path: Path, dataset: Dataset, found: Exploration) -> tuple[P
 
 
 def _distribution(folder: Path, table: Path, dataset: Dataset) -> list[dict[str, Any]]:
-    """The table, and where the pictures lie, where each is a file of its own."""
+    """The table, and the folders of images, if each is a file."""
     with table.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     parts: list[dict[str, Any]] = [
@@ -87,7 +85,7 @@ def _distribution(folder: Path, table: Path, dataset: Dataset) -> list[dict[str,
     for name in names:
         kinds.setdefault(posixpath.splitext(name)[1].lower(), set()).add(posixpath.dirname(name))
     for suffix, folders in sorted(kinds.items()):
-        named = sorted(posixpath.join(f, f"*{suffix}") for f in folders)
+        patterns = sorted(posixpath.join(f, f"*{suffix}") for f in folders)
         name = f"pictures{suffix}"
         parts.append(
             {
@@ -95,7 +93,7 @@ def _distribution(folder: Path, table: Path, dataset: Dataset) -> list[dict[str,
                 "@id": name,
                 "name": name,
                 "encodingFormat": _MIME.get(suffix, f"image/{suffix.removeprefix('.') or 'any'}"),
-                "includes": named if len(named) <= _PATTERNS else [f"**/*{suffix}"],
+                "includes": patterns if len(patterns) <= _PATTERNS else [f"**/*{suffix}"],
             }
         )
     return parts
@@ -116,13 +114,13 @@ def _records(dataset: Dataset) -> dict[str, Any]:
         ),
     ]
     if dataset.person is not None:
-        whole = (dataset.person >= 0).all()
-        kind = "sc:Integer" if whole else "sc:Float"  # which has a word for what is missing
+        complete = (dataset.person >= 0).all()
+        kind = "sc:Integer" if complete else "sc:Float"  # NaN is missing
         fields.append(_column("person", kind, "The same number for the same person."))
     for name, attribute in dataset.attributes.items():
         numeric = attribute.kind == "numeric"
-        said = "An annotation." if numeric else f"An annotation: {', '.join(attribute.values)}."
-        fields.append(_column(name, "sc:Float" if numeric else "sc:Text", said))
+        text_of = "An annotation." if numeric else f"An annotation: {', '.join(attribute.values)}."
+        fields.append(_column(name, "sc:Float" if numeric else "sc:Text", text_of))
     return {
         "@type": "cr:RecordSet",
         "@id": _IMAGES,
@@ -132,16 +130,16 @@ def _records(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def _column(name: str, kind: str | list[str], said: str, **more: Any) -> dict[str, Any]:
+def _column(name: str, kind: str | list[str], description: str, **extra: Any) -> dict[str, Any]:
     return {
         "@type": "cr:Field",
         # An id is part of an address; a name is the data's own.
         "@id": f"{_IMAGES}/{re.sub(r'[^A-Za-z0-9_.-]', lambda m: f'_{ord(m[0]):x}_', name)}",
         "name": name,
-        "description": said,
+        "description": description,
         "dataType": kind,
         "source": {"fileObject": {"@id": _LABELS}, "extract": {"column": name}},
-        **more,
+        **extra,
     }
 
 
@@ -158,7 +156,7 @@ def _enumeration(name: str, kind: str, values: tuple[str, ...]) -> dict[str, Any
     }
 
 
-# As Croissant 1.0 gives it; with it, the keys above mean what they say.
+# As Croissant 1.0 gives it.
 _CONTEXT: dict[str, Any] = {
     "@language": "en",
     "@vocab": "https://schema.org/",

@@ -1,4 +1,4 @@
-"""A Dataset: which images there are and what was written about them; no pixels."""
+"""A Dataset: images with labels and annotations, without pixels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from candid.table import Table
 
 
 class Source(Protocol):
-    """Where the encoded images lie. Picklable: worker processes read from it."""
+    """The encoded images. Picklable, as worker processes read from it."""
 
     def __len__(self) -> int: ...
 
@@ -27,7 +27,7 @@ class Source(Protocol):
         Raises
         ------
         ImageError
-            Where they cannot be had (missing, empty, outside the data folder).
+            Where they cannot be read (missing, empty, outside the data folder).
         """
         ...
 
@@ -40,8 +40,8 @@ class Source(Protocol):
 class Sharded(Source, Protocol):
     """A source whose images lie in a few large files, one after the other.
 
-    `files` are the shards, by path or URL; `file` (n,) says which of them holds each image. Rows of
-    one ascend as its images do.
+    `files` are the shards, by path or URL; `file` (n,) is the shard of each image, in whose order
+    rows ascend.
     """
 
     files: tuple[str, ...]
@@ -52,8 +52,8 @@ class Sharded(Source, Protocol):
         ...
 
 
-class SomeSource:
-    """Some of the images of a source, in the order of `rows`."""
+class SourceSubset:
+    """The images of a source at `rows`, in their order."""
 
     def __init__(self, source: Source, rows: NDArray[np.intp]) -> None:
         self.source, self.rows = source, rows
@@ -66,17 +66,14 @@ class SomeSource:
         return self.source.read(int(self.rows[row]))
 
     def stamp(self) -> str:
-        """A digest of the whole source's stamp, and of which images count."""
+        """A digest of the source's stamp and of `rows`."""
         digest = blake2b(self.source.stamp().encode(), digest_size=16)
         digest.update(self.rows.astype(np.int64).tobytes())
         return digest.hexdigest()
 
 
 def sharded(source: Source) -> Sharded:
-    """The source, which is in shards.
-
-    Raises ConfigError where it is not.
-    """
+    """The source, if it is in shards; else raises ConfigError."""
     if not isinstance(source, Sharded):
         raise ConfigError(
             "The pictures do not lie in shards, from which they could be streamed.",
@@ -88,10 +85,10 @@ def sharded(source: Source) -> Sharded:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One of the data sets that were joined: its name, and what it was read from and as.
+    """One of the data sets that were joined.
 
     `name` is the value of the attribute "source", `origin` and `layout` are as in `Dataset`, and
-    `target` is what the label is called there.
+    `target` is its own name of the label.
     """
 
     name: str
@@ -168,8 +165,8 @@ class Dataset(Table):
         """Some of the images, by a mask or by indices."""
         rows = np.arange(len(self))[rows]
         source = self.source
-        some = source.take(rows) if isinstance(source, Sharded) else SomeSource(source, rows)
-        return replace(super().__getitem__(rows), source=some)
+        subset = source.take(rows) if isinstance(source, Sharded) else SourceSubset(source, rows)
+        return replace(super().__getitem__(rows), source=subset)
 
     def __repr__(self) -> str:
         classes = "a number" if self.is_number else f"classes={self.classes}"
@@ -182,14 +179,14 @@ class Dataset(Table):
         rows = []
         for split in SPLITS:
             label = self.label[self.split == split]
-            counted = () if self.is_number else self.classes
-            each = {name: int((label == code).sum()) for code, name in enumerate(counted)}
-            rows.append({"split": split, "images": len(label), **each})
+            classes = () if self.is_number else self.classes
+            counts = {name: int((label == code).sum()) for code, name in enumerate(classes)}
+            rows.append({"split": split, "images": len(label), **counts})
         people = self.n_people()
-        known = f", {people:,} people" if people is not None else ""
+        people_text = f", {people:,} people" if people is not None else ""
         return html_of(
             rows,
-            f"{self.name}: {len(self):,} images{known}, {len(self.attributes)} attributes; "
+            f"{self.name}: {len(self):,} images{people_text}, {len(self.attributes)} attributes; "
             f"target {self.target}",
         )
 

@@ -1,4 +1,4 @@
-"""One encoded picture in, one square of RGB pixels out, as a person would expect to see it."""
+"""Decoding an image to a square of RGB pixels, as a viewer would show it."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ from candid.data.encoded import (
 )
 from candid.errors import ImageError
 
-# Part of every pack's fingerprint: raise it when the same bytes come out as other pixels.
+# Part of every pack's fingerprint: raise it when the same bytes give other pixels.
 VERSION = 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decoded:
-    """One picture in sRGB; of `decode_whole` in its own shape, perhaps made smaller."""
+    """An image in sRGB; of `decode_whole` in its own shape, perhaps reduced."""
 
     pixels: NDArray[np.uint8]  # (side, side, 3), of `decode_whole` (height, width, 3)
-    width: int  # of the picture in its file, after the EXIF rotation
+    width: int  # of the image in its file, after the EXIF rotation
     height: int
     mode: str  # its channels in the file, in Pillow's words: "RGB", "L", "P", "CMYK", "I;16", …
     format: str  # "JPEG", "PNG", …
@@ -58,13 +58,13 @@ def decode(
     budget: Budget = _SHARED,
     detail: int = 1,
 ) -> Decoded:
-    """Decode a picture and make it a square of RGB pixels.
+    """Decode an image to a square of RGB pixels.
 
-    The first frame is taken, the EXIF rotation applied; grey becomes grey, not red; 16 bits are
-    scaled, not clipped; transparency is laid over white, as on a page; colours of an embedded
-    profile (such as Display P3) become sRGB. Large JPEGs are decoded at a half, a quarter or an
-    eighth, never below twice the size that is needed, then resampled bicubically with
-    antialiasing. A picture that already has the size comes through bit for bit.
+    The first frame is taken, the EXIF rotation applied; grey is converted; 16 bits are scaled, not
+    clipped; transparency is laid over white; colours of an embedded profile (such as Display P3)
+    become sRGB. Large JPEGs are decoded at a half, a quarter or an eighth, never below twice the
+    size that is needed, then resampled bicubically with antialiasing. An image that already has the
+    size stays bit for bit.
 
     Parameters
     ----------
@@ -73,89 +73,88 @@ def decode(
     side
         Pixels per side of the square.
     fit
-        "stretch", "crop" (the centre) or "pad" (with the picture's mean colour).
+        "stretch", "crop" (the centre) or "pad" (with the image's mean colour).
     max_pixels
-        A picture whose header claims more is refused before anything is decoded.
+        An image whose header claims more is rejected before it is decoded.
     budget
-        Of the memory that decoding takes; by default one that the whole process shares.
+        The memory limit; by default one for the process.
     detail
-        The square has so many times `side` pixels per side, and the mean of each block of `detail`
-        × `detail` of them is the pixel that it would have at `side`, but for what cannot be
-        brighter than white or darker than black.
+        The square has `detail` × `side` pixels per side, and the mean of each block of `detail` ×
+        `detail` of them is the pixel at `side`, but for clipping at white and black.
 
     Raises
     ------
     ImageError
-        Where the bytes are not a picture, are not all there, or claim too many pixels.
+        Where the bytes are no image, are truncated, or claim too many pixels.
     """
 
-    def drafted(width: int, height: int) -> tuple[int, int] | None:
+    def draft_size(width: int, height: int) -> tuple[int, int] | None:
         if max(width, height) <= 2 * side:
             return None
         # As if for a square of twice the size, so that the resampling still has a choice.
-        fitted = _fitted(width, height, side, fit)
+        fitted = _fit_size(width, height, side, fit)
         return 2 * fitted[0], 2 * fitted[1]
 
-    with _guarded(data):
-        return _opened(
-            data, max_pixels, budget, drafted, lambda image: to_square(image, side, fit, detail)
+    with _translate_errors(data):
+        return _decode_as(
+            data, max_pixels, budget, draft_size, lambda image: to_square(image, side, fit, detail)
         )
 
 
 def decode_whole(
     data: bytes, *, longest: int, max_pixels: int, budget: Budget = _SHARED
 ) -> Decoded:
-    """Decode a picture as `decode` does, not to a square but to at most `longest` pixels a side."""
+    """Decode an image as `decode` does, not to a square but to at most `longest` pixels a side."""
 
-    def within(width: int, height: int) -> tuple[int, int] | None:
+    def shrunk_size(width: int, height: int) -> tuple[int, int] | None:
         scale = longest / max(width, height)
         return (max(1, round(width * scale)), max(1, round(height * scale))) if scale < 1 else None
 
-    def shrunk(image: Image.Image) -> Image.Image:
-        size = within(*image.size)
+    def shrink(image: Image.Image) -> Image.Image:
+        size = shrunk_size(*image.size)
         return image if size is None else _resize(image, size, (0, 0, *image.size))
 
-    with _guarded(data):
-        return _opened(data, max_pixels, budget, within, shrunk)
+    with _translate_errors(data):
+        return _decode_as(data, max_pixels, budget, shrunk_size, shrink)
 
 
 @contextlib.contextmanager
-def _guarded(data: bytes) -> Iterator[None]:
-    """Whatever goes wrong inside a decoder, as an ImageError with a reason that can be listed."""
+def _translate_errors(data: bytes) -> Iterator[None]:
+    """Turn any error of a decoder into an ImageError with a short reason."""
     if not data:
         raise unreadable("empty file", "0 bytes")
     try:
-        with _hush, _silence(of_each=True):
+        with _quiet_pillow, _ignore_warnings(per_thread=True):
             yield
     except ImageError:
         raise
     except UnidentifiedImageError:
-        raise unreadable(f"not a picture in a known format{_opening(data)}") from None
+        raise unreadable(f"not a picture in a known format{_describe_content(data)}") from None
     except Image.DecompressionBombError as error:
         raise unreadable(f"too many pixels: {error}", code=TOO_MANY_PIXELS) from None
     except MemoryError:
         raise unreadable("decoding it needs more memory than there is") from None
     except Exception as error:  # a damaged file can raise anything inside a decoder
-        raise unreadable(DAMAGED, _short(error)) from error
+        raise unreadable(DAMAGED, _describe_error(error)) from error
 
 
-class _Hush:
-    """What Pillow only warns of (odd EXIF, odd TIFF tags, size) is no news to who decodes.
+class _QuietPillow:
+    """Ignores Pillow's warnings (odd EXIF, odd TIFF tags, size) while any thread decodes.
 
     `warnings.catch_warnings` swaps a list that all threads share. So the first thread to decode
-    puts it aside, and the last one puts it back; between them threads decode side by side. So it is
-    with Pillow's leave to take what is cut short, which the program around may have given.
+    removes it, and the last one restores it; and so with Pillow's flag to accept truncated images,
+    which the program may have set.
     """
 
     def __init__(self) -> None:
         self._lock, self._decoding = threading.Lock(), 0
-        self._silence = _silence(of_each=False)
+        self._silence = _ignore_warnings(per_thread=False)
         self._leave = False
 
     def __enter__(self) -> None:
         with self._lock:
             if self._decoding == 0:
-                self._silence = _silence(of_each=False)
+                self._silence = _ignore_warnings(per_thread=False)
                 self._silence.__enter__()
                 self._leave = ImageFile.LOAD_TRUNCATED_IMAGES
                 ImageFile.LOAD_TRUNCATED_IMAGES = False
@@ -169,19 +168,18 @@ class _Hush:
                 self._silence.__exit__(None, None, None)
 
 
-def _silence(*, of_each: bool) -> contextlib.AbstractContextManager[object]:
-    """No warnings: of each thread by itself, as from Python 3.14 on, or of all of them at once."""
-    if getattr(sys.flags, "context_aware_warnings", False) == of_each:
+def _ignore_warnings(*, per_thread: bool) -> contextlib.AbstractContextManager[object]:
+    """Ignore warnings, if this Python does so per thread (from 3.14 on) or for all, as asked."""
+    if getattr(sys.flags, "context_aware_warnings", False) == per_thread:
         return warnings.catch_warnings(action="ignore")
     return contextlib.nullcontext()
 
 
-# Pictures that threads decode at this moment are behind it.
-_hush = _Hush()
+_quiet_pillow = _QuietPillow()
 
 
-def _opening(data: bytes) -> str:
-    """What else it seems to be, without a word of it: the reason may be shown to others."""
+def _describe_content(data: bytes) -> str:
+    """What else the file seems to be, without quoting it, as the reason may be public."""
     if kind := not_readable_here(data):
         return f", but {kind}"
     if data.startswith(b"PK\x03\x04"):
@@ -189,23 +187,23 @@ def _opening(data: bytes) -> str:
     return ", but text" if all(32 <= b < 127 or b in b"\r\n\t" for b in data[:24]) else ""
 
 
-def _short(error: Exception) -> str:
-    """Kind and words of an error, without bytes of the file, which decoders quote."""
+def _describe_error(error: Exception) -> str:
+    """Type and message of an error, without bytes of the file, which decoders quote."""
     words = re.split(r"b?['\"]", str(error), maxsplit=1)[0].strip()
     return f"{type(error).__name__}: {words}"[:120] if words else type(error).__name__
 
 
-def _opened(
+def _decode_as(
     data: bytes,
     max_pixels: int,
     budget: Budget,
-    drafted: Callable[[int, int], tuple[int, int] | None],
-    sized: Callable[[Image.Image], Image.Image],
+    draft_size: Callable[[int, int], tuple[int, int] | None],
+    resize: Callable[[Image.Image], Image.Image],
 ) -> Decoded:
-    """Open, decode (a JPEG no larger than `drafted` needs), turn, size, and make it sRGB."""
+    """Open, decode (a JPEG no larger than `draft_size`), rotate, resize, and convert to sRGB."""
 
     def draft(image: Image.Image) -> Image.Image:
-        needed = drafted(*image.size) if is_jpeg(image) else None
+        needed = draft_size(*image.size) if is_jpeg(image) else None
         if needed:
             image.draft(None, needed)
         return image
@@ -222,10 +220,10 @@ def _opened(
         image = load_whole(image, data, lambda data: draft(open_encoded(data)))
         profile, turn = image.info.get("icc_profile"), orientation(image)
         image = _rgb(image)
-        image = _rotated(image, turn)
-        if turn >= 5:  # the four that lie on their side
+        image = _rotate(image, turn)
+        if turn >= 5:  # those by a quarter turn
             width, height = height, width
-        image = sized(image)
+        image = resize(image)
         if profile:
             image = in_srgb(image, profile)
         return Decoded(np.asarray(image, np.uint8), width, height, mode, kind)
@@ -234,8 +232,8 @@ def _opened(
 # --- geometry ------------------------------------------------------------------------------------
 
 
-def _fitted(width: int, height: int, side: int, fit: str) -> tuple[int, int]:
-    """The size that the whole picture has once it fits the square."""
+def _fit_size(width: int, height: int, side: int, fit: str) -> tuple[int, int]:
+    """The size of the whole image that fits the square."""
     if fit == "stretch":
         return side, side
     scale = side / (min if fit == "crop" else max)(width, height)
@@ -243,37 +241,37 @@ def _fitted(width: int, height: int, side: int, fit: str) -> tuple[int, int]:
 
 
 def to_square(image: Image.Image, side: int, fit: str, detail: int) -> Image.Image:
-    """An RGB picture as `decode` makes it a square: `detail` × `side` pixels per side."""
+    """An RGB image as a square of `detail` × `side` pixels per side; see `decode`."""
     small = _square(image, side, fit)
     if detail == 1:
         return small
     if min(image.size) <= side:
         return small.resize((detail * side, detail * side), Image.Resampling.NEAREST)
     fine = _square(image, detail * side, fit)
-    return Image.fromarray(_with_means(np.asarray(fine), np.asarray(small), detail))
+    return Image.fromarray(_match_means(np.asarray(fine), np.asarray(small), detail))
 
 
-def _with_means(
-    fine: NDArray[np.uint8], coarse: NDArray[np.uint8], times: int
+def _match_means(
+    fine: NDArray[np.uint8], coarse: NDArray[np.uint8], factor: int
 ) -> NDArray[np.uint8]:
-    """`fine`, moved so that the mean of each block of `times` × `times` is a pixel of `coarse`.
+    """`fine`, shifted so that the mean of each block of `factor` × `factor` is a pixel of `coarse`.
 
-    (times · side, times · side, 3) for (side, side, 3). All pixels of a block are moved by the same
-    number of levels, the first ones by one more where that leaves a rest. In whole rows and 16
-    bits, which take a third of the time of pixels in 32, for `times` up to 11.
+    (factor · side, factor · side, 3) for (side, side, 3). All pixels of a block are shifted by the
+    same number of levels, the first ones by one more if there is a remainder. Rows in 16 bits take
+    a third of the time of pixels in 32, for `factor` up to 11.
     """
-    side, block = len(coarse), times**2
-    rows = fine.reshape(side, times, side * times * 3)
-    lack = np.multiply(coarse, block, dtype=np.int16)
-    columns = rows.sum(1, dtype=np.int16).reshape(side, side, times, 3)
-    for k in range(times):
-        lack -= columns[:, :, k]
-    pixels = lack.view("V6")[..., 0].repeat(times, 1)  # of three numbers each
-    wide = pixels.view(np.int16).reshape(side, 1, side * times * 3)
-    each = np.floor_divide(wide, np.int16(block))
-    order = np.arange(block, dtype=np.int16).reshape(times, times).repeat(3, 1)
-    moved = rows + (each + (np.tile(order, side) < wide - each * np.int16(block)))
-    levels: NDArray[np.uint8] = moved.clip(0, 255).astype(np.uint8)
+    side, block = len(coarse), factor**2
+    rows = fine.reshape(side, factor, side * factor * 3)
+    missing = np.multiply(coarse, block, dtype=np.int16)
+    columns = rows.sum(1, dtype=np.int16).reshape(side, side, factor, 3)
+    for k in range(factor):
+        missing -= columns[:, :, k]
+    pixels = missing.view("V6")[..., 0].repeat(factor, 1)  # of three numbers each
+    wide = pixels.view(np.int16).reshape(side, 1, side * factor * 3)
+    step = np.floor_divide(wide, np.int16(block))
+    order = np.arange(block, dtype=np.int16).reshape(factor, factor).repeat(3, 1)
+    shifted = rows + (step + (np.tile(order, side) < wide - step * np.int16(block)))
+    levels: NDArray[np.uint8] = shifted.clip(0, 255).astype(np.uint8)
     return levels.reshape(fine.shape)
 
 
@@ -285,7 +283,7 @@ def _square(image: Image.Image, side: int, fit: str) -> Image.Image:
         edge = min(width, height)
         left, top = (width - edge) // 2, (height - edge) // 2
         return _resize(image, (side, side), (left, top, left + edge, top + edge))
-    fitted = _fitted(width, height, side, fit)
+    fitted = _fit_size(width, height, side, fit)
     image = _resize(image, fitted, (0, 0, width, height))
     if fit == "stretch":
         return image
@@ -301,7 +299,7 @@ def _resize(
     return image.resize(size, Image.Resampling.BICUBIC, box, reducing_gap=3.0)
 
 
-def _rotated(image: Image.Image, orientation: int) -> Image.Image:
+def _rotate(image: Image.Image, orientation: int) -> Image.Image:
     turn = Image.Transpose
     turns = {
         2: turn.FLIP_LEFT_RIGHT,
@@ -322,27 +320,27 @@ def _rgb(image: Image.Image) -> Image.Image:
     """Any of Pillow's modes as RGB; CMYK JPEGs are taken to be inverted, as Adobe writes them."""
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
-    times, by = _scale(image) if _is_deep(image) else (1, 1)
+    scale, divisor = _scale(image) if _is_deep(image) else (1, 1)
     width, height = image.size
     if width * height <= STRIP:
-        return _strip_rgb(image, times, by)
+        return _strip_rgb(image, scale, divisor)
     rgb = Image.new("RGB", image.size)
     for strip, top in _strips(image):
-        rgb.paste(_strip_rgb(strip, times, by), (0, top))
+        rgb.paste(_strip_rgb(strip, scale, divisor), (0, top))
     return rgb
 
 
 def _strips(image: Image.Image) -> Iterator[tuple[Image.Image, int]]:
-    """A picture in parts, each with its top: what is made of them must not stand there whole."""
+    """Strips of an image, each with its top, to limit the memory of conversions."""
     width, height = image.size
     rows = max(1, STRIP // width)
     for top in range(0, height, rows):
         yield image.crop((0, top, width, min(height, top + rows))), top
 
 
-def _strip_rgb(image: Image.Image, times: float, by: float) -> Image.Image:
+def _strip_rgb(image: Image.Image, scale: float, divisor: float) -> Image.Image:
     if _is_deep(image):
-        levels = np.asarray(image).astype(np.float64) * times / by
+        levels = np.asarray(image).astype(np.float64) * scale / divisor
         image = Image.fromarray(np.rint(levels).astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         layer = image.convert("RGBA")
@@ -352,12 +350,12 @@ def _strip_rgb(image: Image.Image, times: float, by: float) -> Image.Image:
 
 
 def _is_deep(image: Image.Image) -> bool:
-    """Whether it is grey of more than 8 bits, which Pillow itself would clip at 255."""
+    """Whether it is grey of more than 8 bits, which Pillow would clip at 255."""
     return image.mode.startswith("I") or image.mode == "F"
 
 
 def _scale(image: Image.Image) -> tuple[float, float]:
-    """What levels of more than 8 bits are multiplied and divided by, to be 0 to 255."""
+    """The factor and the divisor that bring levels of more than 8 bits to 0 to 255."""
     ends = [(a.min(), a.max()) for a in (np.asarray(strip) for strip, _ in _strips(image))]
     lowest, highest = (float(v) for v in (np.min(ends), np.max(ends)))
     if image.mode == "F" and not (lowest >= 0 and highest <= 255):
@@ -370,14 +368,14 @@ def _scale(image: Image.Image) -> tuple[float, float]:
 
 
 def in_srgb(image: Image.Image, profile: bytes) -> Image.Image:
-    """An RGB picture whose colours an embedded profile explains, in sRGB."""
+    """An RGB image with an embedded profile, in sRGB."""
     transform = _transform(profile)
     return image if transform is None else transform.apply(image)
 
 
 @functools.lru_cache(maxsize=16)
 def _transform(profile: bytes) -> ImageCms.ImageCmsTransform | None:
-    """From an embedded RGB profile to sRGB; None where it is sRGB, not of RGB, or damaged."""
+    """The transform of an embedded RGB profile to sRGB; None for sRGB, another space, or damage."""
     try:
         embedded = ImageCms.ImageCmsProfile(BytesIO(profile))
         name = ImageCms.getProfileDescription(embedded)

@@ -1,20 +1,19 @@
-"""Which images are the same picture: exactly, or but for compression, size, tone and a small crop.
+"""Duplicates: the same picture exactly, or but for compression, size, tone and a small crop.
 
-Near duplicates are found by what aligned faces of different people do not share. All such faces
-agree in the coarse (eyes above nose above mouth), and all pictures differ in the finest (noise,
-compression), so pictures are compared in between: by the correlation of their luma in the cosine
-frequencies from 3 to 10 periods per side, weighed by frequency^1.2 so that each octave of a natural
-image counts about as much as the next. A pair's figure depends on the two pictures alone.
+Aligned faces agree in coarse frequencies (eyes above nose above mouth), and all pictures differ in
+the finest (noise, compression), so near duplicates are found in between: by the correlation of luma
+in the cosine frequencies from 3 to 10 periods per side, weighed by frequency^1.2 so that each
+octave of a natural image counts about the same. A pair's correlation depends on the two pictures
+alone.
 
 Among 29,996 distinct images of CelebA at 64×64, 95 of all 450 million pairs reach the threshold of
 0.77. Of these, 84 carry the same person's number, and most of the rest are plainly one picture
-under two numbers. The price: mirrored, much cropped or covered copies are missed.
+under two numbers. Mirrored, much cropped or covered copies are missed.
 
-How alike different pictures of this data are is measured, not assumed. Mirroring one picture of a
-pair keeps faces as alike as they were and undoes duplicates; so the mirrored pairs that reach a
-threshold tell how many of the others reach it by chance (one, in CelebA). Where that is more than a
-tenth, as among drawn faces, the threshold rises until it is not: the false discovery rate, by the
-competition of targets with decoys.
+The similarity of different pictures is measured in the data. Mirroring one picture of a pair keeps
+faces as similar and undoes duplicates; so the mirrored pairs that reach a threshold estimate how
+many others reach it by chance (one, in CelebA). Where that is more than a tenth, as among drawn
+faces, the threshold rises until it is not: the false discovery rate, by target-decoy competition.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ _LUMA = np.asarray([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 
 def row_blocks(rows: NDArray[np.intp], size: int = _ROWS) -> Iterator[NDArray[np.intp]]:
-    """The rows in runs of `size`, so that memory stays flat over a large store."""
+    """The rows in blocks of `size`, so that memory does not grow with the store."""
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
 
@@ -61,20 +60,17 @@ def luma(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def exact_groups(store: Store) -> NDArray[np.intp]:
-    """(n,) a number per picture, the same for identical pixels; -1 where not usable.
-
-    Files with the same bytes have the same pixels, so they are in one group too.
-    """
+    """(n,) a group per image, the same for identical pixels; -1 where not usable."""
     rows = np.flatnonzero(store.usable)
     digests = np.empty((len(rows), 2), np.uint64)
-    for at, row in enumerate(rows):
+    for i, row in enumerate(rows):
         pixels = np.ascontiguousarray(store.pixels[row])
         digest = hashlib.blake2b(pixels.data, digest_size=16).digest()
-        digests[at] = np.frombuffer(digest, np.uint64)
+        digests[i] = np.frombuffer(digest, np.uint64)
     groups = np.full(len(store), -1, np.intp)
     order = np.lexsort(digests.T[::-1])
-    fresh = np.any(np.diff(digests[order], axis=0, prepend=~digests[order[:1]]), axis=1)
-    groups[rows[order]] = np.cumsum(fresh) - 1
+    is_new = np.any(np.diff(digests[order], axis=0, prepend=~digests[order[:1]]), axis=1)
+    groups[rows[order]] = np.cumsum(is_new) - 1
     return groups
 
 
@@ -85,46 +81,42 @@ class Pairs:
     first: NDArray[np.intp]  # (pairs,) rows, each before its second
     second: NDArray[np.intp]
     correlation: NDArray[np.float32]  # (pairs,) from `NEAR` to 1
-    complete: bool  # False where there were more than a million and the search was ended
-    threshold: float = NEAR  # the least correlation that counts: more where chance pairs reach that
-    by_chance: float = math.nan  # pairs that would by chance; NaN where the search was ended
+    complete: bool  # False where the search was ended after a million
+    threshold: float = NEAR  # the least correlation that counts; higher where chance reaches `NEAR`
+    by_chance: float = math.nan  # expected chance pairs; NaN where the search was ended
 
 
 @dataclass(frozen=True, eq=False)
 class Copies:
-    """Which images are the same picture.
-
-    `groups` (n,) are those of `exact_groups`, `pairs` near duplicates among one of each group.
-    """
+    """All copies: `groups` (n,) of `exact_groups`, and near `pairs` among one image of each."""
 
     groups: NDArray[np.intp]
     pairs: Pairs
 
     def links(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Pairs of rows that link all copies: each with the first of its group, and near pairs.
-
-        Near pairs only where all were found.
+        """Pairs of rows that link all copies: each with the first of its group, and near pairs if
+        the search was complete.
         """
         rows = np.flatnonzero(self.groups >= 0)
         _, first, inverse = np.unique(self.groups[rows], return_index=True, return_inverse=True)
         first = rows[first[inverse]]
-        copied = first != rows
+        is_copy = first != rows
         near = [self.pairs.first, self.pairs.second] if self.pairs.complete else [rows[:0]] * 2
-        return np.concatenate([first[copied], near[0]]), np.concatenate([rows[copied], near[1]])
+        return np.concatenate([first[is_copy], near[0]]), np.concatenate([rows[is_copy], near[1]])
 
 
 def find_copies(store: Store, *, quiet: bool = True) -> Copies:
-    """All copies in a store; they are kept beside its pixels, so that they are looked for once."""
+    """All copies in a store; cached beside its pixels."""
     file = store.folder / COPIES
     damaged = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
-    with contextlib.suppress(*damaged), np.load(file, allow_pickle=False) as kept:
-        columns = {f.name: kept[f.name] for f in fields(Pairs)}
+    with contextlib.suppress(*damaged), np.load(file, allow_pickle=False) as archive:
+        columns = {f.name: archive[f.name] for f in fields(Pairs)}
         plain = {name: value.item() for name, value in columns.items() if value.ndim == 0}
-        return Copies(kept["groups"], Pairs(**(columns | plain)))
+        return Copies(archive["groups"], Pairs(**(columns | plain)))
     groups = exact_groups(store)
-    one_each = np.unique(groups, return_index=True)[1]
-    pairs = near_pairs(store, one_each[groups[one_each] >= 0], quiet=quiet)
-    # Where nobody can write to the cache, they are looked for again. A store need not be a pack.
+    representatives = np.unique(groups, return_index=True)[1]
+    pairs = near_pairs(store, representatives[groups[representatives] >= 0], quiet=quiet)
+    # A cache that cannot be written to is ignored. A store need not be a pack.
     with contextlib.suppress(OutputError):
         if (store.folder / "index.parquet").is_file():
             with atomic(file) as part, part.open("wb") as out:
@@ -135,39 +127,38 @@ def find_copies(store: Store, *, quiet: bool = True) -> Copies:
 def near_pairs(store: Store, rows: NDArray[np.intp], *, quiet: bool = True) -> Pairs:
     """Every pair among `rows` whose detail correlates by `NEAR` or more; exact, not sampled.
 
-    Only how many would do so by chance is estimated, from some thousand rows against all; the
-    threshold rises where that is more than a tenth of the pairs found. Time grows with the square
-    of the rows: 3 to 4 processor seconds for 30,000, so 2 to 3 minutes of one core for 200,000.
-    Memory: 2.4 kB a row.
+    The number of chance pairs is estimated from some thousand rows against all; the threshold rises
+    where it is more than a tenth of the pairs found. Time is quadratic: 3 to 4 processor seconds
+    for 30,000 rows, 2 to 3 minutes of one core for 200,000. Memory: 2.4 kB a row.
     """
     rows = np.sort(rows)
     features = np.concatenate(
-        [detail(store.pixels[some]) for some in row_blocks(rows)] or [np.zeros((0, 1), np.float32)]
+        [detail(store.pixels[r]) for r in row_blocks(rows)] or [np.zeros((0, 1), np.float32)]
     )
-    nothing = np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0, np.float32)
-    found: list[tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]] = [nothing]
+    no_pairs = np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0, np.float32)
+    results: list[tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]] = [no_pairs]
     total = 0
     blocks_of_pairs = list(combinations_with_replacement(range(0, len(rows), _ROWS), 2))
     for a, b in track(blocks_of_pairs, "near duplicates", unit="blocks", quiet=quiet):
-        found.append(_above(features, a, b))
-        total += len(found[-1][0])
+        results.append(_pairs_above(features, a, b))
+        total += len(results[-1][0])
         if total > _MOST_PAIRS:
             break
-    first, second, correlation = (np.concatenate([f[i] for f in found]) for i in range(3))
+    first, second, correlation = (np.concatenate([f[i] for f in results]) for i in range(3))
     if total > _MOST_PAIRS:
         return Pairs(rows[first], rows[second], correlation, complete=False)
-    decoys, each = _decoys(features, store.pixels.shape[1], NEAR)
-    threshold, by_chance = _credible(correlation, decoys, each)
+    decoys, weight = _correlate_decoys(features, store.pixels.shape[1], NEAR)
+    threshold, by_chance = _choose_threshold(correlation, decoys, weight)
     keep = correlation >= threshold
     return Pairs(
         rows[first[keep]], rows[second[keep]], correlation[keep], True, threshold, by_chance
     )
 
 
-def _decoys(
+def _correlate_decoys(
     features: NDArray[np.float32], side: int, threshold: float
 ) -> tuple[NDArray[np.float32], float]:
-    """Correlations of pairs with one picture mirrored, from `threshold`; how many each stands for.
+    """Correlations from `threshold` of pairs with one picture mirrored; and the weight of each.
 
     Mirroring changes the sign of the coefficients with an odd number of half-periods along x.
     """
@@ -176,30 +167,30 @@ def _decoys(
         return np.zeros(0, np.float32), 0.0
     _, x = np.nonzero(_band(side))
     mirrored = features * np.where(x % 2, -1, 1).astype(np.float32)
-    some = np.random.default_rng(0).permutation(count)[:_DECOYS]
-    reached = []
-    for rows in row_blocks(some):
+    sample = np.random.default_rng(0).permutation(count)[:_DECOYS]
+    correlations = []
+    for rows in row_blocks(sample):
         products = features[rows] @ mirrored.T
         products[np.arange(len(rows)), rows] = -2  # a face and its own mirror image are no pair
-        reached.append(products[products >= threshold])
-    pairs, tried = count * (count - 1) / 2, len(some) * (count - 1)
-    return np.concatenate(reached), pairs / tried
+        correlations.append(products[products >= threshold])
+    pairs, n_compared = count * (count - 1) / 2, len(sample) * (count - 1)
+    return np.concatenate(correlations), pairs / n_compared
 
 
-def _credible(
-    found: NDArray[np.float32], decoys: NDArray[np.float32], each: float
+def _choose_threshold(
+    correlations: NDArray[np.float32], decoys: NDArray[np.float32], weight: float
 ) -> tuple[float, float]:
-    """The least threshold that at most a tenth of the pairs reach by chance, and how many do."""
-    candidates = np.unique(np.append(found, np.float32(NEAR)))
-    reach = len(found) - np.searchsorted(np.sort(found), candidates)
-    chance = each * _expected(np.sort(decoys), candidates)
-    good = np.flatnonzero(chance <= _CHANCE * reach)
-    if len(good):
-        return float(candidates[good[0]]), float(chance[good[0]])
+    """The least threshold that at most a tenth of the pairs reach by chance, and their number."""
+    candidates = np.unique(np.append(correlations, np.float32(NEAR)))
+    reach = len(correlations) - np.searchsorted(np.sort(correlations), candidates)
+    chance = weight * _tail(np.sort(decoys), candidates)
+    acceptable = np.flatnonzero(chance <= _CHANCE * reach)
+    if len(acceptable):
+        return float(candidates[acceptable[0]]), float(chance[acceptable[0]])
     return math.inf, 0.0
 
 
-def _above(
+def _pairs_above(
     features: NDArray[np.float32], a: int, b: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
     """Pairs between two blocks of rows; each pair once."""
@@ -210,26 +201,26 @@ def _above(
     return first + a, second + b, products[first, second]
 
 
-def _expected(decoys: NDArray[np.float32], candidates: NDArray[np.float32]) -> NDArray[np.float64]:
-    """How many decoys reach each candidate: counted, and where they end, by their tail.
+def _tail(decoys: NDArray[np.float32], candidates: NDArray[np.float32]) -> NDArray[np.float64]:
+    """How many decoys reach each candidate: counted, and in the tail, extrapolated.
 
-    Of many decoys the highest lies where it does by luck. An exponential tail through the highest
-    hundred goes on from there; that of a correlation, which ends at 1, is lighter.
+    The highest of many decoys is luck, so an exponential tail is fitted to the highest hundred;
+    that of a correlation, which ends at 1, is lighter.
     """
-    counted = (len(decoys) - np.searchsorted(decoys, candidates)).astype(np.float64)
+    counts = (len(decoys) - np.searchsorted(decoys, candidates)).astype(np.float64)
     if len(decoys) < 2 * _FEW:
-        return counted
+        return counts
     top = decoys[-min(100, len(decoys) // 2) :].astype(np.float64)
     excess = max(float(np.mean(top - top[0])), 1e-9)
     tail = len(top) * np.exp(-np.maximum(candidates - top[0], 0) / excess)
-    return np.where(counted < len(top), np.maximum(counted, tail), counted)
+    return np.where(counts < len(top), np.maximum(counts, tail), counts)
 
 
 def detail(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """(n, frequencies) weighed cosine coefficients of luma, scaled to unit length.
 
-    The product of two rows is the pictures' correlation. A picture with hardly any detail has a
-    shorter row, so that it is like nothing.
+    The product of two rows is the images' correlation. An image with hardly any detail has a
+    shorter row, so that it matches nothing.
     """
     side = pixels.shape[1]
     basis = _cosines(side, min(_HIGH, side))  # (frequencies, side)
@@ -244,15 +235,15 @@ def detail(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 def _band(side: int) -> NDArray[np.bool_]:
     """(frequencies, frequencies) which half-periods along y and x count."""
-    along = np.arange(min(_HIGH, side))
-    radius = np.hypot(along[:, None], along[None])
+    frequency = np.arange(min(_HIGH, side))
+    radius = np.hypot(frequency[:, None], frequency[None])
     return (radius >= _LOW) & (radius < _HIGH)
 
 
 def _cosines(side: int, frequencies: int) -> NDArray[np.float32]:
     """(frequencies, side) rows of the orthonormal DCT-II."""
-    at = (2 * np.arange(side) + 1) / (2 * side)
-    rows = np.cos(np.pi * np.arange(frequencies)[:, None] * at) * np.sqrt(2 / side)
+    x = (2 * np.arange(side) + 1) / (2 * side)
+    rows = np.cos(np.pi * np.arange(frequencies)[:, None] * x) * np.sqrt(2 / side)
     rows[0] /= np.sqrt(2)
     cosines: NDArray[np.float32] = rows.astype(np.float32)
     return cosines

@@ -1,7 +1,7 @@
-"""An encoded picture before its pixels: what it claims, what it will take, and whether it is whole.
+"""Checks of encoded images: the header's claims, the memory to decode, and truncation.
 
-Pillow takes the early end of a stream of pixels for black and, in a JPEG, for grey. Here such a
-picture is damaged: what no file holds was never seen.
+Pillow fills the pixels of a truncated image with black or, in a JPEG, with grey. Here it is
+damaged.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from PIL import Image
 
 from candid.errors import ImageError
 
-# Plain raster formats only: Pillow would also start Ghostscript for a stranger's EPS.
+# Plain raster formats only: for an EPS, Pillow would start Ghostscript.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-# What the names of others end with that not every installation reads, and how their files begin.
+# Suffixes and magic bytes of formats that not every installation reads.
 PHONE_SUFFIXES = (".avif", ".heic", ".heif", ".hif")
 _BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIF", b"heix": "HEIF", b"mif1": "HEIF"}
 _NEEDED = {"AVIF": "Pillow 11.3 or later", "HEIF": "pillow-heif (the extra 'heif')"}
 
-# The codes of errors for what is refused by its header alone.
+# The codes of errors for images that are rejected by their header.
 TOO_MANY_PIXELS, TOO_MUCH_MEMORY = "too-many-pixels", "too-much-memory"
 
-# The C library returns pieces of more than 32 MB as soon as they are free, and keeps smaller ones
-# for the thread that freed them. So large pictures are not stored in pieces of 16 MB, as usual.
+# The C library returns blocks of more than 32 MB at once, and keeps smaller ones for the thread
+# that freed them. So large images are not stored in blocks of 16 MB, as by default.
 with contextlib.suppress(AttributeError):
     Image.core.set_block_size(1 << 28)  # type: ignore[attr-defined]
 
@@ -36,13 +36,13 @@ DAMAGED = "damaged or cut short"
 STRIP = 1 << 18  # pixels that are converted at a time
 
 _ORIENTATION = 0x0112
-_INKS = 85, 171  # what a decoder leaves where it writes nothing
+_FILLS = 85, 171  # values that stay where a decoder writes nothing
 _END_OF_JPEG = b"\xff\xd9"
-_MORE = b"\x55\xaa" * 32  # to be decoded where pixels are missing
+_PADDING = b"\x55\xaa" * 32  # decoded where pixels are missing
 
 
 def unreadable(cause: str, particulars: str = "", *, code: str = "") -> ImageError:
-    """The error for a picture that is not decoded."""
+    """The error for an image that cannot be decoded."""
     return ImageError(
         cause,
         particulars=particulars,
@@ -53,10 +53,10 @@ def unreadable(cause: str, particulars: str = "", *, code: str = "") -> ImageErr
 
 
 class Budget:
-    """Bytes that all who decode at the same time may fill together; the rest wait.
+    """A limit of memory for all threads that decode at the same time; the rest wait.
 
-    Who needs little may pass who waits for much: a small picture must not wait for a huge one. A
-    picture that needs more than the limit by itself is refused.
+    There is no queue: a small image need not wait for a huge one. An image that needs more than the
+    limit is rejected.
     """
 
     def __init__(self, limit: int) -> None:
@@ -65,9 +65,9 @@ class Budget:
 
     @contextlib.contextmanager
     def holding(self, size: int) -> Iterator[None]:
-        """Hold so many bytes, once they are free, while the block runs.
+        """Reserve `size` bytes, once they are free, while the block runs.
 
-        Raises ImageError with the code TOO_MUCH_MEMORY where they can never be free.
+        Raises ImageError with the code TOO_MUCH_MEMORY where they exceed the limit.
         """
         if size > self._limit:
             raise unreadable(
@@ -88,28 +88,28 @@ class Budget:
 
 @functools.cache
 def readable() -> tuple[str, ...]:
-    """The formats that can be read here: those of telephones where Pillow or its plugin does."""
-    more = []
+    """The formats that this installation reads; phones' formats depend on Pillow and its plugin."""
+    optional = []
     with contextlib.suppress(ImportError):
         from PIL import AvifImagePlugin
 
-        more += ["AVIF"] if AvifImagePlugin.SUPPORTED else []
+        optional += ["AVIF"] if AvifImagePlugin.SUPPORTED else []
     with contextlib.suppress(ImportError):
         from pillow_heif import register_heif_opener
 
         register_heif_opener()
-        more.append("HEIF")
-    return (*FORMATS, *more)
+        optional.append("HEIF")
+    return (*FORMATS, *optional)
 
 
 def not_readable_here(data: bytes) -> str:
-    """The format of a picture that another installation could read, and what it takes; or ""."""
-    kind = _BRANDS.get(data[8:12], "") if data[4:8] == b"ftyp" else ""
-    return "" if not kind or kind in readable() else f"{kind}, which needs {_NEEDED[kind]}"
+    """The format of an image that another installation could read, and its requirement; or ""."""
+    name = _BRANDS.get(data[8:12], "") if data[4:8] == b"ftyp" else ""
+    return "" if not name or name in readable() else f"{name}, which needs {_NEEDED[name]}"
 
 
 def open_encoded(data: bytes) -> Image.Image:
-    """A picture of which the header alone was read."""
+    """Open an image; reads its header only."""
     return Image.open(BytesIO(data), formats=readable())
 
 
@@ -119,91 +119,90 @@ def is_jpeg(image: Image.Image) -> bool:
 
 
 def orientation(image: Image.Image) -> int:
-    """1 to 8, as EXIF has it; of a PNG that is not loaded only what precedes its pixels."""
+    """EXIF's orientation, 1 to 8; of a PNG that is not loaded only if it precedes the pixels."""
     if is_jpeg(image) and not {"exif", "xmp"} & image.info.keys():
-        return 1  # as Pillow would say after some steps
+        return 1  # a shortcut for Pillow's way
     try:
         if image.format == "PNG" and getattr(image, "tile", None) and "exif" not in image.info:
             return 1  # Pillow would load it
         value = image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # damaged EXIF is no reason to lose a picture
+    except Exception:  # damaged EXIF is no reason to lose an image
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def memory(image: Image.Image, claimed: tuple[int, int]) -> int:
-    """Bytes that decoding it and making it RGB takes at most.
+def memory(image: Image.Image, full_size: tuple[int, int]) -> int:
+    """The most bytes that decoding and conversion to RGB need.
 
-    Its pixels are not read yet; a JPEG is drafted, and `claimed` its width and height before that.
+    Pixels are not read yet; a JPEG is drafted, and `full_size` is its (width, height) before that.
     """
     width, height = image.size
-    pixels, whole = width * height, claimed[0] * claimed[1]
-    one = 2 if image.mode.startswith("I;") else 1 if image.mode in ("1", "L", "P") else 4
-    own = one + 8 * height / pixels  # Pillow holds a pointer for each row
+    pixels, full_pixels = width * height, full_size[0] * full_size[1]
+    channel_bytes = 2 if image.mode.startswith("I;") else 1 if image.mode in ("1", "L", "P") else 4
+    own_bytes = channel_bytes + 8 * height / pixels  # Pillow holds a pointer for each row
     rgb = 4 + 8 * height / pixels
     decoder = 0.0
     if is_jpeg(image):
-        decoder = own  # a second look, where it may be cut short
-        if image.info.get("progressive"):  # all coefficients, of the whole picture
-            decoder += 2 * len(image.getbands()) * whole / pixels
+        decoder = own_bytes  # a second decoding, where it may be truncated
+        if image.info.get("progressive"):  # all coefficients of the full size
+            decoder += 2 * len(image.getbands()) * full_pixels / pixels
     elif image.format in ("WEBP", *_NEEDED):
-        decoder = 12  # two canvases and a copy; planes, what is made of them, and a copy
-    elif image.format in ("TIFF", "PPM") or (image.format == "BMP" and one == 1):
-        decoder = own  # a whole strip, plain text, runs
-    converted = 0.0 if image.mode == "RGB" and "transparency" not in image.info else rgb
-    turned = 2 * rgb if orientation(image) > 1 else 0.0
-    peak = max(own + decoder + converted, turned) + 1  # and what is resampled
-    at_a_time = 40 * min(pixels, max(STRIP, width)) if converted else 0
-    return int(pixels * peak) + at_a_time + 16 * width  # rows that decoders keep
+        decoder = 12  # two canvases and a copy; planes, their conversion, and a copy
+    elif image.format in ("TIFF", "PPM") or (image.format == "BMP" and channel_bytes == 1):
+        decoder = own_bytes  # a whole strip, plain text, runs
+    rgb_copy = 0.0 if image.mode == "RGB" and "transparency" not in image.info else rgb
+    rotation = 2 * rgb if orientation(image) > 1 else 0.0
+    peak = max(own_bytes + decoder + rgb_copy, rotation) + 1  # and what is resampled
+    strip = 40 * min(pixels, max(STRIP, width)) if rgb_copy else 0
+    return int(pixels * peak) + strip + 16 * width  # rows that decoders keep
 
 
 def load_whole(
-    image: Image.Image, data: bytes, opened: Callable[[bytes], Image.Image]
+    image: Image.Image, data: bytes, reopen: Callable[[bytes], Image.Image]
 ) -> Image.Image:
-    """A picture with its pixels, all of which its file holds.
+    """Load an image, all of whose pixels must be in its file.
 
-    `image` is `opened(data)`, which looks a second time where it may be cut short. Raises
-    ImageError where pixels are missing and Pillow does not mind; it raises what it likes where it
-    does.
+    `image` is `reopen(data)`, which is called again where it may be truncated. Raises ImageError
+    where pixels are missing, or Pillow's own errors.
     """
     if is_jpeg(image):
         image.load()
-        if _ends_flat(image) and not _is_whole(image, data, opened):
-            raise _cut_short()
+        if _ends_uniformly(image) and not _is_complete(image, data, reopen):
+            raise _truncated()
         return image
-    corner, is_written = _load_over(image, _INKS[0])
-    if not is_written:
+    corner, complete = _load_over_fill(image, _FILLS[0])
+    if not complete:
         image.close()  # so that its pixels are free
-        image = opened(data)
-        if _load_over(image, _INKS[1])[0] != corner:
-            raise _cut_short()
+        image = reopen(data)
+        if _load_over_fill(image, _FILLS[1])[0] != corner:
+            raise _truncated()
     return image
 
 
-def _cut_short() -> ImageError:
+def _truncated() -> ImageError:
     return unreadable(DAMAGED, "the file ends before its pixels do")
 
 
-def _load_over(image: Image.Image, ink: int) -> tuple[bytes, bool]:
-    """Load over a picture of that ink: its last 2 × 2 pixels, and whether all of them were written.
+def _load_over_fill(image: Image.Image, fill: int) -> tuple[bytes, bool]:
+    """Load over a filled image: its last 2 × 2 pixels, and whether all of them were written.
 
-    Two rows and columns, because interlaced pictures end with odd ones.
+    Two rows and columns, because interlaced images end with odd ones.
     """
     tile = getattr(image, "tile", ())
-    if not tile or image.format == "TIFF":  # WebP, too: libraries of their own, which are strict
+    if not tile or image.format == "TIFF":  # WebP, too: their libraries are strict
         image.load()
         return b"", True
     right, bottom = tile[-1][1][2:]
-    image.im = Image.new(image.mode, image.size, ink).im
+    image.im = Image.new(image.mode, image.size, fill).im
     image.load()
     corner = image.crop((max(0, right - 2), max(0, bottom - 2), right, bottom))
-    blank = np.asarray(Image.new(image.mode, corner.size, ink))
-    same = np.asarray(corner) == blank
-    return corner.tobytes(), not same.reshape(*blank.shape[:2], -1).all(2).any()
+    blank = np.asarray(Image.new(image.mode, corner.size, fill))
+    unchanged = np.asarray(corner) == blank
+    return corner.tobytes(), not unchanged.reshape(*blank.shape[:2], -1).all(2).any()
 
 
-def _ends_flat(image: Image.Image) -> bool:
-    """Whether the last eight pixels are equal, as where a JPEG decoder has nothing to decode."""
+def _ends_uniformly(image: Image.Image) -> bool:
+    """Whether the last eight pixels are equal, as in the missing part of a JPEG."""
     width, height = image.size
     pixels = image.load()
     if pixels is None:
@@ -213,9 +212,9 @@ def _ends_flat(image: Image.Image) -> bool:
     return all(pixels[x, height - 1] == last for x in columns)  # mostly ends at the first
 
 
-def _is_whole(image: Image.Image, data: bytes, opened: Callable[[bytes], Image.Image]) -> bool:
-    """Whether a JPEG stays the same with more to decode: then nothing was missing."""
+def _is_complete(image: Image.Image, data: bytes, reopen: Callable[[bytes], Image.Image]) -> bool:
+    """Whether a JPEG decodes to the same with padding, so that nothing was missing."""
     end = data.rfind(_END_OF_JPEG)
-    longer = opened(data[:end] + _MORE + data[end:])
-    longer.load()
-    return end >= 0 and longer.tobytes() == image.tobytes()
+    padded = reopen(data[:end] + _PADDING + data[end:])
+    padded.load()
+    return end >= 0 and padded.tobytes() == image.tobytes()

@@ -1,4 +1,4 @@
-"""What is in the data: a dataset and its store become an Exploration and a few pictures."""
+"""Exploration of a data set and its store, with a few images."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from candid.records import (
 from candid.stats.associations import associations
 from candid.stats.intervals import wilson_shares
 from candid.table import person_numbers
-from candid.tables.attributes import Attribute, binned
+from candid.tables.attributes import Attribute, bin_attribute
 
 SAMPLES = 12
 _BINS = 32
@@ -39,14 +39,14 @@ _MOST_SIZES = 40
 
 @dataclass(frozen=True, eq=False)
 class ExplorationImages:
-    """Pictures that go with an Exploration; all from the training split."""
+    """Images of an Exploration, all from the training split."""
 
     classes: tuple[str, ...]
     # (classes, side, side, 3), 0 to 255: each class's mean face; NaN for one without images
     mean: NDArray[np.float32]
     # (classes, side, side, 3), signed: the mean face less the mean of the other classes' mean faces
     difference: NDArray[np.float32]
-    samples: dict[str, tuple[int, ...]]  # class → rows of a few of its images, drawn at random
+    samples: dict[str, tuple[int, ...]]  # class → rows of a random sample of its images
 
     def pictures(self) -> dict[str, NDArray[np.uint8]]:
         """Name → (side, side, 3) uint8: "mean-<class>", and "difference" or "difference-<class>".
@@ -54,18 +54,18 @@ class ExplorationImages:
         A difference is drawn around mid-grey, with its largest value at the end of the scale. For
         two classes there is one, of the second less the first.
         """
-        drawn: dict[str, NDArray[np.uint8]] = {}
+        images: dict[str, NDArray[np.uint8]] = {}
         for name, mean in zip(self.classes, self.mean, strict=True):
             if not np.isnan(mean).any():
-                drawn[f"mean-{name}"] = np.rint(mean).astype(np.uint8)
+                images[f"mean-{name}"] = np.rint(mean).astype(np.uint8)
         two = len(self.classes) == 2
         for c in [1] if two else range(len(self.classes)):
             difference = self.difference[c]
             if not np.isnan(difference).any():
                 scaled = 127.5 + 127.5 * difference / max(float(np.abs(difference).max()), 1e-6)
                 name = "difference" if two else f"difference-{self.classes[c]}"
-                drawn[name] = np.rint(scaled).astype(np.uint8)
-        return drawn
+                images[name] = np.rint(scaled).astype(np.uint8)
+        return images
 
 
 def explore_images(
@@ -79,27 +79,26 @@ def explore_images(
     seed: int = 0,
     quiet: bool = False,
 ) -> tuple[Exploration, ExplorationImages]:
-    """Count, compare and check; everything that a reader should know before any training.
+    """Count, compare and check a data set before training.
 
-    Splits, classes and attributes count usable images with the label, of several labels with the
-    first; intervals are by known people.
-    Where `dataset` is a sample of the data set `whole`, images, people and classes of the splits
-    are counted in that, all else in the sample. `findings` is a file for `write_findings`; `draws`
-    are those of the associations, `seed` also draws the samples.
+    Splits, classes and attributes count usable images with the (first) label; intervals are by
+    known people. Where `dataset` is a sample of the data set `whole`, images, people and classes of
+    the splits are counted in that, all else in the sample. `findings` is a file for
+    `write_findings`; `draws` are those of the associations, `seed` also draws the samples.
     """
-    # Of several labels, an image may lack the first and have another: here the first alone counts.
+    # An image may lack the first label and have another: only the first counts.
     dataset = replace(dataset, further_targets=())
     whole = None if whole is None else replace(whole, further_targets=())
     counted, usable = (dataset, store.usable) if whole is None else (whole, None)
-    summaries = [_split(counted, usable, split, confidence) for split in SPLITS]
+    summaries = [_summarize_split(counted, usable, split, confidence) for split in SPLITS]
     rows = np.flatnonzero(store.usable)
     brightness, contrast = luma_statistics(store, rows)
-    seen = (*dataset.findings, *check_data(dataset, store, contrast=contrast, quiet=quiet))
+    all_findings = (*dataset.findings, *check_data(dataset, store, contrast=contrast, quiet=quiet))
     labelled = dataset.label[rows] >= 0
-    used = rows[labelled]
+    labelled_rows = rows[labelled]
     if findings is not None:
         links = find_links(dataset, find_copies(store))
-        write_findings(findings, dataset, seen, links, store.reasons)
+        write_findings(findings, dataset, all_findings, links, store.reasons)
     exploration = Exploration(
         name=dataset.name,
         layout=dataset.layout,
@@ -108,33 +107,32 @@ def explore_images(
         n=len(counted),
         unreadable=int(np.count_nonzero(~store.usable)),
         unlabelled=int(np.count_nonzero(counted.label < 0)),
-        people=None if counted.person is None else _known_people(counted.person),
+        people=None if counted.person is None else _count_persons(counted.person),
         side=store.side,
         fingerprint=data_fingerprint(dataset, store),
         sizes=_sizes(store),
         modes=_counts(store.modes[store.usable]),
         formats=_counts(store.formats[store.usable]),
         splits=tuple(s for s in summaries if s.n),
-        attributes=_attributes(dataset, store, confidence, draws, seed),
-        brightness=_histograms(dataset, used, brightness[labelled], 1.0),
-        contrast=_histograms(dataset, used, contrast[labelled], 0.5),
-        findings=tuple(shortened(f) for f in seen),
+        attributes=_summarize_splits(dataset, store, confidence, draws, seed),
+        brightness=_histograms(dataset, labelled_rows, brightness[labelled], 1.0),
+        contrast=_histograms(dataset, labelled_rows, contrast[labelled], 0.5),
+        findings=tuple(shortened(f) for f in all_findings),
     )
     return exploration, _images(dataset, store, seed)
 
 
 def data_fingerprint(dataset: Dataset, store: Store, side: int = 0) -> str:
-    """A digest of the pixels and of everything annotated: the same data, the same digest.
+    """A digest of pixels and annotations, the same for a copy of the data.
 
-    Of the files' contents and not of their times, so a copy elsewhere has the same. With `side` it
-    is that of the same pictures at another size; 0: at the store's.
+    `side` is the size of the images; 0: the store's.
     """
     words = (decode.VERSION, side or store.side, dataset.target, dataset.classes)
     return _digest(dataset, words, [store.digests, store.usable])
 
 
 def streamed_fingerprint(dataset: Dataset, part: str) -> str:
-    """A digest of everything annotated and of the pictures that are packed: `part` is theirs."""
+    """A digest of the annotations and of the packed images, whose digest is `part`."""
     return _digest(dataset, (part,), [])
 
 
@@ -155,12 +153,12 @@ def _digest(dataset: Dataset, words: tuple[object, ...], more: list[NDArray[np.g
 # --- counts --------------------------------------------------------------------------------------
 
 
-def _known_people(person: NDArray[np.int64]) -> int:
+def _count_persons(person: NDArray[np.int64]) -> int:
     return len(np.unique(person[person >= 0]))
 
 
 def _counts(words: NDArray[np.str_]) -> tuple[Count, ...]:
-    """Each word and how often it stands there, the commonest first."""
+    """The count of each word, the commonest first."""
     values, counts = np.unique(words, return_counts=True)
     order = np.argsort(-counts, kind="stable")
     return tuple(Count(str(values[i]), int(counts[i])) for i in order)
@@ -170,25 +168,25 @@ def _sizes(store: Store) -> tuple[SizeCount, ...]:
     sizes = np.stack([store.widths[store.usable], store.heights[store.usable]], axis=1)
     values, counts = np.unique(sizes, axis=0, return_counts=True)
     order = np.argsort(-counts, kind="stable")
-    listed = [
+    entries = [
         SizeCount(f"{w}×{h}", int(counts[i]), w, h) for i in order for w, h in [values[i].tolist()]
     ]
-    if len(listed) <= _MOST_SIZES:
-        return tuple(listed)
-    rest = listed[_MOST_SIZES - 1 :]
+    if len(entries) <= _MOST_SIZES:
+        return tuple(entries)
+    rest = entries[_MOST_SIZES - 1 :]
     other = SizeCount(f"{len(rest):,} other sizes", sum(c.count for c in rest))
-    return (*listed[: _MOST_SIZES - 1], other)
+    return (*entries[: _MOST_SIZES - 1], other)
 
 
-def _clusters(dataset: Dataset, rows: NDArray[np.intp]) -> NDArray[np.int64] | None:
+def _persons(dataset: Dataset, rows: NDArray[np.intp]) -> NDArray[np.int64] | None:
     return person_numbers(None if dataset.person is None else dataset.person[rows])
 
 
-def _split(
+def _summarize_split(
     dataset: Dataset, usable: NDArray[np.bool_] | None, split: Split, confidence: float
 ) -> SplitSummary:
     rows = dataset.rows(split, usable)
-    cluster = _clusters(dataset, rows)
+    cluster = _persons(dataset, rows)
     of_class = dataset.label[rows][:, None] == np.arange(len(dataset.classes))
     return SplitSummary(
         split=split,
@@ -202,22 +200,22 @@ def _split(
 # --- attributes ----------------------------------------------------------------------------------
 
 
-def _attributes(
+def _summarize_splits(
     dataset: Dataset, store: Store, confidence: float, draws: int, seed: int
 ) -> tuple[AttributeSummary, ...]:
     """Every value of every attribute in every split that has images."""
     train = dataset.rows("train", store.usable)
-    coded = [binned(attribute, train) for attribute in dataset.attributes.values()]
+    attributes = [bin_attribute(attribute, train) for attribute in dataset.attributes.values()]
     by_split = {
-        split: _attributes_of(dataset, split, rows, coded, confidence, draws, seed)
+        split: _summarize_attributes(dataset, split, rows, attributes, confidence, draws, seed)
         for split in SPLITS
-        if coded and len(rows := dataset.rows(split, store.usable))
+        if attributes and len(rows := dataset.rows(split, store.usable))
     }
     # All splits of a value together, as a reader compares them.
     return tuple(row for rows in zip(*by_split.values(), strict=True) for row in rows)
 
 
-def _attributes_of(
+def _summarize_attributes(
     dataset: Dataset,
     split: Split,
     rows: NDArray[np.intp],
@@ -229,26 +227,26 @@ def _attributes_of(
     names = [(a.name, value) for a in attributes for value in a.values]
     codes = [(a.data[rows], code) for a in attributes for code in range(len(a.values))]
     hits = np.stack([data == code for data, code in codes], axis=1)  # (rows, values)
-    of = np.stack([data >= 0 for data, _ in codes], axis=1)
+    known = np.stack([data >= 0 for data, _ in codes], axis=1)
     label, classes = dataset.label[rows], len(dataset.classes)
-    cluster = _clusters(dataset, rows)
-    prevalence = wilson_shares(hits, of, cluster, confidence)
+    cluster = _persons(dataset, rows)
+    prevalence = wilson_shares(hits, known, cluster, confidence)
     v = associations(
-        hits, of, label, classes, cluster, draws=draws, confidence=confidence, seed=seed
+        hits, known, label, classes, cluster, draws=draws, confidence=confidence, seed=seed
     )
-    in_class = []
-    for mine in (label == c for c in range(classes)):
-        own = None if cluster is None else cluster[mine]
-        in_class.append(wilson_shares(hits[mine], of[mine], own, confidence))
+    by_class = []
+    for in_this in (label == c for c in range(classes)):
+        persons = None if cluster is None else cluster[in_this]
+        by_class.append(wilson_shares(hits[in_this], known[in_this], persons, confidence))
     return [
         AttributeSummary(
             attribute=name,
             value=value,
             split=split,
             prevalence=prevalence[i],
-            class_shares=tuple(c[i].value for c in in_class),
+            class_shares=tuple(c[i].value for c in by_class),
             association=v[i],
-            class_estimates=tuple(c[i] for c in in_class),
+            class_estimates=tuple(c[i] for c in by_class),
         )
         for i, (name, value) in enumerate(names)
     ]
@@ -260,14 +258,14 @@ def _attributes_of(
 def _histograms(
     dataset: Dataset, rows: NDArray[np.intp], values: NDArray[np.float64], top: float
 ) -> tuple[Histogram, ...]:
-    """One per class, all with the same edges from 0 to `top`, which nothing can exceed."""
+    """One per class, all with the same edges from 0 to `top`, the largest possible value."""
     edges = np.linspace(0, top, _BINS + 1)
     histograms = []
     for c, name in enumerate(dataset.classes):
-        some = np.minimum(values[dataset.label[rows] == c], top)  # float32 rounds up, too
-        counts = np.histogram(some, edges)[0]
-        mean = float(some.mean()) if len(some) else float("nan")
-        deviation = float(some.std(ddof=1)) if len(some) > 1 else float("nan")
+        of_class = np.minimum(values[dataset.label[rows] == c], top)  # float32 rounds up, too
+        counts = np.histogram(of_class, edges)[0]
+        mean = float(of_class.mean()) if len(of_class) else float("nan")
+        deviation = float(of_class.std(ddof=1)) if len(of_class) > 1 else float("nan")
         histograms.append(
             Histogram(
                 name, tuple(map(float, edges)), tuple(int(k) for k in counts), mean, deviation
@@ -280,21 +278,21 @@ def _images(dataset: Dataset, store: Store, seed: int) -> ExplorationImages:
     rows = dataset.rows("train", store.usable)
     classes, side = len(dataset.classes), store.side
     total = np.zeros((classes, side * side * 3))
-    for some in row_blocks(rows):
-        of_class = dataset.label[some][None] == np.arange(classes)[:, None]  # (classes, block)
-        total += of_class.astype(np.float32) @ store.pixels[some].reshape(len(some), -1)
+    for block in row_blocks(rows):
+        of_class = dataset.label[block][None] == np.arange(classes)[:, None]  # (classes, block)
+        total += of_class.astype(np.float32) @ store.pixels[block].reshape(len(block), -1)
     counts = np.bincount(dataset.label[rows], minlength=classes)
     with np.errstate(invalid="ignore"):
         mean = (total / counts[:, None]).reshape(classes, side, side, 3).astype(np.float32)
-    others = [np.delete(mean, c, axis=0) for c in range(classes)]
-    nothing = np.full((side, side, 3), np.nan, np.float32)
+    rest = [np.delete(mean, c, axis=0) for c in range(classes)]
+    no_mean = np.full((side, side, 3), np.nan, np.float32)
     difference = np.stack(
-        [mean[c] - (o.mean(0) if len(o) else nothing) for c, o in enumerate(others)]
+        [mean[c] - (o.mean(0) if len(o) else no_mean) for c, o in enumerate(rest)]
     )
     rng = np.random.default_rng(seed)
     samples = {}
     for c, name in enumerate(dataset.classes):
-        mine = rows[dataset.label[rows] == c]
-        drawn = rng.choice(mine, min(SAMPLES, len(mine)), replace=False)
-        samples[name] = tuple(int(row) for row in drawn)
+        members = rows[dataset.label[rows] == c]
+        sample = rng.choice(members, min(SAMPLES, len(members)), replace=False)
+        samples[name] = tuple(int(row) for row in sample)
     return ExplorationImages(dataset.classes, mean, difference, samples)

@@ -1,4 +1,4 @@
-"""Findings about the data: how each is put together, and every image behind them as a table."""
+"""Findings about the data, and a table of all images behind them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def make_finding(
     state: State | None = None,
     **values: Any,
 ) -> Finding:
-    """A finding of so many, or that there was none, as the count (or `state`) has it.
+    """A finding of `count` images, or that there are none; `state` overrides.
 
     `values` are plain; `candid.text.data_findings` makes the sentence from them.
     """
@@ -54,30 +54,30 @@ def make_finding(
 
 
 def not_applicable(code: str, why: WhyNot, **values: Any) -> Finding:
-    """A check that could not be made, and why."""
+    """The finding of a check that could not be made."""
     return make_finding(code, count=0, of=0, state="not applicable", why=why, **values)
 
 
 def example_ids(dataset: Dataset, rows: NDArray[np.intp]) -> tuple[str, ...]:
-    """The ids of the rows: all of them, as a finding is `shortened` once it is written."""
+    """The ids of all rows; `shortened` is applied once they are written."""
     return tuple(dataset.ids[rows].tolist())
 
 
 def split_counts(dataset: Dataset, rows: NDArray[np.intp]) -> dict[str, int]:
-    """How many of the rows each split has."""
+    """The number of the rows in each split."""
     return {split: int(np.count_nonzero(dataset.split[rows] == split)) for split in SPLITS}
 
 
-# --- image beside image --------------------------------------------------------------------------
+# --- pairs ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
 class Links:
-    """Images that go together, each beside one other.
+    """Pairs of related images.
 
     `first` and `second` are (n,) rows; of exact copies and of people, each image that is affected
-    is a first. `key` (n,) is what the two have in common, as a number; of near duplicates, the
-    pair's own. `correlation` is (n,) of near duplicates, else None.
+    is a first. `key` (n,) is a number that the two share; of near duplicates, the pair's own.
+    `correlation` is (n,) of near duplicates, else None.
     """
 
     first: NDArray[np.intp]
@@ -86,19 +86,19 @@ class Links:
     correlation: NDArray[np.float32] | None = None
 
     def examples(self) -> NDArray[np.intp]:
-        """All rows: what goes together side by side, of near duplicates the most alike first."""
+        """All rows, related ones side by side, of near duplicates the most similar first."""
         if self.correlation is None:
             return self.first
         order = np.argsort(-self.correlation, kind="stable")
         return np.stack([self.first, self.second], axis=1)[order].ravel()
 
     def words(self, dataset: Dataset) -> list[str]:
-        """Where the two images stand, and how they are labelled."""
+        """The splits and labels of each pair, as a sentence."""
         labels = np.array([*dataset.classes, "unlabelled"])[dataset.label]  # -1 is the last
         a, b = self.first, self.second
         columns = (c.tolist() for c in (dataset.split[a], dataset.split[b], labels[a], labels[b]))
-        alike = repeat(None, len(a)) if self.correlation is None else self.correlation.tolist()
-        return [beside((s, t), (x, y), c) for s, t, x, y, c in zip(*columns, alike, strict=True)]
+        scores = repeat(None, len(a)) if self.correlation is None else self.correlation.tolist()
+        return [beside((s, t), (x, y), c) for s, t, x, y, c in zip(*columns, scores, strict=True)]
 
 
 # --- findings.parquet ----------------------------------------------------------------------------
@@ -119,12 +119,11 @@ def write_findings(
     """Write a row for every image of every finding, as Parquet.
 
     The columns are words: `code`, `id`; `partner`, the other image where a finding is about two
-    (else null); and `detail`. Each copy stands beside one other of its copies, and near copies
-    stand pair by pair.
+    (else null); and `detail`. Each exact copy has one other as its partner; near copies have a row
+    per pair.
 
-    `findings` have all of their examples; `links` are the images that go together, by the code of
-    their finding, `reasons` say by row why an image cannot be read. Raises OutputError where the
-    file cannot be written.
+    `findings` have all of their examples; `links` are pairs by the code of their finding, `reasons`
+    the errors of unreadable images by row. Raises OutputError where the file cannot be written.
     """
     unreadable = {str(dataset.ids[row]): reason for row, reason in reasons.items()}
 
@@ -133,12 +132,12 @@ def write_findings(
             ids, partners = (dataset.ids[rows].tolist() for rows in (link.first, link.second))
             yield from zip(repeat(finding.code), ids, partners, link.words(dataset), strict=False)
         else:
-            told = unreadable if finding.code == "UNREADABLE-FILES" else {}
+            reasons_of = unreadable if finding.code == "UNREADABLE-FILES" else {}
             for i in finding.examples:
-                yield finding.code, i, None, told.get(i, finding.title)
+                yield finding.code, i, None, reasons_of.get(i, finding.title)
 
-    found = [row for f in findings if f.state == "found" for row in rows(f)]
-    columns = [[w and as_utf8(w).decode() for w in words] for words in zip(*found, strict=True)]
+    lines = [row for f in findings if f.state == "found" for row in rows(f)]
+    columns = [[w and as_utf8(w).decode() for w in words] for words in zip(*lines, strict=True)]
     table = pa.table(columns or [[]] * len(_SCHEMA), schema=_SCHEMA)
     with atomic(path) as part:
         pq.write_table(table, part, compression="zstd")

@@ -1,4 +1,4 @@
-"""Which images are asked about together, while a model learns from all others."""
+"""Folds for cross-validation."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from candid.errors import DataError
 def fold_groups(
     group: NDArray[np.uint64], label: NDArray[np.int16], folds: int
 ) -> NDArray[np.intp]:
-    """(n,) folds from 0 of about the same size, of whole groups, stratified by label.
+    """(n,) folds from 0 of about the same size, without splitting groups, stratified by label.
 
-    `group` and `label` are as for `split_groups`, whose order is cut into stretches here. No fold
-    is empty; where a group is larger than a fold, there may be fewer. Raises DataError where there
-    are fewer groups than folds.
+    `group` and `label` are as for `split_groups`, whose order is cut into intervals. No fold is
+    empty; where a group is larger than a fold, there may be fewer. Raises DataError where there are
+    fewer groups than folds.
     """
     member, order, middle = groups_in_order(group, label)
     if len(order) < folds:

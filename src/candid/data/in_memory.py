@@ -1,4 +1,4 @@
-"""A data set of images and labels that somebody holds in memory."""
+"""A data set of images and labels in memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from candid.data.layouts.assembly import LayoutRows, assemble
 from candid.settings import Config
 from candid.table import arrow_table, per_image_values
 from candid.tables.attributes import Attribute
-from candid.tables.numbers import as_number
+from candid.tables.numbers import encode_numbers
 
 
 def load_images(
@@ -60,23 +60,23 @@ def load_images(
     DataError
         Where values are missing, lengths differ, or something is no image.
     """
-    found, about = images_of(images), (config or Config()).data
-    is_number = target in about.numbers
+    loaded, data_config = images_of(images), (config or Config()).data
+    is_number = target in data_config.numbers
     if is_number:
         values = np.asarray(label, np.float64)
-        classes, code = as_number(Attribute(target, "numeric", (), values))
+        classes, code = encode_numbers(Attribute(target, "numeric", (), values))
         label = [None if c < 0 else classes[c] for c in code.tolist()]
-    fields = per_image_values(label, target, classes, groups, None, _ids(found), split)
-    # Who it is as a word decides the split, whatever the order of the images.
-    who = None if person is None else arrow_table({"person": person})["person"]
+    fields = per_image_values(label, target, classes, groups, None, _ids(loaded), split)
+    # The split depends on persons as words, and not on the order of the images.
+    persons = None if person is None else arrow_table({"person": person})["person"]
     rows = LayoutRows(
         ids=fields["ids"].tolist(),
         target=target,
         classes=fields["classes"],
         label=fields["label"],
         split=None if split is None else fields["split"],
-        person=None if who is None else columns.words_of(who),
-        keys=[image_name(image, number) for number, image in enumerate(found, 1)],
+        person=None if persons is None else columns.to_words(persons),
+        keys=[image_name(image, number) for number, image in enumerate(loaded, 1)],
         attributes=fields["attributes"],
         is_number=is_number,
     )
@@ -84,14 +84,14 @@ def load_images(
         Path("images"),
         "memory",
         rows,
-        lambda keep: MemorySource(tuple(found[i] for i in keep)),
-        about,
+        lambda keep: MemorySource(tuple(loaded[i] for i in keep)),
+        data_config,
     )
 
 
 def _ids(images: Sequence[Any]) -> list[str]:
-    """A name for each; a path that comes again is another image of the same name."""
+    """A unique name for each; repeated ones are numbered."""
     names = [image_name(image, number) for number, image in enumerate(images, 1)]
-    often = {name for name, count in Counter(names).items() if count > 1}
-    again = {name: itertools.count(1) for name in often}
-    return [f"{name} ({next(again[name])})" if name in often else name for name in names]
+    repeated = {name for name, count in Counter(names).items() if count > 1}
+    counters = {name: itertools.count(1) for name in repeated}
+    return [f"{name} ({next(counters[name])})" if name in repeated else name for name in names]

@@ -1,4 +1,4 @@
-"""Several data sets as one: each is read by its own layout, then they are joined.
+"""Several data sets joined to one, each read by its own layout.
 
 An image's id begins with the name of its data set, and the attribute "source" holds that name.
 """
@@ -17,9 +17,9 @@ from candid.data import layouts
 from candid.data.correcting import corrected
 from candid.data.dataset import Dataset, Part
 from candid.data.findings import make_finding
-from candid.data.layouts.assembly import check_class_settings, check_learnable, named_classes
+from candid.data.layouts.assembly import check_class_settings, check_learnable, rename_classes
 from candid.data.source_settings import settings_of, source_names
-from candid.data.sources import JoinedSource
+from candid.data.sources import ConcatSource
 from candid.data.splits import SOURCE, of_source
 from candid.data.targets import first_target, with_targets
 from candid.data.uniting import unite_attributes, unite_labels, unite_numbers
@@ -34,15 +34,15 @@ from candid.text.data_layouts import lacking_class
 def load_places(
     where: Path | Sequence[Path], config: DataConfig, *, names: Sequence[str] = ()
 ) -> Dataset:
-    """Read the labels at a path, or at several as one data set, as the settings' corrections have
-    them; no picture is opened.
+    """Read the labels at a path, or at several as one data set, without opening images.
 
-    `names` is what to call several data sets; none: as `source_names` does. Raises TargetError also
-    where one of them has no such label, or classes that no other has; ConfigError also where one is
-    named twice, or settings name one that is not there; DataError as for `layouts.load_dataset`.
+    The settings' corrections are applied. `names` are those of several data sets; none: as of
+    `source_names`. Raises TargetError also where one of them has no such label, or classes that no
+    other has; ConfigError also where one is named twice, or settings name a missing one; DataError
+    as for `layouts.load_dataset`.
     """
     if isinstance(where, Path):
-        return _corrected(_load_one(where, config), config)
+        return _apply_corrections(_load_one(where, config), config)
     if config.targets:
         raise ConfigError(
             "Several labels of several data sets cannot be learned together.",
@@ -62,12 +62,12 @@ def load_places(
             expected=f"one of: {', '.join(names)}; or empty",
             todo=did_you_mean(reference, names),
         )
-    own = {name: settings_of(config, name, names) for name in names}
-    found = _read_each(dict(zip(names, where, strict=True)), own, config)
-    return _corrected(join_datasets(found, own, config), config)
+    settings = {name: settings_of(config, name, names) for name in names}
+    datasets = _read_each(dict(zip(names, where, strict=True)), settings, config)
+    return _apply_corrections(join_datasets(datasets, settings, config), config)
 
 
-def _corrected(dataset: Dataset, config: DataConfig) -> Dataset:
+def _apply_corrections(dataset: Dataset, config: DataConfig) -> Dataset:
     if not config.corrections:
         return dataset
     if dataset.is_number:
@@ -82,60 +82,60 @@ def _corrected(dataset: Dataset, config: DataConfig) -> Dataset:
 
 
 def _load_one(where: Path, config: DataConfig) -> Dataset:
-    how: dict[str, Any] = {"target": first_target(config), "layout": config.layout or None}
+    options: dict[str, Any] = {"target": first_target(config), "layout": config.layout or None}
     if not config.targets:
-        return layouts.load_dataset(where, config=config, **how)
-    how["config"] = replace(config, attributes=())  # a label to be learned may be none to audit
+        return layouts.load_dataset(where, config=config, **options)
+    options["config"] = replace(config, attributes=())  # targets need not be among them
     try:
-        read = layouts.load_dataset(where, learnable=False, **how)
+        dataset_read = layouts.load_dataset(where, learnable=False, **options)
     except TargetError as error:
         if error.code != UNCLEAR_TARGET:
             raise
-        read = layouts.load_dataset(where, learnable=False, **how | {"target": ALL})
-    dataset = with_targets(read, config)
+        dataset_read = layouts.load_dataset(where, learnable=False, **options | {"target": ALL})
+    dataset = with_targets(dataset_read, config)
     check_learnable(dataset)
     return dataset
 
 
-# --- each by itself ------------------------------------------------------------------------------
+# --- each ----------------------------------------------------------------------------------------
 
 
 def _read_each(
-    where: Mapping[str, Path], own: Mapping[str, DataConfig], config: DataConfig
+    paths: Mapping[str, Path], settings: Mapping[str, DataConfig], config: DataConfig
 ) -> dict[str, Dataset]:
-    """Each data set by its own layout; one without the target that all were asked for by its own.
+    """Read each data set by its own layout.
 
-    That is taken where its classes are those of a data set that has the target.
+    One without the common target is read for its layout's default, if that has the same classes.
     """
-    found: dict[str, Dataset] = {}
-    missed: dict[str, TargetError] = {}
-    for name, path in where.items():
+    datasets: dict[str, Dataset] = {}
+    errors: dict[str, TargetError] = {}
+    for name, path in paths.items():
         try:
-            found[name] = _read(path, own[name], own[name].target)
+            datasets[name] = _read(path, settings[name], settings[name].target)
         except TargetError as error:
-            if error.code != NO_SUCH_TARGET or own[name].target != config.target:
+            if error.code != NO_SUCH_TARGET or settings[name].target != config.target:
                 raise error.of(name) from error
-            missed[name] = error
-    if not found:
-        name, missing = next(iter(missed.items()))
-        raise missing.of(name)
-    classes = {c.casefold() for d in found.values() for c in d.classes}
-    for name, missing in missed.items():
-        found[name] = _by_usual_target(where[name], name, own[name], classes, missing)
-    _refuse_mixed(found)
-    return {name: found[name] for name in where}
+            errors[name] = error
+    if not datasets:
+        name, error_of = next(iter(errors.items()))
+        raise error_of.of(name)
+    classes = {c.casefold() for d in datasets.values() for c in d.classes}
+    for name, error_of in errors.items():
+        datasets[name] = _read_default_target(paths[name], name, settings[name], classes, error_of)
+    _reject_mixed(datasets)
+    return {name: datasets[name] for name in paths}
 
 
-def _refuse_mixed(found: Mapping[str, Dataset]) -> None:
+def _reject_mixed(datasets: Mapping[str, Dataset]) -> None:
     """Raise where the label is a number in some data sets and has classes in others."""
-    number = next((name for name, d in found.items() if d.is_number), None)
-    classes = next((name for name, d in found.items() if not d.is_number), None)
+    number = next((name for name, d in datasets.items() if d.is_number), None)
+    classes = next((name for name, d in datasets.items() if not d.is_number), None)
     if number is None or classes is None:
         return
-    words = ", ".join(map(repr, found[classes].classes[:4]))
+    words = ", ".join(map(repr, datasets[classes].classes[:4]))
     raise TargetError(
-        f"The target {found[number].target!r} is a number in {number!r}, and in {classes!r} "
-        f"{found[classes].target!r} has the classes {words}.",
+        f"The target {datasets[number].target!r} is a number in {number!r}, and in {classes!r} "
+        f"{datasets[classes].target!r} has the classes {words}.",
         expected="a number in all data sets, or classes in all",
         todo="where the classes are numbers, name it in data.numbers; else name another target, or "
         f"another label of {classes!r} with data.source_settings",
@@ -143,31 +143,30 @@ def _refuse_mixed(found: Mapping[str, Dataset]) -> None:
 
 
 def _read(path: Path, config: DataConfig, target: str) -> Dataset:
-    about = replace(config, attributes=())  # chosen among those of all data sets
-    return layouts.read_place(
-        path, target=target or None, layout=config.layout or None, config=about
-    )
+    config = replace(config, attributes=())  # selected among those of all data sets
+    layout = config.layout or None
+    return layouts.read_place(path, target=target or None, layout=layout, config=config)
 
 
-def _by_usual_target(
+def _read_default_target(
     path: Path, name: str, config: DataConfig, classes: set[str], error: TargetError
 ) -> Dataset:
-    """A data set that does not have the target, by its layout's own, where the classes are those.
+    """Read a data set without the target for its layout's default one, if that has `classes`.
 
-    Raises TargetError where they are not, or the layout has none.
+    Raises TargetError where it has not, or the layout has no default.
     """
     try:
         dataset = _read(path, config, "")
     except TargetError as unclear:
-        instead, labels = "", unclear.expected
+        detail, labels = "", unclear.expected
     else:
         if {c.casefold() for c in dataset.classes} == classes:
             return dataset
         words = ", ".join(map(repr, dataset.classes[:4]))
-        instead = f", and its {dataset.target!r} has the classes {words}"
+        detail = f", and its {dataset.target!r} has the classes {words}"
         labels = f"a target; {did_you_mean('', [dataset.target, *dataset.attributes])}"
     raise TargetError(
-        f"The data set {name!r} has no label called {config.target!r}{instead}.",
+        f"The data set {name!r} has no label called {config.target!r}{detail}.",
         expected=f"{labels}; or its layout's own with the same classes as the others' "
         f"{config.target!r}",
         todo=f"name it with --set 'data.source_settings=[\"{name}.target=…\"]', and its classes, "
@@ -175,18 +174,16 @@ def _by_usual_target(
     ) from error
 
 
-# --- all as one ----------------------------------------------------------------------------------
+# --- joined --------------------------------------------------------------------------------------
 
 
 def join_datasets(
-    datasets: Mapping[str, Dataset], own: Mapping[str, DataConfig], config: DataConfig
+    datasets: Mapping[str, Dataset], settings: Mapping[str, DataConfig], config: DataConfig
 ) -> Dataset:
-    """Data sets as one, by the names that they are to have.
+    """Join data sets by name; `settings` are those of each, `config` those of all.
 
-    `own` are the settings of each, `config` those of all.
-
-    Numbers are joined by their values. Raises TargetError where the classes are not those of each
-    other; ConfigError where the settings name a class or an attribute that none of them has.
+    Numbers are joined by their values. Raises TargetError where the classes differ; ConfigError
+    where the settings name a class or an attribute that none of them has.
     """
     names, parts = list(datasets), list(datasets.values())
     target = config.target or parts[0].target
@@ -200,9 +197,9 @@ def join_datasets(
     if is_number:
         classes, label = unite_numbers(parts, target)
     else:
-        _check_classes(datasets, target, own, config)
-        said = (word.partition("=")[2] for about in own.values() for word in about.class_names)
-        classes, label = unite_labels(parts, names, frozenset(map(str.casefold, said)))
+        _check_classes(datasets, target, settings, config)
+        words = (word.partition("=")[2] for c in settings.values() for word in c.class_names)
+        classes, label = unite_labels(parts, names, frozenset(map(str.casefold, words)))
     ids = [np.char.add(f"{name}/", d.ids) for name, d in datasets.items()]
     joined = Dataset(
         name=" + ".join(names),
@@ -212,11 +209,11 @@ def join_datasets(
         ids=np.concatenate(ids),
         label=label,
         split=np.concatenate([d.split for d in parts]),
-        source=JoinedSource([d.source for d in parts]),
-        person=_people(parts),
-        attributes=_chosen(*unite_attributes(parts, names, target), parts, config),
+        source=ConcatSource([d.source for d in parts]),
+        person=_concatenate_persons(parts),
+        attributes=_select_attributes(*unite_attributes(parts, names, target), parts, config),
         findings=_findings(datasets, () if is_number else classes),
-        split_hash=_hashes(parts),
+        split_hash=_concatenate_hashes(parts),
         numbers=(target,) if is_number else (),
         parts=tuple(Part(n, d.origin, d.layout, d.target) for n, d in datasets.items()),
     )
@@ -227,26 +224,26 @@ def join_datasets(
 def _check_classes(
     datasets: Mapping[str, Dataset], target: str, own: Mapping[str, DataConfig], config: DataConfig
 ) -> None:
-    """Raise where settings of all name a class that none has, or those of one what it has not."""
-    named = {n: named_classes(d.class_words, own[n]) for n, d in datasets.items()}
+    """Raise where common settings name a class that no data set has, or one's own an absent one."""
+    words = {n: rename_classes(d.class_words, own[n]) for n, d in datasets.items()}
     check_class_settings(
         [word for d in datasets.values() for word in d.class_words],
-        [word for some in named.values() for word in some],
+        [word for ws in words.values() for word in ws],
         target,
         config,
     )
     for name, dataset in datasets.items():
-        shared: dict[str, Any] = {
+        defaults: dict[str, Any] = {
             key: ()
             for key in ("class_names", "exclude_classes")
             if getattr(own[name], key) == getattr(config, key)
         }
-        about = replace(own[name], **shared)
-        check_class_settings(dataset.class_words, named[name], f"{dataset.target} in {name}", about)
+        c = replace(own[name], **defaults)
+        check_class_settings(dataset.class_words, words[name], f"{dataset.target} in {name}", c)
 
 
-def _people(datasets: Sequence[Dataset]) -> NDArray[np.int64] | None:
-    """(n,) a number per person, of which no two data sets share one; -1 unknown."""
+def _concatenate_persons(datasets: Sequence[Dataset]) -> NDArray[np.int64] | None:
+    """(n,) a number per person, which data sets do not share; -1 unknown."""
     if all(d.person is None for d in datasets):
         return None
     numbers, first = [], 0
@@ -254,15 +251,15 @@ def _people(datasets: Sequence[Dataset]) -> NDArray[np.int64] | None:
         number = np.full(len(dataset), -1, np.int64)
         if dataset.person is not None:
             known = dataset.person >= 0
-            people, counted = np.unique(dataset.person[known], return_inverse=True)
-            number[known] = first + counted
-            first += len(people)
+            persons, index = np.unique(dataset.person[known], return_inverse=True)
+            number[known] = first + index
+            first += len(persons)
         numbers.append(number)
     return np.concatenate(numbers)
 
 
-def _hashes(datasets: Sequence[Dataset]) -> NDArray[np.uint64] | None:
-    """(n,) the hashes by which splits were chosen, 0 where a data set says it itself."""
+def _concatenate_hashes(datasets: Sequence[Dataset]) -> NDArray[np.uint64] | None:
+    """(n,) the hashes by which splits were chosen, 0 where a data set has its own split."""
     if all(d.split_hash is None for d in datasets):
         return None
     return np.concatenate(
@@ -270,19 +267,19 @@ def _hashes(datasets: Sequence[Dataset]) -> NDArray[np.uint64] | None:
     )
 
 
-def _chosen(
+def _select_attributes(
     united: dict[str, Attribute],
-    own: Mapping[str, str],
+    original_names: Mapping[str, str],
     datasets: Sequence[Dataset],
     config: DataConfig,
 ) -> dict[str, Attribute]:
-    """The attributes to audit, by their name or their own in a data set; `SOURCE` always."""
+    """The attributes to audit, by their name or their original one; `SOURCE` always."""
     if not config.attributes:
         return united
     wanted = dict.fromkeys(config.attributes)
-    bare = {name for d in datasets for name in (*d.attributes, d.target)}
+    known_names = {name for d in datasets for name in (*d.attributes, d.target)}
     for name in wanted:
-        if name not in united and name not in bare:
+        if name not in united and name not in known_names:
             raise ConfigError(
                 f"data.attributes names {name!r}, which none of the data sets has.",
                 expected=f"one of the {len(united)} attributes",
@@ -291,32 +288,32 @@ def _chosen(
     return {
         name: attribute
         for name, attribute in united.items()
-        if name == SOURCE or name in wanted or own[name] in wanted
+        if name == SOURCE or name in wanted or original_names[name] in wanted
     }
 
 
 def _findings(datasets: Mapping[str, Dataset], classes: Sequence[str]) -> tuple[Finding, ...]:
-    """What each layout saw, which classes some lack, and that some alone know who is who."""
-    seen = [of_source(f, name) for name, d in datasets.items() for f in d.findings]
-    having = {n: {c.casefold() for c in d.classes} for n, d in datasets.items()}
+    """The layouts' findings, classes that some data sets lack, and whether some have no persons."""
+    findings = [of_source(f, name) for name, d in datasets.items() for f in d.findings]
+    classes_of = {n: {c.casefold() for c in d.classes} for n, d in datasets.items()}
     lacking: list[list[Any]] = [
         [word, without]
         for word in classes
-        if (without := [n for n, some in having.items() if word.casefold() not in some])
+        if (without := [n for n, words_of in classes_of.items() if word.casefold() not in words_of])
     ]
-    seen.append(
+    findings.append(
         make_finding(
             "CLASSES-OF-SOME-SOURCES",
             count=len(lacking),
             of=len(classes),
             severity="warning",
-            examples=tuple(lacking_class(*one) for one in lacking),
+            examples=tuple(lacking_class(*entry) for entry in lacking),
             lacking=lacking,
         )
     )
     unknown = {n: len(d) for n, d in datasets.items() if d.person is None}
     if 0 < len(unknown) < len(datasets):
-        code, of = "PEOPLE-OF-SOME-SOURCES", sum(map(len, datasets.values()))
+        code, total = "PEOPLE-OF-SOME-SOURCES", sum(map(len, datasets.values()))
         many = sum(unknown.values())
-        seen.append(make_finding(code, count=many, of=of, state="found", sources=[*unknown]))
-    return tuple(seen)
+        findings.append(make_finding(code, count=many, of=total, state="found", sources=[*unknown]))
+    return tuple(findings)

@@ -1,6 +1,6 @@
-"""The labels of a data set as a file that others read: CSV, `metadata.jsonl`, CelebA's own.
+"""Writing the labels of a data set: CSV, `metadata.jsonl`, CelebA's files.
 
-Names of pictures lead from the file's folder to where they lie, where each is a file of its own.
+Images are named by their paths from the file's folder, if each is a file.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from candid.data.dataset import Dataset, SomeSource, Source
+from candid.data.dataset import Dataset, Source, SourceSubset
 from candid.data.sources import FileSource
 from candid.data.splits import CODES
 from candid.errors import ConfigError, OutputError
@@ -23,30 +23,30 @@ from candid.tables.delimited import CsvWriter
 
 CELEBA = ("list_attr_celeba.txt", "list_eval_partition.txt", "identity_CelebA.txt")
 
-_BESIDE = "-labels.csv"
+_SUFFIX = "-labels.csv"
 
 
 def beside_description(path: Path) -> Path:
-    """The table of labels that goes with a description of a data set, `NAME.json`."""
-    return path.with_name(f"{path.stem}{_BESIDE}")
+    """The path of the table of labels beside a data set's description, `NAME.json`."""
+    return path.with_name(f"{path.stem}{_SUFFIX}")
 
 
 def is_described(table: Path) -> bool:
-    """Whether a table is one that goes with a description which lies beside it."""
-    name = table.name.removesuffix(_BESIDE)
+    """Whether a table lies beside a description as its labels."""
+    name = table.name.removesuffix(_SUFFIX)
     return name != table.name and table.with_name(f"{name}.json").is_file()
 
 
 def write_labels(path: Path, dataset: Dataset) -> tuple[Path, ...]:
-    """Write ids, labels, splits, people and attributes; the files that were written.
+    """Write ids, labels, splits, people and attributes; returns the files' paths.
 
-    The name decides: `….csv`; `….jsonl`; `metadata.csv` or `metadata.jsonl`, as Hugging Face's
-    `imagefolder` reads it beside the pictures; or `list_attr_celeba.txt`, which gets the partition
-    and the identities beside it, for data that were read from such files. Raises ConfigError where
-    the name says nothing of the kind, or CelebA's form cannot hold these labels; OutputError where
-    it cannot be written, or would take the place of a file of the data's own.
+    The name decides the format: `….csv`; `….jsonl`; `metadata.csv` or `metadata.jsonl`, as Hugging
+    Face's `imagefolder` reads it beside the images; or `list_attr_celeba.txt`, with the partition
+    and the identities beside it, for data in that layout. Raises ConfigError for another name, or
+    where CelebA's format cannot hold these labels; OutputError where it cannot be written, or would
+    overwrite a file of the data.
     """
-    _refuse_own(path, dataset)
+    _protect_data(path, dataset)
     if path.name == CELEBA[0]:
         return _write_celeba(path, dataset)
     if path.suffix.lower() not in (".csv", ".jsonl"):
@@ -56,8 +56,8 @@ def write_labels(path: Path, dataset: Dataset) -> tuple[Path, ...]:
             todo="name such a file with --out",
         )
     lines = path.suffix.lower() == ".jsonl"
-    theirs = lines or path.stem.lower() == "metadata"
-    rows = list(_rows(dataset, path.parent, "file_name" if theirs else "path"))
+    is_hugging_face = lines or path.stem.lower() == "metadata"
+    rows = list(_rows(dataset, path.parent, "file_name" if is_hugging_face else "path"))
     with atomic(path) as part, part.open("w", encoding="utf-8", newline="") as file:
         if lines:
             file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
@@ -69,14 +69,14 @@ def write_labels(path: Path, dataset: Dataset) -> tuple[Path, ...]:
     return (path,)
 
 
-def _refuse_own(path: Path, dataset: Dataset) -> None:
-    """Raise an OutputError where a file that lies among the data would be written over."""
+def _protect_data(path: Path, dataset: Dataset) -> None:
+    """Raise an OutputError where a file among the data would be overwritten."""
     names = CELEBA if path.name == CELEBA[0] else (path.name,)
     files = [path.with_name(name) for name in names]
-    there = [file for file in files if file.exists() and not is_described(file)]
-    for place in (dataset.origin, *dataset.origins.values()):
-        for file in there:
-            if place and file.resolve().is_relative_to(Path(place).resolve()):
+    existing = [file for file in files if file.exists() and not is_described(file)]
+    for origin in (dataset.origin, *dataset.origins.values()):
+        for file in existing:
+            if origin and file.resolve().is_relative_to(Path(origin).resolve()):
                 raise OutputError(
                     f"{file} stands among the data, which stay as they are.",
                     expected="a name that is free there, or a place elsewhere",
@@ -95,7 +95,7 @@ def _rows(dataset: Dataset, folder: Path, path_column: str) -> Iterator[dict[str
     if dataset.person is not None:
         columns["person"] = [None if p < 0 else p for p in dataset.person.tolist()]
     for name, attribute in dataset.attributes.items():
-        columns[name] = _values(attribute)
+        columns[name] = _cells(attribute)
     for values in zip(*columns.values(), strict=True):
         yield dict(zip(columns, values, strict=True))
 
@@ -104,17 +104,17 @@ def _words(codes: Any, words: tuple[str, ...]) -> list[str | None]:
     return [None if code < 0 else words[code] for code in codes.tolist()]
 
 
-def _values(attribute: Attribute) -> list[Any]:
+def _cells(attribute: Attribute) -> list[Any]:
     if attribute.kind == "numeric":
         return [None if np.isnan(v) else v for v in attribute.data.tolist()]
     return _words(attribute.data, attribute.values)
 
 
 def picture_paths(source: Source, folder: Path) -> list[str] | None:
-    """Where the pictures lie, from a folder; None where they are no files of their own."""
-    if isinstance(source, SomeSource):
-        every = picture_paths(source.source, folder)
-        return None if every is None else [every[row] for row in source.rows.tolist()]
+    """The images' paths from a folder; None where they are not files."""
+    if isinstance(source, SourceSubset):
+        paths = picture_paths(source.source, folder)
+        return None if paths is None else [paths[row] for row in source.rows.tolist()]
     if not isinstance(source, FileSource):
         return None
     root = os.path.relpath(source.root, os.path.realpath(folder))
@@ -146,14 +146,14 @@ def _write_celeba(path: Path, dataset: Dataset) -> tuple[Path, ...]:
 
 def _celeba_columns(dataset: Dataset) -> dict[str, np.ndarray[Any, Any]]:
     """Attribute → (n,) 1 or -1, the label among them."""
-    two = {name: a for name, a in dataset.attributes.items() if a.values == ("no", "yes")}
-    fits = dataset.layout == "celeba" and len(two) == len(dataset.attributes)
-    if not fits or len(dataset.classes) != 2 or (dataset.label < 0).any():
+    binary = {name: a for name, a in dataset.attributes.items() if a.values == ("no", "yes")}
+    is_celeba = dataset.layout == "celeba" and len(binary) == len(dataset.attributes)
+    if not is_celeba or len(dataset.classes) != 2 or (dataset.label < 0).any():
         raise ConfigError(
             f"{dataset.name} cannot be written as CelebA's {CELEBA[0]}.",
             expected="data of the layout celeba, in which every image has each attribute",
             todo="write a table: --out labels.csv",
         )
-    marks = {name: attribute.data > 0 for name, attribute in two.items()}
+    marks = {name: attribute.data > 0 for name, attribute in binary.items()}
     marks[dataset.target] = dataset.label == 1
     return {name: np.where(mark, 1, -1) for name, mark in marks.items()}

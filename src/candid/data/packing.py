@@ -1,4 +1,4 @@
-"""Fills a pack: reserve the file, decode in processes, keep a journal, write the index last."""
+"""Filling a pack: reserve the file, decode in processes, keep a journal, write the index last."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ from candid.data.processes import dead_worker, in_processes
 from candid.errors import ImageError
 from candid.progress import progress
 from candid.settings import DataConfig
-from candid.storage import places
+from candid.storage import filesystem
 from candid.storage.files import atomic, writing
 from candid.storage.jobs import PartsJournal, open_journal
 
 _CHUNK_ROWS = 256
 _CHUNK_BYTES = 16 << 20
 
-# Starting processes costs about this much, so less work than this is done in the calling one.
+# Less work than this is done in the calling process, as starting others costs about as much.
 _WORTH_PROCESSES_SECONDS = 3.0
 
-# What `duplicates` keeps beside the pixels. Another number: copies are looked for anew.
+# The cache of `duplicates` beside the pixels. A new number discards old ones.
 COPIES = "copies-1.npz"
 
-_NAME = b"candid.data"  # in the metadata of index.parquet: what the data set was called
+_NAME = b"candid.data"  # the key of the data set's name in the metadata of index.parquet
 
 # The columns of index.parquet, besides the id.
 INDEX = {
@@ -60,16 +60,16 @@ Row = tuple[str, str, int, int, str, str, str]
 
 
 class Reframe(Protocol):
-    """Brings pictures to another frame while they are packed. Picklable."""
+    """Brings images to another frame while they are packed. Picklable."""
 
     @property
     def detail(self) -> int:
-        """How many times the pack's pixels per side it is given."""
+        """The size of its input as a multiple of the pack's."""
         ...
 
     @property
     def digest(self) -> str:
-        """Of all that decides what comes out."""
+        """A digest of all that determines the output."""
         ...
 
     def __call__(self, row: int, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -79,11 +79,11 @@ class Reframe(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Repacking:
-    """How a pack is made of another one.
+    """How to make a pack from another one.
 
-    `reframe` brings those that `moved` (n,) marks to another frame; they are decoded again. The
-    others stay as they are in the other pack, whose `pixels` are (n, side, side, 3) and whose index
-    holds `rows` of rows from one to before another.
+    Images that `moved` (n,) marks are decoded again, and `reframe` brings them to another frame.
+    The others are copied from the other pack, whose `pixels` are (n, side, side, 3); `rows(start,
+    stop)` reads its index.
     """
 
     reframe: Reframe
@@ -99,27 +99,27 @@ def fill(
     folder: Path,
     dataset: Dataset,
     config: DataConfig,
-    mark: str,
+    key: str,
     *,
     repacking: Repacking | None = None,
     quiet: bool,
 ) -> None:
-    """Decode whatever the journal of this pack (`mark`) does not hold yet, then write the index."""
+    """Decode all rows that are not in the journal of the pack `key`, then write the index."""
     pixels, path = folder / "pixels.npy", folder / "journal.jsonl"
     n, side = len(dataset), config.side
     offset = _prepare(pixels, (n, side, side, 3), path)
     source, reframe = dataset.source, None if repacking is None else repacking.reframe
     packer = _Packer(source, config, str(pixels), offset, reframe)
-    with writing(folder), open_journal(path, {"pack": mark}, replace=True) as journal:
-        done = _whole(journal, pixels, offset, n, side)
+    with writing(folder), open_journal(path, {"pack": key}, replace=True) as journal:
+        done = _read_done(journal, pixels, offset, n, side)
         if repacking is not None:
-            for chunk in _copied(repacking, pixels, offset, done):
+            for chunk in _copy(repacking, pixels, offset, done):
                 journal.add(vars(chunk))
                 done.append(chunk)
-        kept = _rows_of(done)
-        todo = _chunks(kept, n, side, source.file if isinstance(source, Sharded) else None)
+        done_rows = _finished_rows(done)
+        todo = _chunks(done_rows, n, side, source.file if isinstance(source, Sharded) else None)
         with (
-            progress("packing", n, unit="images", done=len(kept), quiet=quiet) as bar,
+            progress("packing", n, unit="images", done=len(done_rows), quiet=quiet) as bar,
             contextlib.closing(_run(packer, todo, config.workers)) as results,
         ):
             for chunk in results:
@@ -131,9 +131,9 @@ def fill(
 
 
 def _prepare(path: Path, shape: tuple[int, ...], journal: Path) -> int:
-    """Reserve the pixels' whole file, so that a full disk shows now; give the offset of row 0.
+    """Reserve the disk space of the pixels' file; returns the offset of row 0.
 
-    A file of another shape is begun anew, and so is one without a journal.
+    A file of another shape is replaced, and so is one without a journal.
     """
     header = _npy_header(shape)
     size = len(header) + int(np.prod(shape))
@@ -142,16 +142,16 @@ def _prepare(path: Path, shape: tuple[int, ...], journal: Path) -> int:
             with path.open("rb") as file:
                 if file.read(len(header)) == header:
                     return len(header)
-        # What was made of a damaged pack must not outlive its pixels.
-        for stale in (path.with_name("index.parquet"), path.with_name(COPIES), journal, path):
-            stale.unlink(missing_ok=True)
+        # Caches of a damaged pack must not outlive its pixels.
+        for outdated in (path.with_name("index.parquet"), path.with_name(COPIES), journal, path):
+            outdated.unlink(missing_ok=True)
         try:
             with path.open("xb") as file:
                 file.write(header)
                 file.flush()
                 _reserve(file.fileno(), size)
         except BaseException:
-            path.unlink(missing_ok=True)  # what was reserved would keep the disk full
+            path.unlink(missing_ok=True)  # the reserved space would keep the disk full
             raise
     return len(header)
 
@@ -179,49 +179,49 @@ def _reserve(handle: int, size: int) -> None:
 def _chunks(
     done: set[int], n: int, side: int, shard: NDArray[np.int64] | None
 ) -> list[tuple[int, int]]:
-    """The rows that are not done, in runs that are small enough for one worker at a time.
+    """The rows that are not done, in runs small enough for one worker at a time.
 
     With the (n,) shard of each row, none spans two shards.
     """
     most = max(1, min(_CHUNK_ROWS, _CHUNK_BYTES // (side * side * 3)))
-    begins = np.zeros(n, np.bool_)  # a shard
+    starts_shard = np.zeros(n, np.bool_)  # a shard
     if shard is not None:
-        begins[1:] = shard[1:] != shard[:-1]
+        starts_shard[1:] = shard[1:] != shard[:-1]
     todo = np.setdiff1d(np.arange(n), np.fromiter(done, np.intp, len(done)))
-    breaks = np.flatnonzero((np.diff(todo) > 1) | begins[todo[1:]]) + 1
+    breaks = np.flatnonzero((np.diff(todo) > 1) | starts_shard[todo[1:]]) + 1
     runs = [(int(run[0]), int(run[-1]) + 1) for run in np.split(todo, breaks) if len(run)]
-    return [(at, min(at + most, stop)) for start, stop in runs for at in range(start, stop, most)]
+    return [(i, min(i + most, stop)) for start, stop in runs for i in range(start, stop, most)]
 
 
-_Span = tuple[int, int]  # rows from … to before …
+_Span = tuple[int, int]  # start and stop of rows
 
 
 @dataclass(frozen=True)
 class _Chunk:
-    """The rows from `start` on that lie in the pixels' file now, with their checksum."""
+    """Rows from `start` on that are written to the pixels' file, with their checksum."""
 
     start: int
     rows: list[Row]
     checksum: str
 
 
-def _rows_of(chunks: list[_Chunk]) -> set[int]:
+def _finished_rows(chunks: list[_Chunk]) -> set[int]:
     return {row for c in chunks for row in range(c.start, c.start + len(c.rows))}
 
 
-def _copied(repacking: Repacking, path: Path, offset: int, done: list[_Chunk]) -> Iterator[_Chunk]:
-    """The rows that stay as another pack has them, but for those that are done."""
+def _copy(repacking: Repacking, path: Path, offset: int, done: list[_Chunk]) -> Iterator[_Chunk]:
+    """Copy the rows that do not change from the other pack, without finished ones."""
     n, side = repacking.pixels.shape[:2]
-    skipped = _rows_of(done) | {*np.flatnonzero(repacking.moved).tolist()}
+    skipped = _finished_rows(done) | {*np.flatnonzero(repacking.moved).tolist()}
     for start, stop in _chunks(skipped, n, side, None):
         block = np.ascontiguousarray(repacking.pixels[start:stop])
-        yield _written(path, offset, start, block, repacking.rows(start, stop))
+        yield _write_chunk(path, offset, start, block, repacking.rows(start, stop))
 
 
-def _written(
+def _write_chunk(
     path: Path, offset: int, start: int, block: NDArray[np.uint8], rows: list[Row]
 ) -> _Chunk:
-    # An ordinary write says that the disk is full; a memory map would kill the process.
+    # Where the disk is full, a write raises, and a memory map would kill the process.
     with writing(path, "--cache"), path.open("r+b") as file:
         file.seek(offset + start * block[0].nbytes)
         file.write(block.data)
@@ -232,30 +232,30 @@ def _digest(data: bytes | memoryview) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
-def _whole(journal: PartsJournal, pixels: Path, offset: int, n: int, side: int) -> list[_Chunk]:
-    """The chunks that are done: those whose pixels still have their checksum."""
+def _read_done(journal: PartsJournal, pixels: Path, offset: int, n: int, side: int) -> list[_Chunk]:
+    """The finished chunks, whose pixels still have their checksum."""
     size = side * side * 3
     done: dict[int, _Chunk] = {}
     with pixels.open("rb") as file:
         for chunk in (_Chunk(**plain) for plain in journal.parts()):
             file.seek(offset + chunk.start * size)
-            fresh = chunk.start not in done and 0 <= chunk.start <= n - len(chunk.rows)
-            if fresh and _digest(file.read(len(chunk.rows) * size)) == chunk.checksum:
+            is_new = chunk.start not in done and 0 <= chunk.start <= n - len(chunk.rows)
+            if is_new and _digest(file.read(len(chunk.rows) * size)) == chunk.checksum:
                 done[chunk.start] = chunk
     return list(done.values())
 
 
 def _finish(folder: Path, dataset: Dataset, done: list[_Chunk]) -> None:
-    """Flush the pixels, then write the index: from here on the pack is whole."""
+    """Flush the pixels, then write the index, which marks the pack as complete."""
     rows = [row for chunk in sorted(done, key=lambda chunk: chunk.start) for row in chunk.rows]
     columns = dict(zip(list(INDEX)[1:], map(list, zip(*rows, strict=True)), strict=True))
     columns["usable"] = [word == "" for word in columns["reason"]]
     table = pa.table(
         {
-            "id": pa.array([_printable(str(i)) for i in dataset.ids]),
+            "id": pa.array([_to_utf8(str(i)) for i in dataset.ids]),
             **{name: pa.array(columns[name], kind) for name, kind in INDEX.items()},
         }
-    ).replace_schema_metadata({_NAME: _printable(dataset.name).encode()})
+    ).replace_schema_metadata({_NAME: _to_utf8(dataset.name).encode()})
     with writing(folder):
         with (folder / "pixels.npy").open("r+b") as file:
             os.fsync(file.fileno())
@@ -263,11 +263,8 @@ def _finish(folder: Path, dataset: Dataset, done: list[_Chunk]) -> None:
             pq.write_table(table, part)
 
 
-def data_of_index(path: Path) -> tuple[str, str]:
-    """What the data set of a pack's index was called, and the id of its first image.
-
-    "" for what is not there.
-    """
+def describe_index(path: Path) -> tuple[str, str]:
+    """The name of a pack's data set, and the id of its first image; "" for what is missing."""
     try:
         with pq.ParquetFile(path) as file:
             name = (file.schema_arrow.metadata or {}).get(_NAME, b"").decode("utf-8", "replace")
@@ -277,17 +274,17 @@ def data_of_index(path: Path) -> tuple[str, str]:
     return name, "" if first is None or not len(first) else str(first["id"][0])
 
 
-def _printable(text: str) -> str:
-    """Names of files need not be UTF-8, and Parquet holds nothing else."""
+def _to_utf8(text: str) -> str:
+    """Text for Parquet, which must be UTF-8, as names of files need not be."""
     return text.encode("utf-8", "replace").decode()
 
 
-# --- decoding, here or in other processes --------------------------------------------------------
+# --- decoding, in this process or others ---------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class _Packer:
-    """Decodes rows and writes their pixels where they belong; picklable."""
+    """Decodes rows and writes their pixels; picklable."""
 
     source: Source
     config: DataConfig
@@ -302,38 +299,38 @@ class _Packer:
         side = self.config.side
         block = np.zeros((stop - start, side, side, 3), np.uint8)
         rows = [self._row(row, block[row - start]) for row in range(start, stop)]
-        return _written(Path(self.pixels), self.offset, start, block, rows)
+        return _write_chunk(Path(self.pixels), self.offset, start, block, rows)
 
     def _row(self, row: int, out: NDArray[np.uint8]) -> Row:
         digest, config, reframe = "", self.config, self.reframe
-        how: dict[str, Any] = {"side": config.side, "fit": config.fit}
+        options: dict[str, Any] = {"side": config.side, "fit": config.fit}
         if reframe is not None:
-            how["detail"] = reframe.detail
+            options["detail"] = reframe.detail
         try:
             data = self.source.read(row)
             digest = _digest(data)
-            image = decode.decode(data, max_pixels=config.max_pixels, **how)
+            image = decode.decode(data, max_pixels=config.max_pixels, **options)
         except (ImageError, OSError) as error:
             if not isinstance(error, ImageError):
                 error = ImageError(f"cannot be read: {error.strerror or error}")
-            return (_printable(error.what), _printable(error.cause), 0, 0, "", "", digest)
+            return (_to_utf8(error.what), _to_utf8(error.cause), 0, 0, "", "", digest)
         out[:] = image.pixels if reframe is None else reframe(row, image.pixels)
         return ("", "", image.width, image.height, image.mode, image.format, digest)
 
 
 def _run(packer: _Packer, todo: list[tuple[int, int]], workers: int) -> Generator[_Chunk]:
-    """The chunks as they are done: here while that is quick, then in processes."""
+    """Yield the chunks as they are done: in this process if that is quick, else in others."""
     if workers == 0 and todo:
-        # A first few rows say how long the rest would take.
+        # The first rows are timed to estimate the rest.
         start, stop = todo[0]
         probe = min(stop, start + 16)
         todo = [(start, probe), *([(probe, stop)] if probe < stop else []), *todo[1:]]
-        began = time.perf_counter()
+        start_time = time.perf_counter()
         yield packer.chunk(*todo.pop(0))
-        each = (time.perf_counter() - began) / (probe - start)
-        left = sum(b - a for a, b in todo) * each
-        workers = cores() if left > _WORTH_PROCESSES_SECONDS else 1
-    tasks = _tasks(packer.source, todo, workers)
+        seconds_per_row = (time.perf_counter() - start_time) / (probe - start)
+        seconds = sum(b - a for a, b in todo) * seconds_per_row
+        workers = cores() if seconds > _WORTH_PROCESSES_SECONDS else 1
+    tasks = _group_chunks(packer.source, todo, workers)
     if workers <= 1 or len(tasks) <= 1:
         for chunk in todo:
             yield packer.chunk(*chunk)
@@ -345,13 +342,10 @@ def _run(packer: _Packer, todo: list[tuple[int, int]], workers: int) -> Generato
         raise dead_worker() from error
 
 
-def _tasks(source: Source, todo: list[tuple[int, int]], workers: int) -> list[list[_Span]]:
-    """What one process does in one go: a chunk; of shards on a store, all of one shard's.
-
-    There what a process reads is fetched, and two that read one shard would fetch it twice.
-    """
-    if not isinstance(source, Sharded) or places.local(source.files[0]) is not None:
+def _group_chunks(source: Source, todo: list[tuple[int, int]], workers: int) -> list[list[_Span]]:
+    """The chunks of each task: one; of a shard on a store, all, so that it is fetched once."""
+    if not isinstance(source, Sharded) or filesystem.local(source.files[0]) is not None:
         return [[chunk] for chunk in todo]
     shard = source.file
-    tasks = [list(some) for _, some in itertools.groupby(todo, lambda chunk: shard[chunk[0]])]
+    tasks = [list(chunks) for _, chunks in itertools.groupby(todo, lambda chunk: shard[chunk[0]])]
     return tasks if len(tasks) >= workers else [[chunk] for chunk in todo]

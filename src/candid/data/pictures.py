@@ -1,4 +1,4 @@
-"""Small encoded pictures for a report."""
+"""Small encoded images for a report."""
 
 from __future__ import annotations
 
@@ -18,24 +18,23 @@ def png(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def for_page(pixels: NDArray[np.uint8]) -> bytes:
-    """(height, width, 3) uint8 as a WebP file, or as a JPEG where this Pillow was built without."""
+    """(height, width, 3) uint8 as a WebP file, or as a JPEG where Pillow has no WebP."""
     if features.check("webp"):
         return _encode(pixels, "WEBP", quality=80, method=4)
     return _encode(pixels, "JPEG", quality=85)
 
 
 def thumbnail(dataset: Dataset, row: int, *, side: int, max_pixels: int) -> bytes:
-    """An image of the data set as a square, encoded `for_page`.
+    """An image of the data set, stretched to a square as for the network, encoded `for_page`.
 
-    It is stretched to a square like the picture that the network sees, but larger where the
-    original allows. Raises ImageError where it cannot be decoded.
+    Raises ImageError where it cannot be decoded.
     """
     decoded = decode(dataset.source.read(row), side=side, max_pixels=max_pixels)
     return for_page(decoded.pixels)
 
 
 def preview(dataset: Dataset, row: int, *, longest: int, max_pixels: int) -> bytes:
-    """An image of the data set as a JPEG of at most so many pixels a side, in its own shape.
+    """An image of the data set as a JPEG of at most `longest` pixels a side.
 
     Raises ImageError where it cannot be decoded.
     """

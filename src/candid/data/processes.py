@@ -1,4 +1,4 @@
-"""Work in several processes, which Ctrl+C does not reach, and a lock that one process holds."""
+"""Work in several processes that ignore Ctrl+C, and the lock of a folder."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from candid.progress import say
 from candid.storage.files import writing
 from candid.storage.locks import try_lock
 
-LOCK = "lock"  # the file of a pack that the process that fills it holds, and that a use touches
+LOCK = "lock"  # a pack's file, locked by the process that fills it and touched by each use
 
-# The same start everywhere; a fork would also copy threads' locks and keep ours.
+# The same on all systems; a fork would also copy threads' locks and keep ours.
 _SPAWN = multiprocessing.get_context("spawn")
 
 _Task = TypeVar("_Task")
@@ -35,12 +35,12 @@ Done = TypeVar("Done")
 def in_processes(
     work: Callable[[_Task], Done], tasks: Iterable[_Task], workers: int
 ) -> Iterator[Done]:
-    """What `work`, which must be picklable, makes of each task, in the order in which it is done.
+    """Yield `work(task)` for each task, as they are completed; `work` must be picklable.
 
     Raises BrokenProcessPool where a process died.
     """
-    order = pickle.dumps(work)
-    with _written(order) as name:
+    pickled = pickle.dumps(work)
+    with _pickle_file(pickled) as name:
         pool = ProcessPoolExecutor(
             workers,
             mp_context=_SPAWN,
@@ -48,8 +48,8 @@ def in_processes(
             initargs=(name,),
         )
         try:
-            with _interrupts_blocked(), _script_of(order):
-                finished = as_completed([pool.submit(_do, task) for task in tasks])
+            with _block_interrupts(), _hide_main(pickled):
+                finished = as_completed([pool.submit(_call_worker, task) for task in tasks])
             for future in finished:
                 yield future.result()
         finally:
@@ -58,47 +58,47 @@ def in_processes(
 
 @contextlib.contextmanager
 def in_own_process(work: Callable[[], object]) -> Iterator[Callable[[], bool]]:
-    """Do `work`, which must be picklable, in a process of its own while the block goes on.
+    """Run `work`, which must be picklable, in another process during the block.
 
-    What is yielded waits for its end and says whether that was a good one: of what went wrong
-    nothing is said, as whoever does the work again is told. The block's end ends the process.
+    Yields a function that waits for its end and returns whether it succeeded; its error is not
+    reported. The block's end terminates the process.
     """
-    order = pickle.dumps(work)
-    with _written(order) as name:
-        process = _SPAWN.Process(target=_do_alone, args=(name,), daemon=True)
-        with _interrupts_blocked(), _script_of(order):
+    pickled = pickle.dumps(work)
+    with _pickle_file(pickled) as name:
+        process = _SPAWN.Process(target=_run_alone, args=(name,), daemon=True)
+        with _block_interrupts(), _hide_main(pickled):
             process.start()
 
-        def ended() -> bool:
+        def wait() -> bool:
             process.join()
             return process.exitcode == 0
 
         try:
-            yield ended
+            yield wait
         finally:
             process.terminate()
             process.join()
 
 
-def _do_alone(name: str) -> None:
+def _run_alone(name: str) -> None:
     _start_worker(name)
     try:
-        _do()
+        _call_worker()
     except Exception:
         sys.exit(1)  # without a traceback
 
 
 @contextlib.contextmanager
-def _written(order: bytes) -> Iterator[str]:
-    """The name of a file in which processes find what they are to do.
+def _pickle_file(pickled: bytes) -> Iterator[str]:
+    """Write pickled work to a file for processes.
 
-    Not as an argument: a process that dies before it has read a long one leaves this one waiting
-    for ever. The file is fresh, and only this user can write to it.
+    Not as an argument: if a process died before reading a long one, this one would wait for ever.
+    The file is new, and only this user can write to it.
     """
     with writing(Path(tempfile.gettempdir()), "$TMPDIR"):
         handle, name = tempfile.mkstemp(prefix="candid-", suffix=".pickle")
         with open(handle, "wb") as file:
-            file.write(order)
+            file.write(pickled)
     try:
         yield name
     finally:
@@ -106,30 +106,29 @@ def _written(order: bytes) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    """Start processes here that never see SIGINT, from their first instruction on.
+def _block_interrupts() -> Iterator[None]:
+    """Block SIGINT in processes that are started in the block, from their first instruction on.
 
-    A handler of their own would come too late: they import for a second before they could set it.
-    A blocked signal stays blocked in what is started meanwhile; here it comes when the block ends.
+    A handler of their own would come too late, after a second of imports. Here a signal is
+    delivered when the block ends.
     """
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
 
 
 @contextlib.contextmanager
-def _script_of(order: bytes) -> Iterator[None]:
-    """Start processes here that do not run this process's script again, as a spawned one would.
+def _hide_main(pickled: bytes) -> Iterator[None]:
+    """Processes that are started in the block do not run this process's script again.
 
-    So a script needs no `if __name__ == "__main__":`, and what it computes it computes once. What
-    the script defined itself is found by running it again, though, which needs that guard.
+    So a script needs no `if __name__ == "__main__":`, unless the script itself defines the work.
     """
-    if b"__main__" in order:
+    if b"__main__" in pickled:
         yield
         return
     main = sys.modules["__main__"]
@@ -140,14 +139,14 @@ def _script_of(order: bytes) -> Iterator[None]:
         sys.modules["__main__"] = main
 
 
-_worker: Callable[[Any], Any] | None = None  # set once in each process that was started here
+_worker: Callable[[Any], Any] | None = None  # set once in each started process
 
 
-def _start_worker(order: str) -> None:
+def _start_worker(name: str) -> None:
     global _worker
     collect_seldom()
-    _worker = pickle.loads(Path(order).read_bytes())
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where nothing could be blocked
+    _worker = pickle.loads(Path(name).read_bytes())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where it could not be blocked
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -159,21 +158,21 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _do(*task: Any) -> Any:
+def _call_worker(*task: Any) -> Any:
     if _worker is None:
         raise RuntimeError("a worker was asked to work before it was started")
     return _worker(*task)
 
 
-# --- a folder that one process fills -------------------------------------------------------------
+# --- a folder's lock -----------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
 def locked_folder(folder: Path, *, quiet: bool) -> Iterator[None]:
     """Hold the lock of a pack's folder; the system releases it however this process ends.
 
-    Raises DataError in a worker that runs its parent's script again, which has no guard: the parent
-    holds the lock and waits for the worker, which would wait for the lock.
+    Raises DataError in a worker that runs its parent's script again, which has no guard: each would
+    wait for the other.
     """
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         raise dead_worker()

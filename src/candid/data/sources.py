@@ -1,7 +1,6 @@
-"""Where encoded images lie: files in a folder, Parquet shards, Arrow files.
+"""Sources of encoded images: files in a folder, Parquet shards, Arrow files.
 
-Each is a `dataset.Source`: it knows no pixels, travels to worker processes by pickle, opens what it
-needs there, and holds no more images in memory than it must.
+Each is a `dataset.Source`: picklable for worker processes, where it opens its files lazily.
 """
 
 from __future__ import annotations
@@ -25,42 +24,42 @@ from numpy.typing import NDArray
 
 from candid.data.dataset import Source
 from candid.errors import ImageError
-from candid.storage import places
+from candid.storage import filesystem
 from candid.storage.files import regular
 
-_LARGEST = 1 << 30  # bytes; no picture within the limit on pixels is larger, and memory is not free
+_LARGEST = 1 << 30  # bytes; no image within the limit on pixels is larger
 _BATCH = 32  # images read from a Parquet file at a time
-_HELD = 16  # shards that are open at a time: more than a stream reads by turns
+_MOST_OPEN = 16  # shards at a time: more than a stream reads by turns
 
 T = TypeVar("T")
 
 
-class Held(Generic[T]):
-    """What was opened last, by name: a few things, of which the one used longest ago goes first."""
+class LruCache(Generic[T]):
+    """A few values by name; the least recently used one is dropped first."""
 
     def __init__(self) -> None:
-        self._things: OrderedDict[str, T] = OrderedDict()
+        self._values: OrderedDict[str, T] = OrderedDict()
 
-    def get(self, name: str, make: Callable[[], T]) -> T:
-        """What is held under a name, made where there is nothing."""
-        if name not in self._things:
-            self._things[name] = make()
-            if len(self._things) > _HELD:
-                self._things.popitem(last=False)
-        self._things.move_to_end(name)
-        return self._things[name]
+    def get(self, name: str, open_: Callable[[], T]) -> T:
+        """The value of a name, made where there is none."""
+        if name not in self._values:
+            self._values[name] = open_()
+            if len(self._values) > _MOST_OPEN:
+                self._values.popitem(last=False)
+        self._values.move_to_end(name)
+        return self._values[name]
 
     def forget(self, name: str) -> None:
-        """Hold nothing under a name."""
-        self._things.pop(name, None)
+        """Drop the value of a name."""
+        self._values.pop(name, None)
 
 
 class FileSource:
     """One file per image, inside one folder or named from there.
 
     `names` are (n,) paths inside the folder, with forward slashes; nothing outside it is read,
-    whatever a name or a link says. With `anywhere`, a name that is absolute or begins with ../
-    means what it says: only where the names are the user's own.
+    whatever a name or a link says. With `anywhere`, for the user's own names, they may be absolute
+    or begin with ../.
     """
 
     def __init__(self, root: Path, names: Iterable[str], *, anywhere: bool = False) -> None:
@@ -80,7 +79,7 @@ class FileSource:
         if self.anywhere and (os.path.isabs(name) or name.startswith("../")):
             return os.path.realpath(os.path.join(self.root, name))
         folder, _, last = name.rpartition("/")
-        real_folder = _real(os.path.join(self.root, folder) if folder else self.root)
+        real_folder = _resolve_folder(os.path.join(self.root, folder) if folder else self.root)
         path = os.path.join(real_folder, last)
         if last in ("", ".", "..") or os.path.islink(path):
             path = os.path.realpath(path)
@@ -89,21 +88,21 @@ class FileSource:
         return path
 
     def stamp(self) -> str:
-        """A digest of every name, size and modification time; missing files count as such."""
+        """A digest of every name, size and modification time, also of missing files."""
         digest = blake2b(digest_size=16)
-        facts = np.full((len(self.names), 2), -1, dtype=np.int64)
+        states = np.full((len(self.names), 2), -1, dtype=np.int64)
         for row, name in enumerate(self.names.tolist()):
             digest.update(name.encode("utf-8", "surrogateescape") + b"\0")
             try:
-                about = os.stat(os.path.join(self.root, name))
+                status = os.stat(os.path.join(self.root, name))
             except OSError:
                 continue
-            facts[row] = about.st_size, about.st_mtime_ns
-        digest.update(facts.tobytes())
+            states[row] = status.st_size, status.st_mtime_ns
+        digest.update(states.tobytes())
         return digest.hexdigest()
 
 
-class JoinedSource:
+class ConcatSource:
     """The images of several sources, one after the other."""
 
     def __init__(self, parts: Sequence[Source]) -> None:
@@ -125,32 +124,32 @@ class JoinedSource:
         return blake2b(stamps.encode(), digest_size=16).hexdigest()
 
 
-class InShards(ABC):
-    """Images in a few large files: `file` says which holds each, the other arrays where in it.
+class ShardedSource(ABC):
+    """Images in a few large files: `file` is the file of each, the other arrays its place there.
 
-    What is open or fetched does not travel to other processes.
+    Caches are not pickled.
     """
 
     files: tuple[str, ...]
     file: NDArray[np.int64]
     arrays: ClassVar[tuple[str, ...]]  # the names of the (n,) arrays
-    held: ClassVar[tuple[str, ...]]  # the names of what is `Held`
+    caches: ClassVar[tuple[str, ...]]  # the names of those in an `LruCache`
 
     def __len__(self) -> int:
         return len(self.file)
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {name: Held() for name in self.held}
+        return self.__dict__ | {name: LruCache() for name in self.caches}
 
     def take(self, rows: NDArray[np.intp]) -> Self:
         """The source of some of the images."""
-        some = copy(self)
+        subset = copy(self)
         for name in self.arrays:
-            setattr(some, name, getattr(self, name)[rows])
-        return some
+            setattr(subset, name, getattr(self, name)[rows])
+        return subset
 
 
-class _Embedded(InShards):
+class _ColumnSource(ShardedSource):
     """Images in one column of some files: paths, of Parquet files also URLs.
 
     The column is binary, or a struct with a binary field `bytes`. `file` and `row` (n,) are the
@@ -158,7 +157,7 @@ class _Embedded(InShards):
     """
 
     arrays = ("file", "row")
-    held = ("_open",)
+    caches = ("_open",)
 
     def __init__(
         self,
@@ -171,7 +170,7 @@ class _Embedded(InShards):
         self.column = column
         self.file = np.asarray(file, dtype=np.int64)
         self.row = np.asarray(row, dtype=np.int64)
-        self._open: Held[Any] = Held()
+        self._open: LruCache[Any] = LruCache()
 
     def read(self, row: int) -> bytes:
         """The bytes of one embedded image."""
@@ -180,13 +179,13 @@ class _Embedded(InShards):
             cell = self._cell(file, int(self.row[row]))
         except (OSError, pa.ArrowException, IndexError, KeyError) as error:
             raise ImageError(f"{os.path.basename(file)} cannot be read: {error}") from error
-        return _bytes_of(cell)
+        return _cell_bytes(cell)
 
     @abstractmethod
     def _cell(self, file: str, row: int) -> pa.Scalar: ...
 
     def stamp(self) -> str:
-        """A digest of the files' names, sizes and modification times, and of which rows count."""
+        """A digest of the files' names, sizes and modification times, and of the rows."""
         digest = blake2b(self.column.encode(), digest_size=16)
         for path in self.files:
             digest.update(f"{os.path.basename(path)}\0{_state(path)}\n".encode())
@@ -195,23 +194,23 @@ class _Embedded(InShards):
         return digest.hexdigest()
 
 
-class ParquetSource(_Embedded):
+class ParquetSource(_ColumnSource):
     """Images embedded in Parquet files, read page by page; parameters as for `_Embedded`.
 
     Fast where rows are read in ascending order; a step back starts again at the row group's first.
-    Memory holds the page in hand (as Arrow writes them, up to 1,024 images) and no more of a file.
+    Memory holds one page (as Arrow writes them, up to 1,024 images) of each file.
     """
 
     def _cell(self, file: str, row: int) -> pa.Scalar:
         cursor: _ParquetCursor = self._open.get(file, lambda: _ParquetCursor(file, self.column))
-        self._open.forget(file)  # where reading fails, it is opened anew
+        self._open.forget(file)  # if reading fails, the next call opens it again
         cell = cursor.cell(row)
         self._open.get(file, lambda: cursor)
         return cell
 
 
 class _ParquetCursor:
-    """A place in one column of one Parquet file."""
+    """A position in one column of one Parquet file."""
 
     def __init__(self, path: str, column: str) -> None:
         self.path = path
@@ -224,7 +223,7 @@ class _ParquetCursor:
         self._group = -1
         self._batches: Any = None
         self._batch: Any = None
-        self._first = self._end = 0  # rows of the batch in hand
+        self._first = self._end = 0  # rows of the current batch
 
     def cell(self, row: int) -> pa.Scalar:
         group = int(np.searchsorted(self._starts, row, side="right")) - 1
@@ -242,28 +241,28 @@ class _ParquetCursor:
         return self._batch.column(0)[row - self._first]
 
 
-def holds_bytes(kind: pa.DataType) -> bool:
-    """Whether a column of this type can hold embedded pictures: bytes, or structs with `bytes`."""
-    if pa.types.is_struct(kind):
-        place = kind.get_field_index("bytes")
-        return place >= 0 and holds_bytes(kind.field(place).type)
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+def holds_bytes(dtype: pa.DataType) -> bool:
+    """Whether a column of this type can hold embedded images: bytes, or structs with `bytes`."""
+    if pa.types.is_struct(dtype):
+        index = dtype.get_field_index("bytes")
+        return index >= 0 and holds_bytes(dtype.field(index).type)
+    return bool(pa.types.is_binary(dtype) or pa.types.is_large_binary(dtype))
 
 
 def open_parquet(name: str) -> pq.ParquetFile:
-    """A Parquet file by its path or URL; of one on a store, ranges are read as they are needed.
+    """A Parquet file by its path or URL; of one on a store, ranges are read lazily.
 
     Raises OSError or pa.ArrowException where it cannot be read on this machine, or is none;
     DataError where a store cannot be reached.
     """
-    path = places.local(name)
+    path = filesystem.local(name)
     if path is not None:
         return pq.ParquetFile(regular(path), memory_map=True)
-    # With a buffer, a column is read a range after the other and not as a whole.
-    return pq.ParquetFile(pa.PythonFile(places.Far(name), "r"), buffer_size=places.RANGE)
+    # With a buffer, a column is read in ranges and not at once.
+    return pq.ParquetFile(pa.PythonFile(filesystem.Far(name), "r"), buffer_size=filesystem.RANGE)
 
 
-class ArrowSource(_Embedded):
+class ArrowSource(_ColumnSource):
     """Images embedded in Arrow IPC files (as `datasets` saves them), read through a memory map."""
 
     def _cell(self, file: str, row: int) -> pa.Scalar:
@@ -272,27 +271,27 @@ class ArrowSource(_Embedded):
 
 
 def open_arrow(path: str | os.PathLike[str]) -> pa.Table:
-    """An Arrow IPC file (the stream format or the file format) as a table that lies in a map."""
-    mapped = pa.memory_map(os.fspath(regular(Path(path))))
+    """An Arrow IPC file (the stream format or the file format) as a memory-mapped table."""
+    memory_map = pa.memory_map(os.fspath(regular(Path(path))))
     try:
-        return pa.ipc.open_stream(mapped).read_all()
+        return pa.ipc.open_stream(memory_map).read_all()
     except pa.ArrowInvalid:
-        mapped.seek(0)
-        return pa.ipc.open_file(mapped).read_all()
+        memory_map.seek(0)
+        return pa.ipc.open_file(memory_map).read_all()
 
 
 def _state(name: str) -> str:
-    """Of a file: changes when it does."""
-    if places.local(name) is None:
-        return places.entry(name).stamp
+    """A text that changes when the file does."""
+    if filesystem.local(name) is None:
+        return filesystem.entry(name).stamp
     try:
-        about = os.stat(name)
+        status = os.stat(name)
     except OSError:
         return "-1\0-1"
-    return f"{about.st_size}\0{about.st_mtime_ns}"
+    return f"{status.st_size}\0{status.st_mtime_ns}"
 
 
-def _bytes_of(cell: pa.Scalar) -> bytes:
+def _cell_bytes(cell: pa.Scalar) -> bytes:
     if pa.types.is_struct(cell.type):
         value = cell["bytes"].as_py() if cell.is_valid else None
         if not value and cell.is_valid and "path" in cell and cell["path"].is_valid:
@@ -314,10 +313,10 @@ def read_file(path: str) -> bytes:
     except OSError as error:
         raise ImageError(_REASONS.get(error.errno or 0, f"cannot be opened: {error}")) from error
     try:
-        about = os.fstat(handle)
-        if not stat.S_ISREG(about.st_mode):
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
             raise ImageError("not a regular file")
-        check_size(about.st_size)
+        check_size(status.st_size)
         with open(handle, "rb", closefd=False) as file:
             return file.read()
     except OSError as error:
@@ -327,7 +326,7 @@ def read_file(path: str) -> bytes:
 
 
 def check_size(size: int) -> None:
-    """Refuse the bytes of a picture that are none, or more than any picture has."""
+    """Raise ImageError for an empty file, or one that is too large for an image."""
     if size == 0:
         raise ImageError("the file is empty")
     if size > _LARGEST:
@@ -335,7 +334,7 @@ def check_size(size: int) -> None:
 
 
 @lru_cache(maxsize=65_536)
-def _real(folder: str) -> str:
+def _resolve_folder(folder: str) -> str:
     return os.path.realpath(folder)
 
 
@@ -344,8 +343,7 @@ def contains(root: str, path: str) -> bool:
     return path.startswith(root if root.endswith(os.sep) else root + os.sep)
 
 
-# A pipe must not keep the reader waiting for a writer; a link put in place of a file since it was
-# looked at must not be followed.
+# Opening a pipe must not wait for a writer; a link that replaced the file must not be followed.
 _READ_ONLY = (
     os.O_RDONLY
     | getattr(os, "O_NONBLOCK", 0)

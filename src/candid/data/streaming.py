@@ -1,18 +1,17 @@
-"""Pictures of shards as a stream in random order, where a pack of them would not fit on the disk.
+"""Images streamed from shards in random order, where a pack of them would not fit on the disk.
 
-Shards are read from front to back, because an object store is quick at nothing else. So an epoch's
-order is random in three steps, as in WebDataset: the shards come in random order; a few of them are
-read by turns, so that shards sorted by class do not come class by class; and a buffer of pictures
-stands between reading and giving, of which each next one is drawn at random. A picture can come
-late by any number, but early by no more than the buffer holds: two pictures of one shard stay
+Shards are read from front to back, as object stores require. An epoch's order is random in three
+steps, as in WebDataset: the order of the shards; a few of them are read by turns, so that shards
+sorted by class are mixed; and a shuffle buffer, from which each next image is drawn. An image can
+come late by any number, but early by no more than the buffer holds: two images of one shard stay
 closer together than in a full shuffle, unless buffer and turns span many shards.
 
-All of it follows from the seed and the epoch alone, and nothing has to be read to know it. So a
-stream goes on exactly where it stopped, in the middle of an epoch: it draws the order again, and
-reads only the pictures that stood in the buffer and those after them.
+The order is a function of the seed and the epoch. So a stream resumes exactly where it stopped, in
+the middle of an epoch: it draws the order again, and reads only the images in the buffer and those
+after them.
 
-What else a run looks at lies in an ordinary pack: validation, test, and a sample of the training
-pictures, by which colours are normalised and in which what is explored is found.
+Validation, test, and a sample of the training images, for normalisation and exploration, lie in an
+ordinary pack.
 """
 
 from __future__ import annotations
@@ -33,29 +32,28 @@ from candid.progress import say
 from candid.settings import DataConfig
 from candid.text import words
 
-BUFFER = 8192  # encoded pictures: about 250 MB of JPEGs of 30 kB
+BUFFER = 8192  # encoded images: about 250 MB of JPEGs of 30 kB
 TURNS = 8  # shards that are read by turns
-_DRAWN = 65_536  # random numbers at a time
-_RUN = 64  # neighbours of the sample, so that a store is read in ranges
-_ROOM = 0.9  # of the free space that a pack may take
-_SEED = 0  # of the sample: the same for every run, as its pack is kept
+_DRAWS = 65_536  # random numbers at a time
+_RUN = 64  # consecutive images of the sample, so that a store is read in ranges
+_ROOM = 0.9  # the share of free space that a pack may take
+_SEED = 0  # of the sample: the same for every run, as its pack is cached
 
 
 @dataclass(frozen=True, slots=True)
 class StreamPosition:
-    """Where a stream stands, for a checkpoint: the epoch, from 0, and its pictures given so far."""
+    """A stream's position, for a checkpoint: the epoch, from 0, and its images yielded so far."""
 
     epoch: int = 0
     given: int = 0
 
 
 class Stream:
-    """The pictures of a source, each once per epoch, in an order that the seed decides.
+    """The images of a source, each once per epoch, in a random order.
 
-    `shard` (n,) says which shard holds each picture; pictures of one shard ascend in it with their
-    rows. So many pictures as `buffer` are held in memory, encoded, and so many shards as `turns`
-    read at the same time. `rows` are those of the source that count; None: all. Raises ConfigError
-    for a buffer or turns below 1.
+    `shard` (n,) is the shard of each image, in which rows ascend. `buffer` encoded images are held
+    in memory, and `turns` shards are read at the same time. `rows` are those of the source to use;
+    None: all. Raises ConfigError for a buffer or turns below 1.
     """
 
     def __init__(
@@ -83,33 +81,32 @@ class Stream:
         return len(self.rows)
 
     def order(self, epoch: int) -> NDArray[np.intp]:
-        """(n,) the rows of an epoch as they are given; nothing is read for it."""
-        return self._reading(epoch)[self._drawn(epoch)]
+        """(n,) the rows of an epoch in order, without reading."""
+        return self._read_order(epoch)[self._shuffle(epoch)]
 
     def pictures(
         self, place: StreamPosition = StreamPosition(), mine: NDArray[np.bool_] | None = None
     ) -> Iterator[tuple[StreamPosition, int, bytes | ImageError]]:
-        """An epoch's pictures from a place on: where the stream then stands, the row, its bytes.
+        """An epoch's images from a position on: the next position, the row, its bytes.
 
-        A picture that cannot be read comes as the error that says why. `mine` (n,) marks which of
-        the epoch's places are given and read at all; None: each. Raises DataError where a store
-        cannot be reached.
+        An image that cannot be read comes as its error. `mine` (n,) marks the positions of the
+        epoch that are yielded; None: all. Raises DataError where a store cannot be reached.
         """
-        reading, drawn = self._reading(place.epoch), self._drawn(place.epoch)
+        rows, order = self._read_order(place.epoch), self._shuffle(place.epoch)
         wanted = np.arange(len(self)) >= place.given
         if mine is not None:
             wanted &= mine
-        read_at_all = np.zeros(len(self), np.bool_)
-        read_at_all[drawn[wanted]] = True
-        held: dict[int, bytes | ImageError] = {}
-        entering = 0
-        for given in np.flatnonzero(wanted).tolist():
-            until = min(len(self), given + self.buffer)
-            for index in (entering + np.flatnonzero(read_at_all[entering:until])).tolist():
-                held[index] = self._read(int(reading[index]))
-            entering = max(entering, until)
-            index = int(drawn[given])
-            yield StreamPosition(place.epoch, given + 1), int(reading[index]), held.pop(index)
+        needed = np.zeros(len(self), np.bool_)
+        needed[order[wanted]] = True
+        buffer: dict[int, bytes | ImageError] = {}
+        next_in = 0
+        for position in np.flatnonzero(wanted).tolist():
+            stop = min(len(self), position + self.buffer)
+            for index in (next_in + np.flatnonzero(needed[next_in:stop])).tolist():
+                buffer[index] = self._read(int(rows[index]))
+            next_in = max(next_in, stop)
+            index = int(order[position])
+            yield StreamPosition(place.epoch, position + 1), int(rows[index]), buffer.pop(index)
 
     def _read(self, row: int) -> bytes | ImageError:
         try:
@@ -117,70 +114,70 @@ class Stream:
         except ImageError as error:
             return error
 
-    def _reading(self, epoch: int) -> NDArray[np.intp]:
-        """(n,) the rows of an epoch as they are read."""
+    def _read_order(self, epoch: int) -> NDArray[np.intp]:
+        """(n,) the rows of an epoch in the order of reading."""
         shards, index, sizes = np.unique(self._shard, return_inverse=True, return_counts=True)
-        place = np.empty(len(shards), np.int64)  # of each shard in the epoch's order
-        place[np.random.default_rng((self.seed, epoch, 0)).permutation(len(shards))] = np.arange(
+        rank = np.empty(len(shards), np.int64)  # of each shard in the epoch's order
+        rank[np.random.default_rng((self.seed, epoch, 0)).permutation(len(shards))] = np.arange(
             len(shards)
         )
-        # The how manieth of its shard each picture is.
+        # The position of each image in its shard.
         by_shard = np.argsort(index, kind="stable")
-        number = np.empty(len(index), np.int64)
-        number[by_shard] = np.arange(len(index)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        mine = place[index]
-        return self.rows[np.lexsort((mine, number, mine // self.turns))]
+        position = np.empty(len(index), np.int64)
+        position[by_shard] = np.arange(len(index)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        rank_of_image = rank[index]
+        return self.rows[np.lexsort((rank_of_image, position, rank_of_image // self.turns))]
 
-    def _drawn(self, epoch: int) -> NDArray[np.int64]:
-        """(n,) the order of reading, drawn through the buffer."""
-        return np.fromiter(self._draws(epoch), np.int64, len(self))
+    def _shuffle(self, epoch: int) -> NDArray[np.int64]:
+        """(n,) the indices into `_read_order` as they leave the shuffle buffer."""
+        return np.fromiter(self._draw(epoch), np.int64, len(self))
 
-    def _draws(self, epoch: int) -> Iterator[int]:
+    def _draw(self, epoch: int) -> Iterator[int]:
         n = len(self)
         rng = np.random.default_rng((self.seed, epoch, 1))
         buffer = list(range(min(n, self.buffer)))
-        entering = len(buffer)
-        for start in range(0, n, _DRAWN):
-            for u in rng.random(min(_DRAWN, n - start)).tolist():
-                at = int(u * len(buffer))
-                yield buffer[at]
-                if entering < n:
-                    buffer[at] = entering
-                    entering += 1
+        next_in = len(buffer)
+        for start in range(0, n, _DRAWS):
+            for u in rng.random(min(_DRAWS, n - start)).tolist():
+                i = int(u * len(buffer))
+                yield buffer[i]
+                if next_in < n:
+                    buffer[i] = next_in
+                    next_in += 1
                 else:
-                    buffer[at] = buffer[-1]
+                    buffer[i] = buffer[-1]
                     buffer.pop()
 
 
-# --- what is streamed, and what is packed --------------------------------------------------------
+# --- the rows to stream and to pack --------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
 class Streamed:
-    """A data set that training streams; `kept` are its rows that are packed, ascending."""
+    """A data set that training streams; `kept` are the rows to pack, ascending."""
 
     dataset: Dataset
     kept: NDArray[np.intp]
     config: DataConfig
 
     def part(self) -> Dataset:
-        """The data set that is packed, which says of itself that it is a sample."""
+        """The data set to pack, with a finding that it is a sample."""
         part = self.dataset.take(self.kept)
-        some, of = (int(np.count_nonzero(d.split == "train")) for d in (part, self.dataset))
-        if some == of:
+        n, total = (int(np.count_nonzero(d.split == "train")) for d in (part, self.dataset))
+        if n == total:
             return part
-        told = make_finding("TRAINING-SAMPLED", count=some, of=of, state="found", run=_RUN)
-        return replace(part, findings=(*part.findings, told))
+        finding = make_finding("TRAINING-SAMPLED", count=n, of=total, state="found", run=_RUN)
+        return replace(part, findings=(*part.findings, finding))
 
 
 def streamed(
     dataset: Dataset, config: DataConfig, *, cache: Path | None = None, quiet: bool = False
 ) -> Streamed | None:
-    """The data set as training is to stream it; None where it is to be packed.
+    """The data set for streaming; None where it is to be packed.
 
-    `data.stream` decides; "auto" streams shards whose pack would take more than nine tenths of what
-    is free where the cache lies, and says so on standard error. Raises ConfigError where pictures
-    are always to be streamed and do not lie in shards.
+    `data.stream` decides; "auto" streams shards whose pack would take more than nine tenths of the
+    cache's free space, and prints so to standard error. Raises ConfigError where images are always
+    to be streamed and do not lie in shards.
     """
     if config.stream == "never":
         return None
@@ -189,7 +186,7 @@ def streamed(
     elif not isinstance(dataset.source, Sharded) or not len(dataset):
         return None
     else:
-        size, free = store.pack_size(len(dataset), config.side), _free(cache)
+        size, free = store.pack_size(len(dataset), config.side), _free_bytes(cache)
         if size <= _ROOM * free or store.is_begun(dataset, config, cache=cache):
             return None
         say(
@@ -197,21 +194,21 @@ def streamed(
             f"{words.size(free)} that are free, so training reads them from their shards.",
             quiet=quiet,
         )
-    return Streamed(dataset, _kept(dataset, config.stream_sample), config)
+    return Streamed(dataset, _rows_to_pack(dataset, config.stream_sample), config)
 
 
-def _kept(dataset: Dataset, most: int) -> NDArray[np.intp]:
-    """The rows to pack: all but of training, and a sample of training in runs of neighbours."""
+def _rows_to_pack(dataset: Dataset, most: int) -> NDArray[np.intp]:
+    """The rows to pack: validation, test, and a sample of training in consecutive runs."""
     train = np.flatnonzero(dataset.split == "train")
     runs = np.arange(0, len(train), _RUN)
-    drawn = np.random.default_rng(_SEED).permutation(runs)[: max(1, most // _RUN)]
-    places = (drawn[:, None] + np.arange(_RUN)).ravel()
-    sample = train if most >= len(train) else train[np.sort(places[places < len(train)])]
+    starts = np.random.default_rng(_SEED).permutation(runs)[: max(1, most // _RUN)]
+    rows = (starts[:, None] + np.arange(_RUN)).ravel()
+    sample = train if most >= len(train) else train[np.sort(rows[rows < len(train)])]
     return np.sort(np.concatenate([np.flatnonzero(dataset.split != "train"), sample]))
 
 
-def _free(cache: Path | None) -> int:
-    """Bytes that are free where the cache lies or would lie."""
+def _free_bytes(cache: Path | None) -> int:
+    """The free bytes at the cache's folder, which need not exist."""
     folder = (store.default_cache() if cache is None else cache).absolute()
-    there = next(f for f in (folder, *folder.parents) if f.is_dir())
-    return shutil.disk_usage(there).free
+    existing = next(f for f in (folder, *folder.parents) if f.is_dir())
+    return shutil.disk_usage(existing).free

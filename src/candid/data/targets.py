@@ -1,7 +1,7 @@
-"""Several labels of one data set: which can be learned together, and each as the label alone.
+"""Several labels of one data set: which can be learned together, and each as the only label.
 
-The first is the data set's `target`, the others are attributes that `further_targets` names, so
-that nothing is held twice. `of_target` makes of it what reading it for that label alone gives.
+The first is the data set's `target`, the others are attributes named by `further_targets`.
+`of_target` gives the data set as if it had been read for that label alone.
 """
 
 from __future__ import annotations
@@ -16,66 +16,66 @@ import candid.tables.columns as columns
 from candid.data.dataset import Dataset
 from candid.settings import DataConfig
 from candid.stats.distribution import NumberScale, scale_of
-from candid.tables.attributes import Attribute, binned
-from candid.tables.numbers import numbers_of, word_of
+from candid.tables.attributes import Attribute, bin_attribute
+from candid.tables.numbers import format_number, numbers_of
 
-MOST_CLASSES = 100  # of a label that nobody named; more are names or numbers of something
+MOST_CLASSES = 100  # of a label that was not named; more are identifiers
 
-# Columns of every file of predictions, which no attribute can be called.
+# Columns of every file of predictions, which no attribute may have as its name.
 RESERVED = ("id", "split", "label", "person")
 
 
-def free_name(name: str, taken: Collection[str]) -> str:
-    """What an attribute is called where its name is that of a column of every predictions file."""
+def free_name(name: str, names: Collection[str]) -> str:
+    """The name, with a suffix if it is reserved for a column of every predictions file."""
     if name.lower() in RESERVED or name.startswith("p_"):
-        while name in taken:
+        while name in names:
             name += " (column)"
     return name
 
 
 def first_target(config: DataConfig) -> str | None:
-    """The label that a data set is read for; None: the layout's own."""
+    """The label that a data set is read for; None: the layout's default."""
     return config.target or next((name for name in config.targets if name != columns.ALL), None)
 
 
 def with_targets(dataset: Dataset, config: DataConfig) -> Dataset:
-    """A data set that was read for the first of the labels, for all that the settings name.
+    """Add the further labels of the settings to a data set that was read for the first.
 
-    Of all others ("*"), those are left out that are numbers (which are learned where they are
-    named), have one class or more than `MOST_CLASSES`, or have no two classes in train or no label
-    in validation; `targets_left_out` says which and why. Raises TargetError where one that is named
-    does not exist or cannot be learned.
+    Of all others ("*"), those are left out that are numbers (which must be named), have one class
+    or more than `MOST_CLASSES`, or have no two classes in train or no label in validation;
+    `targets_left_out` gives the reasons. Raises TargetError where one that is named does not exist
+    or cannot be learned.
     """
     named = [
-        _column_of(dataset, n) for n in config.targets if n not in (columns.ALL, dataset.target)
+        _find_column(dataset, n) for n in config.targets if n not in (columns.ALL, dataset.target)
     ]
     numbers = [
         name
         for name in named
-        if columns.is_number(dataset.attributes[name], named=name in config.numbers)
+        if columns.is_number(dataset.attributes[name], forced=name in config.numbers)
     ]
     dataset = replace(dataset, numbers=(*dataset.numbers, *numbers))
     for name in named:
-        label_of(dataset, name)  # says why not
+        label_of(dataset, name)  # raises if it cannot be learned
     rest = [n for n in dataset.attributes if columns.ALL in config.targets and n not in named]
-    left_out = {name: why for name in rest if (why := _unlearnable(dataset, name))}
-    chosen = (*named, *(name for name in rest if name not in left_out))
-    kept = {*columns.narrow(dataset.attributes, config.attributes, dataset.target), *chosen}
+    left_out = {name: reason for name in rest if (reason := _why_not_learned(dataset, name))}
+    targets = (*named, *(name for name in rest if name not in left_out))
+    names = {*columns.select(dataset.attributes, config.attributes, dataset.target), *targets}
     return replace(
         dataset,
-        further_targets=chosen,
+        further_targets=targets,
         targets_left_out=left_out,
-        attributes={name: a for name, a in dataset.attributes.items() if name in kept},
+        attributes={name: a for name, a in dataset.attributes.items() if name in names},
     )
 
 
-def _column_of(dataset: Dataset, name: str) -> str:
-    found = next((n for n in (name, f"{name} (column)") if n in dataset.attributes), None)
-    return found or columns.choose_target(name, (dataset.target, *dataset.attributes), ())
+def _find_column(dataset: Dataset, name: str) -> str:
+    column = next((n for n in (name, f"{name} (column)") if n in dataset.attributes), None)
+    return column or columns.choose_target(name, (dataset.target, *dataset.attributes), ())
 
 
-def _unlearnable(dataset: Dataset, name: str) -> str:
-    """Why a label that nobody named is not learned; "" where it is."""
+def _why_not_learned(dataset: Dataset, name: str) -> str:
+    """Why a label that was not named is not learned; "" where it is."""
     attribute = dataset.attributes[name]
     if columns.is_number(attribute):
         data = attribute.data
@@ -91,23 +91,23 @@ def _unlearnable(dataset: Dataset, name: str) -> str:
     known = label >= 0
     if len(np.unique(label[known & (dataset.split == "train")])) < 2:
         return "Training would see one class only."
-    seen = (known & (dataset.split == "validation")).any()
-    return "" if seen else "No validation image has a label."
+    validated = (known & (dataset.split == "validation")).any()
+    return "" if validated else "No validation image has a label."
 
 
 def label_of(dataset: Dataset, name: str) -> tuple[tuple[str, ...], NDArray[np.int16]]:
-    """The classes of one of the labels, and (n,) each image's among them, -1 where unknown.
+    """The classes of one of the labels, and (n,) each image's index, -1 where unknown.
 
-    Of a number, its different values, ascending.
+    Of a number, its distinct values, ascending.
     """
     if name == dataset.target:
         return dataset.classes, dataset.label
-    attribute, two = dataset.attributes[name], dataset.no_yes.get(name)
-    return columns.as_label(attribute, two, number=name in dataset.numbers)
+    attribute, pair = dataset.attributes[name], dataset.no_yes.get(name)
+    return columns.to_label(attribute, pair, number=name in dataset.numbers)
 
 
 def number_scale(dataset: Dataset, name: str) -> NumberScale | None:
-    """The bins of a label that is a number, from its training values; None of any other."""
+    """The bins of a label that is a number, from its training values; else None."""
     if name not in dataset.numbers:
         return None
     words, label = label_of(dataset, name)
@@ -119,21 +119,21 @@ def in_ranges(dataset: Dataset) -> Dataset:
     """The data set with a label that is a number cut at its quartiles in train, as classes."""
     if not dataset.is_number:
         return dataset
-    cut = binned(_as_attribute(dataset), dataset.rows("train"))
+    cut = bin_attribute(_as_attribute(dataset), dataset.rows("train"))
     used = np.unique(cut.data[cut.data >= 0])
-    place = np.append(np.full(len(cut.values), -1, np.int16), np.int16(-1))
-    place[used] = np.arange(len(used))
+    index = np.append(np.full(len(cut.values), -1, np.int16), np.int16(-1))
+    index[used] = np.arange(len(used))
     words = tuple(cut.values[i] for i in used)
     numbers = tuple(n for n in dataset.numbers if n != dataset.target)
     return replace(
-        dataset, classes=words, class_words=words, label=place[cut.data], numbers=numbers
+        dataset, classes=words, class_words=words, label=index[cut.data], numbers=numbers
     )
 
 
 def of_target(dataset: Dataset, name: str, config: DataConfig) -> Dataset:
-    """The data set with one of its labels alone; the others are attributes of it.
+    """The data set with only one of its labels; the others become attributes.
 
-    Those are left out that `data.attributes` does not name, where it names some.
+    Only those that `data.attributes` names stay, if it names any.
     """
     classes, label = label_of(dataset, name)
     attributes = dict(dataset.attributes)
@@ -155,13 +155,13 @@ def of_target(dataset: Dataset, name: str, config: DataConfig) -> Dataset:
     )
 
 
-def in_ranges_of(cut: Dataset, part: Dataset, kept: NDArray[np.intp]) -> Dataset:
-    """The rows `kept` of a data set with the classes that `in_ranges` gave to all."""
+def in_ranges_of(cut: Dataset, part: Dataset, rows: NDArray[np.intp]) -> Dataset:
+    """The `rows` of a data set with the classes that `in_ranges` gave to all."""
     if not part.is_number:
         return part
     return replace(
         part,
-        label=cut.label[kept],
+        label=cut.label[rows],
         classes=cut.classes,
         class_words=cut.class_words,
         numbers=cut.numbers,
@@ -169,7 +169,7 @@ def in_ranges_of(cut: Dataset, part: Dataset, kept: NDArray[np.intp]) -> Dataset
 
 
 def _as_attribute(dataset: Dataset) -> Attribute:
-    """The first label as the attribute that it was."""
+    """The first label as an attribute."""
     name, classes = dataset.target, dataset.classes
     if dataset.is_number:
         values = np.append(numbers_of(classes), np.nan)
@@ -180,10 +180,9 @@ def _as_attribute(dataset: Dataset) -> Attribute:
 
 
 def labels_of(dataset: Dataset) -> tuple[NDArray[np.int16], tuple[int, ...]]:
-    """(n,) codes of the label, or (n, labels) of several, -1 where unknown; and each one's classes.
+    """(n,) codes of the label, or (n, labels) of several, -1 unknown; and their numbers of classes.
 
-    A number among them has as many classes as bins, and codes of its different values; alone it is
-    (n, 1).
+    A number has as many classes as bins, and codes of its distinct values; alone it is (n, 1).
     """
     labels = [label_of(dataset, name)[1] for name in dataset.targets]
     sizes = tuple(len(classes_of(dataset, name)) for name in dataset.targets)
@@ -193,13 +192,13 @@ def labels_of(dataset: Dataset) -> tuple[NDArray[np.int16], tuple[int, ...]]:
 
 
 def classes_of(dataset: Dataset, name: str) -> tuple[str, ...]:
-    """What the outputs for one of the labels say: its classes, or the values of its bins."""
+    """The meaning of the outputs for one of the labels: its classes, or the centres of its bins."""
     scale = number_scale(dataset, name)
-    return label_of(dataset, name)[0] if scale is None else tuple(map(word_of, scale.centres))
+    return label_of(dataset, name)[0] if scale is None else tuple(map(format_number, scale.centres))
 
 
 def outputs_of(dataset: Dataset) -> tuple[str, ...]:
-    """What each output of a network that learns the data set's labels says."""
+    """The meaning of each output of a network that learns the data set's labels."""
     if not dataset.is_several:
         return dataset.classes
     return tuple(f"{name}: {c}" for name in dataset.targets for c in classes_of(dataset, name))

@@ -1,7 +1,7 @@
-"""Tar files: their members one after the other, and pictures in them that are read in any order.
+"""Tar files: their members in order, and images in them in any order.
 
-From a file by its place, from an object store in ranges that span many pictures. Which pictures
-there are, `candid.data.layouts.webdataset` finds once.
+Of a file on a store, ranges are fetched that span many images. `candid.data.layouts.webdataset`
+finds the images.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from typing import IO, BinaryIO, Literal, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.data.sources import Held, InShards, check_size
+from candid.data.sources import LruCache, ShardedSource, check_size
 from candid.errors import DataError, ImageError
-from candid.storage import places
+from candid.storage import filesystem
 
 T = TypeVar("T")
 
-_MOST_SAID = 1 << 20  # bytes of a header that says more of the next member: a long name, attributes
-_SAYS_MORE = (
+_MOST_BYTES = 1 << 20  # of an extended header: a long name, attributes
+_EXTENDED = (
     *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
     *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
 )
 
 
-# --- members, one after the other ----------------------------------------------------------------
+# --- members, in order ---------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A regular file in an archive: its name, and where its bytes lie."""
+    """A regular file in an archive: its name, and the place of its bytes."""
 
     name: str
     offset: int
@@ -43,7 +43,7 @@ class Member:
     _read: Callable[[], IO[bytes] | None]
 
     def read(self, most: int) -> bytes:
-        """The bytes, while the archive stands at this member.
+        """The bytes, while the archive is at this member.
 
         Raises
         ------
@@ -63,12 +63,11 @@ class Member:
 
 
 def members(file: BinaryIO, mode: Literal["r:", "r:*"], *, to_the_end: bool) -> Iterator[Member]:
-    """The regular files in a tar file, in order; hidden ones are passed over.
+    """The regular files in a tar file, in order, without hidden ones.
 
-    `mode` is that of `tarfile.open`, "r:*" where it may be compressed; `to_the_end` says whether an
-    archive without an end mark counts as cut short. Raises tarfile.ReadError where it is none, or
-    from where on it is damaged: whatever the libraries raise there, zlib's errors and failed
-    conversions in odd headers among them.
+    `mode` is that of `tarfile.open`, "r:*" where it may be compressed; `to_the_end`: an archive
+    without an end mark is truncated. Raises tarfile.ReadError where it is none, or where it is
+    damaged, whatever the libraries raise there.
     """
     try:
         archive = tarfile.open(fileobj=file, mode=mode, tarinfo=_Header)  # noqa: SIM115
@@ -77,10 +76,10 @@ def members(file: BinaryIO, mode: Literal["r:", "r:*"], *, to_the_end: bool) -> 
     with archive:
         try:
             while (member := archive.next()) is not None:
-                archive.members.clear()  # type: ignore[attr-defined]  # it would remember them all
-                if member.size < 0:  # it would lead back to where we were
+                archive.members.clear()  # type: ignore[attr-defined]  # it would keep them all
+                if member.size < 0:  # it would lead back
                     raise tarfile.ReadError("a size below 0")
-                if member.issparse():  # its bytes do not lie there as they are
+                if member.issparse():  # its bytes are not contiguous
                     raise tarfile.ReadError("a sparse file")
                 if member.isreg() and not member.name.rpartition("/")[2].startswith("."):
                     read = partial(archive.extractfile, member)
@@ -92,24 +91,24 @@ def members(file: BinaryIO, mode: Literal["r:", "r:*"], *, to_the_end: bool) -> 
 
 
 def _check_end(archive: tarfile.TarFile, to_the_end: bool) -> None:
-    ended = _Header.ended(archive)
-    if isinstance(ended, tarfile.EmptyHeaderError):  # type: ignore[attr-defined]
+    reason = _Header.end_reason(archive)
+    if isinstance(reason, tarfile.EmptyHeaderError):  # type: ignore[attr-defined]
         if to_the_end:
             raise tarfile.ReadError("it has no end mark")
-    elif not isinstance(ended, tarfile.EOFHeaderError):  # type: ignore[attr-defined]
+    elif not isinstance(reason, tarfile.EOFHeaderError):  # type: ignore[attr-defined]
         raise tarfile.ReadError("what follows is no header")
 
 
 class _Header(tarfile.TarInfo):
-    """A member's header, which claims no more than it can hold.
+    """A member's header with a check of its size.
 
-    It notes in the archive why no further member came: `tarfile` takes any reason for its end.
+    It stores in the archive why no further member came, as `tarfile` takes any reason for its end.
     """
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
         header = super().frombuf(buf, encoding, errors)
-        if header.size < 0 or (header.type in _SAYS_MORE and header.size > _MOST_SAID):
+        if header.size < 0 or (header.type in _EXTENDED and header.size > _MOST_BYTES):
             raise tarfile.HeaderError("an impossible size")
         return header
 
@@ -122,39 +121,39 @@ class _Header(tarfile.TarInfo):
             raise
 
     @staticmethod
-    def ended(archive: tarfile.TarFile) -> Exception | None:
+    def end_reason(archive: tarfile.TarFile) -> Exception | None:
         """Why there was no further member."""
         return getattr(archive, "candid_ended", None)
 
 
-# --- pictures, in any order ----------------------------------------------------------------------
+# --- images, in any order ------------------------------------------------------------------------
 
 
-class _Opened:
-    """A file that is open for as long as somebody holds this."""
+class _FileHandle:
+    """A file that is open while this object lives."""
 
     def __init__(self, path: str) -> None:
         self.handle = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
 
     def __del__(self, close: Callable[[int], None] = os.close) -> None:
-        # Bound above: when Python ends, modules may be gone before what was opened.
+        # Bound above, as modules may be gone when Python ends.
         if "handle" in self.__dict__:
             close(self.handle)
 
 
-class TarSource(InShards):
-    """Pictures that lie in tar files, by their places there: a `dataset.Source`.
+class TarSource(ShardedSource):
+    """Images in tar files: a `dataset.Source`.
 
     Parameters
     ----------
     files
         The shards: paths or URLs.
     file, offset, size
-        (n,) which shard holds each picture, as an index into `files`, and where in it.
+        (n,) the shard of each image, as an index into `files`, and its place in it.
     """
 
     arrays = ("file", "offset", "size")
-    held = ("_open", "_ranges")
+    caches = ("_open", "_ranges")
 
     def __init__(
         self,
@@ -165,26 +164,26 @@ class TarSource(InShards):
     ) -> None:
         self.files = tuple(files)
         self.file, self.offset, self.size = file, offset, size
-        self._open: Held[_Opened] = Held()  # files on this machine
-        self._ranges: Held[tuple[int, bytes]] = Held()  # what was fetched last of those on stores
+        self._open: LruCache[_FileHandle] = LruCache()  # files on this machine
+        self._ranges: LruCache[tuple[int, bytes]] = LruCache()  # the last ones of files on stores
 
     def read(self, row: int) -> bytes:
-        """The bytes of one picture."""
+        """The bytes of one image."""
         name = self.files[self.file[row]]
         start, size = int(self.offset[row]), int(self.size[row])
         check_size(size)
         data = (
-            self._far(name, start, size)
-            if places.local(name) is None
-            else self._near(name, start, size)
+            self._read_remote(name, start, size)
+            if filesystem.local(name) is None
+            else self._read_local(name, start, size)
         )
         if len(data) < size:
             raise ImageError(f"{name} is cut short")
         return data
 
-    def _near(self, name: str, start: int, size: int) -> bytes:
+    def _read_local(self, name: str, start: int, size: int) -> bytes:
         try:
-            file = self._open.get(name, lambda: _Opened(str(places.local(name))))
+            file = self._open.get(name, lambda: _FileHandle(str(filesystem.local(name))))
         except OSError as error:
             raise ImageError(f"{name} cannot be opened: {error.strerror}") from error
         try:
@@ -192,22 +191,22 @@ class TarSource(InShards):
         except OSError as error:
             raise ImageError(f"{name} cannot be read: {error.strerror}") from error
 
-    def _far(self, name: str, start: int, size: int) -> bytes:
-        def fetched() -> tuple[int, bytes]:
-            return start, places.part_of(name, start, max(size, places.RANGE))
+    def _read_remote(self, name: str, start: int, size: int) -> bytes:
+        def fetch() -> tuple[int, bytes]:
+            return start, filesystem.part_of(name, start, max(size, filesystem.RANGE))
 
-        first, data = self._ranges.get(name, fetched)
+        first, data = self._ranges.get(name, fetch)
         if not first <= start <= start + size <= first + len(data):
             self._ranges.forget(name)
-            first, data = self._ranges.get(name, fetched)
+            first, data = self._ranges.get(name, fetch)
         return data[start - first : start - first + size]
 
     def stamp(self) -> str:
-        """A digest of the shards' states and of which pictures count; names of folders do not."""
+        """A digest of the shards' states and the images' places; names of folders do not count."""
         digest = blake2b(digest_size=16)
         for name in self.files:
             try:
-                state = places.entry(name).stamp
+                state = filesystem.entry(name).stamp
             except DataError:
                 state = "gone"
             digest.update(f"{name.rpartition('/')[2]}\0{state}\n".encode())

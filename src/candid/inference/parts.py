@@ -22,7 +22,7 @@ from candid.inference.classify import Labeller
 from candid.inference.rows import Outcome
 from candid.inference.shards import Failed, LabelledShard, Order, Shard, label_shard, read_part
 from candid.records import from_plain, to_plain
-from candid.storage import places
+from candid.storage import filesystem
 from candid.storage.files import as_utf8
 from candid.storage.jobs import Job, alone, plain_job
 
@@ -76,7 +76,7 @@ def label_missing(
     with _alone(order.out):
         kept = _kept(shards, order, force)
         results: dict[str, LabelledShard | Failed] = dict(kept)
-        parts = {shard.name: places.join(order.out, shard.part) for shard in shards}
+        parts = {shard.name: filesystem.join(order.out, shard.part) for shard in shards}
         manifest = functools.partial(_manifest, shards, order, engine, results, kept)
         done(len(kept))
         _write(order.out, manifest(finished=False))
@@ -84,7 +84,7 @@ def label_missing(
             for result in finished:
                 results[result.shard] = result
                 if isinstance(result, Failed):  # an older part would be taken for its rows
-                    places.remove(parts[result.shard])
+                    filesystem.remove(parts[result.shard])
                 done(1)
         whole = manifest(finished=True)
         _write(order.out, whole)
@@ -104,7 +104,7 @@ def label_here(labeller: Labeller, order: Order, *, workers: int = 0) -> Work:
 
 def _alone(out: str) -> contextlib.AbstractContextManager[Any]:
     """One job at a time in a folder of this machine; on a store there are no locks."""
-    path = places.local(out)
+    path = filesystem.local(out)
     if path is None:
         return contextlib.nullcontext()
     todo = "wait for it, or name another folder with --out"
@@ -116,9 +116,9 @@ def _kept(shards: Sequence[Shard], order: Order, force: bool) -> dict[str, Label
 
     Raises OutputError where there are labels of other shards, or, without `force`, of another job.
     """
-    listed = places.below(order.out) if places.is_folder(order.out) else []
+    listed = filesystem.below(order.out) if filesystem.is_folder(order.out) else []
     there = {entry.name for entry in listed}
-    expected = {places.join(order.out, shard.part): shard for shard in shards}
+    expected = {filesystem.join(order.out, shard.part): shard for shard in shards}
     strays = sorted(n for n in there if n.endswith(".parquet") and n not in expected)
     if strays:
         raise OutputError(
@@ -183,7 +183,7 @@ def _versions() -> dict[str, str]:
 
 def _write(out: str, manifest: Manifest) -> None:
     text = json.dumps(to_plain(manifest), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    with places.written(places.join(out, MANIFEST)) as path:
+    with filesystem.written(filesystem.join(out, MANIFEST)) as path:
         path.write_bytes(as_utf8(text))
 
 
@@ -192,8 +192,8 @@ def read_manifest(out: str) -> Manifest:
 
     Raises DataError where there is none, or it is not one.
     """
-    name = places.join(out, MANIFEST)
-    with places.opened(name) as file:
+    name = filesystem.join(out, MANIFEST)
+    with filesystem.opened(name) as file:
         data = file.read()
     try:
         return from_plain(Manifest, json.loads(data))
@@ -215,7 +215,7 @@ def job_begun(out: str) -> Job | None:
 
 def _sweep(out: str, shards: Sequence[Shard]) -> None:
     """Remove what killed workers began: no one else writes here, and all parts are whole."""
-    path = places.local(out)
+    path = filesystem.local(out)
     if path is None:
         return
     ours = tuple(f".{shard.part}." for shard in shards)

@@ -23,7 +23,7 @@ from candid.inference.classify import Labeller, label
 from candid.inference.rows import Counter, Outcome, ParquetWriter
 from candid.inference.sources import Item
 from candid.records import from_plain, to_plain
-from candid.storage import places
+from candid.storage import filesystem
 from candid.storage.jobs import Job, job_digest
 
 _NOTE = "candid.part"
@@ -69,15 +69,15 @@ def find_shards(words: Sequence[str], out: str) -> list[Shard]:
     """
     shards: list[Shard] = []
     for word in words:
-        path = places.local(word)
+        path = filesystem.local(word)
         if sources.is_container(word) and not (path and path.is_dir()):
-            entry = places.entry(word)
+            entry = filesystem.entry(word)
             shards.append(Shard(word, _part(word.rpartition("/")[2]), entry.stamp))
-        elif word != sources.LIST and places.is_folder(word):
-            start = len(places.join(word, ""))
+        elif word != sources.LIST and filesystem.is_folder(word):
+            start = len(filesystem.join(word, ""))
             shards += [
                 Shard(entry.name, _part(entry.name[start:]), entry.stamp)
-                for entry in places.below(word)
+                for entry in filesystem.below(word)
                 if sources.is_container(entry.name) and not _lies_in(entry.name, out)
             ]
         else:
@@ -97,9 +97,9 @@ def find_shards(words: Sequence[str], out: str) -> list[Shard]:
 
 
 def _lies_in(name: str, folder: str) -> bool:
-    path, root = places.local(name), places.local(folder)
+    path, root = filesystem.local(name), filesystem.local(folder)
     if path is None or root is None:
-        return name.startswith(places.join(folder, ""))
+        return name.startswith(filesystem.join(folder, ""))
     return path.absolute().is_relative_to(root.absolute())
 
 
@@ -123,7 +123,7 @@ def first_pictures(shards: Sequence[Shard], column: str) -> Iterator[Item]:
     """
     chosen = {shards[i * (len(shards) - 1) // (_LOOKED_INTO - 1)].name for i in range(_LOOKED_INTO)}
     for name in sorted(chosen):
-        with contextlib.suppress(Exception), places.near(name) as path:
+        with contextlib.suppress(Exception), filesystem.near(name) as path:
             pictures = sources.inside(str(path), name, column)
             yield from islice(pictures, _PICTURES // len(chosen))
 
@@ -176,8 +176,8 @@ def _written(
     schema = labeller.columns.schema()
     error, damaged = schema.names.index("error"), ""
     with contextlib.ExitStack() as stack:
-        path = stack.enter_context(places.near(shard.name))
-        file = stack.enter_context(places.written(places.join(order.out, shard.part)))
+        path = stack.enter_context(filesystem.near(shard.name))
+        file = stack.enter_context(filesystem.written(filesystem.join(order.out, shard.part)))
         writer = stack.enter_context(ParquetWriter(file, schema, order.about))
         images = sources.inside(str(path), shard.name, order.column)
         whole = sources.printable(shard.name)
@@ -196,7 +196,7 @@ def _written(
 def read_part(name: str) -> tuple[str, LabelledShard] | None:
     """The fingerprint of a part's job, and what it tells of itself; None where it tells nothing."""
     try:
-        with places.opened(name) as file:
+        with filesystem.opened(name) as file:
             metadata = pq.read_metadata(file).metadata or {}
         note = json.loads(metadata[_NOTE.encode()])
         return str(note["fingerprint"]), from_plain(LabelledShard, note["part"])

@@ -28,7 +28,7 @@ from candid.data.layouts.pictures import is_picture
 from candid.data.sources import ParquetSource, contains, holds_bytes, read_file
 from candid.data.tars import members
 from candid.errors import DataError, ImageError, did_you_mean, nearest
-from candid.storage import places
+from candid.storage import filesystem
 from candid.storage.files import open_regular, regular
 
 LIST = "-"
@@ -69,8 +69,8 @@ def resolve(words: Sequence[str]) -> list[str]:
         )
     found: list[str] = []
     for word in words:
-        if places.is_url(word):
-            names = places.found(word)
+        if filesystem.is_url(word):
+            names = filesystem.found(word)
             if not names:
                 raise _missing(word)
             found += names
@@ -152,7 +152,7 @@ def inside(path: str, name: str, column: str = "") -> Iterator[Item]:
 
 
 def _of(word: str, column: str) -> Iterator[Item]:
-    if places.is_url(word):
+    if filesystem.is_url(word):
         yield from _far(word, column)
     elif os.path.isdir(word):
         root = os.path.realpath(word)
@@ -170,10 +170,10 @@ def _far(url: str, column: str) -> Iterator[Item]:
     """
     with ExitStack() as held:
         try:
-            path = held.enter_context(places.near(url)) if is_container(url) else None
+            path = held.enter_context(filesystem.near(url)) if is_container(url) else None
             names = [url]
-            if path is None and places.is_folder(url):
-                names = [e.name for e in places.below(url) if is_picture(e.name)]
+            if path is None and filesystem.is_folder(url):
+                names = [e.name for e in filesystem.below(url) if is_picture(e.name)]
         except DataError as error:
             yield _broken(url, error.what)
             return
@@ -186,7 +186,7 @@ def _far(url: str, column: str) -> Iterator[Item]:
 
 def _fetch(url: str) -> bytes:
     try:
-        with places.near(url) as path:
+        with filesystem.near(url) as path:
             return read_file(os.path.realpath(path))
     except DataError as error:
         raise ImageError(error.what) from error
@@ -197,7 +197,7 @@ def count_images(inputs: Sequence[str], listed: BinaryIO | None = None) -> int |
     total = 0
     for word in inputs:
         compressed = word.lower().endswith(_TAR) and not word.lower().endswith(".tar")
-        if places.is_url(word) or (compressed and not os.path.isdir(word)):
+        if filesystem.is_url(word) or (compressed and not os.path.isdir(word)):
             return None  # all of it would have to be fetched, or decompressed
         if word != LIST:
             total += sum(1 for _ in _of(word, ""))

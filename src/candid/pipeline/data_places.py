@@ -60,18 +60,18 @@ def _sets(count: int) -> str:
 
 
 def _one_place(run: Run, where: Path, *, named: bool) -> Path:
-    from candid.storage import places
+    from candid.storage import filesystem
 
     # As `load` will take it, which knows a URL again that was a path.
-    name = places.name_of(where)
-    if not named and places.local(name) is None:
+    name = filesystem.name_of(where)
+    if not named and filesystem.local(name) is None:
         raise RunError(
             f"The run {run.path} says that its data lie at {name}, which is not followed unasked: "
             "a stranger may have written it.",
             expected="data on this machine, or their place named by you",
             todo=f"add --data {shlex.quote(name)} if you trust it (to go on with a run: as DATA)",
         )
-    if not places.found(name):
+    if not filesystem.found(name):
         raise RunError(
             f"The data that the run {run.path} began with are gone: there is no {where}.",
             expected="the same images and labels in the same place",

@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 from candid.errors import CandidError, TrainingError
 from candid.runs import Run
 from candid.settings.named_parts import FROM_PARTS, defined_at, named_in, own_line, said_by
-from candid.storage import places
+from candid.storage import filesystem
 
 _NETWORK = "network"  # the section that names it
 
@@ -62,8 +62,8 @@ def trains(verb: str, run: Run, data: object) -> Iterator[None]:
 def resuming(verb: str, run: Run, data: object) -> str:
     """What to type to go on with a run; a URL is followed only where it is named."""
     paths = data if isinstance(data, tuple) else (data,) if isinstance(data, Path) else ()
-    names = [places.name_of(path) for path in paths]
-    far = names if any(map(places.is_url, names)) else []
+    names = [filesystem.name_of(path) for path in paths]
+    far = names if any(map(filesystem.is_url, names)) else []
     return shlex.join(["candid", verb, *far, "--resume", str(run.path)])
 
 

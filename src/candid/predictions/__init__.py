@@ -1,7 +1,6 @@
-"""The hinge: one row per image, with what was annotated and what a model says.
+"""Predictions: one row per image, with its annotations and a model's answer.
 
-Evaluation, audit, calibration and report read only this, so they work on anyone's model, on a
-machine without torch.
+Evaluation, audit, calibration and report read only this, so they work on any model, without torch.
 """
 
 from __future__ import annotations
@@ -21,18 +20,18 @@ from numpy.typing import NDArray
 from candid.errors import PredictionsError
 from candid.predictions.attribute_columns import (
     METADATA,
-    attribute_in,
-    codes_in,
-    column_of,
-    described_attributes,
+    describe_attributes,
     image_columns,
-    persons_in,
-    read_described,
-    strings_in,
-    word_column,
-    write_described,
+    read_attribute,
+    read_codes,
+    read_parquet,
+    read_persons,
+    read_strings,
+    to_column,
+    to_word_column,
+    write_parquet,
 )
-from candid.predictions.checks import possible, require_evaluable, require_probabilities
+from candid.predictions.checks import require_evaluable, require_possible, require_probabilities
 from candid.records import SPLITS, Example
 from candid.records.frames import frame_of_table, html_of
 from candid.table import Attribute, Table, per_image_values
@@ -47,7 +46,7 @@ __all__ = [
     "write_predictions",
 ]
 
-_AS_READ = "label as read"
+_LABEL_AS_READ = "label as read"
 _MALFORMED = (AttributeError, KeyError, TypeError, ValueError)  # JSON of another shape
 
 
@@ -129,16 +128,16 @@ class Predictions(Table):
         return frame_of_table(pa.table(dict(columns)))
 
     def _repr_html_(self) -> str:
-        right = [
+        counts = [
             {
-                "split": s,
-                "images": int((self.split == s).sum()),
+                "split": split,
+                "images": int((self.split == split).sum()),
                 "wrong": int(self.wrong[rows].sum()),
             }
-            for s in SPLITS
-            if len(rows := self.rows(s))
+            for split in SPLITS
+            if len(rows := self.rows(split))
         ]
-        return html_of(right, f"{self.target}: {', '.join(self.classes)}")
+        return html_of(counts, f"{self.target}: {', '.join(self.classes)}")
 
     @classmethod
     def from_arrays(  # type: ignore[override]
@@ -184,17 +183,17 @@ class Predictions(Table):
             Where values are missing or impossible, or shapes do not fit each other.
         """
         from candid.predictions.answers import ANSWERS_ALONE
-        from candid.predictions.arrays import said_of
+        from candid.predictions.arrays import read_scores
 
         values = per_image_values(y_true, target, classes, groups, person, ids, split)
-        probability, hard = said_of(y_prob, len(values["ids"]), values["classes"])
+        probability, hard = read_scores(y_prob, len(values["ids"]), values["classes"])
         todo = (
             "pass what the model says, one row per image; percents are divided by 100, and logits "
             "go through a sigmoid or softmax first"
         )
-        about = {"notes": ANSWERS_ALONE} if hard else {}
-        made = cls(**values, probability=probability, hard=hard, provenance=about)
-        return possible(made, "", todo)
+        provenance = {"notes": ANSWERS_ALONE} if hard else {}
+        predictions = cls(**values, probability=probability, hard=hard, provenance=provenance)
+        return require_possible(predictions, "", todo)
 
     @classmethod
     def from_table(
@@ -254,45 +253,45 @@ class Predictions(Table):
         from candid.predictions.choosing import Columns
         from candid.predictions.from_table import predictions_from
 
-        chosen = (prediction,) if isinstance(prediction, str) else tuple(prediction)
-        columns = Columns(label, chosen, tuple(groups), person, split, ids, positive, scale)
+        names = (prediction,) if isinstance(prediction, str) else tuple(prediction)
+        columns = Columns(label, names, tuple(groups), person, split, ids, positive, scale)
         return predictions_from(table, columns)
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
     """Write a Parquet file with one row per image: id, split, label, p_<class>, attributes."""
-    about: dict[str, Any] = {
+    metadata: dict[str, Any] = {
         "target": predictions.target,
         "classes": list(predictions.classes),
         "temperature": predictions.temperature,
-        "attributes": described_attributes(predictions.attributes),
+        "attributes": describe_attributes(predictions.attributes),
         "provenance": dict(predictions.provenance),
         "hard": predictions.hard,
     }
     if predictions.label_as_read is not None:
-        about["corrected"] = True
+        metadata["corrected"] = True
     if predictions.out_of_fold:
-        about["out_of_fold"] = True
-    write_described(path, _columns(predictions), about)
+        metadata["out_of_fold"] = True
+    write_parquet(path, _columns(predictions), metadata)
 
 
-def described(schema: pa.Schema) -> dict[str, Any] | None:
-    """What a Parquet file of predictions says of itself; None where it holds none.
+def read_metadata(schema: pa.Schema) -> dict[str, Any] | None:
+    """The metadata of a Parquet file of predictions; None for any other file.
 
-    The tables of `candid predict`, which hold no labels to judge by, are none.
+    The tables of `candid predict`, which hold no labels to judge by, are others.
     """
-    about: dict[str, Any] = json.loads((schema.metadata or {}).get(METADATA, b"{}"))
-    return about if "attributes" in about else None
+    metadata: dict[str, Any] = json.loads((schema.metadata or {}).get(METADATA, b"{}"))
+    return metadata if "attributes" in metadata else None
 
 
 def _columns(predictions: Predictions) -> dict[str, pa.Array]:
-    columns, people = image_columns(predictions.ids, predictions.split, predictions.person)
-    columns["label"] = word_column(predictions.label, predictions.classes)
+    columns, person_columns = image_columns(predictions.ids, predictions.split, predictions.person)
+    columns["label"] = to_word_column(predictions.label, predictions.classes)
     for i, name in enumerate(predictions.classes):
         columns[f"p_{name}"] = pa.array(predictions.probability[:, i], pa.float64())
     if predictions.label_as_read is not None:
-        columns[_AS_READ] = word_column(predictions.label_as_read, predictions.classes)
-    columns |= people
+        columns[_LABEL_AS_READ] = to_word_column(predictions.label_as_read, predictions.classes)
+    columns |= person_columns
     for attribute in predictions.attributes.values():
         if attribute.name in columns:
             raise PredictionsError(
@@ -300,7 +299,7 @@ def _columns(predictions: Predictions) -> dict[str, pa.Array]:
                 expected="attribute names other than id, split, label, person and p_<class>",
                 todo="rename the column in the data",
             )
-        columns[attribute.name] = column_of(attribute)
+        columns[attribute.name] = to_column(attribute)
     return columns
 
 
@@ -316,33 +315,33 @@ def read_predictions(path: Path) -> Predictions:
         Where another release of Candid wrote it, in another format.
     """
     todo = "write the file again; name --label and --prediction for another model's table"
-    return possible(_read(path), f"{path}: ", todo)
+    return require_possible(_read(path), f"{path}: ", todo)
 
 
 def _read(path: Path) -> Predictions:
     try:
-        table, metadata = read_described(path)
-        _refuse_number(path, metadata)
+        table, metadata = read_parquet(path)
+        _reject_number(path, metadata)
         classes = tuple(metadata["classes"])
         return Predictions(
             target=metadata["target"],
             classes=classes,
-            ids=strings_in(table, "id"),
-            split=strings_in(table, "split"),
-            label=codes_in(table, "label", classes),
+            ids=read_strings(table, "id"),
+            split=read_strings(table, "split"),
+            label=read_codes(table, "label", classes),
             probability=np.column_stack([table[f"p_{c}"].to_numpy() for c in classes]).astype(
                 np.float64
             ),
             temperature=float(metadata["temperature"]),
-            person=persons_in(table),
+            person=read_persons(table),
             attributes={
-                name: attribute_in(table, name, a["kind"], tuple(a["values"]))
+                name: read_attribute(table, name, a["kind"], tuple(a["values"]))
                 for name, a in metadata["attributes"].items()
             },
             provenance=metadata["provenance"],
             hard=bool(metadata.get("hard", False)),
             label_as_read=(
-                codes_in(table, _AS_READ, classes) if metadata.get("corrected") else None
+                read_codes(table, _LABEL_AS_READ, classes) if metadata.get("corrected") else None
             ),
             out_of_fold=bool(metadata.get("out_of_fold", False)),
         )
@@ -355,7 +354,7 @@ def _read(path: Path) -> Predictions:
         ) from error
 
 
-def _refuse_number(path: Path, metadata: Mapping[str, Any]) -> None:
+def _reject_number(path: Path, metadata: Mapping[str, Any]) -> None:
     if "number" in metadata:
         raise PredictionsError(
             f"{path} holds predictions of {metadata['target']!r}, which is a number.",

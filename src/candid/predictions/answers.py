@@ -1,4 +1,4 @@
-"""What the label and prediction columns of a table say, in whatever form they say it."""
+"""A table's prediction columns, in whatever form they are, as probabilities."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import candid.tables.columns as columns
 from candid.arrays import Floats
 from candid.errors import PredictionsError, did_you_mean
 from candid.predictions.labels import MOST_CLASSES, Label, tokens
-from candid.tables.numbers import number_in, word_of
+from candid.tables.numbers import format_number, parse_number
 
 Scale = Literal["probability", "percent", "logit"]
 
@@ -28,7 +28,7 @@ ANSWERS_ALONE = (
 # Probabilities that were rounded to two digits do not sum to 1 exactly.
 _ROUNDING = 0.02
 
-# Words in a column's name that say that it is a prediction, and not of which class.
+# Words that mark a column as a prediction without naming a class.
 _GENERIC = frozenset(
     (
         *("p", "pr", "prob", "probs", "proba", "probability", "probabilities", "score", "scores"),
@@ -60,30 +60,30 @@ def read_cells(table: pa.Table, name: str) -> Cells:
     if pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind):
         value = pc.fill_null(array.cast(pa.float64()), np.nan).to_numpy()
         return Cells(name, value, np.full(len(value), -1), ())
-    codes, words = columns.coded(array)
+    codes, words = columns.encode(array)
     signs = {w.endswith("%") for w in words if w is not None}
     percent = signs == {True}  # where only some bear the sign, those are words among numbers
     value, word = np.full(len(words) + 1, np.nan), np.full(len(words) + 1, -1)
-    left: list[str] = []
+    texts: list[str] = []
     for i, text in enumerate(words):
         if text is None:
             continue
-        number = number_in(text.removesuffix("%") if percent else text, comma=True)
+        number = parse_number(text.removesuffix("%") if percent else text, comma=True)
         if number is None:
-            word[i] = len(left)
-            left.append(text)
+            word[i] = len(texts)
+            texts.append(text)
         else:
             value[i] = number
-    return Cells(name, value[codes], word[codes], tuple(left), percent)
+    return Cells(name, value[codes], word[codes], tuple(texts), percent)
 
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What a model said of n images.
+    """A model's answers for n images.
 
-    `label` has the classes that only the model speaks of, too. `probability` is (n, classes); rows
-    sum to 1, NaN where the model said nothing. `hard` says that they are mere answers, `positive`
-    which class a single column of probabilities was taken to be of.
+    `label` includes classes that only the model has. `probability` is (n, classes); rows sum to 1,
+    NaN without a prediction. `hard` marks answers without probabilities, `positive` is the class
+    that a single column of probabilities was taken to be of.
     """
 
     label: Label
@@ -93,15 +93,15 @@ class Answers:
 
 
 def read_answers(
-    table: pa.Table, label: Label, chosen: Sequence[str], positive: str | None, scale: Scale
+    table: pa.Table, label: Label, names: Sequence[str], positive: str | None, scale: Scale
 ) -> Answers:
-    """The prediction columns of a table, in whatever form they stand there.
+    """Read the prediction columns of a table, in whatever form.
 
-    `chosen` are a column with answers or with the probability of one class, or one column per
+    `names` are a column with answers or with the probability of one class, or one column per
     class; `positive` and `scale` as in `Predictions.from_table`. Raises PredictionsError where they
-    hold what cannot be, or could mean two things.
+    are impossible or ambiguous.
     """
-    cells = [read_cells(table, name) for name in chosen]
+    cells = [read_cells(table, name) for name in names]
     for c in cells:
         if not c.words and np.isnan(c.value).all():
             raise PredictionsError(
@@ -109,24 +109,24 @@ def read_answers(
                 expected="a number or a class in every row",
                 todo="name another column with --prediction",
             )
-    if len(cells) == 1 and _is_hard(cells[0], label):
-        label, scores = _hard(cells[0], label, positive)
+    if len(cells) == 1 and _are_classes(cells[0], label):
+        label, scores = _one_hot(cells[0], label, positive)
         return Answers(label, scores, hard=True)
     for c in cells:
         require_numbers(c, alone=len(cells) == 1)
     if len(cells) > 1:
         label, order = _class_columns(cells, label, positive)
-        return Answers(label, _shares([cells[i] for i in order], scale))
-    label, which = _positive_class(cells[0].name, label, positive)
-    p = _shares(cells, scale)[:, 0]
-    scores = np.stack([1 - p, p] if which else [p, 1 - p], axis=1)
-    return Answers(label, scores, positive=which)
+        return Answers(label, _to_probabilities([cells[i] for i in order], scale))
+    label, index = _positive_class(cells[0].name, label, positive)
+    second = _to_probabilities(cells, scale)[:, 0]
+    scores = np.stack([1 - second, second] if index else [second, 1 - second], axis=1)
+    return Answers(label, scores, positive=index)
 
 
-def _is_hard(cells: Cells, truth: Label) -> bool:
+def _are_classes(cells: Cells, truth: Label) -> bool:
     """Whether a single column holds answers: words, or numbers that name classes."""
-    known = cells.value[~np.isnan(cells.value)]
-    distinct = {word_of(x) for x in np.unique(known)[: MOST_CLASSES + 1]}
+    numbers = cells.value[~np.isnan(cells.value)]
+    distinct = {format_number(x) for x in np.unique(numbers)[: MOST_CLASSES + 1]}
     if cells.words:
         return distinct <= {*truth.classes}
     if distinct <= {"0", "1"}:
@@ -137,41 +137,41 @@ def _is_hard(cells: Cells, truth: Label) -> bool:
     return coded and (distinct <= names or (few_codes and bool(distinct & names)))
 
 
-def _hard(cells: Cells, truth: Label, positive: str | None) -> tuple[Label, Floats]:
+def _one_hot(cells: Cells, truth: Label, positive: str | None) -> tuple[Label, Floats]:
     """One-hot probabilities of answers; NaN rows where there is none."""
     codes, words = cells.word, list(cells.words)
     if not np.isnan(cells.value).all():
         numbers, inverse = np.unique(cells.value, return_inverse=True)
-        place = np.where(np.isnan(numbers), -1, len(words) + np.arange(len(numbers)))
-        codes = np.where(codes >= 0, codes, place[inverse])
-        words += [word_of(x) for x in numbers]
-    seen = np.bincount(codes[codes >= 0], minlength=len(words)) > 0
-    used = [w for w, s in zip(words, seen.tolist(), strict=True) if s]
+        code_of_number = np.where(np.isnan(numbers), -1, len(words) + np.arange(len(numbers)))
+        codes = np.where(codes >= 0, codes, code_of_number[inverse])
+        words += [format_number(x) for x in numbers]
+    occurs = np.bincount(codes[codes >= 0], minlength=len(words)) > 0
+    used = [w for w, s in zip(words, occurs.tolist(), strict=True) if s]
     if {*used} <= {"0", "1"} and not truth.two_valued and not {*used} <= {*truth.classes}:
-        truth, which = _positive_class(cells.name, truth, positive)
-        means: dict[str, int | None] = {"0": 1 - which, "1": which}
+        truth, index = _positive_class(cells.name, truth, positive)
+        index_of: dict[str, int | None] = {"0": 1 - index, "1": index}
     else:
-        means = {w: truth.find(w) for w in used}
-        unseen = [w for w, i in means.items() if i is None]
-        if unseen and (truth.two_valued or len(unseen) == len(used)):
+        index_of = {w: truth.find(w) for w in used}
+        unknown = [w for w, i in index_of.items() if i is None]
+        if unknown and (truth.two_valued or len(unknown) == len(used)):
             raise PredictionsError(
-                f"The prediction {cells.name!r} says {_some(used)}, and the label "
-                f"{truth.name!r} {_some([*truth.classes])}.",
+                f"The prediction {cells.name!r} says {_quote(used)}, and the label "
+                f"{truth.name!r} {_quote([*truth.classes])}.",
                 expected="the same words for the same classes",
                 todo="write both in the same words",
             )
-        truth = truth.with_classes(unseen)
-        means = {w: truth.find(w) for w in used}
-    to = np.array([-1 if means.get(w) is None else means[w] for w in words] + [-1], dtype=np.intp)
-    answer = to[codes]
+        truth = truth.with_classes(unknown)
+        index_of = {w: truth.find(w) for w in used}
+    lookup = np.array([*(-1 if (i := index_of.get(w)) is None else i for w in words), -1], np.intp)
+    answer = lookup[codes]
     scores = np.eye(len(truth.classes))[answer]
     scores[answer < 0] = np.nan
     return truth, scores
 
 
-def _some(words: Sequence[str]) -> str:
-    shown = ", ".join(repr(w) for w in sorted(words, key=columns.natural)[:4])
-    return shown + (", …" if len(words) > 4 else "")
+def _quote(words: Sequence[str]) -> str:
+    listed = ", ".join(repr(w) for w in sorted(words, key=columns.natural_key)[:4])
+    return listed + (", …" if len(words) > 4 else "")
 
 
 def require_numbers(cells: Cells, role: str = "prediction", *, alone: bool = False) -> None:
@@ -179,10 +179,10 @@ def require_numbers(cells: Cells, role: str = "prediction", *, alone: bool = Fal
     if not cells.words:
         return
     row = int(np.argmax(cells.word >= 0))
-    bad = int(np.count_nonzero(cells.word >= 0))
+    n = int(np.count_nonzero(cells.word >= 0))
     raise PredictionsError(
         f"The {role} {cells.name!r} holds {cells.words[cells.word[row]]!r} in row {row + 1}"
-        + (f", and words in {bad:,} rows in all." if bad > 1 else ", which is no number."),
+        + (f", and words in {n:,} rows in all." if n > 1 else ", which is no number."),
         expected="a number in every row, empty where there is none"
         + (", or the label's own words throughout" if alone else ""),
         todo=f"mend the cells, or name another column with --{role}",
@@ -190,49 +190,49 @@ def require_numbers(cells: Cells, role: str = "prediction", *, alone: bool = Fal
 
 
 def _positive_class(name: str, truth: Label, positive: str | None) -> tuple[Label, int]:
-    """Which class a single probability is of: as was said, as the column is called, or "yes"."""
+    """The class of a single probability: `positive`, by the column's name, or "yes"."""
     if len(truth.classes) > 2:
         raise PredictionsError(
             f"{name!r} is one probability, and the label {truth.name!r} has "
-            f"{len(truth.classes)} classes: {_some(truth.classes)}.",
+            f"{len(truth.classes)} classes: {_quote(truth.classes)}.",
             expected="one probability per class, or a column with the answer",
             todo="name all of them with --prediction, or with a pattern such as 'p_*'"
-            + ("; or add --number, if both are numbers" if _are_numbers(truth.classes) else ""),
+            + ("; or add --number, if both are numbers" if _all_numbers(truth.classes) else ""),
         )
-    said = named_class(name, truth) if positive is None else positive
-    which = None if said == "" else truth.find(said)
-    if which is None and said == "" and truth.two_valued:
-        which = 1
-    if len(truth.classes) == 1 and (which is not None or positive):
+    word = class_from_name(name, truth) if positive is None else positive
+    index = None if word == "" else truth.find(word)
+    if index is None and word == "" and truth.two_valued:
+        index = 1
+    if len(truth.classes) == 1 and (index is not None or positive):
         # One class is absent; only whoever asks can know what it is called.
         only = truth.classes[0]
-        other = f"not {only}" if which is not None else str(positive)
-        truth = truth.with_classes([other])
-        return truth, truth.classes.index(only if which is not None else other)
-    if which is None:
-        known = " or ".join(repr(c) for c in truth.classes)
+        new_class = f"not {only}" if index is not None else str(positive)
+        truth = truth.with_classes([new_class])
+        return truth, truth.classes.index(only if index is not None else new_class)
+    if index is None:
+        classes = " or ".join(repr(c) for c in truth.classes)
         hint = "1 (or 0)" if truth.two_valued else repr(truth.classes[-1])
         raise PredictionsError(
             f"{positive!r} is no class of the label {truth.name!r}."
             if positive
             else f"Which class {name!r} is a probability of is not clear.",
-            expected=f"the probability of {known}",
+            expected=f"the probability of {classes}",
             todo=did_you_mean(positive, truth.classes) if positive else f"add --positive {hint}",
         )
-    return truth, which
+    return truth, index
 
 
-def _are_numbers(classes: Sequence[str]) -> bool:
-    return all(number_in(c, comma=True) is not None for c in classes)
+def _all_numbers(classes: Sequence[str]) -> bool:
+    return all(parse_number(c, comma=True) is not None for c in classes)
 
 
-def named_class(name: str, truth: Label) -> str:
-    """What a prediction's name says of a class: "Male" of "p_Male"; "" where it says nothing."""
-    said = tokens(name)
-    for part in (said, said[1:], said[:-1]):
-        if part and (which := truth.find(" ".join(part))) is not None:
-            return truth.classes[which]
-    rest = [t for t in said if t not in _GENERIC]
+def class_from_name(name: str, truth: Label) -> str:
+    """The class in a prediction's name: "Male" of "p_Male"; "" where there is none."""
+    words = tokens(name)
+    for part in (words, words[1:], words[:-1]):
+        if part and (index := truth.find(" ".join(part))) is not None:
+            return truth.classes[index]
+    rest = [t for t in words if t not in _GENERIC]
     if rest == tokens(truth.name) or not rest:
         return ""
     # The words in the case in which the name has them.
@@ -243,55 +243,55 @@ def _class_columns(
     cells: list[Cells], truth: Label, positive: str | None
 ) -> tuple[Label, list[int]]:
     """The label with the classes that columns are named after, and the columns in their order."""
-    said = {c.name: named_class(c.name, truth) for c in cells}
+    words = {c.name: class_from_name(c.name, truth) for c in cells}
     if positive is not None:
         raise PredictionsError(
             f"--positive {positive!r} goes with one probability, and {len(cells)} are named.",
             expected="one of the two",
             todo="leave it out, or name one column with --prediction",
         )
-    found = {name: truth.find(word) if word else None for name, word in said.items()}
-    if all(i is None for i in found.values()) or any(not w for w in said.values()):
+    matches = {name: truth.find(word) if word else None for name, word in words.items()}
+    if all(i is None for i in matches.values()) or any(not w for w in words.values()):
         raise PredictionsError(
-            f"Which class each of {_some([*said])} is a probability of is not clear.",
+            f"Which class each of {_quote([*words])} is a probability of is not clear.",
             expected="columns named after the classes: " + ", ".join(
                 f"p_{c}" for c in truth.classes[:4]),
             todo="rename the columns, or the label's classes",
         )  # fmt: skip
-    unmatched = [n for n, i in found.items() if i is None]
-    free = [i for i in range(len(truth.classes)) if i not in found.values()]
+    unmatched = [n for n, i in matches.items() if i is None]
+    free = [i for i in range(len(truth.classes)) if i not in matches.values()]
     # "p_Female" beside "p_Male", where the label is Male: 0, 1
     if len(unmatched) == len(free) == 1:
-        said[unmatched[0]] = truth.classes[free[0]]
+        words[unmatched[0]] = truth.classes[free[0]]
     elif not truth.two_valued:
-        truth = truth.with_classes([said[n] for n in unmatched])
-    place = {name: truth.find(word) for name, word in said.items()}
-    missing = [c for i, c in enumerate(truth.classes) if i not in place.values()]
-    twice = len({*place.values()}) < len(place)
-    if missing or twice or None in place.values():
+        truth = truth.with_classes([words[n] for n in unmatched])
+    order_of = {name: truth.find(word) for name, word in words.items()}
+    missing = [c for i, c in enumerate(truth.classes) if i not in order_of.values()]
+    has_repeats = len({*order_of.values()}) < len(order_of)
+    if missing or has_repeats or None in order_of.values():
         raise PredictionsError(
-            f"There is no probability for {_some(missing)} of the label {truth.name!r}."
+            f"There is no probability for {_quote(missing)} of the label {truth.name!r}."
             if missing
-            else f"The columns {_some([*said])} do not name one class of {truth.name!r} each.",
+            else f"The columns {_quote([*words])} do not name one class of {truth.name!r} each.",
             expected=f"one column for each of its {len(truth.classes)} classes",
             todo="name the others with --prediction too, or a pattern such as 'p_*'",
         )
-    order = sorted(range(len(cells)), key=lambda i: place[cells[i].name] or 0)
+    order = sorted(range(len(cells)), key=lambda i: order_of[cells[i].name] or 0)
     return truth, order
 
 
-def _shares(cells: list[Cells], scale: Scale) -> Floats:
+def _to_probabilities(cells: list[Cells], scale: Scale) -> Floats:
     """(n, columns) the numbers as probabilities; those of several columns sum to 1."""
     value = np.stack([finite_numbers(c) for c in cells], axis=1)
     if scale == "logit" and len(cells) == 1:
         sigmoid: Floats = 1 / (1 + np.exp(-value.clip(-700, 700)))  # exp(710) is no float any more
         return sigmoid
     if scale == "logit":
-        raised = np.exp(value - value.max(axis=1, keepdims=True))
-        softmax: Floats = raised / raised.sum(axis=1, keepdims=True)
+        exponentials = np.exp(value - value.max(axis=1, keepdims=True))
+        softmax: Floats = exponentials / exponentials.sum(axis=1, keepdims=True)
         return softmax
     value = value / np.array([100 if scale == "percent" or c.percent else 1 for c in cells])
-    _must_be_shares(value, cells, scale)
+    _check_range(value, cells, scale)
     total = value.sum(axis=1, keepdims=True) if len(cells) > 1 else np.ones(1)
     off = (abs(total - 1) > _ROUNDING).ravel()
     if off.any():
@@ -303,12 +303,12 @@ def _shares(cells: list[Cells], scale: Scale) -> Floats:
             todo="name the columns of all classes; independent scores need a softmax first "
             "(logits: --scale logit)",
         )
-    shares: Floats = np.clip(value / total, 0.0, 1.0)
-    return shares
+    probabilities: Floats = np.clip(value / total, 0.0, 1.0)
+    return probabilities
 
 
 def finite_numbers(cells: Cells, role: str = "prediction") -> Floats:
-    """(n,) what the cells hold, NaN where nothing; raises PredictionsError for infinity."""
+    """(n,) the numbers, NaN where empty; raises PredictionsError for infinity."""
     infinite = np.isinf(cells.value)
     if infinite.any():
         raise PredictionsError(
@@ -320,26 +320,26 @@ def finite_numbers(cells: Cells, role: str = "prediction") -> Floats:
     return cells.value
 
 
-def _must_be_shares(value: Floats, cells: list[Cells], scale: Scale) -> None:
-    """Everything from 0 to 1, but for a rounding."""
+def _check_range(value: Floats, cells: list[Cells], scale: Scale) -> None:
+    """Raise PredictionsError where a number lies outside 0 to 1, but for rounding."""
     with np.errstate(invalid="ignore"):
         bad = (value < -1e-6) | (value > 1 + 1e-6)
     if not bad.any():
         return
     row, column = (int(i) for i in np.argwhere(bad)[0])
-    least, most, known = np.nanmin(value), np.nanmax(value), np.count_nonzero(~np.isnan(value))
-    many = np.count_nonzero(bad) > 0.02 * known
-    looks, todo = "", "mend these rows, or name another column with --prediction"
+    least, most, n_known = np.nanmin(value), np.nanmax(value), np.count_nonzero(~np.isnan(value))
+    many = np.count_nonzero(bad) > 0.02 * n_known
+    guess, todo = "", "mend these rows, or name another column with --prediction"
     if scale == "percent":
         todo = "leave --scale percent out, or mend the rows"
     elif least < 0 and many:
-        looks, todo = " They look like logits.", "add --scale logit, or write probabilities"
+        guess, todo = " They look like logits.", "add --scale logit, or write probabilities"
     elif least >= 0 and 2 < most <= 100 and many:
-        looks, todo = " They look like percents.", "add --scale percent, or write shares of 1"
+        guess, todo = " They look like percents.", "add --scale percent, or write shares of 1"
     raise PredictionsError(
         f"The prediction {cells[column].name!r} lies outside 0 to 1 in {np.count_nonzero(bad):,} "
-        f"of {known:,} cells: {value[row, column]:g} in row {row + 1}, "
-        f"{least:g} to {most:g} altogether.{looks}",
+        f"of {n_known:,} cells: {value[row, column]:g} in row {row + 1}, "
+        f"{least:g} to {most:g} altogether.{guess}",
         expected="probabilities from 0 to 1",
         todo=todo,
     )
@@ -350,5 +350,5 @@ def is_like_a_prediction(name: str, predictions: Sequence[str], label: Label) ->
     first, *rest = tokens(name) or [""]
     if first not in _GENERIC:
         return False
-    beside = any(tokens(n)[:1] == [first] for n in predictions)
-    return beside or (bool(rest) and label.find(" ".join(rest)) is not None)
+    same_prefix = any(tokens(n)[:1] == [first] for n in predictions)
+    return same_prefix or (bool(rest) and label.find(" ".join(rest)) is not None)

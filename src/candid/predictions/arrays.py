@@ -1,4 +1,4 @@
-"""Whatever somebody has to be judged, as `Predictions`; and probabilities in the one form."""
+"""Arrays, files and runs as `Predictions`."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 import candid.tables.columns as columns
 from candid.errors import PredictionsError
 from candid.predictions import Predictions, read_predictions
-from candid.predictions.answers import named_class
+from candid.predictions.answers import class_from_name
 from candid.predictions.labels import Label
 from candid.predictions.numbers import NumberAnswers, read_number_predictions
 from candid.table import arrow_table, value_per_image
-from candid.tables.numbers import number_in
+from candid.tables.numbers import parse_number
 from candid.text.words import many
 
 _TODO = (
@@ -26,17 +26,16 @@ _TODO = (
 )
 
 
-def said_of(y_prob: Any, n: int, classes: tuple[str, ...]) -> tuple[NDArray[np.float64], bool]:
-    """(n, classes) probabilities, whichever way they were given; and whether they are answers.
+def read_scores(y_prob: Any, n: int, classes: tuple[str, ...]) -> tuple[NDArray[np.float64], bool]:
+    """(n, classes) probabilities, and whether they are mere answers.
 
-    Answers are the classes' own words, or 0 and 1 alone: what `predict` gives. A model's
-    probabilities are hardly ever that, and taken for some, answers have a loss and an area under a
-    curve that mean nothing.
+    Answers are the classes' own words, or 0 and 1 alone: what `predict` gives. Taken for
+    probabilities, they would have a loss and an area under a curve that mean nothing.
     """
-    columns_given = _columns_of(y_prob)
-    if columns_given is not None:
-        y_prob = _in_order(columns_given, classes)
-    elif (answers := _answers(y_prob, n, classes)) is not None:
+    named_columns = _named_columns(y_prob)
+    if named_columns is not None:
+        y_prob = _order_columns(named_columns, classes)
+    elif (answers := _read_answers(y_prob, n, classes)) is not None:
         return np.eye(len(classes))[answers], True
     try:
         p = np.asarray(y_prob, dtype=np.float64)
@@ -62,82 +61,82 @@ def said_of(y_prob: Any, n: int, classes: tuple[str, ...]) -> tuple[NDArray[np.f
     return p, hard
 
 
-def _columns_of(y_prob: Any) -> dict[str, Any] | None:
+def _named_columns(y_prob: Any) -> dict[str, Any] | None:
     """A data frame's or a mapping's columns by name; None where it is neither, or has one."""
     import narwhals.stable.v2 as nw
 
     if not isinstance(y_prob, Mapping):
-        known = nw.from_native(y_prob, eager_only=True, pass_through=True)
-        if not isinstance(known, nw.DataFrame) or len(known.columns) < 2:
+        frame = nw.from_native(y_prob, eager_only=True, pass_through=True)
+        if not isinstance(frame, nw.DataFrame) or len(frame.columns) < 2:
             return None
     table = arrow_table(y_prob)
     return {name: table[name].to_numpy() for name in table.column_names}
 
 
-def _in_order(columns_given: dict[str, Any], classes: tuple[str, ...]) -> NDArray[Any]:
-    """(n, columns) in the order of the classes that they are named after, else as they stand.
+def _order_columns(named_columns: dict[str, Any], classes: tuple[str, ...]) -> NDArray[Any]:
+    """(n, columns) in the order of the classes that they are named after, else as they are.
 
-    Raises PredictionsError where some are named after classes, and others are not.
+    Raises PredictionsError where only some are named after classes.
     """
     label = Label("label", classes, np.empty(0, np.int16))
-    words = {name: named_class(name, label) for name in columns_given}
-    place = {name: classes.index(word) for name, word in words.items() if word in classes}
-    names = [*columns_given]
-    if place:
-        if sorted(place.values()) != [*range(len(classes))] or len(place) < len(names):
+    words = {name: class_from_name(name, label) for name in named_columns}
+    index = {name: classes.index(word) for name, word in words.items() if word in classes}
+    names = [*named_columns]
+    if index:
+        if sorted(index.values()) != [*range(len(classes))] or len(index) < len(names):
             raise PredictionsError(
                 f"The columns of the probabilities are called {', '.join(map(repr, names))}, and "
                 f"the classes {', '.join(map(repr, classes))}.",
                 expected="one column for each class, named after it",
                 todo="rename the columns, or pass an array in the order of the classes",
             )
-        names.sort(key=place.__getitem__)
-    return np.stack([columns_given[name] for name in names], axis=1)
+        names.sort(key=index.__getitem__)
+    return np.stack([named_columns[name] for name in names], axis=1)
 
 
-def _answers(y_prob: Any, n: int, classes: tuple[str, ...]) -> NDArray[np.intp] | None:
-    """(n,) the class of each image, where they are given by name; None where these are numbers.
+def _read_answers(y_prob: Any, n: int, classes: tuple[str, ...]) -> NDArray[np.intp] | None:
+    """(n,) the class of each image, by name; None where these are numbers.
 
     Raises PredictionsError where a word is none of the classes.
     """
     if np.ndim(y_prob) != 1 or not n or len(y_prob) != n:
         return None
-    given = value_per_image(y_prob, "the answers")
-    is_number = pa.types.is_primitive(given.type)
-    if is_number and len(given.unique()) > len(classes):
+    column = value_per_image(y_prob, "the answers")
+    is_number = pa.types.is_primitive(column.type)
+    if is_number and len(column.unique()) > len(classes):
         return None  # probabilities, of which there may be as many as images
-    codes, words = columns.coded(given, missing=())
+    codes, words = columns.encode(column, missing=())
     if len(words) <= len(classes):
         label = Label("label", classes, np.empty(0, np.int16))
-        known = [None if w is None else label.find(w) for w in words]
-        if None not in known and (codes >= 0).all():
-            return np.array(known, np.intp)[codes]
+        indices = [None if w is None else label.find(w) for w in words]
+        if None not in indices and (codes >= 0).all():
+            return np.array(indices, np.intp)[codes]
     if is_number:
         return None
-    strange = next((w for w in words if w and w not in classes and number_in(w) is None), None)
-    if strange is not None:
+    unknown = next((w for w in words if w and w not in classes and parse_number(w) is None), None)
+    if unknown is not None:
         raise PredictionsError(
-            f"The answer {strange!r} is none of the classes {', '.join(map(repr, classes))}.",
+            f"The answer {unknown!r} is none of the classes {', '.join(map(repr, classes))}.",
             expected="probabilities, or the classes' own words",
             todo=_TODO,
         )
     return None
 
 
-def as_predictions(y_true: Any, y_prob: Any = None, **named: Any) -> Predictions:
+def as_predictions(y_true: Any, y_prob: Any = None, **options: Any) -> Predictions:
     """Predictions from arrays, from a file or a run's folder, or as they are.
 
     `y_true` are labels beside `y_prob` and what else `Predictions.from_arrays` takes; or
     `Predictions`, a run's folder, or its predictions.parquet alone. Raises DataError or
     PredictionsError where they cannot be read, or do not fit each other.
     """
-    whole = isinstance(y_true, Predictions | str | PathLike)
-    named = {name: value for name, value in named.items() if value is not None}
-    if whole != (y_prob is None) or (whole and named):
-        beside = ", ".join([*(["y_prob"] if y_prob is not None else []), *named])
+    is_complete = isinstance(y_true, Predictions | str | PathLike)
+    options = {name: value for name, value in options.items() if value is not None}
+    if is_complete != (y_prob is None) or (is_complete and options):
+        extra = ", ".join([*(["y_prob"] if y_prob is not None else []), *options])
         raise PredictionsError(
-            f"There are predictions and, beside them, {beside}."
-            if whole
+            f"There are predictions and, beside them, {extra}."
+            if is_complete
             else "There are labels and no probabilities.",
             expected="y_true and y_prob, or predictions alone",
             todo="pass (y_true, y_prob), or a run, a path or Predictions; of a data frame with both"
@@ -145,35 +144,35 @@ def as_predictions(y_true: Any, y_prob: Any = None, **named: Any) -> Predictions
         )
     if isinstance(y_true, Predictions):
         return y_true
-    if not whole:
-        return Predictions.from_arrays(y_true, y_prob, **named)
+    if not is_complete:
+        return Predictions.from_arrays(y_true, y_prob, **options)
     path = Path(y_true)
     return read_predictions(path / "predictions.parquet" if path.is_dir() else path)
 
 
-def as_number_answers(y_true: Any, y_pred: Any = None, **named: Any) -> NumberAnswers:
+def as_number_answers(y_true: Any, y_pred: Any = None, **options: Any) -> NumberAnswers:
     """Answers about a number from arrays, from a file of Candid's, or as they are.
 
     `y_true` are true numbers beside `y_pred` and what else `NumberAnswers.from_arrays` takes; or
     `NumberAnswers`, or a file of a number. Raises DataError or PredictionsError where they cannot
     be read, or do not fit each other.
     """
-    named = {name: value for name, value in named.items() if value is not None}
+    options = {name: value for name, value in options.items() if value is not None}
     if isinstance(y_true, NumberAnswers | str | PathLike):
-        if beside := [*(["y_pred"] if y_pred is not None else []), *named]:
+        if extra := [*(["y_pred"] if y_pred is not None else []), *options]:
             raise PredictionsError(
-                f"There are answers about a number and, beside them, {', '.join(beside)}.",
+                f"There are answers about a number and, beside them, {', '.join(extra)}.",
                 expected="the answers alone",
                 todo="pass groups, person and split to candid.NumberAnswers.from_arrays",
             )
         if isinstance(y_true, NumberAnswers):
             return y_true
         return read_number_predictions(Path(y_true))
-    if y_pred is None or "classes" in named:
+    if y_pred is None or "classes" in options:
         raise PredictionsError(
             "There are true numbers and "
             + ("no predictions." if y_pred is None else "classes beside them."),
             expected="y_true and y_pred, two columns of numbers",
             todo="pass (y_true, y_pred, number=True), without classes",
         )
-    return NumberAnswers.from_arrays(y_true, y_pred, **named)
+    return NumberAnswers.from_arrays(y_true, y_pred, **options)

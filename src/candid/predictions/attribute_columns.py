@@ -15,76 +15,76 @@ from numpy.typing import NDArray
 from candid.storage.files import FORMAT, atomic, check_format, regular
 from candid.tables.attributes import Attribute, Kind
 
-METADATA = b"candid"  # the key under which a file of predictions says what it is
+METADATA = b"candid"  # the key of the metadata of a file of predictions
 
 
-def write_described(path: Path, columns: Mapping[str, Any], about: Mapping[str, Any]) -> None:
-    """Write columns as a Parquet file that says of itself, beside its format, what it is."""
-    said = json.dumps({"format": FORMAT} | dict(about))
+def write_parquet(path: Path, columns: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
+    """Write columns as a Parquet file with metadata, to which the format is added."""
+    encoded = json.dumps({"format": FORMAT} | dict(metadata))
     with atomic(path) as part:
         pq.write_table(
-            pa.table(columns).replace_schema_metadata({METADATA: said}), part, compression="zstd"
+            pa.table(columns).replace_schema_metadata({METADATA: encoded}), part, compression="zstd"
         )
 
 
-def read_described(path: Path) -> tuple[pa.Table, dict[str, Any]]:
-    """What `write_described` wrote; errors are those of the libraries, but for another format."""
+def read_parquet(path: Path) -> tuple[pa.Table, dict[str, Any]]:
+    """Read what `write_parquet` wrote; errors are the libraries' own, but for another format."""
     table = pq.read_table(regular(path))
-    about: dict[str, Any] = json.loads(table.schema.metadata[METADATA])
-    check_format(path, about.get("format"))
-    return table, about
+    metadata: dict[str, Any] = json.loads(table.schema.metadata[METADATA])
+    check_format(path, metadata.get("format"))
+    return table, metadata
 
 
 def image_columns(
     ids: NDArray[np.str_], split: NDArray[np.str_], person: NDArray[np.int64] | None
 ) -> tuple[dict[str, pa.Array], dict[str, pa.Array]]:
-    """The columns with which each file begins, and that of the people, where they are known."""
+    """The first columns of each file, and the column of persons, where there is one."""
     first = {"id": pa.array(ids.tolist(), pa.string())}
     first["split"] = pa.array(split.tolist(), pa.string())
     return first, {} if person is None else {"person": pa.array(person, mask=person < 0)}
 
 
-def persons_in(table: pa.Table) -> NDArray[np.int64] | None:
-    """The people behind the images; None where nobody knows them."""
+def read_persons(table: pa.Table) -> NDArray[np.int64] | None:
+    """(n,) the persons, -1 unknown; None without such a column."""
     if "person" not in table.column_names:
         return None
     person: NDArray[np.int64] = table["person"].fill_null(-1).to_numpy().astype(np.int64)
     return person
 
 
-def described_attributes(attributes: Mapping[str, Attribute]) -> dict[str, dict[str, Any]]:
-    """What a file's metadata say of its attributes, by name."""
+def describe_attributes(attributes: Mapping[str, Attribute]) -> dict[str, dict[str, Any]]:
+    """The metadata of attributes, by name."""
     return {a.name: {"kind": a.kind, "values": list(a.values)} for a in attributes.values()}
 
 
-def word_column(codes: NDArray[Any], values: tuple[str, ...]) -> pa.Array:
-    """Codes into words as a dictionary column; -1 is null."""
+def to_word_column(codes: NDArray[Any], values: tuple[str, ...]) -> pa.Array:
+    """Codes into `values` as a dictionary column; -1 is null."""
     indices = pa.array(np.maximum(codes, 0).astype(np.int32), mask=codes < 0)
     dictionary = pa.array(list(values) or [""], pa.string())
     return pa.DictionaryArray.from_arrays(indices, dictionary)
 
 
-def column_of(attribute: Attribute) -> pa.Array:
+def to_column(attribute: Attribute) -> pa.Array:
     """An attribute as a column."""
     if attribute.kind == "numeric":
         return pa.array(attribute.data, pa.float64(), mask=np.isnan(attribute.data))
-    return word_column(attribute.data, attribute.values)
+    return to_word_column(attribute.data, attribute.values)
 
 
-def strings_in(table: pa.Table, name: str) -> NDArray[np.str_]:
+def read_strings(table: pa.Table, name: str) -> NDArray[np.str_]:
     """A column of words."""
     return np.asarray(table[name].to_pylist(), dtype=np.str_)
 
 
-def codes_in(table: pa.Table, name: str, values: tuple[str, ...]) -> NDArray[np.int16]:
+def read_codes(table: pa.Table, name: str, values: tuple[str, ...]) -> NDArray[np.int16]:
     """A column of words as codes into `values`; null is -1."""
     code: dict[str | None, int] = {None: -1} | {word: i for i, word in enumerate(values)}
     return np.asarray([code[w] for w in table[name].to_pylist()], dtype=np.int16)
 
 
-def attribute_in(table: pa.Table, name: str, kind: Kind, values: tuple[str, ...]) -> Attribute:
+def read_attribute(table: pa.Table, name: str, kind: Kind, values: tuple[str, ...]) -> Attribute:
     """An attribute from its column."""
     if kind != "numeric":
-        return Attribute(name, kind, values, codes_in(table, name, values))
+        return Attribute(name, kind, values, read_codes(table, name, values))
     numbers: NDArray[np.float64] = table[name].fill_null(float("nan")).to_numpy().astype(np.float64)
     return Attribute(name, kind, values, numbers)

@@ -1,7 +1,7 @@
-"""Which columns of a table of any model's predictions hold what.
+"""The roles of the columns in a table of any model's predictions.
 
-A column is named, as it stands in the file or by a pattern, or it is known by a usual name; without
-names, every column with few words or numbers is a group.
+A column is named, exactly or by a pattern, or recognized by a usual name; without names, every
+column with few words or numbers is a group.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from candid.errors import ConfigError, PredictionsError, did_you_mean
 from candid.predictions.answers import Scale, is_like_a_prediction
 from candid.predictions.labels import Label
 from candid.tables.attributes import Attribute
-from candid.tables.delimited import own_columns
+from candid.tables.delimited import candid_columns
 from candid.text.notes import columns_said_again
 
 _LEAST_TO_REFUSE = 100  # rows: by chance a very good model is right about fewer
@@ -26,7 +26,7 @@ _LEAST_TO_REFUSE = 100  # rows: by chance a very good model is right about fewer
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The columns that somebody names, and what is said of them; see `Predictions.from_table`."""
+    """The columns to read, and how to read them; see `Predictions.from_table`."""
 
     label: str | None = None
     prediction: tuple[str, ...] = ()
@@ -37,28 +37,28 @@ class Columns:
     positive: str | None = None
     scale: Scale | None = None
     number: bool = False  # whether label and prediction are numbers
-    encoding: str = ""  # of a CSV or TSV file that bears no mark of its own; UTF-8 where empty
+    encoding: str = ""  # of a CSV or TSV file without a byte order mark; UTF-8 where empty
 
     def __post_init__(self) -> None:
         for name in ("prediction", "groups"):  # one column's name is no series of letters
-            if isinstance(one := getattr(self, name), str):
-                object.__setattr__(self, name, (one,))
+            if isinstance(value := getattr(self, name), str):
+                object.__setattr__(self, name, (value,))
 
     def named(self) -> bool:
-        """Whether any column is named, or anything is said of them."""
+        """Whether anything but the encoding is set."""
         return replace(self, encoding="") != Columns()
 
 
 @dataclass(frozen=True)
 class ColumnNames:
-    """A table's columns, by the names that are asked for; `notes` says what was assumed."""
+    """The names of a table's columns; `notes` says what was assumed."""
 
     names: list[str]
     where: str
     notes: list[str] = field(default_factory=list)
 
-    def one(self, name: str, role: str) -> str:
-        """The column called so, as it stands in the file."""
+    def find(self, name: str, role: str) -> str:
+        """The name, if a column has it."""
         if name in self.names:
             return name
         raise PredictionsError(
@@ -67,135 +67,131 @@ class ColumnNames:
             todo=did_you_mean(name, self.names),
         )
 
-    def expand(self, wanted: Sequence[str], role: str) -> list[str]:
+    def expand(self, patterns: Sequence[str], role: str) -> list[str]:
         """Names and patterns as names, each once, patterns in the file's order."""
-        found: list[str] = []
-        for name in wanted:
-            matching = [n for n in self.names if fnmatch.fnmatchcase(n, name)]
+        names: list[str] = []
+        for name in patterns:
+            matches = [n for n in self.names if fnmatch.fnmatchcase(n, name)]
             if name in self.names or not any(c in name for c in "*?["):
-                matching = [self.one(name, role)]
-            elif not matching:
+                matches = [self.find(name, role)]
+            elif not matches:
                 raise PredictionsError(
                     f"No column of {self.where} fits the pattern {name!r} for the {role}.",
                     expected="the beginning of some columns' names and a star",
                     todo=did_you_mean(name.strip("*"), self.names),
                 )
-            found += matching
-        if not found:
+            names += matches
+        if not names:
             raise PredictionsError(
                 f"No {role} is named.",
                 expected="the name of a column",
                 todo=f"name one with --{role}; " + did_you_mean(role, self.names),
             )
-        return list(dict.fromkeys(found))
+        return list(dict.fromkeys(names))
 
-    def label_and_prediction(self, asked: Columns) -> tuple[str, list[str]]:
+    def label_and_prediction(self, spec: Columns) -> tuple[str, list[str]]:
         """The columns of the label and of the prediction, which are not the same.
 
         Raises PredictionsError where one is missing, or both are one.
         """
-        label = self.one(asked.label or "", "label")
-        chosen = self.expand(asked.prediction, "prediction")
-        if label in chosen or label in own_columns(self.names):
+        label = self.find(spec.label or "", "label")
+        prediction = self.expand(spec.prediction, "prediction")
+        if label in prediction or label in candid_columns(self.names):
             raise PredictionsError(
                 f"The column {label!r} is named as the label and as the prediction."
-                if label in chosen
+                if label in prediction
                 else f"{label!r} is no label: candid predict wrote it, from the model's answers.",
                 expected="what an annotator wrote, and what a model said",
                 todo="name another column with --prediction"
-                if label in chosen
+                if label in prediction
                 else "join the annotators' column to the table by id, and name that with --label",
             )
-        return label, chosen
+        return label, prediction
 
     def special(
         self, name: str | None, usual: Sequence[str], role: str, taken: Iterable[str | None]
     ) -> str | None:
         """The column that was named, or else the first with a usual name, or else None."""
         if name is not None:
-            return self.one(name, role)
-        return columns.first_usual((n for n in self.names if n not in taken), usual)
+            return self.find(name, role)
+        return columns.find_usual((n for n in self.names if n not in taken), usual)
 
     def person(self, name: str | None, taken: Iterable[str | None]) -> str | None:
         """The column that says who is in the image, if there is one."""
-        found = self.special(name, columns.PERSON_COLUMNS, "person", taken)
-        if found and name is None:
-            self.notes.append(f"People are told apart by {found!r}.")
-        return found
+        column = self.special(name, columns.PERSON_COLUMNS, "person", taken)
+        if column and name is None:
+            self.notes.append(f"People are told apart by {column!r}.")
+        return column
 
     def split(self, table: pa.Table, name: str | None, taken: Iterable[str | None]) -> str | None:
         """The column that was named, or one with a usual name that says what was learned from.
 
         Where a usual name has no word of splits, it is a column like any other.
         """
-        found = self.special(name, columns.SPLIT_COLUMNS, "split", taken)
-        if found is None or name is not None:
-            return found
-        if not columns.is_plain(table.schema.field(found).type):
+        column = self.special(name, columns.SPLIT_COLUMNS, "split", taken)
+        if column is None or name is not None:
+            return column
+        if not columns.is_plain(table.schema.field(column).type):
             return None
-        words = {w.lower() for w in columns.distinct_words(table[found])}
+        words = {w.lower() for w in columns.distinct_words(table[column])}
         learned = any(columns.SPLIT_WORDS.get(w) == "train" for w in words)
-        return found if words and (learned or words <= columns.SPLIT_WORDS.keys()) else None
+        return column if words and (learned or words <= columns.SPLIT_WORDS.keys()) else None
 
     def attributes(
-        self, table: pa.Table, groups: Sequence[str], used: set[str], chosen: list[str], said: Label
+        self, table: pa.Table, groups: Sequence[str], used: set[str], preds: list[str], label: Label
     ) -> dict[str, Attribute]:
         """The groups that were named, or every other column that can be one.
 
         `table` may hold the first rows alone. `groups` are names and patterns; none: every column
-        but those in `used`, those that cannot be one, and those that look like the prediction's
-        (`chosen`) or the label that was read (`said`). Raises PredictionsError where a column that
-        was named is missing or cannot be a group.
+        but those in `used`, those that cannot be one, and those that look like `preds` or the
+        label. Raises PredictionsError where a named column is missing or cannot be a group.
         """
         rest = [n for n in self.names if n not in used]
         wanted = self.expand(groups, "group") if groups else rest
-        read = {n: columns.read_column(n, table[n]) for n in wanted}
-        found = {n: a for n, a in read.items() if isinstance(a, Attribute)}
+        parsed = {n: columns.read_column(n, table[n]) for n in wanted}
+        candidates = {n: a for n, a in parsed.items() if isinstance(a, Attribute)}
         if groups:
-            for name in (n for n in wanted if n not in found):
+            for name in (n for n in wanted if n not in candidates):
                 raise PredictionsError(
-                    f"The column {name!r} cannot be a group: {read[name]}.",
+                    f"The column {name!r} cannot be a group: {parsed[name]}.",
                     expected="a column with a few words, or numbers",
                     todo="name another one with --group",
                 )
-            return found
+            return candidates
         return {
             name: attribute
-            for name, attribute in found.items()
-            if not (_is_counter(attribute) or is_like_a_prediction(name, chosen, said))
+            for name, attribute in candidates.items()
+            if not (_is_row_number(attribute) or is_like_a_prediction(name, preds, label))
         }
 
-    def assume(self, groups: Iterable[str], used: set[str], again: Sequence[str]) -> None:
-        """Note which columns became groups though nobody named any, and which did not.
-
-        `again` are those that say again what the model said.
-        """
+    def assume(self, groups: Iterable[str], used: set[str], repeats: Sequence[str]) -> None:
+        """Note which columns became groups though none was named, and which did not."""
         taken = [*groups]
         rest = [n for n in self.names if n not in used]
         if rest:
-            said = ", ".join(taken) or "none"
-            self.notes.append(f"No group was named, so every column that can be one is: {said}.")
-        if out := [n for n in rest if n not in taken]:
-            self.notes.append(f"Columns that are no groups: {', '.join(out)}.")
-        if again:
-            self.notes.append(columns_said_again(again))
+            listed = ", ".join(taken) or "none"
+            self.notes.append(f"No group was named, so every column that can be one is: {listed}.")
+        if dropped := [n for n in rest if n not in taken]:
+            self.notes.append(f"Columns that are no groups: {', '.join(dropped)}.")
+        if repeats:
+            self.notes.append(columns_said_again(repeats))
 
 
-def _is_counter(attribute: Attribute) -> bool:
-    """Whether a column just numbers the rows, as an index does."""
+def _is_row_number(attribute: Attribute) -> bool:
+    """Whether a column just numbers the rows."""
     data = attribute.data
     return attribute.kind == "numeric" and len(data) > 1 and bool(np.all(np.diff(data) == 1))
 
 
-def columns_unnamed(name: str, there: Iterable[str]) -> ConfigError:
-    """What to say of a table (or a folder of tables) whose columns are not named."""
-    what = "holds no predictions of a run, so its columns must be named"
+def columns_unnamed(name: str, names: Iterable[str]) -> ConfigError:
+    """The error for a table (or a folder of tables) whose columns are not named."""
+    problem = "holds no predictions of a run, so its columns must be named"
     first, prediction = "", "p_Male"
-    if own_columns(there):
-        what = "was written by candid predict: predictions alone"
+    if candid_columns(names):
+        problem = "was written by candid predict: predictions alone"
         first, prediction = "join them by id: ", "'p_*'"
     return ConfigError(
-        f"{name} {what}.",
+        f"{name} {problem}.",
         expected="the labels of annotators beside them, and --label and --prediction",
         todo=f"{first}candid audit {name} --label gender --prediction {prediction} --group race "
         "--person person",

@@ -1,4 +1,4 @@
-"""Anybody's table as predictions; see `Predictions.from_table`."""
+"""Any model's table as predictions; see `Predictions.from_table`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 import candid.tables.columns as columns
 from candid.errors import ConfigError, PredictionsError
-from candid.predictions import Predictions, described
+from candid.predictions import Predictions, read_metadata
 from candid.predictions.answers import (
     ANSWERS_ALONE,
     Answers,
@@ -26,40 +26,40 @@ from candid.predictions.answers import (
 from candid.predictions.choosing import ColumnNames, Columns, columns_unnamed, refuse_answers
 from candid.predictions.labels import Label, read_label
 from candid.predictions.numbers import NumberAnswers, not_too_large
-from candid.predictions.repeating import number_said_again, said_again
+from candid.predictions.repeating import find_number_repeats, find_repeats
 from candid.records import SPLITS
 from candid.storage.files import regular
 from candid.table import ROW, arrow_table
 from candid.tables.attributes import Attribute
-from candid.tables.delimited import own_columns, read_table
+from candid.tables.delimited import candid_columns, read_table
 from candid.tables.spreadsheet import repair
 from candid.text import notes as text
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet", ".pq")
 
 _IDS = ("id", "image_id", *columns.PATH_COLUMNS)
-_LEAST_TO_DOUBT = 30  # labelled rows on each side before an odd distribution is remarked upon
+_LEAST_TO_DOUBT = 30  # labelled rows of each class before an odd distribution is remarked upon
 
 
 def written_by_candid(path: Path) -> bool:
-    """Whether a file is a Parquet file of predictions that Candid wrote; opens its footer only."""
-    return _said_of_itself(path) is not None
+    """Whether Candid wrote a file as predictions; reads its Parquet footer only."""
+    return _read_metadata(path) is not None
 
 
 def holds_number(path: Path) -> bool:
-    """Whether it is one of a label that is a number; opens its footer only."""
-    return "number" in (_said_of_itself(path) or {})
+    """Whether it holds predictions of a number; reads its Parquet footer only."""
+    return "number" in (_read_metadata(path) or {})
 
 
-def _said_of_itself(path: Path) -> dict[str, Any] | None:
+def _read_metadata(path: Path) -> dict[str, Any] | None:
     try:
-        return described(pq.read_schema(regular(path)))
+        return read_metadata(pq.read_schema(regular(path)))
     except (OSError, ValueError):  # Arrow's own are among them, as are JSON's
         return None
 
 
 def must_name_columns(path: Path, encoding: str = "") -> ConfigError:
-    """What to say of a table whose columns are not named.
+    """The error for a table whose columns are not named.
 
     Raises DataError where it cannot be read as a table.
     """
@@ -67,126 +67,123 @@ def must_name_columns(path: Path, encoding: str = "") -> ConfigError:
 
 
 @dataclass(frozen=True, eq=False)
-class _Named:
-    """A table and which of its columns hold what; `notes` says what was assumed."""
+class _SourceTable:
+    """A table and the roles of its columns; `notes` says what was assumed."""
 
     table: pa.Table
     names: ColumnNames
     label: str
     prediction: list[str]
-    asked: Columns
+    spec: Columns
 
     @property
     def notes(self) -> list[str]:
         return self.names.notes
 
     @property
-    def _taken(self) -> list[str]:
+    def _answers(self) -> list[str]:
         return [self.label, *self.prediction]
 
     def per_image(self, label: Label) -> tuple[dict[str, Any], str | None, set[str]]:
-        """What any predictions hold beside label and prediction.
-
-        Also the column with the ids, and all columns that something else than groups was read from.
-        """
-        asked, names, table = self.asked, self.names, self.table
-        person = names.person(asked.person, self._taken)
-        split = names.split(table, asked.split, self._taken)
-        key = names.special(asked.ids, _IDS, "id", [*self._taken, person])
+        """The fields other than label and prediction; the id column; all columns with a role."""
+        spec, names, table = self.spec, self.names, self.table
+        person = names.person(spec.person, self._answers)
+        split = names.split(table, spec.split, self._answers)
+        key = names.special(spec.ids, _IDS, "id", [*self._answers, person])
         _require_plain(table, [n for n in (person, split, key) if n])
-        used = {n for n in (*self._taken, person, split, key) if n} | own_columns(names.names)
-        found: dict[str, Any] = {"target": self.label}
-        found["attributes"] = names.attributes(table, asked.groups, used, self.prediction, label)
-        found["ids"] = _ids(table, key, self.notes)
-        found["split"] = _splits(table, split, self.notes)
-        found["person"] = columns.people(columns.words_of(table[person])) if person else None
-        return found, key, used
+        used = {n for n in (*self._answers, person, split, key) if n} | candid_columns(names.names)
+        fields: dict[str, Any] = {"target": self.label}
+        fields["attributes"] = names.attributes(table, spec.groups, used, self.prediction, label)
+        fields["ids"] = _read_ids(table, key, self.notes)
+        fields["split"] = _read_splits(table, split, self.notes)
+        fields["person"] = columns.identities(columns.to_words(table[person])) if person else None
+        return fields, key, used
 
     def groups(
-        self, found: Mapping[str, Attribute], again: list[str], used: set[str]
+        self, attributes: Mapping[str, Attribute], repeats: list[str], used: set[str]
     ) -> dict[str, Attribute]:
-        """The attributes that are groups: those that were named, or all but those said `again`."""
-        if self.asked.groups:
-            return dict(found)
-        kept = {name: a for name, a in found.items() if name not in again}
-        self.names.assume(kept, used, again)
-        return kept
+        """The attributes that are groups: those that were named, or all but the `repeats`."""
+        if self.spec.groups:
+            return dict(attributes)
+        groups = {name: a for name, a in attributes.items() if name not in repeats}
+        self.names.assume(groups, used, repeats)
+        return groups
 
     def about(self) -> dict[str, str]:
-        """Where it came from, and the notes."""
-        about = {"data": self.names.where, "source": "a table of another model's predictions"}
-        return about | ({"notes": " ".join(self.notes)} if self.notes else {})
+        """The provenance: where it came from, and the notes."""
+        provenance = {"data": self.names.where, "source": "a table of another model's predictions"}
+        return provenance | ({"notes": " ".join(self.notes)} if self.notes else {})
 
 
-def _named(table: Any, asked: Columns) -> _Named:
-    """A file or a data frame with its columns; ranges that a spreadsheet took for dates mended."""
-    is_file = isinstance(table, str | Path)
-    where = Path(table).name if is_file else "the table"
-    table = _read(Path(table), asked.encoding) if is_file else arrow_table(table)
-    names = ColumnNames(table.column_names, where)
-    label, chosen = names.label_and_prediction(asked)
-    _require_plain(table, [label, *chosen])
-    table, spoilt = repair(table, [n for n in names.names if n not in (label, *chosen)])
+def _open_source(table: Any, spec: Columns) -> _SourceTable:
+    """Open a file or a data frame; ranges that a spreadsheet took for dates are repaired."""
+    is_path = isinstance(table, str | Path)
+    name = Path(table).name if is_path else "the table"
+    table = _read(Path(table), spec.encoding) if is_path else arrow_table(table)
+    names = ColumnNames(table.column_names, name)
+    label, prediction = names.label_and_prediction(spec)
+    _require_plain(table, [label, *prediction])
+    table, repairs = repair(table, [n for n in names.names if n not in (label, *prediction)])
     names.notes.extend(
-        f"{one} in {one.rows:,} rows: a spreadsheet takes ranges for dates; they were "
-        f"{'read as the ranges' if one.certain else 'left as they are'}."
-        for one in spoilt
+        f"{r} in {r.rows:,} rows: a spreadsheet takes ranges for dates; they were "
+        f"{'read as the ranges' if r.certain else 'left as they are'}."
+        for r in repairs
     )
-    return _Named(table, names, label, chosen, asked)
+    return _SourceTable(table, names, label, prediction, spec)
 
 
-def predictions_from(table: Any, asked: Columns) -> Predictions:
+def predictions_from(table: Any, spec: Columns) -> Predictions:
     """Read a file or a data frame; see `Predictions.from_table`."""
-    named = _named(table, asked)
-    label, chosen, notes = named.label, named.prediction, named.notes
-    scale = asked.scale or "probability"
-    truth = read_label(named.table, label)
-    said = read_answers(named.table, truth, chosen, asked.positive, scale)
-    fields, key, used = named.per_image(said.label)
-    found = Predictions(
-        classes=said.label.classes,
-        label=said.label.code,
-        probability=said.probability,
-        hard=said.hard,
+    source = _open_source(table, spec)
+    label, prediction, notes = source.label, source.prediction, source.notes
+    scale = spec.scale or "probability"
+    label_read = read_label(source.table, label)
+    answers = read_answers(source.table, label_read, prediction, spec.positive, scale)
+    fields, id_column, used = source.per_image(answers.label)
+    p = Predictions(
+        classes=answers.label.classes,
+        label=answers.label.code,
+        probability=answers.probability,
+        hard=answers.hard,
         **fields,
     )
-    found = found[_once(found, [found.label, *found.probability.T], key, notes)]
-    found = _usable(found, chosen, notes)
-    again = said_again(found.attributes, found.label, found.probability, hard=found.hard)
-    groups = named.groups(found.attributes, again, used)
-    found = replace(found, attributes=groups)
-    rows = found[np.flatnonzero(found.label >= 0)]
-    refuse_answers(label, chosen, len(rows), int(np.count_nonzero(rows.wrong)))
-    notes += _doubts(found, said, chosen[0])
-    return replace(found, provenance=named.about())
+    p = p[_unique_rows(p, [p.label, *p.probability.T], id_column, notes)]
+    p = _predicted_rows(p, prediction, notes)
+    repeats = find_repeats(p.attributes, p.label, p.probability, hard=p.hard)
+    groups = source.groups(p.attributes, repeats, used)
+    p = replace(p, attributes=groups)
+    rows = p[np.flatnonzero(p.label >= 0)]
+    refuse_answers(label, prediction, len(rows), int(np.count_nonzero(rows.wrong)))
+    notes += _remarks(p, answers, prediction[0])
+    return replace(p, provenance=source.about())
 
 
-def number_answers_from(table: Any, asked: Columns) -> NumberAnswers:
-    """What any model says of a number, from a file or a data frame with a row per image.
+def number_answers_from(table: Any, spec: Columns) -> NumberAnswers:
+    """Predictions of a number, from a file or a data frame with a row per image.
 
     Raises PredictionsError where there is not one column with predictions, a cell holds no number,
     or no row has both.
     """
-    named = _named(table, asked)
-    if len(named.prediction) > 1 or asked.positive is not None or asked.scale is not None:
+    source = _open_source(table, spec)
+    if len(source.prediction) > 1 or spec.positive is not None or spec.scale is not None:
         raise PredictionsError(
-            f"{len(named.prediction)} columns with predictions are named for the number "
-            f"{named.label!r}, or --positive or --scale, which are of classes.",
+            f"{len(source.prediction)} columns with predictions are named for the number "
+            f"{source.label!r}, or --positive or --scale, which are of classes.",
             expected="one column with what a model said, in the label's own unit",
             todo="name that alone with --prediction; leave --positive and --scale out",
         )
     value, predicted = (
-        _numbers(named.table, name, role)
-        for name, role in ((named.label, "label"), (named.prediction[0], "prediction"))
+        _numbers(source.table, name, role)
+        for name, role in ((source.label, "label"), (source.prediction[0], "prediction"))
     )
-    nothing = Label(named.label, (), np.full(len(value), -1, np.int16))
-    fields, key, used = named.per_image(nothing)
-    found = NumberAnswers(value=value, predicted=predicted, **fields)
-    found = found[_once(found, [value, predicted], key, named.notes)]
-    found = _with_numbers(found, named)
-    groups = named.groups(found.attributes, number_said_again(found), used)
-    found = replace(found, attributes=groups)
-    return replace(found, provenance=named.about())
+    no_label = Label(source.label, (), np.full(len(value), -1, np.int16))
+    fields, key, used = source.per_image(no_label)
+    p = NumberAnswers(value=value, predicted=predicted, **fields)
+    p = p[_unique_rows(p, [value, predicted], key, source.notes)]
+    p = _complete_rows(p, source)
+    groups = source.groups(p.attributes, find_number_repeats(p), used)
+    p = replace(p, attributes=groups)
+    return replace(p, provenance=source.about())
 
 
 def _numbers(table: pa.Table, name: str, role: str) -> NDArray[np.float64]:
@@ -196,19 +193,19 @@ def _numbers(table: pa.Table, name: str, role: str) -> NDArray[np.float64]:
     return not_too_large(finite_numbers(cells, role), f"the {role}s {name!r}")
 
 
-def _with_numbers(p: NumberAnswers, named: _Named) -> NumberAnswers:
+def _complete_rows(answers: NumberAnswers, source: _SourceTable) -> NumberAnswers:
     """The rows that have both a label and a prediction; at least one must."""
-    both = np.isfinite(p.value) & np.isfinite(p.predicted)
-    if not both.any():
-        raise _nothing(named.label, named.prediction)
-    if silent := int(np.count_nonzero(~np.isfinite(p.predicted))):
-        named.notes.append(text.no_prediction(silent, len(p), named.prediction))
-    if unlabelled := int(np.count_nonzero(~np.isfinite(p.value))):
-        named.notes.append(text.rows_unlabelled(unlabelled, len(p)))
-    return p[both]
+    complete = np.isfinite(answers.value) & np.isfinite(answers.predicted)
+    if not complete.any():
+        raise _no_usable_row(source.label, source.prediction)
+    if unpredicted := int(np.count_nonzero(~np.isfinite(answers.predicted))):
+        source.notes.append(text.no_prediction(unpredicted, len(answers), source.prediction))
+    if unlabelled := int(np.count_nonzero(~np.isfinite(answers.value))):
+        source.notes.append(text.rows_unlabelled(unlabelled, len(answers)))
+    return answers[complete]
 
 
-def _nothing(label: str, prediction: list[str]) -> PredictionsError:
+def _no_usable_row(label: str, prediction: list[str]) -> PredictionsError:
     return PredictionsError(
         f"No row has both a label in {label!r} and a prediction in {', '.join(prediction)}.",
         expected="at least one",
@@ -239,13 +236,13 @@ def _read(path: Path, encoding: str) -> pa.Table:
     return read_table(path, encoding)
 
 
-def _splits(table: pa.Table, name: str | None, notes: list[str]) -> NDArray[np.str_]:
+def _read_splits(table: pa.Table, name: str | None, notes: list[str]) -> NDArray[np.str_]:
     if name is None:
         notes.append("There is no split column, so every row counts as test.")
         return np.full(len(table), "test")
-    codes, words = columns.coded(table[name])
-    known = [columns.SPLIT_WORDS.get((w or "").lower()) for w in words]
-    for code, (word, split) in enumerate(zip(words, known, strict=True)):
+    codes, words = columns.encode(table[name])
+    splits = [columns.SPLIT_WORDS.get((w or "").lower()) for w in words]
+    for code, (word, split) in enumerate(zip(words, splits, strict=True)):
         if split is None and (rows := np.flatnonzero(codes == code)).size:
             raise PredictionsError(
                 f"The split column {name!r} holds {word!r} in row {rows[0] + 1}.",
@@ -259,15 +256,15 @@ def _splits(table: pa.Table, name: str | None, notes: list[str]) -> NDArray[np.s
             expected=f"one of {', '.join(SPLITS)} in every row",
             todo="fill it",
         )
-    return np.array([s or "" for s in known])[codes]
+    return np.array([s or "" for s in splits])[codes]
 
 
-def _ids(table: pa.Table, name: str | None, notes: list[str]) -> NDArray[np.str_]:
+def _read_ids(table: pa.Table, name: str | None, notes: list[str]) -> NDArray[np.str_]:
     numbered = [f"{ROW}{i}" for i in range(1, len(table) + 1)]
     if name is None:
         notes.append("No column names the images, so the rows are numbered.")
         return np.array(numbered)
-    words = columns.words_of(table[name])
+    words = columns.to_words(table[name])
     if empty := words.count(None):
         notes.append(text.rows_unnamed(empty, name))
     return np.array([w or row for w, row in zip(words, numbered, strict=True)])
@@ -276,26 +273,26 @@ def _ids(table: pa.Table, name: str | None, notes: list[str]) -> NDArray[np.str_
 # --- rows ----------------------------------------------------------------------------------------
 
 
-def _once(
+def _unique_rows(
     p: Predictions | NumberAnswers, parts: list[NDArray[Any]], key: str | None, notes: list[str]
 ) -> NDArray[np.intp]:
-    """Rows with the same id and the same contents once; with other contents they are an error.
+    """The rows without repeats; rows with the same id and other contents are an error.
 
-    `parts` are (n,) what is compared beside split, person and attributes.
+    `parts` (n,) are compared, and split, person and attributes.
     """
     ids, first, inverse = np.unique(p.ids, return_index=True, return_inverse=True)
     if len(ids) == len(p):
         return np.arange(len(p))
-    to = first[inverse]
+    first_of = first[inverse]
     parts = [*parts, p.split, *(a.data for a in p.attributes.values())]
     parts += [] if p.person is None else [p.person]
     differs = np.zeros(len(p), np.bool_)
     for part in parts:  # what is not equal to itself is missing
-        differs |= (part != part[to]) & ((part == part) | (part[to] == part[to]))
+        differs |= (part != part[first_of]) & ((part == part) | (part[first_of] == part[first_of]))
     if differs.any():
         row = int(np.argmax(differs))
         raise PredictionsError(
-            f"{str(p.ids[row])!r} stands in rows {to[row] + 1} and {row + 1} of {key!r} with "
+            f"{str(p.ids[row])!r} stands in rows {first_of[row] + 1} and {row + 1} of {key!r} with "
             f"different contents; {len(p) - len(ids):,} rows repeat an id.",
             expected="one row per image",
             todo="remove the repeated rows, or name a column that tells the images apart with --id",
@@ -304,32 +301,32 @@ def _once(
     return np.sort(first)
 
 
-def _usable(p: Predictions, chosen: list[str], notes: list[str]) -> Predictions:
+def _predicted_rows(p: Predictions, prediction: list[str], notes: list[str]) -> Predictions:
     """The rows that have a prediction; at least one must also have a label."""
     complete = np.asarray(~np.isnan(p.probability).any(axis=1))
     if not complete.all():
         missing = int(np.count_nonzero(~complete))
-        notes.append(text.no_prediction(missing, len(p), chosen))
+        notes.append(text.no_prediction(missing, len(p), prediction))
         p = p[complete]
     if not (p.label >= 0).any():
-        raise _nothing(p.target, chosen)
-    return p  # of rows without a label, whoever judges them says how many there are
+        raise _no_usable_row(p.target, prediction)
+    return p  # the audit counts those without a label
 
 
-def _doubts(p: Predictions, said: Answers, column: str) -> Iterator[str]:
-    """Remarks on probabilities that are possible and hardly meant so."""
+def _remarks(p: Predictions, answers: Answers, column: str) -> Iterator[str]:
+    """Remarks on probabilities that are possible but suspicious."""
     if p.hard:
         yield ANSWERS_ALONE
-        yield from _counted_otherwise(p, column)
-    if p.hard or said.positive is None:
+        yield from _offset_remarks(p, column)
+    if p.hard or answers.positive is None:
         return
-    mine = p.label == said.positive
-    other = (p.label >= 0) & ~mine
-    score, name = p.probability[:, said.positive], p.classes[said.positive]
+    positive = p.label == answers.positive
+    other = (p.label >= 0) & ~positive
+    score, name = p.probability[:, answers.positive], p.classes[answers.positive]
     yield f"{column!r} was taken for the probability of {name!r}."
-    if min(np.count_nonzero(mine), np.count_nonzero(other)) < _LEAST_TO_DOUBT:
+    if min(np.count_nonzero(positive), np.count_nonzero(other)) < _LEAST_TO_DOUBT:
         return
-    high, low = float(score[mine].mean()), float(score[other].mean())
+    high, low = float(score[positive].mean()), float(score[other].mean())
     if high < low:
         yield (
             f"It is {high:.2f} on average where the label says {name!r} and {low:.2f} elsewhere: "
@@ -339,8 +336,8 @@ def _doubts(p: Predictions, said: Answers, column: str) -> Iterator[str]:
         yield "It is never below 0.5: it may be the confidence in the answer."
 
 
-def _counted_otherwise(p: Predictions, column: str) -> Iterator[str]:
-    """A remark on answers that agree with far more labels where one is added, or taken away."""
+def _offset_remarks(p: Predictions, column: str) -> Iterator[str]:
+    """A remark on answers that agree with far more labels when shifted by one."""
     if not all(c.isdecimal() for c in p.classes):
         return
     number = np.array([int(c) for c in p.classes])

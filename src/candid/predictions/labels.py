@@ -1,4 +1,4 @@
-"""What a table's label column says, and by which words its classes may be called."""
+"""A table's label column, and the words for its classes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from candid.tables.attributes import Attribute
 
 MOST_CLASSES = 200
 
-# Words in a label's name that are no name of the class of its 1.
+# Words in a label's name that do not name its positive class.
 _NO_CLASS = frozenset(
     (
         *("label", "labels", "target", "y", "true", "truth", "ground", "gt", "class", "annotation"),
@@ -29,9 +29,9 @@ _NEGATIVE = frozenset(("0", "-1", "no", "false", "neg", "negative"))
 
 @dataclass(frozen=True, eq=False)
 class Label:
-    """The label as it was read, and the words that each class may go by.
+    """The label as it was read, and further words for its classes (`also`).
 
-    `two_valued` says that it was 0 and 1 or the like, so that the second class is the "yes".
+    `two_valued`: it was 0 and 1 or the like, so the second class is the "yes".
     """
 
     name: str
@@ -41,7 +41,7 @@ class Label:
     also: Mapping[str, int] = field(default_factory=dict)
 
     def find(self, word: str) -> int | None:
-        """Which class a word means, whatever its case and punctuation; None where it is unclear."""
+        """The class of a word, whatever its case and punctuation; None where it is unclear."""
         if word in self.classes:
             return self.classes.index(word)
         same = [i for i, c in enumerate(self.classes) if tokens(c) == tokens(word)]
@@ -50,12 +50,12 @@ class Label:
         return self.also.get(word.lower())
 
     def with_classes(self, words: Sequence[str]) -> Label:
-        """The same label with classes that no row bears, in natural order with the others."""
+        """The same label with further classes, in natural order."""
         if not words:
             return self
-        new = tuple(sorted({*self.classes, *words}, key=columns.natural))
-        place = np.array([*(new.index(c) for c in self.classes), -1], dtype=np.int16)
-        return replace(self, classes=new, code=place[self.code])
+        classes = tuple(sorted({*self.classes, *words}, key=columns.natural_key))
+        code_of_code = np.array([*(classes.index(c) for c in self.classes), -1], dtype=np.int16)
+        return replace(self, classes=classes, code=code_of_code[self.code])
 
 
 def tokens(name: str) -> list[str]:
@@ -64,24 +64,24 @@ def tokens(name: str) -> list[str]:
 
 
 def read_label(table: pa.Table, name: str) -> Label:
-    """A column as the label, with the classes that its rows bear.
+    """Read a column as the label, with the classes that occur.
 
     Raises PredictionsError where it is empty, or holds quantities or free text.
     """
     column = columns.read_column(name, table[name])
-    present = columns.distinct_words(table[name])
+    words = columns.distinct_words(table[name])
     if isinstance(column, Attribute) and column.kind == "binary":
         also = dict.fromkeys(_NEGATIVE, 0) | dict.fromkeys(_POSITIVE, 1)
         pair = columns.class_words(name)
         if {*tokens(name)} <= _NO_CLASS:  # "labelled not label" would say nothing
-            pair = columns.pair_of(present) or pair
+            pair = columns.find_pair(words) or pair
         return Label(name, pair, column.data, two_valued=True, also=also)
     is_quantity = isinstance(column, Attribute) and column.kind == "numeric"
     reason = ""
-    if not present:
+    if not words:
         reason = "is empty in every row"
-    elif len(present) > MOST_CLASSES:
-        reason = f"holds {len(present):,} different values, such as {min(present)!r}"
+    elif len(words) > MOST_CLASSES:
+        reason = f"holds {len(words):,} different values, such as {min(words)!r}"
     elif isinstance(column, Attribute) and column.kind == "numeric":
         numbers = column.data[~np.isnan(column.data)]
         if not np.array_equal(numbers, np.rint(numbers)):
@@ -93,12 +93,12 @@ def read_label(table: pa.Table, name: str) -> Label:
             todo="name another column with --label"
             + ("; or add --number, if it is one" if is_quantity else ""),
         )
-    classes = tuple(sorted(present, key=columns.natural))
-    _refuse_twins(name, classes)
-    return Label(name, classes, columns.numbered(table[name], classes.index).astype(np.int16))
+    classes = tuple(sorted(words, key=columns.natural_key))
+    _reject_case_twins(name, classes)
+    return Label(name, classes, columns.map_words(table[name], classes.index).astype(np.int16))
 
 
-def _refuse_twins(name: str, classes: tuple[str, ...]) -> None:
+def _reject_case_twins(name: str, classes: tuple[str, ...]) -> None:
     """Raise PredictionsError where two classes differ in case alone; single letters may well."""
     seen: dict[str, str] = {}
     for word in classes:

@@ -1,4 +1,4 @@
-"""What a model says of a number, image by image, beside what is true."""
+"""A model's predictions of a number, with the true values."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from candid.arrays import Floats
 from candid.errors import PredictionsError
 from candid.predictions import Predictions
 from candid.predictions.attribute_columns import (
-    attribute_in,
-    column_of,
-    described_attributes,
+    describe_attributes,
     image_columns,
-    persons_in,
-    read_described,
-    strings_in,
-    write_described,
+    read_attribute,
+    read_parquet,
+    read_persons,
+    read_strings,
+    to_column,
+    write_parquet,
 )
 from candid.records import from_plain, to_plain
 from candid.records.model import NumberCard
 from candid.table import PerImage, per_image_values
-from candid.tables.attributes import Attribute, binned
+from candid.tables.attributes import Attribute, bin_attribute
 from candid.tables.numbers import LARGEST
 
 _NUMBERS = ("value", "predicted", "low", "high")
@@ -101,18 +101,18 @@ class NumberAnswers(PerImage):
                 expected="one prediction for each label, in the same order",
                 todo="pass columns of one table",
             )
-        one = np.zeros(len(value), np.int64)  # of what else there is, nothing depends on the label
-        fields = per_image_values(one, target, ("0",), groups, person, ids, split)
-        known = {name: fields[name] for name in ("ids", "split", "person", "attributes")}
-        return NumberAnswers(target=target, value=value, predicted=predicted, **known)
+        labels = np.zeros(len(value), np.int64)  # the other fields do not depend on them
+        fields = per_image_values(labels, target, ("0",), groups, person, ids, split)
+        shared = {name: fields[name] for name in ("ids", "split", "person", "attributes")}
+        return NumberAnswers(target=target, value=value, predicted=predicted, **shared)
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def cut_attributes(self) -> list[Attribute]:
         """The attributes of which any value is known; numeric ones cut at their quartiles."""
-        everything = np.arange(len(self))
-        return [binned(a, everything) for a in self.attributes.values() if a.known.any()]
+        all_rows = np.arange(len(self))
+        return [bin_attribute(a, all_rows) for a in self.attributes.values() if a.known.any()]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -130,36 +130,36 @@ class NumberPredictions(NumberAnswers):
 
 
 def _finite(values: Any, what: str) -> Floats:
-    """(n,) numbers, all of which are known."""
+    """(n,) numbers, all of them finite."""
     try:
-        found = np.asarray(values, np.float64)
+        numbers = np.asarray(values, np.float64)
     except (TypeError, ValueError) as error:
         raise PredictionsError(
             f"The {what} are no numbers: {error}.",
             expected="a number per image",
             todo="leave out the rows that have none",
         ) from error
-    if found.ndim == 2 and found.shape[1] == 1:
-        found = found[:, 0]
-    if found.ndim != 1 or not len(found):
+    if numbers.ndim == 2 and numbers.shape[1] == 1:
+        numbers = numbers[:, 0]
+    if numbers.ndim != 1 or not len(numbers):
         raise PredictionsError(
-            f"The {what} have the shape {found.shape}.",
+            f"The {what} have the shape {numbers.shape}.",
             expected="(n,), a number per image, and at least one",
             todo="pass one column",
         )
-    if missing := np.count_nonzero(~np.isfinite(found)):
+    if missing := np.count_nonzero(~np.isfinite(numbers)):
         raise PredictionsError(
-            f"{missing:,} of {len(found):,} {what} are not finite.",
+            f"{missing:,} of {len(numbers):,} {what} are not finite.",
             expected="a number per image",
             todo="leave out the rows that have none",
         )
-    return not_too_large(found, f"the {what}")
+    return not_too_large(numbers, f"the {what}")
 
 
 def not_too_large(values: Floats, what: str) -> Floats:
-    """(n,) the numbers; NaN is passed.
+    """(n,) the numbers; NaN is allowed.
 
-    Raises PredictionsError where one is so large that sums of squares are none any more.
+    Raises PredictionsError where one is so large that sums of squares would overflow.
     """
     large = np.abs(values) > LARGEST
     if large.any():
@@ -174,25 +174,25 @@ def not_too_large(values: Floats, what: str) -> Floats:
 
 
 def write_number_predictions(path: Path, predictions: NumberPredictions) -> None:
-    """Write a Parquet file with one row per image: id, split, value, and what is said of it."""
-    columns, people = image_columns(predictions.ids, predictions.split, predictions.person)
+    """Write a Parquet file with one row per image: id, split, value, prediction, attributes."""
+    columns, person_columns = image_columns(predictions.ids, predictions.split, predictions.person)
     columns |= {name: pa.array(getattr(predictions, name), pa.float64()) for name in _NUMBERS}
-    columns |= people
+    columns |= person_columns
     for attribute in predictions.attributes.values():
-        columns[_column(attribute.name)] = column_of(attribute)
-    about = {
+        columns[_column(attribute.name)] = to_column(attribute)
+    metadata = {
         "target": predictions.target,
         "number": to_plain(predictions.card),
-        "attributes": described_attributes(predictions.attributes),
+        "attributes": describe_attributes(predictions.attributes),
         "provenance": dict(predictions.provenance),
     }
-    write_described(path, columns, about)
+    write_parquet(path, columns, metadata)
 
 
 def _column(attribute: str) -> str:
-    """An attribute's column, which may be called like one of every file."""
-    taken = ("id", "split", "person", *_NUMBERS)
-    return f"{attribute} (attribute)" if attribute in taken else attribute
+    """An attribute's column; a reserved name gets a suffix."""
+    reserved = ("id", "split", "person", *_NUMBERS)
+    return f"{attribute} (attribute)" if attribute in reserved else attribute
 
 
 def read_number_predictions(path: Path) -> NumberPredictions:
@@ -202,24 +202,24 @@ def read_number_predictions(path: Path) -> NumberPredictions:
     RunError where another release of Candid wrote it, in another format.
     """
     try:
-        table, about = read_described(path)
+        table, metadata = read_parquet(path)
         numbers = {name: table[name].to_numpy().astype(np.float64) for name in _NUMBERS}
         if not all(np.isfinite(values).all() for values in numbers.values()):
             raise ValueError("a value is not finite")
         return NumberPredictions(
-            target=str(about["target"]),
-            card=from_plain(NumberCard, about["number"]),
-            ids=strings_in(table, "id"),
-            split=strings_in(table, "split"),
+            target=str(metadata["target"]),
+            card=from_plain(NumberCard, metadata["number"]),
+            ids=read_strings(table, "id"),
+            split=read_strings(table, "split"),
             **numbers,
-            person=persons_in(table),
+            person=read_persons(table),
             attributes={
                 name: replace(
-                    attribute_in(table, _column(name), a["kind"], tuple(a["values"])), name=name
+                    read_attribute(table, _column(name), a["kind"], tuple(a["values"])), name=name
                 )
-                for name, a in about["attributes"].items()
+                for name, a in metadata["attributes"].items()
             },
-            provenance=about["provenance"],
+            provenance=metadata["provenance"],
         )
     except (OSError, pa.ArrowException, AttributeError, KeyError, TypeError, ValueError) as error:
         raise PredictionsError(

@@ -1,7 +1,7 @@
-"""Opening a folder of Parquet tables: which columns hold what, and what their words mean.
+"""Opening a folder of Parquet tables: the role of each column, and the class of each word.
 
-The label's words, and a model's answers, are looked up in all tables, because a word may stand in
-the last of them alone; columns of probabilities and groups are known from the first rows.
+The label's words, and a model's answers, are looked up in all tables, because a word may occur only
+in the last of them; columns of probabilities and groups are judged by the first rows.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ import pyarrow.parquet as pq
 
 import candid.tables.columns as columns
 from candid.errors import PredictionsError
-from candid.predictions import described
+from candid.predictions import read_metadata
 from candid.predictions.answers import Answers, read_answers
 from candid.predictions.choosing import ColumnNames, Columns, columns_unnamed
 from candid.predictions.folder import BATCH, Folder
 from candid.predictions.labels import Label, read_label
-from candid.predictions.repeating import said_again
+from candid.predictions.repeating import find_repeats
 from candid.storage.files import check_format, regular
 from candid.tables.attributes import Attribute
-from candid.tables.delimited import own_columns
+from candid.tables.delimited import candid_columns
 
 _FIRST = 20_000  # rows that decide what the columns are
 
@@ -39,12 +39,12 @@ def tables_in(path: Path) -> tuple[Path, ...]:
     return tuple(sorted(p for p in path.rglob("*") if p.suffix in (".parquet", ".pq")))
 
 
-def open_folder(path: Path, asked: Columns, *, most_values: int = 100) -> Folder:
-    """What a folder of Parquet tables holds, also in folders below it; `Folder.pieces` reads them.
+def open_folder(path: Path, spec: Columns, *, most_values: int = 100) -> Folder:
+    """Open the Parquet tables of a folder and its subfolders; `Folder.pieces` reads them.
 
-    No columns are named for files that Candid wrote. A group may hold `most_values` words. Raises
-    PredictionsError where there is no table, the tables differ, or a column is missing or could
-    mean two things; RunError where another release of Candid wrote them, in another format.
+    Files that Candid wrote need no names of columns. A group may hold `most_values` words. Raises
+    PredictionsError where there is no table, the tables differ, or a column is missing or
+    ambiguous; RunError where another release of Candid wrote them, in another format.
     """
     files = tables_in(path)
     if not files:
@@ -53,21 +53,21 @@ def open_folder(path: Path, asked: Columns, *, most_values: int = 100) -> Folder
             expected="a folder of Parquet tables with the same columns",
             todo="check the path",
         )
-    schema, n = _schema(files)
-    own = described(schema)
-    if own is None and (asked.label is None or not asked.prediction):
+    schema, n = _read_schema(files)
+    metadata = read_metadata(schema)
+    if metadata is None and (spec.label is None or not spec.prediction):
         raise columns_unnamed(path.name, schema.names)
-    found = (
-        _theirs(path, files, schema, asked, most_values)
-        if own is None
-        else _ours(schema, own, most_values)
+    fields = (
+        _foreign_fields(path, files, schema, spec, most_values)
+        if metadata is None
+        else _candid_fields(schema, metadata, most_values)
     )
-    words = {a.name: dict[str, int]() for a in found["attributes"]}
-    return Folder(path=path, files=files, n=n, words=words, **found)
+    words = {a.name: dict[str, int]() for a in fields["attributes"]}
+    return Folder(path=path, files=files, n=n, words=words, **fields)
 
 
-def _schema(files: Sequence[Path]) -> tuple[pa.Schema, int]:
-    """The columns, the same in all tables, and the rows of all."""
+def _read_schema(files: Sequence[Path]) -> tuple[pa.Schema, int]:
+    """The schema, the same for all tables, and the number of rows of all."""
     first: pa.Schema | None = None
     rows = 0
     for file in files:
@@ -80,8 +80,8 @@ def _schema(files: Sequence[Path]) -> tuple[pa.Schema, int]:
                 expected="a Parquet file",
                 todo="remove it, or write it again",
             ) from error
-        if (about := described(schema)) is not None:
-            check_format(file, about.get("format"))
+        if (metadata := read_metadata(schema)) is not None:
+            check_format(file, metadata.get("format"))
         rows += footer.num_rows
         first = schema if first is None else first
         differs = {*first.names} ^ {*schema.names}
@@ -92,7 +92,7 @@ def _schema(files: Sequence[Path]) -> tuple[pa.Schema, int]:
                 expected="tables with the same columns",
                 todo="put other tables elsewhere",
             )
-        if described(first) is not None and _core(first) != _core(schema):
+        if read_metadata(first) is not None and _model_metadata(first) != _model_metadata(schema):
             raise PredictionsError(
                 f"{file.name} has other classes or attributes than {files[0].name}.",
                 expected="predictions of one model",
@@ -105,29 +105,29 @@ def _schema(files: Sequence[Path]) -> tuple[pa.Schema, int]:
     return first, rows
 
 
-def _core(schema: pa.Schema) -> list[Any]:
-    about = described(schema) or {}
-    return [about.get(name) for name in ("target", "classes", "attributes", "hard")]
+def _model_metadata(schema: pa.Schema) -> list[Any]:
+    metadata = read_metadata(schema) or {}
+    return [metadata.get(name) for name in ("target", "classes", "attributes", "hard")]
 
 
-def _ours(schema: pa.Schema, about: dict[str, Any], most: int) -> dict[str, Any]:
-    """What tables of Candid's own hold, as fields of a `Folder`."""
-    notes, kept = list[str](), []
-    for name, a in about["attributes"].items():
+def _candid_fields(schema: pa.Schema, metadata: dict[str, Any], most: int) -> dict[str, Any]:
+    """The fields of a `Folder` of tables that Candid wrote."""
+    notes, attributes = list[str](), []
+    for name, a in metadata["attributes"].items():
         if a["kind"] == "numeric" or len(a["values"]) > most:
             notes.append(
                 f"{name} was left out: a folder of tables is audited by words alone, at most "
                 f"{most} of them."
             )
         else:
-            kept.append(Attribute(name, a["kind"], tuple(a["values"]), np.empty(0, np.int16)))
-    classes = tuple(about["classes"])
+            attributes.append(Attribute(name, a["kind"], tuple(a["values"]), np.empty(0, np.int16)))
+    classes = tuple(metadata["classes"])
     person = "person" if "person" in schema.names else None
     return {
-        "target": about["target"],
+        "target": metadata["target"],
         "classes": classes,
-        "hard": bool(about.get("hard", False)),
-        "attributes": tuple(kept),
+        "hard": bool(metadata.get("hard", False)),
+        "attributes": tuple(attributes),
         "by_person": person is not None,
         "notes": tuple(notes),
         "_columns": {
@@ -141,90 +141,91 @@ def _ours(schema: pa.Schema, about: dict[str, Any], most: int) -> dict[str, Any]
     }
 
 
-def _theirs(
-    path: Path, files: Sequence[Path], schema: pa.Schema, asked: Columns, most: int
+def _foreign_fields(
+    path: Path, files: Sequence[Path], schema: pa.Schema, spec: Columns, most: int
 ) -> dict[str, Any]:
-    """What tables of any model hold, as fields of a `Folder`."""
+    """The fields of a `Folder` of another model's tables."""
     names = ColumnNames(schema.names, path.name)
-    label, chosen = names.label_and_prediction(asked)
+    label, prediction = names.label_and_prediction(spec)
     first = _first_rows(files)
-    said, words = _meaning(files, schema, first, label, chosen, asked)
-    person = names.person(asked.person, [label, *chosen])
-    split = names.split(first, asked.split, [label, *chosen])
+    answers, words = _read_meaning(files, schema, first, label, prediction, spec)
+    person = names.person(spec.person, [label, *prediction])
+    split = names.split(first, spec.split, [label, *prediction])
     if split is None:
         names.notes.append("There is no split column, so every row counts as test.")
-    used = {x for x in (label, *chosen, person, split) if x} | own_columns(names.names)
-    found = names.attributes(first, asked.groups, used, chosen, said.label)
-    if not asked.groups:
-        code = columns.numbered(first[label], words.__getitem__).astype(np.int16)
-        again = _again(first, found, replace(said.label, code=code), chosen, asked)
-        found = {name: a for name, a in found.items() if name not in again}
-        names.assume(found, used, again)
-    kept = [a for a in found.values() if a.kind != "numeric" and len(a.values) <= most]
-    out = [a.name for a in found.values() if a not in kept]
-    if out:
+    used = {x for x in (label, *prediction, person, split) if x} | candid_columns(names.names)
+    attributes = names.attributes(first, spec.groups, used, prediction, answers.label)
+    if not spec.groups:
+        code = columns.map_words(first[label], words.__getitem__).astype(np.int16)
+        truth = replace(answers.label, code=code)
+        repeats = _find_repeats(first, attributes, truth, prediction, spec)
+        attributes = {name: a for name, a in attributes.items() if name not in repeats}
+        names.assume(attributes, used, repeats)
+    groups = [a for a in attributes.values() if a.kind != "numeric" and len(a.values) <= most]
+    dropped = [a.name for a in attributes.values() if a not in groups]
+    if dropped:
         names.notes.append(
             f"Left out, because a folder of tables is audited by words alone, at most {most}: "
-            f"{', '.join(out)}."
+            f"{', '.join(dropped)}."
         )
     return {
         "target": label,
-        "classes": said.label.classes,
-        "hard": said.hard,
-        "attributes": tuple(kept),
+        "classes": answers.label.classes,
+        "hard": answers.hard,
+        "attributes": tuple(groups),
         "by_person": person is not None,
         "notes": tuple(names.notes),
         "_columns": {
             "label": label,
-            "prediction": chosen,
+            "prediction": prediction,
             "person": person,
             "split": split,
-            "positive": asked.positive,
-            "scale": asked.scale or "probability",
+            "positive": spec.positive,
+            "scale": spec.scale or "probability",
             "most": most,
         },
-        "_said": said,
+        "_answers": answers,
         "_label_words": words,
     }
 
 
-def _meaning(
+def _read_meaning(
     files: Sequence[Path],
     schema: pa.Schema,
     first: pa.Table,
     label: str,
-    chosen: list[str],
-    asked: Columns,
+    prediction: list[str],
+    spec: Columns,
 ) -> tuple[Answers, dict[str, int]]:
-    """What the prediction's columns say, and each word of the label as a class."""
-    answers = len(chosen) == 1 and not pa.types.is_floating(schema.field(chosen[0]).type)
-    looked_up = _distinct(files, [label, *chosen] if answers else [label])
-    whole = read_label(looked_up, label)
-    place = _places(whole, looked_up[label])
-    table, read = looked_up, whole
-    if not answers:
-        code = columns.numbered(first[label], place.__getitem__).astype(np.int16)
-        table, read = first, replace(whole, code=code)
-    said = _answered(table, read, chosen, asked)
-    if answers:
-        whole = said.label
-    elif said.label.classes != whole.classes:  # the predictions brought classes with them
-        whole = whole.with_classes(said.label.classes)
-    return said, _places(whole, looked_up[label])
+    """The answers in the prediction's columns, and the class of each word of the label."""
+    hard = len(prediction) == 1 and not pa.types.is_floating(schema.field(prediction[0]).type)
+    distinct = _distinct_rows(files, [label, *prediction] if hard else [label])
+    full_label = read_label(distinct, label)
+    class_by_word = _class_by_word(full_label, distinct[label])
+    table, table_label = distinct, full_label
+    if not hard:
+        code = columns.map_words(first[label], class_by_word.__getitem__).astype(np.int16)
+        table, table_label = first, replace(full_label, code=code)
+    answers = _read_answers(table, table_label, prediction, spec)
+    if hard:
+        full_label = answers.label
+    elif answers.label.classes != full_label.classes:  # the predictions brought classes with them
+        full_label = full_label.with_classes(answers.label.classes)
+    return answers, _class_by_word(full_label, distinct[label])
 
 
-def _answered(table: pa.Table, label: Label, chosen: list[str], asked: Columns) -> Answers:
-    return read_answers(table, label, chosen, asked.positive, asked.scale or "probability")
+def _read_answers(table: pa.Table, label: Label, prediction: list[str], spec: Columns) -> Answers:
+    return read_answers(table, label, prediction, spec.positive, spec.scale or "probability")
 
 
-def _again(
-    first: pa.Table, found: dict[str, Attribute], label: Label, chosen: list[str], asked: Columns
+def _find_repeats(
+    first: pa.Table, groups: dict[str, Attribute], label: Label, names: list[str], spec: Columns
 ) -> list[str]:
-    """The attributes that say again what the model said, by the first rows."""
-    if all(first[name].null_count == len(first) for name in chosen):
+    """The attributes that repeat the model's answers in the first rows."""
+    if all(first[name].null_count == len(first) for name in names):
         return []
-    said = _answered(first, label, chosen, asked)
-    return said_again(found, label.code, said.probability, hard=said.hard)
+    answers = _read_answers(first, label, names, spec)
+    return find_repeats(groups, label.code, answers.probability, hard=answers.hard)
 
 
 def _first_rows(files: Sequence[Path]) -> pa.Table:
@@ -235,24 +236,24 @@ def _first_rows(files: Sequence[Path]) -> pa.Table:
     raise AssertionError("_schema counted rows")
 
 
-def _distinct(files: Sequence[Path], names: list[str]) -> pa.Table:
-    """The different rows of some columns in all tables."""
-    found: list[pa.Table] = []
+def _distinct_rows(files: Sequence[Path], names: list[str]) -> pa.Table:
+    """The distinct rows of some columns in all tables."""
+    tables: list[pa.Table] = []
     for file in files:
         scanner = pads.dataset(file, format="parquet").scanner(
             columns=names, batch_size=BATCH, batch_readahead=2, use_threads=False
         )
         for batch in scanner.to_batches():
-            some = pa.table(batch)
+            rows = pa.table(batch)
             for i, name in enumerate(names):
-                if pa.types.is_dictionary(some.schema.field(i).type):
-                    some = some.set_column(i, name, some[name].cast(pa.string()))
-            found.append(some.group_by(names, use_threads=False).aggregate([]))
-        found = [pa.concat_tables(found).group_by(names, use_threads=False).aggregate([])]
-    return found[0].select(names)
+                if pa.types.is_dictionary(rows.schema.field(i).type):
+                    rows = rows.set_column(i, name, rows[name].cast(pa.string()))
+            tables.append(rows.group_by(names, use_threads=False).aggregate([]))
+        tables = [pa.concat_tables(tables).group_by(names, use_threads=False).aggregate([])]
+    return tables[0].select(names)
 
 
-def _places(label: Label, column: Any) -> dict[str, int]:
-    """Each word's class; `column` holds the rows that `label` has the codes of."""
-    words = columns.words_of(column)
+def _class_by_word(label: Label, column: Any) -> dict[str, int]:
+    """The class of each word; `column` holds the rows whose codes `label` has."""
+    words = columns.to_words(column)
     return {w: int(k) for w, k in zip(words, label.code, strict=True) if w is not None}

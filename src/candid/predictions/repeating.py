@@ -1,7 +1,7 @@
-"""Columns that say again what a model said, or whether it was right: no groups of people.
+"""Columns that repeat a model's answers, or say whether they are right: no groups of people.
 
-Where nobody names the groups, such a column would be the widest gap of all: among the pictures that
-are "correct: no", every one is wrong.
+If nobody names the groups, such a column would be the widest gap of all: all images with "correct:
+no" are wrong.
 """
 
 from __future__ import annotations
@@ -17,34 +17,34 @@ from candid.predictions.numbers import NumberAnswers
 from candid.tables.attributes import Attribute
 
 _LEAST = 30  # rows: of fewer, chance may agree
-_FIRST = 1000  # rows, most columns of which show that they have an order of their own
-_FEW = 4  # different numbers, of which an order says little
+_FIRST = 1000  # rows: enough to tell most orders apart
+_FEW = 4  # distinct numbers, whose order says little
 
 
-def said_again(
+def find_repeats(
     attributes: Mapping[str, Attribute], label: NDArray[Any], probability: Floats, *, hard: bool
 ) -> list[str]:
-    """The attributes that tell the answers, whether they are right, or how sure the model was.
+    """The attributes that repeat the answers, whether they are right, or their probabilities.
 
     `label` (n,), `probability` (n, classes) and `hard` are as in `Predictions`; rows without a
     probability do not count.
     """
-    known = np.asarray(~np.isnan(probability).any(axis=1))
-    probability, label = probability[known], label[known]
+    complete = np.asarray(~np.isnan(probability).any(axis=1))
+    probability, label = probability[complete], label[complete]
     answer = probability.argmax(axis=1)
     right = np.where(label < 0, -1, answer == label)
     scores = [] if hard else [*probability.T, probability.max(axis=1)]
-    return _repeating([a[known] for a in attributes.values()], [answer, right], scores)
+    return _select_repeats([a[complete] for a in attributes.values()], [answer, right], scores)
 
 
-def number_said_again(p: NumberAnswers) -> list[str]:
-    """The attributes that tell what is predicted, or how far off it is."""
+def find_number_repeats(p: NumberAnswers) -> list[str]:
+    """The attributes that repeat the predicted number, or its error."""
     off = p.predicted - p.value
-    return _repeating(p.attributes.values(), [], [p.predicted, off, abs(off)])
+    return _select_repeats(p.attributes.values(), [], [p.predicted, off, abs(off)])
 
 
-def _repeating(
-    attributes: Iterable[Attribute], told: Sequence[NDArray[Any]], scores: Sequence[Floats]
+def _select_repeats(
+    attributes: Iterable[Attribute], answers: Sequence[NDArray[Any]], scores: Sequence[Floats]
 ) -> list[str]:
     return [
         a.name
@@ -52,30 +52,30 @@ def _repeating(
         if (
             any(_same_order(a.data, score) for score in scores)
             if a.kind == "numeric"
-            else any(_one_to_one(a.data, codes) for codes in told)
+            else any(_one_to_one(a.data, codes) for codes in answers)
         )
     ]
 
 
-def _one_to_one(ours: NDArray[Any], theirs: NDArray[Any]) -> bool:
-    """Whether each value of either goes with one of the other, where both are known (0 and up)."""
-    known = (ours >= 0) & (theirs >= 0)
-    pairs = np.unique(np.stack([ours[known], theirs[known]]), axis=1)
-    sizes = {len(np.unique(side)) for side in pairs} | {pairs.shape[1]}
+def _one_to_one(a: NDArray[Any], b: NDArray[Any]) -> bool:
+    """Whether the codes map one to one, where both are known (0 and up)."""
+    known = (a >= 0) & (b >= 0)
+    pairs = np.unique(np.stack([a[known], b[known]]), axis=1)
+    sizes = {len(np.unique(codes)) for codes in pairs} | {pairs.shape[1]}
     return bool(known.sum() >= _LEAST and len(sizes) == 1 and pairs.shape[1] > 1)
 
 
-def _same_order(ours: Floats, theirs: Floats) -> bool:
-    """Whether one never falls where the other rises, or never rises: so rounded numbers do, too."""
-    known = np.isfinite(ours) & np.isfinite(theirs)
-    ours, theirs = ours[known], theirs[known]
-    if len(ours) < _LEAST or min(len(np.unique(ours)), len(np.unique(theirs))) <= _FEW:
+def _same_order(a: Floats, b: Floats) -> bool:
+    """Whether one is monotonic in the other; rounding does not matter."""
+    known = np.isfinite(a) & np.isfinite(b)
+    a, b = a[known], b[known]
+    if len(a) < _LEAST or min(len(np.unique(a)), len(np.unique(b))) <= _FEW:
         return False
     return any(
-        all(_rises(way * ours[some], theirs[some]) for some in (slice(_FIRST), slice(None)))
-        for way in (1, -1)
+        all(_rises(sign * a[rows], b[rows]) for rows in (slice(_FIRST), slice(None)))
+        for sign in (1, -1)
     )
 
 
-def _rises(ours: Floats, theirs: Floats) -> bool:
-    return bool(np.all(np.diff(theirs[np.lexsort((theirs, ours))]) >= 0))
+def _rises(a: Floats, b: Floats) -> bool:
+    return bool(np.all(np.diff(b[np.lexsort((b, a))]) >= 0))

@@ -1,1 +1,1 @@
-"""Whole files or nothing, by path or URL."""
+"""Files by path or URL, written completely or not at all."""

@@ -1,4 +1,4 @@
-"""Arrays by name in one file of a run (NumPy's .npz)."""
+"""Arrays by name in a file of a run (NumPy's .npz)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from candid.storage.files import atomic, open_regular, reading
 
 
 def write_archive(path: Path, arrays: Mapping[str, Any], *, compressed: bool = True) -> None:
-    """Write arrays by name, whole or not at all; the same arrays give the same bytes."""
+    """Write arrays by name, atomically; the same arrays give the same bytes."""
     write = np.savez_compressed if compressed else np.savez
     with atomic(path) as part, part.open("wb") as file:
         write(file, **arrays)
@@ -24,11 +24,11 @@ def write_archive(path: Path, arrays: Mapping[str, Any], *, compressed: bool = T
 def reading_archive(
     path: Path, *, expected: str, todo: str
 ) -> Iterator[Mapping[str, NDArray[Any]]]:
-    """The arrays in a file of a run; whatever goes wrong with them inside becomes a RunError."""
+    """The arrays in a file of a run; any error inside the block becomes a RunError."""
     with (
         reading(path, expected=expected, todo=todo),
-        # Opened here: of a file that is no archive, NumPy would leave its own open.
+        # Opened here, because NumPy leaves a file open that is no archive.
         open_regular(path) as file,
-        np.load(file, allow_pickle=False) as found,
+        np.load(file, allow_pickle=False) as arrays,
     ):
-        yield found
+        yield arrays

@@ -1,4 +1,4 @@
-"""Whole files or nothing: written beside their place, then moved into it; and what may be read."""
+"""Atomic writing, and reading of regular files."""
 
 from __future__ import annotations
 
@@ -18,12 +18,11 @@ from typing import Any, BinaryIO
 
 from candid.errors import CandidError, OutputError, RunError
 
-# Of every file that a run holds and that has settings, columns or fields. Format 1 had other words
-# for some of them; its files need not have a number.
+# Of every file of a run with settings, columns or fields. Format 1 had other names for some of
+# them; its files may lack the number.
 FORMAT = 2
 
-
-STDOUT = Path("standard output")  # what `writing` calls it
+STDOUT = Path("standard output")  # its name in the errors of `writing`
 
 
 @contextlib.contextmanager
@@ -41,8 +40,8 @@ def atomic(path: Path) -> Iterator[Path]:
         part = Path(name)
         try:
             yield part
-            with part.open("rb") as done:
-                os.fsync(done.fileno())
+            with part.open("rb") as file:
+                os.fsync(file.fileno())
             part.chmod(0o666 & ~_umask())
             part.replace(path)
         finally:
@@ -53,7 +52,7 @@ def atomic(path: Path) -> Iterator[Path]:
 def writing(path: Path, option: str = "") -> Iterator[None]:
     """Turn the operating system's refusals to write at `path` into an OutputError.
 
-    `option` names another place; "" where the verb may have none.
+    `option` is the option to name another place; "" where there is none.
     """
     try:
         yield
@@ -69,8 +68,8 @@ def writing(path: Path, option: str = "") -> Iterator[None]:
 
 # What was expected, and what to do.
 _FULL = ("a disk with enough room", "free some space there")
-_CLOSED = ("a place that this user can write to", "let this user write there")
-_TAKEN = ("a path on which nothing stands in the way", "move what stands there out of the way")
+_DENIED = ("a place that this user can write to", "let this user write there")
+_OCCUPIED = ("a path on which nothing stands in the way", "move what stands there out of the way")
 _REFUSALS = {
     errno.ENOSPC: ("the disk is full", _FULL),
     errno.EDQUOT: ("the disk quota is used up", _FULL),
@@ -80,33 +79,33 @@ _REFUSALS = {
     ),
     errno.EROFS: (
         "the file system is read-only",
-        (_CLOSED[0], "mount it so that it can be written to, or copy what lies there elsewhere"),
+        (_DENIED[0], "mount it so that it can be written to, or copy what lies there elsewhere"),
     ),
-    errno.EACCES: ("permission denied", _CLOSED),
-    errno.EPERM: ("operation not permitted", _CLOSED),
-    errno.ENOTDIR: ("a part of the path is a file, not a folder", _TAKEN),
-    errno.EEXIST: ("a file stands where a folder should go", _TAKEN),
-    errno.EISDIR: ("a folder stands where the file should go", _TAKEN),
+    errno.EACCES: ("permission denied", _DENIED),
+    errno.EPERM: ("operation not permitted", _DENIED),
+    errno.ENOTDIR: ("a part of the path is a file, not a folder", _OCCUPIED),
+    errno.EEXIST: ("a file stands where a folder should go", _OCCUPIED),
+    errno.EISDIR: ("a folder stands where the file should go", _OCCUPIED),
 }
 
 
 # --- reading -------------------------------------------------------------------------------------
 
-_LARGEST = 1 << 28  # bytes of a file that is read whole
+_LARGEST = 1 << 28  # bytes of a file that is read into memory
 
 
 def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
-    """Open a regular file to read: a pipe or a device may never begin or never end.
+    """Open a regular file to read; a pipe or a device might block or never end.
 
     Raises OSError where it cannot be opened, or is no regular file.
     """
-    # A pipe must not keep the reader waiting for a writer.
-    waiting = getattr(os, "O_NONBLOCK", 0)
-    file = open(  # noqa: SIM115 - whoever asked closes it
-        path, "rb", opener=lambda name, flags: os.open(name, flags | waiting)
+    # Opening a pipe must not wait for a writer.
+    nonblocking = getattr(os, "O_NONBLOCK", 0)
+    file = open(  # noqa: SIM115 - the caller closes it
+        path, "rb", opener=lambda name, flags: os.open(name, flags | nonblocking)
     )
     try:
-        _check(os.fstat(file.fileno()), path)
+        _require_regular(os.fstat(file.fileno()), path)
     except OSError:
         file.close()
         raise
@@ -115,12 +114,12 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
 
 def regular(path: str | os.PathLike[str]) -> Path:
     """The path, for a library that opens it itself; errors as of `open_regular`."""
-    _check(os.stat(path), path)
+    _require_regular(os.stat(path), path)
     return Path(path)
 
 
-def _check(about: os.stat_result, path: str | os.PathLike[str]) -> None:
-    if not stat.S_ISREG(about.st_mode):
+def _require_regular(status: os.stat_result, path: str | os.PathLike[str]) -> None:
+    if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
 
 
@@ -134,10 +133,10 @@ def read_bytes(path: Path) -> bytes:
 
 @contextlib.contextmanager
 def reading(path: Path, *, expected: str, todo: str) -> Iterator[None]:
-    """Turn whatever a reader raises over a run's file at `path` into a RunError.
+    """Turn any error of reading a run's file at `path` into a RunError.
 
-    A flipped bit can raise anything: zlib's, zipfile's, NumPy's, Arrow's and safetensors' readers
-    have errors of their own kinds, and a damaged size asks for more memory than there is.
+    A flipped bit can raise anything: zlib, zipfile, NumPy, Arrow and safetensors have errors of
+    their own, and a damaged size asks for more memory than there is.
     """
     try:
         yield
@@ -163,82 +162,79 @@ def _umask() -> int:
 
 
 def copied(source: Path, place: Path) -> None:
-    """Copy a file, whole or not at all."""
+    """Copy a file atomically."""
     with atomic(place) as part:
         shutil.copyfile(source, part)
 
 
 def file_digest(path: Path) -> str:
-    """32 letters that tell a file's bytes from others'."""
+    """A digest of a file's bytes, 32 letters."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "blake2b").hexdigest()[:32]
 
 
 def plain_name(text: str) -> str:
-    """What a file or folder can be called on any system; "" where nothing is left of it."""
+    """The text as a file name for any system; "" where nothing is left."""
     return re.sub(r"[^\w.-]+", "-", text).strip("-.")
 
 
 def numbered_name(name: str, is_taken: Callable[[str], bool]) -> str:
-    """The name, or with the first number from 2 on behind it with which it is not taken."""
-    every = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
-    return next(one for one in every if not is_taken(one))
+    """The name, with the first free number from 2 on appended if it is taken."""
+    candidates = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+    return next(candidate for candidate in candidates if not is_taken(candidate))
 
 
 def as_utf8(text: str) -> bytes:
-    r"""The text in UTF-8; bytes of a file's name that are none are written as `\udce9`.
-
-    JSON reads that as what they were.
-    """
+    r"""The text in UTF-8; bytes of a file name that are no text become `\udce9`."""
     return text.encode("utf-8", "backslashreplace")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` as `as_utf8` has it, whole or not at all."""
+    """Write `text` as of `as_utf8`, atomically."""
     with atomic(path) as part:
         part.write_bytes(as_utf8(text))
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write plain data as JSON that a person can read; NaN must already be null.
+    """Write plain data as readable JSON; NaN must already be null.
 
-    What holds no lists or dicts stands on one line.
+    A list or dict without inner ones is written on one line.
     """
     write_text(path, _lines(value, "\n") + "\n")
 
 
 def written_by(folder: Path) -> str:
-    """The version of Candid that began the run in a folder; empty where unknown."""
+    """The version of Candid that began the run in a folder; "" unknown."""
     try:
         return str(json.loads(read_bytes(folder / "provenance.json"))["candid"])
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return ""
 
 
-def check_format(path: Path, found: object) -> None:
+def check_format(path: Path, file_format: object) -> None:
     """Raise a RunError where a run's file has another format than this release reads.
 
-    `found` is the number in the file; None where it has none, which is format 1.
+    `file_format` is the number in the file; None where it has none, which is format 1.
     """
-    found = 1 if found is None else found
-    if found == FORMAT and type(found) is int:
+    file_format = 1 if file_format is None else file_format
+    if file_format == FORMAT and type(file_format) is int:
         return
     version = next(filter(None, map(written_by, path.parents[:2])), "")
     release = f"Candid {version}" if version else "another release of Candid"
     raise RunError(
-        f"{path} has the format {found!r}, which {release} wrote, and this release reads "
+        f"{path} has the format {file_format!r}, which {release} wrote, and this release reads "
         f"format {FORMAT}.",
         expected=f"a run in format {FORMAT}",
         todo="train again, or use the release that wrote it",
     )
 
 
-# One for all lines: `json.dumps` would make one for each.
+# Shared, because `json.dumps` would build one for each line.
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
 
 def _lines(value: Any, end: str) -> str:
-    """`end` is a line's end and the indentation of the line that `value` begins on."""
+    """Encode `value`; `end` is a line feed and the indentation of its first line."""
     parts = value.values() if isinstance(value, dict) else value
     if not isinstance(value, dict | list | tuple) or not any(
         isinstance(part, dict | list | tuple) for part in parts

@@ -1,4 +1,4 @@
-"""Folders to Hugging Face's Hub, through its own client; what refuses is told in three parts."""
+"""Uploads to Hugging Face's Hub, through its own client."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _REPO = re.compile(f"{_NAME}/{_NAME}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Uploaded:
-    """Where a folder lies now, and the commit that put it there."""
+    """The URL of an uploaded folder, and its commit."""
 
     url: str
     commit: str
 
 
 def check_repo(repo: str) -> None:
-    """Raise a ConfigError where the Hub could not have a repository of this name."""
+    """Raise a ConfigError where the Hub does not allow the name."""
     if not _REPO.fullmatch(repo) or "--" in repo or ".." in repo or repo.endswith(".git"):
         raise ConfigError(
             f"{repo!r} is no name of a repository on the Hub.",
@@ -37,10 +37,7 @@ def check_repo(repo: str) -> None:
 
 
 def needs_token() -> None:
-    """Raise where the Hub's client is not installed, or has no token to write with.
-
-    Raises DependencyError or OutputError for either.
-    """
+    """Raise DependencyError without the Hub's client, OutputError without its token."""
     with needing("Hugging Face's Hub needs", "hub"):
         from huggingface_hub import get_token
     if get_token() is None:
@@ -52,15 +49,15 @@ def needs_token() -> None:
 
 
 def make_repo(repo: str, kind: Kind, *, private: bool) -> None:
-    """Make a repository unless it is there; a Space is a static one.
+    """Make a repository unless it exists; a Space is a static one.
 
-    Raises OutputError where the Hub refuses or cannot be reached; or is to be private and is there,
-    open to all.
+    Raises OutputError where the Hub refuses or cannot be reached, or where it is to be private and
+    exists as a public one.
     """
     from huggingface_hub import HfApi
 
     hub = HfApi(library_name="candid")
-    with _told(repo):
+    with _translate_errors(repo):
         hub.create_repo(
             repo,
             repo_type=kind,
@@ -79,71 +76,71 @@ def make_repo(repo: str, kind: Kind, *, private: bool) -> None:
 
 
 def upload(folder: Path, repo: str, kind: Kind, message: str, *, quiet: bool) -> Uploaded:
-    """Put all files of a folder into a repository that is there; what else lies there stays.
+    """Upload all files of a folder into an existing repository; its other files stay.
 
     Raises OutputError where the Hub refuses or cannot be reached.
     """
     from huggingface_hub import HfApi
 
     hub = HfApi(library_name="candid")
-    with _told(repo), _silent() if quiet else contextlib.nullcontext():
-        done = hub.upload_folder(
+    with _translate_errors(repo), _no_progress_bars() if quiet else contextlib.nullcontext():
+        commit = hub.upload_folder(
             repo_id=repo, folder_path=folder, repo_type=kind, commit_message=message
         )
-    where = f"{hub.endpoint}/{'spaces/' if kind == 'space' else ''}{repo}"
-    return Uploaded(where, str(done.oid))
+    url = f"{hub.endpoint}/{'spaces/' if kind == 'space' else ''}{repo}"
+    return Uploaded(url, str(commit.oid))
 
 
 @contextlib.contextmanager
-def _silent() -> Iterator[None]:
-    """No progress bars of the Hub's client inside."""
+def _no_progress_bars() -> Iterator[None]:
+    """Disable the progress bars of the Hub's client inside the block."""
     import huggingface_hub
 
     bars: Any = huggingface_hub.utils
-    were = bars.are_progress_bars_disabled()
+    disabled = bars.are_progress_bars_disabled()
     bars.disable_progress_bars()
     try:
         yield
     finally:
-        if not were:
+        if not disabled:
             bars.enable_progress_bars()
 
 
 @contextlib.contextmanager
-def _told(repo: str) -> Iterator[None]:
-    """Turn what the Hub's client raises inside into an OutputError."""
+def _translate_errors(repo: str) -> Iterator[None]:
+    """Turn the client's errors inside the block into an OutputError."""
     from huggingface_hub.errors import HfHubHTTPError
 
-    # The base of what the client's HTTP library raises, whichever it is.
+    # The base class of the errors of the client's HTTP library, whichever it is.
     library = cast(type[Exception], HfHubHTTPError.__mro__[1])
     try:
         yield
     except (OSError, RuntimeError, library) as error:
-        # What is uploaded side by side is wrapped once more.
+        # Errors of parallel uploads are wrapped once more.
         cause = error.__cause__ if isinstance(error, RuntimeError) else error
-        raise _refused(repo, cause or error) from error
+        raise _build_error(repo, cause or error) from error
 
 
-def _refused(repo: str, error: BaseException) -> OutputError:
+def _build_error(repo: str, error: BaseException) -> OutputError:
     from huggingface_hub import constants
 
     response = getattr(error, "response", None)
-    said = " ".join(str(getattr(error, "server_message", None) or error).split())
+    message = " ".join(str(getattr(error, "server_message", None) or error).split())
     if response is None:
         return OutputError(
-            f"Hugging Face's Hub cannot be reached at {constants.ENDPOINT}: {said}",
+            f"Hugging Face's Hub cannot be reached at {constants.ENDPOINT}: {message}",
             expected="a way to it from this machine",
             todo="check the network, HF_ENDPOINT and HF_HUB_OFFLINE; --dry-run needs none",
         )
     if response.status_code in (401, 403):
         return OutputError(
-            f"The Hub does not let this token write to {repo} ({response.status_code}: {said}).",
+            f"The Hub does not let this token write to {repo} ({response.status_code}: {message}).",
             expected="a token with the permission to write there",
             todo="check the owner's name, and make such a token at "
             "https://huggingface.co/settings/tokens",
         )
     return OutputError(
-        f"The Hub did not take what was sent to {repo} ({response.status_code}: {said}).",
+        f"The Hub did not take what was sent to {repo} ({response.status_code}: {message}).",
         expected="a repository that takes it",
         todo="try it again later, or look at what it says",
     )

@@ -1,4 +1,4 @@
-"""The lock of a file, which one process has at a time."""
+"""A file's lock, which one process holds at a time."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import sys
 
 
 def try_lock(handle: int) -> bool:
-    """Take an open file's lock unless another process has it; whether this one has it now.
+    """Lock an open file; returns False if another process holds the lock.
 
-    The system gives it back however this process ends. Raises OSError where the file system has no
+    The system releases it however this process ends. Raises OSError where the file system has no
     locks.
     """
     try:

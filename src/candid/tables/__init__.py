@@ -1,1 +1,1 @@
-"""Columns of tables, and anybody's predictions in them."""
+"""Tables: reading files, columns, corrections."""

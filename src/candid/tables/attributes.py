@@ -35,7 +35,7 @@ class Attribute:
     data: NDArray[Any]
 
     def __getitem__(self, rows: NDArray[Any]) -> Attribute:
-        """The same attribute for some of the rows."""
+        """The attribute of some rows."""
         return replace(self, data=self.data[rows])
 
     @property
@@ -50,7 +50,7 @@ class Attribute:
         return [self.values[code] if code >= 0 else None for code in self.data]
 
 
-def binned(attribute: Attribute, rows: NDArray[np.intp]) -> Attribute:
+def bin_attribute(attribute: Attribute, rows: NDArray[np.intp]) -> Attribute:
     """A numeric attribute cut at the quartiles of some rows; others as they are.
 
     A bin holds its lower edge and not its upper one; whole numbers are named by what a bin holds
@@ -59,14 +59,14 @@ def binned(attribute: Attribute, rows: NDArray[np.intp]) -> Attribute:
     """
     if attribute.kind != "numeric":
         return attribute
-    everything = attribute.data[~np.isnan(attribute.data)]
+    numbers = attribute.data[~np.isnan(attribute.data)]
     known = attribute.data[rows]
-    known = known[~np.isnan(known)] if np.any(~np.isnan(known)) else everything
-    distinct = np.unique(everything)
+    known = known[~np.isnan(known)] if np.any(~np.isnan(known)) else numbers
+    distinct = np.unique(numbers)
     if len(distinct) <= 4:
         edges, names = distinct[1:], [f"{x:g}" for x in distinct]
     else:
-        whole = bool(np.all(everything == np.rint(everything)))
+        whole = bool(np.all(numbers == np.rint(numbers)))
         edges = np.quantile(known, [0.25, 0.5, 0.75])
         edges = np.unique(np.ceil(edges) if whole else edges)
         # Where a value is so common that it is a quartile and the least, no bin lies below it.
@@ -84,18 +84,18 @@ def _bin_names(edges: NDArray[np.float64], *, whole: bool) -> list[str]:
             f"{a:g}" if a == b - 1 else f"{a:g} to {b - 1:g}" for a, b in itertools.pairwise(starts)
         ]
         return [f"up to {starts[0] - 1:g}", *middle, f"{starts[-1]:g} and above"]
-    words = _short(edges)
+    words = _format_edges(edges)
     middle = [f"{a} to {b}" for a, b in itertools.pairwise(words)]
     return [f"below {words[0]}", *middle, f"{words[-1]} and above"]
 
 
-def _short(edges: NDArray[np.float64]) -> list[str]:
-    """Different numbers as different words, in as few digits as tell them apart, but three.
+def _format_edges(edges: NDArray[np.float64]) -> list[str]:
+    """Distinct numbers in as few digits as tell them apart, but at least three.
 
     Digits before the point are kept: 1234.5 is 1234, and not 1.23e+03.
     """
-    before = max(len(f"{abs(x):.0f}") for x in edges)
-    for digits in range(max(3, min(before, 6)), 18):
+    n_before_point = max(len(f"{abs(x):.0f}") for x in edges)
+    for digits in range(max(3, min(n_before_point, 6)), 18):
         words = [f"{x:.{digits}g}" for x in edges]
         if len(set(words)) == len(words):
             break

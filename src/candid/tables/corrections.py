@@ -14,10 +14,10 @@ column       holds
 `blind`      yes where neither the label nor a model's answer could be seen
 ===========  ======================================================================================
 
-Only `id`, `kind` and `now` need be there. Lines are added at the end and never changed: a later one
-of the same person about the same thing takes the place of an earlier one, and `undo` takes back the
-last that stands. Lines that belong together stand there all or not at all: a line that begins with
-a NUL byte, and what follows, was being written when the process was killed, and does not count.
+Only `id`, `kind` and `now` are required. Lines are appended and never changed: a later one of the
+same person about the same topic replaces an earlier one, and `undo` revokes the last. Lines that
+belong together are written all or not at all: a line that begins with a NUL byte, and what follows,
+was being written when the process was killed, and does not count.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ from typing import BinaryIO, Literal, get_args
 from candid.errors import DataError, did_you_mean
 from candid.storage.files import atomic, read_bytes, writing
 from candid.storage.jobs import alone
-from candid.tables.delimited import CsvWriter, unescaped
+from candid.tables.delimited import CsvWriter, unescape
 
 Kind = Literal[
     "label", "cannot say", "leave out", "same image", "not the same", "person", "undo"
 ]  # fmt: skip
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-# Decisions about different things stand beside each other.
-_ABOUT: dict[Kind, str] = {
+# A decision replaces others of its topic only.
+_TOPIC: dict[Kind, str] = {
     "label": "label",
     "cannot say": "label",
     "leave out": "label",
@@ -52,9 +52,9 @@ _ABOUT: dict[Kind, str] = {
     "not the same": "copy",
     "person": "person",
 }
-_OTHER: tuple[Kind, ...] = ("same image", "not the same")  # which name another picture
+_ABOUT_PAIRS: tuple[Kind, ...] = ("same image", "not the same")  # which name another picture
 _NEEDED = ("id", "kind", "now")
-_UNFINISHED = b"\0"  # stands for the first byte of lines that belong together until all are there
+_UNFINISHED = b"\0"  # in place of the first byte of lines that belong together, until all are there
 _YES = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False, "": False}
 
 
@@ -87,11 +87,10 @@ COLUMNS = tuple(f.name for f in fields(Correction))
 def read_corrections(path: Path) -> list[Correction]:
     """The decisions in a file, in its order.
 
-    Raises DataError where it cannot be read, lacks a column, or a line holds what cannot be; it is
-    named.
+    Raises DataError where it cannot be read or lacks a column, and for an invalid line.
     """
     try:
-        text = _finished(read_bytes(path)).decode("utf-8-sig", "surrogateescape")
+        text = _drop_unfinished(read_bytes(path)).decode("utf-8-sig", "surrogateescape")
     except OSError as error:
         raise DataError(
             f"Cannot read the corrections in {path}: {error.strerror}.",
@@ -119,29 +118,29 @@ def _check_header(path: Path, names: Sequence[str] | None) -> None:
 def _read_line(path: Path, line: int, row: dict[str, str | None]) -> Correction:
     if None in row or None in row.values():
         raise _bad_line(path, line, "it has more or fewer cells than the first line")
-    cell = {name: unescaped(row.get(name) or "") for name in COLUMNS}
+    cell = {name: unescape(row.get(name) or "") for name in COLUMNS}
     kind, seconds, blind = (cell[name].strip() for name in ("kind", "seconds", "blind"))
     if not cell["id"]:
         raise _bad_line(path, line, "it names no image")
     if kind not in KINDS:
         raise _bad_line(path, line, f"its kind is {kind!r} ({did_you_mean(kind, KINDS)})")
-    if not cell["now"] and kind in ("label", *_OTHER):
+    if not cell["now"] and kind in ("label", *_ABOUT_PAIRS):
         raise _bad_line(path, line, f"it is of the kind {kind!r} and does not say what is now")
     if kind != "label" and cell["now"] == cell["id"]:
         raise _bad_line(path, line, "it holds an image against itself")
     try:
-        took = float(seconds) if seconds else math.nan
+        duration = float(seconds) if seconds else math.nan
     except ValueError:
         raise _bad_line(path, line, f"{seconds!r} are no seconds") from None
     if blind.lower() not in _YES:
         raise _bad_line(path, line, f"blind is {blind!r}, not yes or no")
     was, now, who, when = cell["was"], cell["now"], cell["who"], cell["when"]
-    return Correction(cell["id"], was, now, kind, who, when, took, _YES[blind.lower()])
+    return Correction(cell["id"], was, now, kind, who, when, duration, _YES[blind.lower()])
 
 
-def _bad_line(path: Path, line: int, why: str) -> DataError:
+def _bad_line(path: Path, line: int, reason: str) -> DataError:
     return DataError(
-        f"{path}, line {line}: {why}.",
+        f"{path}, line {line}: {reason}.",
         expected=f"a decision, as {', '.join(COLUMNS)}; kinds: {', '.join(KINDS)}",
         todo="mend the line or remove it",
     )
@@ -161,8 +160,8 @@ def _lines(rows: Iterable[Sequence[str]]) -> bytes:
     return text.getvalue().encode("utf-8", "surrogateescape")
 
 
-def _finished(data: bytes) -> bytes:
-    """What is there without lines that were being written when their process was killed."""
+def _drop_unfinished(data: bytes) -> bytes:
+    """The data without lines that were being written when the process was killed."""
     end = data.find(b"\n" + _UNFINISHED)
     return data if end < 0 else data[: end + 1]
 
@@ -173,10 +172,10 @@ class CorrectionsLog:
     def __init__(self, path: Path, file: BinaryIO, rows: list[Correction]) -> None:
         self.path, self.rows = path, rows
         self._file = file
-        self._torn: int | None = None  # where what could not be written whole begins
+        self._torn: int | None = None  # the start of what could not be written completely
 
     def add(self, *corrections: Correction) -> None:
-        """Append decisions, all of them or none, also where the process is killed meanwhile."""
+        """Append decisions, all of them or none, even if the process is killed meanwhile."""
         data, handle = _lines(c.cells() for c in corrections), self._file.fileno()
         with writing(self.path):
             if self._torn is not None:
@@ -184,11 +183,11 @@ class CorrectionsLog:
             self._torn = self._file.seek(0, os.SEEK_END)
             try:
                 if len(corrections) > 1:
-                    self._add_together(data, self._torn)
+                    self._append_atomically(data, self._torn)
                 else:
                     self._append(data)
             except OSError:
-                with contextlib.suppress(OSError):  # else before the next is written
+                with contextlib.suppress(OSError):  # if not, the next call tries again
                     os.ftruncate(handle, self._torn)
                 raise
             self._torn = None
@@ -200,11 +199,11 @@ class CorrectionsLog:
             data = data[os.write(handle, data) :]
         os.fsync(handle)
 
-    def _add_together(self, data: bytes, before: int) -> None:
-        """Append several lines without their first byte, which a write of its own puts there."""
+    def _append_atomically(self, data: bytes, start: int) -> None:
+        """Append several lines without their first byte, which a second write adds."""
         self._append(_UNFINISHED + data[1:])
         with self.path.open("r+b", buffering=0) as file:
-            file.seek(before)
+            file.seek(start)
             file.write(data[:1])
             os.fsync(file.fileno())
 
@@ -212,8 +211,8 @@ class CorrectionsLog:
 _HEADER = _lines([COLUMNS])
 
 
-def _refuse_other(path: Path, data: bytes) -> None:
-    """Raise a DataError where a file is none to add decisions to; a torn first line is nothing."""
+def _check_is_log(path: Path, data: bytes) -> None:
+    """Raise DataError where a file holds no decisions; a torn first line is allowed."""
     if not _HEADER.startswith(data) and data.splitlines()[0] != _HEADER.strip():
         raise DataError(
             f"{path} has other columns, or has them in another order.",
@@ -222,107 +221,107 @@ def _refuse_other(path: Path, data: bytes) -> None:
         )
 
 
-def _whole_lines(data: bytes) -> tuple[bytes, bytes]:
-    """The lines that end, and after them a decision that lacks nothing but its end."""
-    finished = _finished(data)
-    end = finished.rfind(b"\n") + 1
-    whole, rest = finished[:end], finished[end:]
+def _split_whole_lines(data: bytes) -> tuple[bytes, bytes]:
+    """The complete lines, and a last decision that lacks only its line end."""
+    complete = _drop_unfinished(data)
+    end = complete.rfind(b"\n") + 1
+    lines, rest = complete[:end], complete[end:]
     try:
         (cells,) = csv.reader([rest.decode("utf-8")], strict=True)
         _read_line(Path(), 0, dict(zip(COLUMNS, cells, strict=True)))
     except (ValueError, csv.Error, DataError):
-        return whole, b""
-    return whole, rest
+        return lines, b""
+    return lines, rest
 
 
 @contextlib.contextmanager
 def open_log(path: Path) -> Iterator[CorrectionsLog]:
-    """The file at `path`, new or to go on with, while no other process writes to it.
+    """Open the file at `path`, new or existing, while no other process writes to it.
 
-    A last line that was torn by a power cut is cut off, and so are lines that belong together of
+    A last line that was torn by a power cut is removed, and so are lines that belong together of
     which one is missing. Raises OutputError where another process writes to it, or it cannot be
-    written; DataError, and leaves the file as it is, where what is there are no corrections.
+    written; DataError, and leaves the file as it is, where it holds no corrections.
     """
     todo = "close the other page, or name another file with --out"
-    how = {"expected": "one page per file", "todo": todo, "option": "--out"}
-    with alone(path, output=str(path), **how) as file:
+    options = {"expected": "one page per file", "todo": todo, "option": "--out"}
+    with alone(path, output=str(path), **options) as file:
         file.seek(0)
         data = file.read()
-        _refuse_other(path, data)
-        whole, rest = _whole_lines(data)
+        _check_is_log(path, data)
+        lines, rest = _split_whole_lines(data)
         with writing(path):
-            if len(whole) + len(rest) < len(data):
-                file.truncate(len(whole) + len(rest))
-            missing = b"\n" if rest else b"" if whole else _HEADER
+            if len(lines) + len(rest) < len(data):
+                file.truncate(len(lines) + len(rest))
+            missing = b"\n" if rest else b"" if lines else _HEADER
             if missing:
                 file.write(missing)
                 file.flush()
         yield CorrectionsLog(path, file, read_corrections(path))
 
 
-# --- what stands ---------------------------------------------------------------------------------
+# --- valid decisions -----------------------------------------------------------------------------
 
 
 def standing(corrections: Iterable[Correction]) -> list[Correction]:
-    """The decisions that nobody took back, in their order."""
-    found: dict[int, Correction] = {}
-    by: dict[tuple[str, str], list[int]] = {}
+    """The decisions that were not undone, in their order."""
+    active: dict[int, Correction] = {}
+    by_author: dict[tuple[str, str], list[int]] = {}
     for number, correction in enumerate(corrections):
-        mine = by.setdefault((correction.id, correction.who), [])
+        own_numbers = by_author.setdefault((correction.id, correction.who), [])
         if correction.kind != "undo":
-            mine.append(number)
-            found[number] = correction
-        elif mine:
-            del found[mine.pop()]
-    return list(found.values())
+            own_numbers.append(number)
+            active[number] = correction
+        elif own_numbers:
+            del active[own_numbers.pop()]
+    return list(active.values())
 
 
 @dataclass(frozen=True)
-class Settled:
-    """What is to be done, by image: the last word of each person, and of several the majority."""
+class Consensus:
+    """The outcome, by image: the last decision of each person, and the majority of persons."""
 
-    label: dict[str, str]  # image → the class that it is to have; also where it has it
+    label: dict[str, str]  # image → its class, changed or not
     left_out: frozenset[str]
     copy_of: dict[str, str]  # copy → the picture that is kept
-    person: dict[str, str]  # image → another picture of whom it shows; "" where nobody knows
-    disputed: tuple[str, ...]  # of which as many say one thing as another: left as they are
-    who: dict[tuple[str, Kind], tuple[str, ...]]  # (image, what is decided) → who said so
+    person: dict[str, str]  # image → another picture of the same person; "" unknown
+    disputed: tuple[str, ...]  # images with a tie: left as they are
+    who: dict[tuple[str, Kind], tuple[str, ...]]  # (image, decision) → who decided so
 
 
-def settle(corrections: Iterable[Correction]) -> Settled:
-    """What is to be done; who cannot say has no say."""
+def tally(corrections: Iterable[Correction]) -> Consensus:
+    """Count the votes; "cannot say" is none."""
     last: dict[tuple[str, str], dict[str, Correction]] = {}
     for c in standing(corrections):
-        last.setdefault((c.id, _ABOUT[c.kind]), {})[c.who] = c
-    chosen: dict[Kind, dict[str, str]] = {kind: {} for kind in KINDS}
+        last.setdefault((c.id, _TOPIC[c.kind]), {})[c.who] = c
+    decisions: dict[Kind, dict[str, str]] = {kind: {} for kind in KINDS}
     disputed: list[str] = []
     who: dict[tuple[str, Kind], tuple[str, ...]] = {}
-    for (name, _), said in last.items():
-        votes = Counter((c.kind, c.now) for c in said.values() if c.kind != "cannot say")
-        ranked = votes.most_common(2)
+    for (name, _), votes in last.items():
+        counts = Counter((c.kind, c.now) for c in votes.values() if c.kind != "cannot say")
+        ranked = counts.most_common(2)
         if len(ranked) == 2 and ranked[0][1] == ranked[1][1]:
             disputed.append(name)
         elif ranked:
             kind, now = ranked[0][0]
-            chosen[kind][name] = now
-            who[name, kind] = tuple(w for w, c in said.items() if (c.kind, c.now) == (kind, now))
-    return Settled(
-        label=chosen["label"],
-        left_out=frozenset(chosen["leave out"]),
-        copy_of=chosen["same image"],
-        person=chosen["person"],
+            decisions[kind][name] = now
+            who[name, kind] = tuple(w for w, c in votes.items() if (c.kind, c.now) == (kind, now))
+    return Consensus(
+        label=decisions["label"],
+        left_out=frozenset(decisions["leave out"]),
+        copy_of=decisions["same image"],
+        person=decisions["person"],
         disputed=tuple(dict.fromkeys(disputed)),
         who=who,
     )
 
 
 def words_by_image(corrections: Iterable[Correction]) -> dict[str, str]:
-    """Image → the class that it was given, "cannot say" or "leave out": the last that stands."""
-    said = (c for c in standing(corrections) if _ABOUT[c.kind] == "label")
-    return {c.id: c.now if c.kind == "label" else c.kind for c in said}
+    """Image → its class, "cannot say" or "leave out", by the last decision."""
+    labels = (c for c in standing(corrections) if _TOPIC[c.kind] == "label")
+    return {c.id: c.now if c.kind == "label" else c.kind for c in labels}
 
 
 def merged(first: Iterable[Correction], second: Iterable[Correction]) -> list[Correction]:
-    """The decisions of two files in the order of their times, those that stand in both once."""
-    once = {tuple(c.cells()): c for c in (*first, *second)}
-    return sorted(once.values(), key=lambda c: c.when)
+    """The decisions of two files in the order of their times, without duplicates."""
+    unique = {tuple(c.cells()): c for c in (*first, *second)}
+    return sorted(unique.values(), key=lambda c: c.when)

@@ -1,7 +1,7 @@
-"""CSV, TSV, JSON lines, Parquet and CelebA's text files as tables; a bad row is named by line.
+"""CSV, TSV, JSON lines, Parquet and CelebA's text files as tables; errors name the bad line.
 
-Of a CSV table that Candid writes itself, cells that a spreadsheet would take for a formula begin
-with an apostrophe (OWASP, "CSV injection"); read back, they are what they were.
+In CSV tables that Candid writes, cells that a spreadsheet would take for a formula begin with an
+apostrophe (OWASP, "CSV injection"); reading removes it.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ import pyarrow.parquet as pq
 
 from candid.errors import DataError
 from candid.storage.files import open_regular, regular
-from candid.tables.spreadsheet import with_points
+from candid.tables.spreadsheet import convert_decimal_commas
 
 _WORD = pa.dictionary(pa.int32(), pa.string())
-_FORMULA = r"^'*[=+\-@\t\r]"  # what was escaped before is escaped once more, so that it reads back
+_FORMULA = r"^'*[=+\-@\t\r]"  # with apostrophes, so that escaping can be undone
 _ESCAPED = r"^'('*[=+\-@\t\r])"
 _NUMBER = r"[+-]?\d+(\.\d+)?"
 
-# What `candid predict` writes beside the probabilities; of faces, more.
-_ALWAYS = frozenset(("prediction", "abstained", "reason", "error"))
-_FACES = frozenset(("face", "box_left", "box_top", "box_width", "box_height", "box_score"))
+# What `candid predict` writes beside the probabilities.
+_ADDED = frozenset(("prediction", "abstained", "reason", "error"))
+_ADDED_OF_FACES = frozenset(("face", "box_left", "box_top", "box_width", "box_height", "box_score"))
 
 
-def own_columns(names: Iterable[str]) -> frozenset[str]:
-    """The columns that `candid predict` added to a table; none where it wrote another."""
-    there = frozenset(names)
-    return there & (_ALWAYS | _FACES) if there >= _ALWAYS else frozenset()
+def candid_columns(names: Iterable[str]) -> frozenset[str]:
+    """The columns that `candid predict` added to a table; none where it did not write it."""
+    existing = frozenset(names)
+    return existing & (_ADDED | _ADDED_OF_FACES) if existing >= _ADDED else frozenset()
 
 
 class CsvWriter:
@@ -50,7 +50,7 @@ class CsvWriter:
 
     def __init__(self, file: IO[str]) -> None:
         self._file = file
-        # It quotes what its own ends of lines are made of, so a carriage return in a name, too.
+        # With this end of lines, it quotes a carriage return in a name, too.
         self._csv = csv.writer(self, lineterminator="\r\n")
 
     def write(self, line: str) -> None:
@@ -64,21 +64,21 @@ class CsvWriter:
 
 def _cell(value: Any) -> Any:
     if isinstance(value, str):
-        return _escaped(value)
+        return _escape(value)
     return str(value).lower() if isinstance(value, bool) else value
 
 
 @functools.lru_cache(4096)  # a table's classes come again and again
-def _escaped(text: str) -> str:
+def _escape(text: str) -> str:
     return f"'{text}" if re.match(_FORMULA, text) and not re.fullmatch(_NUMBER, text) else text
 
 
-def unescaped(text: str) -> str:
-    """What a cell that `CsvWriter` wrote was before."""
+def unescape(text: str) -> str:
+    """The text of a cell that `CsvWriter` escaped."""
     return re.sub(_ESCAPED, r"\1", text)
 
 
-def _unescaped(table: pa.Table) -> pa.Table:
+def _unescape_table(table: pa.Table) -> pa.Table:
     for i, name in enumerate(table.column_names):
         words = pc.replace_substring_regex(table[name].cast(pa.string()), _ESCAPED, "\\1")
         table = table.set_column(i, name, words.dictionary_encode())
@@ -86,18 +86,18 @@ def _unescaped(table: pa.Table) -> pa.Table:
 
 
 _PARQUET = (".parquet", ".pq")
-_LINES = ".jsonl"
+_JSON_LINES = ".jsonl"
 
 
 def read_table(file: Path, encoding: str = "") -> pa.Table:
     """A CSV, TSV, JSON lines or Parquet file, as its suffix says, as a table.
 
-    `encoding` is that of a text file that bears no mark of its own; empty: UTF-8. Raises DataError
+    `encoding` is that of a text file without a byte order mark; empty: UTF-8. Raises DataError
     where it cannot be read.
     """
     name = file.name.lower()
-    if name.endswith(_LINES):
-        return _read_lines(file, encoding)
+    if name.endswith(_JSON_LINES):
+        return _read_json_lines(file, encoding)
     if not name.endswith(_PARQUET):
         return read_delimited(file, encoding)
     try:
@@ -113,15 +113,15 @@ def read_table(file: Path, encoding: str = "") -> pa.Table:
     return table.select([n for n in table.column_names if not n.startswith("__index_level_")])
 
 
-def names_in(file: Path, encoding: str = "") -> list[str]:
+def read_column_names(file: Path, encoding: str = "") -> list[str]:
     """The names of a table's columns; [] where it cannot be read."""
     try:
         if file.name.lower().endswith(_PARQUET):
             return list(pq.read_schema(file).names)
-        if file.name.lower().endswith(_LINES):
+        if file.name.lower().endswith(_JSON_LINES):
             first = json.loads(next(iter(first_lines(file, 1, encoding)), ""))
-            return [*flat(first)] if isinstance(first, dict) else []
-        return header_of(file, encoding)
+            return [*flatten(first)] if isinstance(first, dict) else []
+        return read_header(file, encoding)
     except (OSError, ValueError, RecursionError, csv.Error, pa.ArrowException):
         return []
 
@@ -132,92 +132,92 @@ def read_delimited(path: Path, encoding: str = "") -> pa.Table:
     Raises DataError where it is missing, empty, not in its encoding (see `read_table`), has a row
     that is too short or too long, or a column twice.
     """
-    data = _bytes(path, encoding)
+    data = _read_utf8(path, encoding)
     header = data.split(b"\n", 1)[0].decode("utf-8").rstrip("\r")
     try:
-        delimiter, names = _header(header)
+        delimiter, names = _split_header(header)
     except csv.Error as error:
         raise DataError(
             f"{path}, line 1: {error}.",
             expected="a header that names each column once",
             todo="mend the line, or save the table again as CSV",
         ) from error
-    # An unnamed column, as a table with an index has, gets the number that it stands at.
+    # An unnamed column, such as an index, is named by its number.
     names = [name or f"column {i}" for i, name in enumerate(names, start=1)]
-    table = _Text(path, data, delimiter, names, 1).parsed()
+    table = _TextTable(path, data, delimiter, names, 1).parse()
     if delimiter != ",":
-        table = with_points(table)
-    return _unescaped(table) if own_columns(names) else table
+        table = convert_decimal_commas(table)
+    return _unescape_table(table) if candid_columns(names) else table
 
 
-def _header(line: str) -> tuple[str, list[str]]:
-    """A first line's commonest delimiter, and the names that it sets apart."""
+def _split_header(line: str) -> tuple[str, list[str]]:
+    """A first line's commonest delimiter, and the names between."""
     delimiter = max("\t,;|", key=line.count)
     return delimiter, [name.strip() for name in next(csv.reader([line], delimiter=delimiter))]
 
 
 def read_spaced(path: Path, names: list[str], *, skip: int) -> pa.Table:
-    """A text file whose columns stand apart by any number of spaces, as a table of words.
+    """A text file with columns separated by any number of spaces, as a table of words.
 
-    `names` are the columns', `skip` says how many lines come before the first row.
+    `names` are the columns', `skip` is the number of lines before the first row.
     """
-    data = _bytes(path).replace(b"\t", b" ")
+    data = _read_utf8(path).replace(b"\t", b" ")
     while b"  " in data:
         data = data.replace(b"  ", b" ")
     data = data.replace(b" \r\n", b"\n").replace(b"\r\n", b"\n").replace(b" \n", b"\n")
     data = data.replace(b"\n ", b"\n").strip(b" ")
-    return _Text(path, data, " ", names, skip).parsed()
+    return _TextTable(path, data, " ", names, skip).parse()
 
 
 def read_tabbed(path: Path, names: list[str], *, skip: int) -> pa.Table:
-    """A text file whose columns stand apart by single tabs; see `read_spaced`."""
-    return _Text(path, _bytes(path), "\t", names, skip).parsed()
+    """A text file with columns separated by single tabs; see `read_spaced`."""
+    return _TextTable(path, _read_utf8(path), "\t", names, skip).parse()
 
 
-def flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A JSON object whose inner values are called `outer.inner`."""
+def flatten(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A JSON object without nesting: inner values are called `outer.inner`."""
     row: dict[str, Any] = {}
     for key, inner in value.items():
         name = f"{prefix}{key}"
-        row |= flat(inner, f"{name}.") if isinstance(inner, dict) else {name: inner}
+        row |= flatten(inner, f"{name}.") if isinstance(inner, dict) else {name: inner}
     return row
 
 
-def from_rows(rows: Sequence[dict[str, Any]]) -> pa.Table:
-    """Columns of what the rows hold; where kinds are mixed, all become words."""
+def to_table(rows: Sequence[dict[str, Any]]) -> pa.Table:
+    """Rows as a table; a column of mixed types becomes words."""
     names = dict.fromkeys(name for row in rows for name in row)
-    made: dict[str, pa.Array] = {}
+    table: dict[str, pa.Array] = {}
     for name in names:
         values = [row.get(name) for row in rows]
-        name = _word(name)
+        name = _to_str(name)
         try:
-            made[name] = pa.array(values)
+            table[name] = pa.array(values)
         except (pa.ArrowException, OverflowError, UnicodeError):
-            made[name] = pa.array([None if v is None else _word(v) for v in values], pa.string())
-    return pa.table(made)
+            table[name] = pa.array([None if v is None else _to_str(v) for v in values], pa.string())
+    return pa.table(table)
 
 
-def _word(value: Any) -> str:
+def _to_str(value: Any) -> str:
     return str(value).encode("utf-8", "replace").decode()  # JSON may hold half a character
 
 
-def _read_lines(path: Path, encoding: str) -> pa.Table:
+def _read_json_lines(path: Path, encoding: str) -> pa.Table:
     rows = []
-    for number, line in enumerate(_bytes(path, encoding).split(b"\n"), start=1):
+    for number, line in enumerate(_read_utf8(path, encoding).split(b"\n"), start=1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
             if not isinstance(row, dict):
                 raise ValueError("it is no object")
-            rows.append(flat(row))
+            rows.append(flatten(row))
         except (ValueError, RecursionError) as error:
             raise DataError(
                 f"{path}, line {number}: {error}.",
                 expected='one JSON object per line, such as {"file_name": "1.jpg", "label": "cat"}',
                 todo="mend or remove the line; if it is the last one, fetch the file again",
             ) from error
-    return from_rows(rows)
+    return to_table(rows)
 
 
 def first_lines(path: Path, most: int, encoding: str = "") -> list[str]:
@@ -227,24 +227,24 @@ def first_lines(path: Path, most: int, encoding: str = "") -> list[str]:
             data = file.read(1 << 16)
     except OSError:
         return []
-    return data.decode(_codec(data, encoding), "replace").splitlines()[:most]
+    return data.decode(_choose_encoding(data, encoding), "replace").splitlines()[:most]
 
 
-def header_of(path: Path, encoding: str = "") -> list[str]:
+def read_header(path: Path, encoding: str = "") -> list[str]:
     """The column names in a CSV or TSV file's first line; [] where it cannot be read."""
     lines = first_lines(path, 1, encoding)
-    return _header(lines[0])[1] if lines else []
+    return _split_header(lines[0])[1] if lines else []
 
 
-def _codec(data: bytes, encoding: str) -> str:
-    """What decodes a text: its mark says it, or else its reader does."""
+def _choose_encoding(data: bytes, encoding: str) -> str:
+    """The encoding of a text: by its byte order mark, or else as named."""
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
     return "utf-8-sig" if data.startswith(codecs.BOM_UTF8) or not encoding else encoding
 
 
-def _bytes(path: Path, encoding: str = "") -> bytes:
-    """A text file in UTF-8, without a mark, its lines ending as they should."""
+def _read_utf8(path: Path, encoding: str = "") -> bytes:
+    """A text file in UTF-8, without a byte order mark, its lines ending in line feeds."""
     try:
         with open_regular(path) as file:
             data = file.read()
@@ -254,7 +254,7 @@ def _bytes(path: Path, encoding: str = "") -> bytes:
             expected="a label file that this user can read",
             todo="check its name and its permissions",
         ) from error
-    codec = _codec(data, encoding)
+    codec = _choose_encoding(data, encoding)
     try:
         data = data.decode(codec).encode()
     except UnicodeError as error:
@@ -280,11 +280,11 @@ def _bytes(path: Path, encoding: str = "") -> bytes:
     return data
 
 
-def _arrow_owned(data: bytes) -> pa.Buffer:
+def _copy_to_arrow(data: bytes) -> pa.Buffer:
     """A copy that Arrow owns.
 
-    Arrow's threads let go of what they have read when nobody waits for them any more. For a buffer
-    of Python's they need the interpreter, and where that is just ending, the process is aborted.
+    Arrow's threads may free what they have read when the interpreter is ending already; freeing a
+    buffer of Python's would then abort the process.
     """
     copy = pa.BufferOutputStream()
     copy.write(data)
@@ -292,8 +292,8 @@ def _arrow_owned(data: bytes) -> pa.Buffer:
 
 
 @dataclass(frozen=True)
-class _Text:
-    """A text file in UTF-8 whose rows begin after some lines, and its columns' names."""
+class _TextTable:
+    """A text file in UTF-8, the names of its columns, and the lines before its first row."""
 
     path: Path
     data: bytes
@@ -303,23 +303,23 @@ class _Text:
 
     @property
     def quote(self) -> Any:
-        """What stands around a field that holds the delimiter, or False."""
+        """The quote of fields that hold the delimiter, or False."""
         return False if self.delimiter == " " else '"'
 
-    def parsed(self) -> pa.Table:
-        """The rows, all of them words."""
+    def parse(self) -> pa.Table:
+        """Parse all fields as words."""
         names = self.names
         if not names or len(set(names)) < len(names):
-            double = next((n for n in names if names.count(n) > 1), "")
-            what = f"has two columns called {double!r}" if double else "names no columns"
+            repeated = next((n for n in names if names.count(n) > 1), "")
+            problem = f"has two columns called {repeated!r}" if repeated else "names no columns"
             raise DataError(
-                f"{self.path} {what}.",
+                f"{self.path} {problem}.",
                 expected="a header that names each column once",
                 todo="rename one of them",
             )
         try:
             table = pv.read_csv(
-                pa.BufferReader(_arrow_owned(self.data)),
+                pa.BufferReader(_copy_to_arrow(self.data)),
                 read_options=pv.ReadOptions(column_names=names, skip_rows=self.skip),
                 parse_options=pv.ParseOptions(
                     delimiter=self.delimiter,
@@ -333,7 +333,7 @@ class _Text:
                 ),
             )
         except pa.ArrowInvalid as error:
-            raise self.bad_row(str(error)) from error
+            raise self.find_bad_row(str(error)) from error
         if not table.num_rows:
             raise DataError(
                 f"{self.path} has a header and no rows.",
@@ -342,8 +342,8 @@ class _Text:
             )
         return table
 
-    def bad_row(self, reason: str) -> DataError:
-        """Arrow says that a row is bad; look for its line, slowly but surely."""
+    def find_bad_row(self, reason: str) -> DataError:
+        """The error for the first bad row, searched line by line."""
         names = self.names
         reader = csv.reader(
             io.StringIO(self.data.decode("utf-8"), newline=""),

@@ -1,4 +1,4 @@
-"""A column of numbers as a label: its different values in order, and each row's among them."""
+"""A column of numbers as a label: its distinct values in order, and each row's index."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from numpy.typing import NDArray
 from candid.errors import TargetError
 from candid.tables.attributes import Attribute
 
-# Of more, values that lie close together count as one, so that codes fit into 16 bits.
+# Of more, neighbouring values count as one, so that codes fit into 16 bits.
 MOST_VALUES = 30_000
 LARGEST = 1e15  # networks count with 32 bits, whose squares end at 1e38
 
 
-def as_number(attribute: Attribute) -> tuple[tuple[str, ...], NDArray[np.int16]]:
-    """A column's different numbers as words, ascending, and each row's index (−1 where missing).
+def encode_numbers(attribute: Attribute) -> tuple[tuple[str, ...], NDArray[np.int16]]:
+    """A column's distinct numbers as words, ascending, and each row's index (−1 where missing).
 
-    Of more than `MOST_VALUES`, as many of their quantiles stand for all, each for those near it.
+    More than `MOST_VALUES` are replaced by the nearest of as many quantiles.
 
     Raises
     ------
     TargetError
         Where a word is none, or where one is too large.
     """
-    data = _numbers(attribute)
+    data = _read_numbers(attribute)
     known = np.isfinite(data)
     if (large := np.flatnonzero(known & (np.abs(data) > LARGEST))).size:
         raise TargetError(
@@ -41,24 +41,24 @@ def as_number(attribute: Attribute) -> tuple[tuple[str, ...], NDArray[np.int16]]
         distinct = np.unique(np.quantile(data[known], np.linspace(0, 1, MOST_VALUES)))
     label = np.full(len(data), -1, np.int16)
     label[known] = nearest_index(distinct, data[known])
-    return tuple(map(word_of, distinct)), label
+    return tuple(map(format_number, distinct)), label
 
 
-def nearest_index(values: NDArray[np.float64], to: NDArray[np.float64]) -> NDArray[np.intp]:
-    """The index of the one among ascending values that lies nearest to each of some numbers."""
-    between = (values[1:] + values[:-1]) / 2
-    return np.searchsorted(between, to)
+def nearest_index(values: NDArray[np.float64], numbers: NDArray[np.float64]) -> NDArray[np.intp]:
+    """The index of the nearest of ascending values for each number."""
+    midpoints = (values[1:] + values[:-1]) / 2
+    return np.searchsorted(midpoints, numbers)
 
 
 def numbers_of(words: Sequence[str]) -> NDArray[np.float64]:
-    """What the words of `as_number` say."""
+    """The words of `encode_numbers` as numbers."""
     return np.array([float(word) for word in words])
 
 
-def number_in(word: str | None, *, comma: bool = False) -> float | None:
-    """The number that a cell's word is, "inf" and "nan" among them; None where it is none.
+def parse_number(word: str | None, *, comma: bool = False) -> float | None:
+    """A cell's word as a number, also "inf" and "nan"; None where it is none.
 
-    `comma`: the decimal point may be one.
+    `comma`: the decimal point may be a comma.
     """
     if word is None or "_" in word:  # Python reads 1_000 as a number; a table does not mean one
         return None
@@ -70,13 +70,13 @@ def number_in(word: str | None, *, comma: bool = False) -> float | None:
         return None
 
 
-def word_of(number: float) -> str:
-    """A number in as few digits as tell it from all others; 25 for 25.0."""
+def format_number(number: float) -> str:
+    """A number in its shortest exact form; 25 for 25.0."""
     number = float(number)
     return str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number)
 
 
-def _numbers(attribute: Attribute) -> NDArray[np.float64]:
+def _read_numbers(attribute: Attribute) -> NDArray[np.float64]:
     if attribute.kind == "numeric":
         return attribute.data
     try:
@@ -88,6 +88,6 @@ def _numbers(attribute: Attribute) -> NDArray[np.float64]:
             expected="numbers",
             todo="leave it out of data.numbers",
         ) from error
-    known = np.append(numbers, math.nan)
-    picked: NDArray[np.float64] = known[attribute.data]
-    return picked
+    lookup = np.append(numbers, math.nan)
+    result: NDArray[np.float64] = lookup[attribute.data]
+    return result

@@ -1,8 +1,4 @@
-"""One module per layout of a data set on disk; each reads a folder into a Dataset.
-
-`load_dataset` is the way in. A layout has two functions: one says at a glance whether a folder is
-laid out so, the other reads it.
-"""
+"""Layouts of data sets on disk, one module each; `load_dataset` reads any of them."""
 
 from __future__ import annotations
 
@@ -23,19 +19,19 @@ from candid.data.layouts import (
     utkface,
     webdataset,
 )
-from candid.data.layouts.assembly import check_class_settings, check_learnable, named_classes
+from candid.data.layouts.assembly import check_class_settings, check_learnable, rename_classes
 from candid.data.layouts.pictures import files_in, folders_in
 from candid.errors import ConfigError, DataError, LayoutError, did_you_mean, nearest
 from candid.settings import DataConfig
-from candid.storage import places
+from candid.storage import filesystem
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
     """How a layout is recognised and read.
 
-    `recognise` says whether a path looks like it: quick, and never an error. `read` gives the
-    Dataset at a path, for a target (None: the layout's own) and settings.
+    `recognise` says whether a path looks like it: quick, and never an error. `read` returns the
+    Dataset at a path, for a target (None: the layout's default) and settings.
     """
 
     recognise: Callable[[Path], bool]
@@ -52,7 +48,7 @@ LAYOUTS = {  # the specific before the general
     "table": Layout(table.recognise_picture_table, table.read_picture_table),
     "folder": Layout(folder.recognise_folder, folder.read_folder),
 }
-_ELSEWHERE = ("celeba", "fairface", "table")  # whose pictures may lie in data.image_folder
+_SEPARATE_IMAGES = ("celeba", "fairface", "table")  # those that may have data.image_folder
 
 _ARCHIVES = (".zip", ".7z", ".rar", ".tgz", ".gz", ".bz2", ".xz", ".zst")
 
@@ -67,12 +63,12 @@ def load_dataset(
     config: DataConfig = _DEFAULTS,
     learnable: bool = True,
 ) -> Dataset:
-    """Read the labels at a path and find their pictures; no picture is opened.
+    """Read the labels at a path and find their images, without opening these.
 
     `path` is a data folder, a table (CSV, TSV, Parquet) or a shard; or shards (tar or Parquet
-    files) by a URL, or by a pattern such as `shards/train-*.tar`. Without a `target` it is the
-    layout's own, such as Male for CelebA; without a `layout`, a name from `LAYOUTS`, it is
-    recognised. `learnable`: whether it must be possible to train on it.
+    files) by a URL, or by a pattern such as `shards/train-*.tar`. The default of `target` is the
+    layout's, such as Male for CelebA; `layout`, a name from `LAYOUTS`, is recognised by default.
+    `learnable`: raise where training is not possible.
 
     Raises
     ------
@@ -87,7 +83,7 @@ def load_dataset(
     """
     dataset = read_place(Path(path), target=target, layout=layout, config=config)
     words = dataset.class_words
-    check_class_settings(words, named_classes(words, config), dataset.target, config)
+    check_class_settings(words, rename_classes(words, config), dataset.target, config)
     if learnable:
         check_learnable(dataset)
     return dataset
@@ -96,39 +92,39 @@ def load_dataset(
 def read_place(
     path: Path, *, target: str | None, layout: str | None, config: DataConfig
 ) -> Dataset:
-    """As `load_dataset`, but the settings may name classes that are another data set's."""
+    """As `load_dataset`, but the settings may name classes of other data sets."""
     if layout is not None and layout not in LAYOUTS:
         raise LayoutError(
             f"There is no layout {layout!r}.",
             expected=f"one of: {', '.join(LAYOUTS)}",
             todo=did_you_mean(layout, LAYOUTS),
         )
-    name = places.name_of(path)
-    near = places.local(name)
-    if near is None or shards.is_pattern(name):
-        dataset = _of_shards(path, name, target, layout, config)
-        return replace(dataset, origin=name if near is None else str(near.absolute()))
-    _check_path(near)
+    name = filesystem.name_of(path)
+    local = filesystem.local(name)
+    if local is None or shards.is_pattern(name):
+        dataset = _read_shards(path, name, target, layout, config)
+        return replace(dataset, origin=name if local is None else str(local.absolute()))
+    _check_path(local)
     if config.image_folder:
         _check_image_folder(Path(config.image_folder), layout)
-    names = [layout] if layout else _ELSEWHERE if config.image_folder else [*LAYOUTS]
-    place, known = _recognised(near, [LAYOUTS[name] for name in names])
-    return replace(known.read(place, target, config), origin=str(near.resolve()))
+    names = [layout] if layout else _SEPARATE_IMAGES if config.image_folder else [*LAYOUTS]
+    found_path, found_layout = _recognise(local, [LAYOUTS[name] for name in names])
+    return replace(found_layout.read(found_path, target, config), origin=str(local.resolve()))
 
 
-def _of_shards(
+def _read_shards(
     path: Path, name: str, target: str | None, layout: str | None, config: DataConfig
 ) -> Dataset:
-    """The data set in the shards that a URL or a pattern names."""
-    files = shards.named(name)
-    known, read = "huggingface", huggingface.read_parquet_shards
+    """Read the shards that a URL or a pattern names."""
+    files = shards.list_shards(name)
+    kind, read = "huggingface", huggingface.read_parquet_shards
     if shards.is_tar(files[0]):
-        known, read = "webdataset", webdataset.read_tar_shards
+        kind, read = "webdataset", webdataset.read_tar_shards
     if config.image_folder:
-        _check_image_folder(Path(config.image_folder), known)
-    if layout not in (None, known):
+        _check_image_folder(Path(config.image_folder), kind)
+    if layout not in (None, kind):
         raise LayoutError(
-            f"{name} names shards of the layout {known!r}; the layout {layout!r} was asked for.",
+            f"{name} names shards of the layout {kind!r}; the layout {layout!r} was asked for.",
             expected="a folder of this machine for any other layout than webdataset (tar) and "
             "huggingface (Parquet): nothing else is read from an object store or by a pattern",
             todo="leave --layout out; or pack the data into shards, or fetch it",
@@ -137,11 +133,11 @@ def _of_shards(
 
 
 def _check_image_folder(folder: Path, layout: str | None) -> None:
-    if layout not in (None, *_ELSEWHERE):
+    if layout not in (None, *_SEPARATE_IMAGES):
         raise ConfigError(
             f"The layout {layout!r} has its pictures where its labels are, and data.image_folder "
             f"names {folder}.",
-            expected=f"an image folder for {', '.join(_ELSEWHERE)} alone",
+            expected=f"an image folder for {', '.join(_SEPARATE_IMAGES)} alone",
             todo="leave --image-folder out, or name the table with the labels",
         )
     if not folder.is_dir():
@@ -152,22 +148,22 @@ def _check_image_folder(folder: Path, layout: str | None) -> None:
         )
 
 
-def _recognised(path: Path, layouts: list[Layout]) -> tuple[Path, Layout]:
-    """The layout that fits, and where; a single one is believed and says itself what is wrong."""
-    for place in _places(path):
-        for known in layouts:
-            if known.recognise(place):
-                return place, known
+def _recognise(path: Path, layouts: list[Layout]) -> tuple[Path, Layout]:
+    """The path and the layout that fits it; a single one is not checked, as it raises itself."""
+    for candidate in _nested_folders(path):
+        for known_layout in layouts:
+            if known_layout.recognise(candidate):
+                return candidate, known_layout
     if len(layouts) == 1:
         return path, layouts[0]
     if len(layouts) < len(LAYOUTS):
         raise LayoutError(
-            f"No layout whose pictures may lie elsewhere fits {path}. {_seen(path)}",
-            expected=f"with an image folder: {', '.join(_ELSEWHERE)}",
+            f"No layout whose pictures may lie elsewhere fits {path}. {_describe_contents(path)}",
+            expected=f"with an image folder: {', '.join(_SEPARATE_IMAGES)}",
             todo="name the table with the labels, or leave --image-folder out",
         )
     raise LayoutError(
-        f"No layout fits {path}. {_seen(path)}",
+        f"No layout fits {path}. {_describe_contents(path)}",
         expected="CelebA, UTKFace, FairFace, LFW, a table beside its pictures, folders of pictures "
         "named after their class, a Hugging Face data set, or tar shards as WebDataset has them",
         todo="name the folder that holds the data, or its layout with --layout "
@@ -177,11 +173,11 @@ def _recognised(path: Path, layouts: list[Layout]) -> tuple[Path, Layout]:
 
 def _check_path(path: Path) -> None:
     if not path.exists():
-        beside = [f.name for f in folders_in(path.parent)]
+        siblings = [f.name for f in folders_in(path.parent)]
         raise DataError(
             f"There is no folder or table {path}.",
             expected="a data folder, or a CSV, TSV or Parquet file",
-            todo=nearest(path.name, beside) or "check the path",
+            todo=nearest(path.name, siblings) or "check the path",
         )
     if path.is_dir():
         try:
@@ -213,27 +209,27 @@ def _check_path(path: Path) -> None:
         )
 
 
-def _places(path: Path) -> list[Path]:
-    """The path, and the folder that is all there is in it, and so on: archives unpack like that."""
-    places = [path]
-    while places[-1].is_dir() and len(places) < 4:
-        inner = folders_in(places[-1])
-        if len(inner) != 1 or inner[0].is_symlink() or files_in(places[-1], ""):
+def _nested_folders(path: Path) -> list[Path]:
+    """The path, and the only folder in it, and so on: archives unpack like that."""
+    folders = [path]
+    while folders[-1].is_dir() and len(folders) < 4:
+        inner = folders_in(folders[-1])
+        if len(inner) != 1 or inner[0].is_symlink() or files_in(folders[-1], ""):
             break
-        places.append(inner[0])
-    return places
+        folders.append(inner[0])
+    return folders
 
 
-def _seen(path: Path) -> str:
-    """What lies in a folder, in a sentence."""
+def _describe_contents(path: Path) -> str:
+    """The contents of a folder, as a sentence."""
     if path.is_file():
         return "It is a file."
     entries = list(path.iterdir())
     folders = sorted(f.name for f in entries if f.is_dir())
     suffixes = Counter(f.suffix.lower() or "no suffix" for f in entries if not f.is_dir())
     names = ", ".join(folders[:4]) + (", …" if len(folders) > 4 else "")
-    some = f"{len(folders):,} {'folder' if len(folders) == 1 else 'folders'} ({names})"
-    parts = [some] if folders else []
+    counted = f"{len(folders):,} {'folder' if len(folders) == 1 else 'folders'} ({names})"
+    parts = [counted] if folders else []
     for suffix, n in suffixes.most_common(4):
         parts.append(f"{n:,} {'file' if n == 1 else 'files'} with {suffix}")
     return f"Seen: {'; '.join(parts)}."

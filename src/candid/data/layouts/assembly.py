@@ -1,4 +1,4 @@
-"""From what a layout read, row by row, to a checked Dataset."""
+"""Assembling a checked Dataset from a layout's rows."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _NO_YES = {"Male": ("Female", "Male")}
 
 @dataclass(frozen=True, eq=False)
 class LayoutRows(PerImage):
-    """What a layout read: one row per annotation, each with its picture; named as in `Dataset`.
+    """A layout's rows, one per annotation; fields as in `Dataset`.
 
-    An id may repeat. `person` are words for who it is, `keys` what the hash of a split falls back
-    on instead of the ids, `left_out` the columns that cannot be an attribute, and why.
+    An id may repeat. `person` are words, `keys` replace the ids for the hash of a split where there
+    is no person, `left_out` are the columns that cannot be an attribute, with the reasons.
     """
 
     PER_IMAGE = ("ids", "label", "split", "person", "keys", "attributes")
@@ -59,20 +59,20 @@ def choose_label(
 ) -> dict[str, Any]:
     """The fields of `LayoutRows` that follow from the target: name, classes, codes, the rest.
 
-    `numbers` are the labels that are numbers though they look like classes.
+    `numbers` are the labels that are numbers even if they look like classes.
     """
     target = columns.choose_target(target, attributes, usual)
-    number = columns.is_number(attributes[target], named=target in numbers)
-    classes, label = columns.as_label(attributes[target], _NO_YES.get(target), number=number)
+    number = columns.is_number(attributes[target], forced=target in numbers)
+    classes, label = columns.to_label(attributes[target], _NO_YES.get(target), number=number)
     rest = {name: a for name, a in attributes.items() if name != target}
-    named = {"target": target, "classes": classes, "label": label, "is_number": number}
-    return named | {"attributes": rest, "no_yes": _NO_YES}
+    fields = {"target": target, "classes": classes, "label": label, "is_number": number}
+    return fields | {"attributes": rest, "no_yes": _NO_YES}
 
 
-def files_of(
+def file_source(
     root: Path, paths: Sequence[str], *, anywhere: bool = False
 ) -> Callable[[NDArray[np.intp]], Source]:
-    """What makes the source of some of the pictures in a folder."""
+    """A function that makes the source of selected images in a folder."""
     return lambda keep: FileSource(root, [paths[i] for i in keep], anywhere=anywhere)
 
 
@@ -86,7 +86,7 @@ def assemble(
 ) -> Dataset:
     """Drop repeated rows, complete the split, and choose the attributes.
 
-    `source` makes the source of the rows that are kept; `findings` are those so far.
+    `source` makes the source of the remaining rows; `findings` are those so far.
     """
     if not rows.ids:
         raise DataError(
@@ -94,14 +94,14 @@ def assemble(
             expected="pictures and the rows that describe them, under the same names",
             todo="look at the first names on both sides, or name a layout with --layout",
         )
-    place, class_words = np.arange(len(rows.ids)), rows.classes
-    rows, place, excluded = _with_classes(rows, place, config)
-    rows, place, repeated = _once(rows, place)
-    attributes, left_out = _attributes(rows, config)
-    own = rows.ids if rows.keys is None else rows.keys
-    who = rows.person or [None] * len(own)
-    keys = [f"image {k}" if w is None else f"person {w}" for k, w in zip(own, who, strict=True)]
-    split, split_hash, told = splits.complete(rows.split, np.array(keys), rows.label, config)
+    index, class_words = np.arange(len(rows.ids)), rows.classes
+    rows, index, excluded = _apply_class_settings(rows, index, config)
+    rows, index, repeated = _drop_repeats(rows, index)
+    attributes, left_out = _select_attributes(rows, config)
+    ids = rows.ids if rows.keys is None else rows.keys
+    people = rows.person or [None] * len(ids)
+    keys = [f"image {k}" if p is None else f"person {p}" for k, p in zip(ids, people, strict=True)]
+    split, split_hash, chosen = splits.fill_split(rows.split, np.array(keys), rows.label, config)
     return Dataset(
         name=path.resolve().name,
         layout=layout,
@@ -110,10 +110,10 @@ def assemble(
         ids=np.array(rows.ids, dtype=np.str_),
         label=rows.label,
         split=split,
-        source=source(place),
-        person=None if rows.person is None else columns.people(rows.person),
+        source=source(index),
+        person=None if rows.person is None else columns.identities(rows.person),
         attributes={a.name: a for a in attributes},
-        findings=(*findings, *excluded, *repeated, *left_out, *told),
+        findings=(*findings, *excluded, *repeated, *left_out, *chosen),
         split_hash=split_hash,
         class_words=class_words,
         no_yes=rows.no_yes,
@@ -121,29 +121,29 @@ def assemble(
     )
 
 
-def _with_classes(
-    rows: LayoutRows, place: NDArray[np.intp], config: DataConfig
+def _apply_class_settings(
+    rows: LayoutRows, index: NDArray[np.intp], config: DataConfig
 ) -> tuple[LayoutRows, NDArray[np.intp], tuple[Finding, ...]]:
-    """The rows with the classes that the settings name and exclude, which remain, and findings."""
+    """Rename and exclude classes as in the settings; the rows, their indices, and findings."""
     if not config.class_names and not config.exclude_classes:
-        return rows, place, ()
+        return rows, index, ()
     if rows.is_number:
         raise ConfigError(
             f"The label {rows.target!r} is a number, and has no classes to name or to exclude.",
             expected="data.class_names and data.exclude_classes empty",
             todo="leave them out",
         )
-    named = named_classes(rows.classes, config)
-    classes = [c for c in dict.fromkeys(named) if c not in config.exclude_classes]
-    code = np.array([classes.index(c) if c in classes else -2 for c in named] + [-1], np.int16)
+    names = rename_classes(rows.classes, config)
+    classes = [c for c in dict.fromkeys(names) if c not in config.exclude_classes]
+    code = np.array([classes.index(c) if c in classes else -2 for c in names] + [-1], np.int16)
     rows = replace(rows, classes=tuple(classes), label=code[rows.label])
     excluded = counted_finding("CLASSES-EXCLUDED", rows[rows.label == -2].ids, len(rows.ids))
     keep = np.flatnonzero(rows.label > -2)
-    return rows[keep], place[keep], (excluded,)
+    return rows[keep], index[keep], (excluded,)
 
 
-def named_classes(words: Sequence[str], config: DataConfig) -> list[str]:
-    """The names that the settings give the label's values; themselves where they give none."""
+def rename_classes(words: Sequence[str], config: DataConfig) -> list[str]:
+    """The label's values, renamed as in the settings."""
     names = dict(word.split("=", 1) for word in config.class_names)
     return [names.get(word, word) for word in words]
 
@@ -151,26 +151,24 @@ def named_classes(words: Sequence[str], config: DataConfig) -> list[str]:
 def check_class_settings(
     words: Sequence[str], named: Sequence[str], target: str, config: DataConfig
 ) -> None:
-    """Raise a ConfigError where the settings name what is none of the label's values, or exclude
-    what is none of the names that these have.
-    """
+    """Raise a ConfigError where the settings rename or exclude an unknown class."""
     names = [word.partition("=")[0] for word in config.class_names]
-    for setting, wanted, known in (
+    for setting, words_set, allowed in (
         ("class_names", names, words),
         ("exclude_classes", config.exclude_classes, named),
     ):
-        if strange := [word for word in wanted if word not in known]:
+        if unknown := [word for word in words_set if word not in allowed]:
             raise ConfigError(
-                f"data.{setting} names {strange[0]!r}, which is no class of {target}.",
-                expected=f"some of its {len(set(known))} classes",
-                todo=did_you_mean(strange[0], known),
+                f"data.{setting} names {unknown[0]!r}, which is no class of {target}.",
+                expected=f"some of its {len(set(allowed))} classes",
+                todo=did_you_mean(unknown[0], allowed),
             )
 
 
-def _once(
-    rows: LayoutRows, place: NDArray[np.intp]
+def _drop_repeats(
+    rows: LayoutRows, index: NDArray[np.intp]
 ) -> tuple[LayoutRows, NDArray[np.intp], tuple[Finding, ...]]:
-    """Each id's first row, unlabelled where its rows contradict each other; and findings."""
+    """The first row of each id, unlabelled where its rows contradict each other; and findings."""
     ids = np.asarray(rows.ids, dtype=np.str_)
     unique, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
     labelled = rows.label >= 0
@@ -180,18 +178,18 @@ def _once(
     np.maximum.at(high, inverse[labelled], rows.label[labelled])
     contradictory = (high >= 0) & (low < high)
     label = np.where(contradictory, -1, high).astype(np.int16)
-    often = np.bincount(inverse, minlength=len(unique)) > 1
+    repeated = np.bincount(inverse, minlength=len(unique)) > 1
     order = np.argsort(first)
     findings = (
-        counted_finding("ROWS-REPEATED", unique[often], len(unique)),
+        counted_finding("ROWS-REPEATED", unique[repeated], len(unique)),
         counted_finding("ROWS-CONTRADICT", unique[contradictory], len(unique), severity="warning"),
     )
     if len(unique) == len(ids):
-        return rows, place, findings
-    return replace(rows[first[order]], label=label[order]), place[first[order]], findings
+        return rows, index, findings
+    return replace(rows[first[order]], label=label[order]), index[first[order]], findings
 
 
-def _attributes(
+def _select_attributes(
     rows: LayoutRows, config: DataConfig
 ) -> tuple[list[Attribute], tuple[Finding, ...]]:
     for name in config.attributes:
@@ -201,27 +199,27 @@ def _attributes(
                 expected="a column with yes or no, with a few words, or with numbers",
                 todo="leave it out, or turn it into groups",
             )
-    chosen = []
-    for name in columns.narrow(rows.attributes, config.attributes, rows.target):
+    attributes = []
+    for name in columns.select(rows.attributes, config.attributes, rows.target):
         attribute = rows.attributes[name]
-        chosen.append(replace(attribute, name=free_name(name, rows.attributes)))
+        attributes.append(replace(attribute, name=free_name(name, rows.attributes)))
     if not rows.left_out or config.attributes:
-        return chosen, ()
+        return attributes, ()
     left_out = make_finding(
         "COLUMNS-LEFT-OUT",
         count=len(rows.left_out),
         of=len(rows.left_out) + len(rows.attributes),
         columns=dict(islice(rows.left_out.items(), _EXAMPLES)),
     )
-    return chosen, (left_out,)
+    return attributes, (left_out,)
 
 
 def check_learnable(dataset: Dataset, usable: NDArray[np.bool_] | None = None) -> None:
-    """Raise where there is nothing to train on, to validate on, or to tell apart, for any label.
+    """Raise where training or validation is not possible for one of the labels.
 
-    `usable` says of (n,) images which can be read, where that is known. Raises DataError where
-    train or validation has no labelled (and readable) image; TargetError where all have the same
-    label, or training would see one class only.
+    `usable` (n,) marks readable images, if known. Raises DataError where train or validation has no
+    labelled (and readable) image; TargetError where all have the same label, or training would see
+    one class only.
     """
     _check_distinct(dataset)
     for name in dataset.targets if dataset.further_targets else ():
@@ -231,18 +229,18 @@ def check_learnable(dataset: Dataset, usable: NDArray[np.bool_] | None = None) -
             raise error.of(name) from error
     for split in ("train", "validation"):
         if not len(dataset.rows(split, usable)):
-            there = int(np.count_nonzero(dataset.split == split))
-            has = f"has {there:,} images but no label among them" if there else "is empty"
+            n = int(np.count_nonzero(dataset.split == split))
+            problem = f"has {n:,} images but no label among them" if n else "is empty"
             if len(dataset.rows(split)):
-                has = f"has {there:,} images but no labelled one that can be read"
+                problem = f"has {n:,} images but no labelled one that can be read"
             sizes = ", ".join(
                 f"{name} {np.count_nonzero(dataset.split == name):,}"
                 for name in ("train", "validation", "test")
             )
-            one = dataset.n_people() == 1
-            whose = "; all are of one person, who stands on one side of a split" if one else ""
+            single = dataset.n_people() == 1
+            reason = "; all are of one person, who stands on one side of a split" if single else ""
             raise DataError(
-                f"The {split} split of {dataset.name} {has} (images: {sizes}{whose}).",
+                f"The {split} split of {dataset.name} {problem} (images: {sizes}{reason}).",
                 expected="labelled images for training and for validation",
                 todo="add or mend images, change the split, or, where the data has none, set "
                 "data.validation_share and data.test_share",
@@ -264,15 +262,15 @@ def _check_distinct(dataset: Dataset) -> None:
     used = np.unique(dataset.label[dataset.label >= 0])
     if len(used) != 1:
         return
-    only, name = dataset.classes[used[0]], repr(dataset.target)
+    label, name = dataset.classes[used[0]], repr(dataset.target)
     if dataset.is_number:
         raise TargetError(
-            f"The target {name} has one value only: every image has {only}.",
+            f"The target {name} has one value only: every image has {label}.",
             expected="a number that differs between images, or two classes",
             todo="name another target, or add images with another value",
         )
     raise TargetError(
-        f"The target {name} has one class only: every labelled image is {only!r}.",
+        f"The target {name} has one class only: every labelled image is {label!r}.",
         expected="at least two classes to tell apart",
         todo="name another target, or add images of another class",
     )
@@ -280,55 +278,55 @@ def _check_distinct(dataset: Dataset) -> None:
 
 def counted_finding(
     code: str,
-    which: Sequence[str] | NDArray[np.str_],
+    items: Sequence[str] | NDArray[np.str_],
     of: int,
     *,
     severity: Severity = "note",
     **values: Any,
 ) -> Finding:
-    """A finding about some of `of` things, with all of them; "not found" where there are none."""
-    examples = tuple(str(w) for w in which)
+    """A finding about `items` out of `of`; "not found" where there are none."""
+    examples = tuple(str(w) for w in items)
     return make_finding(
-        code, count=len(which), of=of, severity=severity, examples=examples, **values
+        code, count=len(items), of=of, severity=severity, examples=examples, **values
     )
 
 
 def match_pictures(
     pictures: Pictures, names: Sequence[str], where: str, *, anywhere: bool = False
 ) -> tuple[NDArray[np.intp], list[str], list[Finding]]:
-    """The rows of a label file whose picture is there, those pictures, and what is left over.
+    """The rows of a label file whose image exists, these images, and findings about the others.
 
-    `names` are (n,), `where` is what to call the file; see `Pictures.locate`.
+    `names` are (n,), `where` is the file's name; see `Pictures.locate`.
     """
-    found = pictures.locate(names, where, anywhere=anywhere)
-    rows = np.array([row for row, path in enumerate(found) if path is not None], dtype=np.intp)
-    paths = [path for path in found if path is not None]
-    missing = [name for name, path in zip(names, found, strict=True) if path is None]
+    matches = pictures.locate(names, where, anywhere=anywhere)
+    rows = np.array([row for row, path in enumerate(matches) if path is not None], dtype=np.intp)
+    paths = [path for path in matches if path is not None]
+    missing = [name for name, path in zip(names, matches, strict=True) if path is None]
     if not paths:
-        like = pictures.in_other_letters(names[0])
-        there = f", and {like} is there" if like else ""
+        similar = pictures.find_ignoring_case(names[0])
+        hint = f", and {similar} is there" if similar else ""
         raise DataError(
             f"None of the {len(names):,} pictures that {where} names is in {pictures.root}; the "
-            f"first is {names[0]!r}{there}.",
+            f"first is {names[0]!r}{hint}.",
             expected=f"names relative to {pictures.root} or to a folder in it"
-            + (", with large and small letters as the files have them" if like else ""),
+            + (", with large and small letters as the files have them" if similar else ""),
             todo="write the names as the files are called"
-            if like
+            if similar
             else "name the folder of the pictures with --image-folder (in a table: or the right "
             "column with --set data.path_column=…)",
         )
     extra = sorted(set(pictures.paths).difference(paths))
-    return rows, paths, left_over(missing, len(names), extra, len(pictures.paths))
+    return rows, paths, unmatched(missing, len(names), extra, len(pictures.paths))
 
 
-def left_over(
+def unmatched(
     missing: Sequence[str], rows: int, extra: Sequence[str], pictures: int
 ) -> list[Finding]:
-    """The findings about rows whose picture is not there, and pictures that no row describes."""
-    gone = counted_finding("LABELS-WITHOUT-IMAGE", missing, rows, severity="warning")
-    return [gone, without_label(extra, pictures)]
+    """The findings about rows without an image, and images without a row."""
+    without_image = counted_finding("LABELS-WITHOUT-IMAGE", missing, rows, severity="warning")
+    return [without_image, unlabelled_finding(extra, pictures)]
 
 
-def without_label(missing: Sequence[str], of: int) -> Finding:
-    """The finding about pictures that no row describes."""
+def unlabelled_finding(missing: Sequence[str], of: int) -> Finding:
+    """The finding about images without a row."""
     return counted_finding("IMAGES-WITHOUT-LABEL", missing, of, severity="warning")

@@ -1,4 +1,4 @@
-"""CelebA: aligned pictures, forty attributes, the official split and who it is.
+"""CelebA: aligned images, forty attributes, the official split and identities.
 
 Z. Liu, P. Luo, X. Wang and X. Tang, "Deep Learning Face Attributes in the Wild", ICCV 2015. As
 published (`list_attr_celeba.txt`, …, in the folder or in `Anno/`, `Eval/`, `Img/`), or as CSV
@@ -21,7 +21,7 @@ from candid.data.layouts.assembly import (
     assemble,
     choose_label,
     counted_finding,
-    files_of,
+    file_source,
     match_pictures,
 )
 from candid.data.layouts.pictures import Pictures, folders_in, scan
@@ -35,7 +35,7 @@ _ATTRIBUTES = ("list_attr_celeba.txt", "list_attr_celeba.csv")
 _PARTITION = ("list_eval_partition.txt", "list_eval_partition.csv")
 _IDENTITY = ("identity_CelebA.txt", "identity_CelebA.csv")
 _IMAGES = ("img_align_celeba", "img_celeba", "img_align_celeba_png")
-_PLACES = ("", "Anno", "Eval", "Img", "celeba", "CelebA")
+_FOLDERS = ("", "Anno", "Eval", "Img", "celeba", "CelebA")
 
 
 def recognise_celeba(path: Path) -> bool:
@@ -54,13 +54,13 @@ def read_celeba(path: Path, target: str | None, config: DataConfig) -> Dataset:
         )
     table, findings = _read_attributes(file)
     images = scan(Path(config.image_folder)) if config.image_folder else _images(path)
-    names = [name or "" for name in columns.words_of(table.column(0))]
-    bare = names  # the pictures were published as PNG, too, and the label files name JPEG
+    names = [name or "" for name in columns.to_words(table.column(0))]
+    image_names = names  # the label files name JPEG; images were published as PNG, too
     if images.paths and not any(p.endswith(".jpg") for p in images.paths):
-        bare = [name.removesuffix(".jpg") for name in names]
-    rows, paths, left_over = match_pictures(images, bare, file.name)
-    kept = table.take(pa.array(rows))
-    attributes = {n: _attribute(n, kept[n], rows, file) for n in table.column_names[1:]}
+        image_names = [name.removesuffix(".jpg") for name in names]
+    rows, paths, left_over = match_pictures(images, image_names, file.name)
+    selected = table.take(pa.array(rows))
+    attributes = {n: _attribute(n, selected[n], rows, file) for n in table.column_names[1:]}
     keys = [names[i] for i in rows]
     return assemble(
         path,
@@ -68,10 +68,10 @@ def read_celeba(path: Path, target: str | None, config: DataConfig) -> Dataset:
         LayoutRows(
             ids=paths,
             split=_partition(path, keys),
-            person=_by_name(_find(path, _IDENTITY), keys),
+            person=_read_column(_find(path, _IDENTITY), keys),
             **choose_label(attributes, target, ("Male",), config.numbers),
         ),
-        files_of(images.root, paths),
+        file_source(images.root, paths),
         config,
         [*findings, *left_over],
     )
@@ -79,8 +79,8 @@ def read_celeba(path: Path, target: str | None, config: DataConfig) -> Dataset:
 
 def _find(path: Path, names: tuple[str, ...]) -> Path | None:
     for name in names:
-        for place in _PLACES:
-            if (file := path / place / name).is_file():
+        for folder in _FOLDERS:
+            if (file := path / folder / name).is_file():
                 return file
     return None
 
@@ -97,24 +97,24 @@ def _read_attributes(file: Path) -> tuple[pa.Table, list[Finding]]:
             todo="fetch it again",
         )
     table = read_spaced(file, ["image", *head[1].split()], skip=2)
-    said = int(head[0])
-    if said == table.num_rows:
+    stated = int(head[0])
+    if stated == table.num_rows:
         return table, []
     rows = table.num_rows
-    short = counted_finding(
-        "LABEL-COUNT", [file.name], 1, severity="warning", file=file.name, said=said, rows=rows
+    finding = counted_finding(
+        "LABEL-COUNT", [file.name], 1, severity="warning", file=file.name, said=stated, rows=rows
     )
-    return table, [short]
+    return table, [finding]
 
 
 def _attribute(name: str, column: pa.ChunkedArray, rows: NDArray[np.intp], file: Path) -> Attribute:
     words = columns.distinct_words(column)
     if not (words <= {"-1", "1"} or words <= {"0", "1"}) or column.null_count:
-        cells = columns.words_of(column)
-        bad = next(i for i, w in enumerate(cells) if w not in ("-1", "1"))
-        line = rows[bad] + (2 if file.suffix == ".csv" else 3)
+        cells = columns.to_words(column)
+        row = next(i for i, w in enumerate(cells) if w not in ("-1", "1"))
+        line = rows[row] + (2 if file.suffix == ".csv" else 3)
         raise DataError(
-            f"{file}, line {line}: {name} is {cells[bad]!r}.",
+            f"{file}, line {line}: {name} is {cells[row]!r}.",
             expected="-1 or 1",
             todo="mend the line, or fetch the file again",
         )
@@ -125,9 +125,9 @@ def _attribute(name: str, column: pa.ChunkedArray, rows: NDArray[np.intp], file:
 
 
 def _images(path: Path) -> Pictures:
-    for place in _PLACES:
+    for parent in _FOLDERS:
         for name in _IMAGES:
-            folder = path / place / name
+            folder = path / parent / name
             if folder.is_dir():
                 while [f.name for f in folders_in(folder)] == [name]:
                     folder /= name  # unpacked into a folder of its own name
@@ -140,9 +140,9 @@ def _images(path: Path) -> Pictures:
 
 
 def _partition(path: Path, names: list[str]) -> NDArray[np.str_] | None:
-    """The official split, in the order of `names`; None where its file is not there."""
+    """The official split, in the order of `names`; None without its file."""
     file = _find(path, _PARTITION)
-    codes = _by_name(file, names)
+    codes = _read_column(file, names)
     if file is None or codes is None:
         return None
     for name, code in zip(names, codes, strict=True):
@@ -155,8 +155,8 @@ def _partition(path: Path, names: list[str]) -> NDArray[np.str_] | None:
     return splits.read_splits(codes, where=file.name)
 
 
-def _by_name(file: Path | None, names: list[str]) -> list[str | None] | None:
-    """The second column of a file, in the order of `names`; None where there is no such file."""
+def _read_column(file: Path | None, names: list[str]) -> list[str | None] | None:
+    """The second column of a file, in the order of `names`; None without a file."""
     if file is None:
         return None
     table = (
@@ -165,7 +165,7 @@ def _by_name(file: Path | None, names: list[str]) -> list[str | None] | None:
         else read_spaced(file, ["image", "value"], skip=0)
     )
     values = dict(
-        zip(columns.words_of(table.column(0)), columns.words_of(table.column(1)), strict=True)
+        zip(columns.to_words(table.column(0)), columns.to_words(table.column(1)), strict=True)
     )
-    found = [values.get(name) for name in names]
-    return found if any(v is not None for v in found) else None
+    column = [values.get(name) for name in names]
+    return column if any(v is not None for v in column) else None

@@ -13,12 +13,12 @@ import pyarrow as pa
 
 import candid.tables.columns as columns
 from candid.data.dataset import Dataset
-from candid.data.layouts.assembly import files_of, left_over
+from candid.data.layouts.assembly import file_source, unmatched
 from candid.data.layouts.pictures import Pictures, files_in, folders_in, scan
-from candid.data.layouts.table import from_columns, with_split
+from candid.data.layouts.table import dataset_from_columns, set_split
 from candid.errors import DataError, LayoutError
 from candid.settings import DataConfig
-from candid.tables.delimited import header_of, read_delimited
+from candid.tables.delimited import read_delimited, read_header
 
 _FILES = {
     "train": ("fairface_label_train.csv", "train_labels.csv"),
@@ -42,7 +42,7 @@ def read_fairface(path: Path, target: str | None, config: DataConfig) -> Dataset
             todo="name the folder that holds them, or another layout with --layout",
         )
     pictures = scan(Path(config.image_folder or path))
-    tables, paths, missing = _located(pictures, files, config)
+    tables, paths, missing = _match_rows(pictures, files, config)
     extra = sorted(set(pictures.paths).difference(paths))
     if not paths:
         raise DataError(
@@ -51,44 +51,44 @@ def read_fairface(path: Path, target: str | None, config: DataConfig) -> Dataset
             expected="train/1.jpg, … and val/1.jpg, …, in the folder or in one folder in it",
             todo="unpack the pictures there, or name their folder with --image-folder",
         )
-    return from_columns(
+    return dataset_from_columns(
         path,
         "fairface",
         pa.concat_tables(tables, promote_options="permissive"),
         paths,
-        files_of(pictures.root, paths),
+        file_source(pictures.root, paths),
         target,
         config,
         where="FairFace's label files",
         usual=("gender",),
-        findings=left_over(missing, len(paths) + len(missing), extra, len(pictures.paths)),
+        findings=unmatched(missing, len(paths) + len(missing), extra, len(pictures.paths)),
     )
 
 
-def _located(
+def _match_rows(
     pictures: Pictures, files: Mapping[str, Path], config: DataConfig
 ) -> tuple[list[pa.Table], list[str], list[str]]:
-    """The rows of each label file whose picture is there, those pictures, and the others' names."""
+    """The rows of each label file whose image exists, these images, and the others' names."""
     tables, paths, missing = [], list[str](), list[str]()
     for split, file in files.items():
         table = read_delimited(file, config.encoding)
-        names = [word or "" for word in columns.words_of(table["file"])]
-        found = pictures.locate(names, file.name)
-        kept = [row for row, name in enumerate(found) if name is not None]
-        paths += [name for name in found if name is not None]
-        missing += [name for name, at in zip(names, found, strict=True) if at is None]
-        rows = table.drop_columns(["file"]).take(pa.array(kept, pa.int64()))
-        tables.append(with_split(rows, split))
+        names = [word or "" for word in columns.to_words(table["file"])]
+        matches = pictures.locate(names, file.name)
+        matched = [row for row, name in enumerate(matches) if name is not None]
+        paths += [name for name in matches if name is not None]
+        missing += [name for name, match in zip(names, matches, strict=True) if match is None]
+        rows = table.drop_columns(["file"]).take(pa.array(matched, pa.int64()))
+        tables.append(set_split(rows, split))
     return tables, paths, missing
 
 
 def _find(path: Path) -> dict[str, Path]:
-    """The label file of each split, in the folder or in a folder in it."""
-    found: dict[str, Path] = {}
-    for place in (path, *folders_in(path)[:20]):
-        there = {f.name: f for f in files_in(place, ".csv")}
+    """The label file of each split, in the folder or in a subfolder."""
+    files: dict[str, Path] = {}
+    for folder in (path, *folders_in(path)[:20]):
+        csv_files = {f.name: f for f in files_in(folder, ".csv")}
         for split, names in _FILES.items():
             for name in names:
-                if name in there and set(header_of(there[name])) >= _COLUMNS:
-                    found.setdefault(split, there[name])
-    return found
+                if name in csv_files and set(read_header(csv_files[name])) >= _COLUMNS:
+                    files.setdefault(split, csv_files[name])
+    return files

@@ -1,4 +1,4 @@
-"""Folders of pictures: `train/<class>/…`, `val/<class>/…`, `test/<class>/…`, or `<class>/…`."""
+"""Folders of images: `train/<class>/…`, `val/<class>/…`, `test/<class>/…`, or `<class>/…`."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from candid.data.layouts.assembly import (
     assemble,
     choose_label,
     counted_finding,
-    files_of,
-    without_label,
+    file_source,
+    unlabelled_finding,
 )
 from candid.data.layouts.pictures import Pictures, folders_in, glance, scan
 from candid.errors import DataError, LayoutError, TargetError
 from candid.records import Finding
 from candid.settings import DataConfig
 from candid.tables.attributes import Attribute
-from candid.tables.columns import NO_SUCH_TARGET, natural
+from candid.tables.columns import NO_SUCH_TARGET, natural_key
 
-_TARGET = "class"  # what the label is called
+_TARGET = "class"  # the label's name
 
 
 def recognise_folder(path: Path) -> bool:
-    """Whether there are folders of pictures, or folders called train, val or test."""
+    """Whether there are folders of images, or folders called train, val or test."""
     inner = folders_in(path)
     if any(f.name.lower() in splits.WORDS and glance(f, 1, 4) for f in inner):
         return True
@@ -38,13 +38,13 @@ def recognise_folder(path: Path) -> bool:
 
 
 def read_folder(path: Path, target: str | None, config: DataConfig) -> Dataset:
-    """Read folders of pictures; the folders' names are the classes.
+    """Read folders of images; the folders' names are the classes.
 
-    Folders below a class folder are read too. Where the top folders are splits, other folders
-    beside them are left out, and said so.
+    Subfolders of a class folder are read too. Where the top folders are splits, other folders
+    beside them are left out, with a finding.
     """
     pictures = scan(path)
-    pictures.refuse_outside()
+    pictures.reject_outside()
     by_split = any(f.name.lower() in splits.WORDS for f in folders_in(path))
     depth = int(by_split)  # of the folder that names the class
     parts = {p: p.split("/") for p in pictures.paths}
@@ -52,22 +52,22 @@ def read_folder(path: Path, target: str | None, config: DataConfig) -> Dataset:
     ids = [p for p, part in parts.items() if len(part) > depth + 1 and (not by_split or split[p])]
     if not ids:
         raise _no_classes(path, by_split, len(pictures.paths))
-    values = tuple(sorted({parts[p][depth] for p in ids}, key=natural))
-    _refuse_other(target, path, values)
+    values = tuple(sorted({parts[p][depth] for p in ids}, key=natural_key))
+    _check_target(target, path, values)
     index = {name: i for i, name in enumerate(values)}
     codes = np.array([index[parts[p][depth]] for p in ids], dtype=np.int16)
-    named = {_TARGET: Attribute(_TARGET, "categorical", values, codes)}
+    attributes = {_TARGET: Attribute(_TARGET, "categorical", values, codes)}
     rows = LayoutRows(
         ids=ids,
         split=np.array([split[p] for p in ids], dtype="<U10") if by_split else None,
-        **choose_label(named, _TARGET, (), config.numbers),
+        **choose_label(attributes, _TARGET, (), config.numbers),
     )
-    findings = _left_out(pictures, ids)
-    return assemble(path, "folder", rows, files_of(path, ids), config, findings)
+    findings = _findings(pictures, ids)
+    return assemble(path, "folder", rows, file_source(path, ids), config, findings)
 
 
-def _refuse_other(target: str | None, path: Path, values: Sequence[str]) -> None:
-    """Raise a TargetError where another label is asked for than the folders' names."""
+def _check_target(target: str | None, path: Path, values: Sequence[str]) -> None:
+    """Raise a TargetError for another target than the folders' names."""
     if target not in (None, _TARGET):
         raise TargetError(
             f"There is no label called {target!r} in {path}: the folders' names are the label.",
@@ -78,13 +78,13 @@ def _refuse_other(target: str | None, path: Path, values: Sequence[str]) -> None
         )
 
 
-def _left_out(pictures: Pictures, ids: Sequence[str]) -> list[Finding]:
-    """What of the folder is no image of the data set."""
-    known = set(ids)
-    unlabelled = [p for p in pictures.paths if p not in known]
+def _findings(pictures: Pictures, ids: Sequence[str]) -> list[Finding]:
+    """Findings about files that are not in the data set."""
+    labelled = set(ids)
+    unlabelled = [p for p in pictures.paths if p not in labelled]
     files = len(pictures.others) + len(pictures.paths)
     others = counted_finding("FILES-LEFT-OUT", pictures.others, files)
-    return [without_label(unlabelled, len(pictures.paths)), others]
+    return [unlabelled_finding(unlabelled, len(pictures.paths)), others]
 
 
 def _no_classes(path: Path, by_split: bool, n: int) -> LayoutError | DataError:

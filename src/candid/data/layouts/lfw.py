@@ -1,4 +1,4 @@
-"""LFW: a folder of pictures per person, and a table that says what is to be seen.
+"""LFW: a folder of images per person, and a table of attributes.
 
 G. B. Huang, M. Ramesh, T. Berg and E. Learned-Miller, "Labeled Faces in the Wild", Technical Report
 07-49, University of Massachusetts, 2007. The attributes are the scores of N. Kumar, A. C. Berg,
@@ -19,15 +19,15 @@ import pyarrow as pa
 
 import candid.tables.columns as columns
 from candid.data.dataset import Dataset
-from candid.data.layouts.assembly import LayoutRows, assemble, choose_label, files_of, left_over
+from candid.data.layouts.assembly import LayoutRows, assemble, choose_label, file_source, unmatched
 from candid.data.layouts.pictures import SUFFIXES, files_in, folders_in, scan
 from candid.errors import DataError, LayoutError
 from candid.settings import DataConfig
 from candid.storage.files import read_bytes
 from candid.tables.attributes import Attribute
-from candid.tables.delimited import first_lines, header_of, read_delimited, read_tabbed
+from candid.tables.delimited import first_lines, read_delimited, read_header, read_tabbed
 
-_Face = tuple[str, int]  # a person and the number of the picture
+_Face = tuple[str, int]  # a person and the number of the image
 
 _SCORES = "lfw_attributes.txt"
 _PERSON = ("person", "name", "identity", "person_name", "subject")
@@ -38,8 +38,8 @@ _PICTURE = re.compile(r"(.+)_(\d{4})\.\w+")
 
 
 def recognise_lfw(path: Path) -> bool:
-    """Whether LFW's attribute file lies here, or folders named as the people in their pictures."""
-    return (path / _SCORES).is_file() or any(_is_people(f) for f in (path, *_inner(path)))
+    """Whether LFW's attribute file lies here, or folders named as the people in their images."""
+    return (path / _SCORES).is_file() or any(_holds_people(f) for f in (path, *_lfw_folders(path)))
 
 
 def read_lfw(path: Path, target: str | None, config: DataConfig) -> Dataset:
@@ -49,7 +49,7 @@ def read_lfw(path: Path, target: str | None, config: DataConfig) -> Dataset:
     `male_names.txt` and `female_names.txt`, or else from a CSV file with a person in each row.
     """
     pictures = scan(path)
-    pictures.refuse_outside()
+    pictures.reject_outside()
     matches = ((p, _PICTURE.fullmatch(p.rpartition("/")[2])) for p in pictures.paths)
     faces = {(m[1], int(m[2])): p for p, m in matches if m}
     if not faces:
@@ -58,16 +58,16 @@ def read_lfw(path: Path, target: str | None, config: DataConfig) -> Dataset:
             expected="pictures such as Aaron_Eckhart/Aaron_Eckhart_0001.jpg",
             todo="name the folder that holds them, or another layout with --layout",
         )
-    keys, attributes, where = _annotations(path, faces, target)
-    kept = np.array([i for i, key in enumerate(keys) if key in faces], dtype=np.intp)
-    paths = [faces[keys[i]] for i in kept]
+    keys, attributes, where = _read_annotations(path, faces, target)
+    rows = np.array([i for i, key in enumerate(keys) if key in faces], dtype=np.intp)
+    paths = [faces[keys[i]] for i in rows]
     if not paths:
         raise DataError(
             f"{where} describes none of the {len(faces):,} pictures in {path}.",
             expected="the same people and numbers in both",
             todo="fetch it again",
         )
-    attributes = {name: attribute[kept] for name, attribute in attributes.items()}
+    attributes = {name: attribute[rows] for name, attribute in attributes.items()}
     missing = [f"{person} {number}" for person, number in keys if (person, number) not in faces]
     extra = sorted(set(pictures.paths).difference(paths))
     return assemble(
@@ -75,47 +75,47 @@ def read_lfw(path: Path, target: str | None, config: DataConfig) -> Dataset:
         "lfw",
         LayoutRows(
             ids=paths,
-            person=[keys[i][0] for i in kept],
+            person=[keys[i][0] for i in rows],
             **choose_label(attributes, target, ("Male", "gender", "sex"), config.numbers),
         ),
-        files_of(path, paths),
+        file_source(path, paths),
         config,
-        left_over(missing, len(keys), extra, len(pictures.paths)),
+        unmatched(missing, len(keys), extra, len(pictures.paths)),
     )
 
 
-def _inner(path: Path) -> list[Path]:
-    """Folders such as lfw/ and lfw-deepfunneled/lfw-deepfunneled/, in which the people may lie."""
+def _lfw_folders(path: Path) -> list[Path]:
+    """Folders such as lfw/ and lfw-deepfunneled/lfw-deepfunneled/, for the people's folders."""
     inner = [f for f in folders_in(path) if f.name.lower().startswith("lfw")]
     return inner + [f for i in inner for f in folders_in(i) if f.name.lower().startswith("lfw")]
 
 
-def _is_people(folder: Path) -> bool:
-    """Whether the first folders here hold pictures that are named after their folder."""
+def _holds_people(folder: Path) -> bool:
+    """Whether the first folders hold images that are named after their folder."""
     people = folders_in(folder)[:5]
-    named = [_PICTURE.fullmatch(f.name) for p in people for f in files_in(p, *SUFFIXES)[:1]]
-    return bool(named) and all(
-        m is not None and m[1] == p.name for m, p in zip(named, people, strict=False)
+    matches = [_PICTURE.fullmatch(f.name) for p in people for f in files_in(p, *SUFFIXES)[:1]]
+    return bool(matches) and all(
+        m is not None and m[1] == p.name for m, p in zip(matches, people, strict=False)
     )
 
 
-def _annotations(
+def _read_annotations(
     path: Path, faces: Iterable[_Face], target: str | None
 ) -> tuple[list[_Face], dict[str, Attribute], str]:
-    """What is known about which pictures, and the name of the file that says so."""
-    places = (path, *_inner(path))
-    for place in places:
-        if (file := place / _SCORES).is_file():
+    """The annotated images, their attributes, and the name of the file."""
+    folders = (path, *_lfw_folders(path))
+    for folder in folders:
+        if (file := folder / _SCORES).is_file():
             return *_read_scores(file), file.name
-    for place in places:
-        if all((place / name).is_file() for name in _LISTS.values()):
-            return *_read_lists(place, faces), " and ".join(_LISTS.values())
-    tables = [f for place in places for f in files_in(place, ".csv") if _describes(f, target)]
+    for folder in folders:
+        if all((folder / name).is_file() for name in _LISTS.values()):
+            return *_read_lists(folder, faces), " and ".join(_LISTS.values())
+    tables = [f for folder in folders for f in files_in(folder, ".csv") if _describes(f, target)]
     if len(tables) == 1:
         return *_read_people(tables[0], faces), tables[0].name
-    seen = f"{len(tables)} tables" if tables else "no table"
+    n_tables = f"{len(tables)} tables" if tables else "no table"
     raise LayoutError(
-        f"{path} holds people's pictures, and {seen} of their attributes.",
+        f"{path} holds people's pictures, and {n_tables} of their attributes.",
         expected=f"{_SCORES}; or {' and '.join(_LISTS.values())}; or one CSV file with a person "
         "and, for example, a gender in each row",
         todo="put one of them there",
@@ -123,7 +123,7 @@ def _annotations(
 
 
 def _read_scores(file: Path) -> tuple[list[_Face], dict[str, Attribute]]:
-    """Scores per picture, separated by tabs; the last line of comment names the columns."""
+    """Scores per image, separated by tabs; the last comment line names the columns."""
     comments = list(takewhile(lambda line: line.startswith("#"), first_lines(file, 10)))
     names = comments[-1].lstrip("#").strip().split("\t") if comments else []
     if names[:2] != ["person", "imagenum"]:
@@ -150,13 +150,13 @@ def _read_scores(file: Path) -> tuple[list[_Face], dict[str, Attribute]]:
     return keys, attributes
 
 
-def _read_lists(place: Path, faces: Iterable[_Face]) -> tuple[list[_Face], dict[str, Attribute]]:
-    """Two lists of pictures (Aaron_Eckhart_0001.jpg) or of people (Aaron_Eckhart)."""
-    numbers = _numbers(faces)
+def _read_lists(folder: Path, faces: Iterable[_Face]) -> tuple[list[_Face], dict[str, Attribute]]:
+    """Two lists of images (Aaron_Eckhart_0001.jpg) or of people (Aaron_Eckhart)."""
+    numbers = _group_numbers(faces)
     keys: list[_Face] = []
     code: list[int] = []
     for value, (_, name) in enumerate(sorted(_LISTS.items())):
-        for line in read_bytes(place / name).decode().split("\n"):
+        for line in read_bytes(folder / name).decode().split("\n"):
             word = line.strip().replace(" ", "_")
             match = _PICTURE.fullmatch(word)
             if match:
@@ -170,38 +170,38 @@ def _read_lists(place: Path, faces: Iterable[_Face]) -> tuple[list[_Face], dict[
 
 
 def _read_people(file: Path, faces: Iterable[_Face]) -> tuple[list[_Face], dict[str, Attribute]]:
-    """A CSV file with a row per person, or per picture where it numbers them."""
+    """A CSV file with a row per person, or per image if it has their numbers."""
     table = read_delimited(file)
     person = next(n for n in table.column_names if n.lower() in _PERSON)
     number = next((n for n in table.column_names if n.lower() in _NUMBER), None)
     if number:
         keys, rows = _keys(table, person, number, file), list(range(table.num_rows))
     else:
-        numbers = _numbers(faces)
-        names = [(w or "").replace(" ", "_") for w in columns.words_of(table[person])]
+        numbers = _group_numbers(faces)
+        names = [(w or "").replace(" ", "_") for w in columns.to_words(table[person])]
         pairs = [(i, (n, k)) for i, n in enumerate(names) for k in numbers.get(n, [0])]
         keys, rows = [key for _, key in pairs], [i for i, _ in pairs]
     table = table.take(pa.array(rows, pa.int64()))
-    read_columns = {
+    parsed = {
         n: columns.read_column(n, table[n])
         for n in table.column_names
         if n.lower() not in _NOT_LABELS
     }
-    return keys, {n: a for n, a in read_columns.items() if not isinstance(a, str)}
+    return keys, {n: a for n, a in parsed.items() if not isinstance(a, str)}
 
 
 def _describes(file: Path, target: str | None) -> bool:
-    """Whether a CSV file has a person in each row and something to learn about them."""
-    names = header_of(file)
+    """Whether a CSV file has a column of persons, and the target."""
+    names = read_header(file)
     labels = [n for n in names if n.lower() not in _NOT_LABELS]
     has_person = any(n.lower() in _PERSON for n in names)
     return has_person and (target in labels if target else bool(labels))
 
 
 def _keys(table: pa.Table, person: str, number: str, file: Path) -> list[_Face]:
-    names = [(w or "").replace(" ", "_") for w in columns.words_of(table[person])]
+    names = [(w or "").replace(" ", "_") for w in columns.to_words(table[person])]
     keys = []
-    for row, (name, word) in enumerate(zip(names, columns.words_of(table[number]), strict=True), 1):
+    for row, (name, word) in enumerate(zip(names, columns.to_words(table[number]), strict=True), 1):
         if word is None or not word.isdecimal():
             raise DataError(
                 f"Row {row} of {file} has the picture number {word!r}.",
@@ -212,7 +212,7 @@ def _keys(table: pa.Table, person: str, number: str, file: Path) -> list[_Face]:
     return keys
 
 
-def _numbers(faces: Iterable[_Face]) -> dict[str, list[int]]:
+def _group_numbers(faces: Iterable[_Face]) -> dict[str, list[int]]:
     numbers: dict[str, list[int]] = {}
     for person, number in faces:
         numbers.setdefault(person, []).append(number)

@@ -1,4 +1,4 @@
-"""Shards that are named by a URL or a pattern, of whatever layout: which files they are."""
+"""Listing the shards that a URL or a pattern names, and their splits."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from typing import TypeVar
 
 from candid.data import splits
 from candid.errors import DataError, LayoutError
-from candid.storage import places
+from candid.storage import filesystem
 
 T = TypeVar("T")
 
 TAR = (".tar",)
 PARQUET = (".parquet", ".pq")
 _SHARD = re.compile(r"([A-Za-z]+)(?:-\d+-of-\d+.*|[-_.]?\d*)")
-_READERS = 16  # shards on a store whose annotations are read at a time
+_READERS = 16  # threads for shards on a store
 
 
 def is_pattern(name: str) -> bool:
-    """Whether a name is none of a file or folder of this machine, but a pattern such as *.tar."""
-    path = places.local(name)
+    """Whether a name is a pattern such as *.tar, and no existing file."""
+    path = filesystem.local(name)
     return glob.has_magic(name) and (path is None or not path.exists())
 
 
-def named(name: str) -> list[str]:
-    """The tar or Parquet files that a URL or a pattern names, by name; of one kind.
+def list_shards(name: str) -> list[str]:
+    """The tar or Parquet files that a URL or a pattern names, sorted.
 
-    `name` is a file on a store, the beginning of names there, or a pattern of files or folders.
-    Raises DataError where nothing is there, or the store cannot be reached; LayoutError where what
-    is there is no shard, or some are tar and some are Parquet files.
+    `name` is a file or a prefix on a store, or a pattern of files or folders. Raises DataError
+    where nothing matches, or the store cannot be reached; LayoutError where there are no shards, or
+    both kinds.
     """
-    words = places.found(name)
+    words = filesystem.found(name)
     if not words:
         raise DataError(
             f"Nothing is called {name}.",
@@ -43,8 +43,8 @@ def named(name: str) -> list[str]:
         )
     files: list[str] = []
     for word in words:
-        inside = [e.name for e in places.below(word)] if places.is_folder(word) else [word]
-        files += [file for file in inside if is_tar(file) or is_parquet(file)]
+        names = [e.name for e in filesystem.below(word)] if filesystem.is_folder(word) else [word]
+        files += [file for file in names if is_tar(file) or is_parquet(file)]
     if not files:
         raise LayoutError(
             f"{name} is no shard and holds none.",
@@ -56,7 +56,7 @@ def named(name: str) -> list[str]:
         raise LayoutError(
             f"Of the shards in {name} some are tar and some are Parquet files.",
             expected="one kind",
-            todo=f"name those of one kind: {places.join(name.rstrip('*/'), '*.tar')}",
+            todo=f"name those of one kind: {filesystem.join(name.rstrip('*/'), '*.tar')}",
         )
     return sorted(set(files))
 
@@ -72,7 +72,7 @@ def is_parquet(name: str) -> bool:
 
 
 def split_of(file: PurePath) -> str | None:
-    """The split that a shard's name or folder says, if any."""
+    """The split in a shard's name or folder, if any."""
     match = _SHARD.fullmatch(file.stem)
     for word in (match[1] if match else "", file.parent.name):
         if word.lower() in splits.WORDS:
@@ -80,20 +80,20 @@ def split_of(file: PurePath) -> str | None:
     return None
 
 
-def refuse_odd(named: Sequence[tuple[str, str | None]], example: str, what: str) -> None:
-    """Raise a DataError where some shards' names say their split and others do not."""
-    if len({split is None for _, split in named}) > 1:
-        odd = next(name for name, split in named if split is None)
+def check_names(shards: Sequence[tuple[str, str | None]], example: str, unit: str) -> None:
+    """Raise a DataError where only some shards' names have a split."""
+    if len({split is None for _, split in shards}) > 1:
+        unnamed = next(name for name, split in shards if split is None)
         raise DataError(
-            f"The name of {odd} does not say its split, and other names do.",
-            expected=f"names such as {example} for every {what}",
+            f"The name of {unnamed} does not say its split, and other names do.",
+            expected=f"names such as {example} for every {unit}",
             todo="rename it, or move it away",
         )
 
 
-def each(read: Callable[[int], T], shards: Sequence[str]) -> list[T]:
-    """What `read` gives for the number of each shard; those on a store are read side by side."""
-    if not shards or places.local(shards[0]) is not None:
+def map_shards(read: Callable[[int], T], shards: Sequence[str]) -> list[T]:
+    """`read(number)` for each shard; those on a store are read in parallel."""
+    if not shards or filesystem.local(shards[0]) is not None:
         return [read(number) for number in range(len(shards))]
     with ThreadPoolExecutor(_READERS) as pool:
         return list(pool.map(read, range(len(shards))))

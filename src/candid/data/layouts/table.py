@@ -1,4 +1,4 @@
-"""A table beside its pictures: a column with paths, one with the label, others as attributes."""
+"""A table beside its images: a column with paths, one with the label, others as attributes."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from candid.data import splits
 from candid.data.dataset import Dataset, Source
 from candid.data.findings import make_finding
 from candid.data.label_files import is_described
-from candid.data.layouts.assembly import LayoutRows, assemble, files_of, match_pictures
+from candid.data.layouts.assembly import LayoutRows, assemble, file_source, match_pictures
 from candid.data.layouts.pictures import Pictures, files_in, folders_in, scan, scan_named
 from candid.errors import ConfigError, DataError, LayoutError, TargetError, did_you_mean
 from candid.records import Finding
 from candid.settings import DataConfig
 from candid.tables.attributes import Attribute
-from candid.tables.delimited import names_in, read_table
-from candid.tables.spreadsheet import Spoilt, repair
+from candid.tables.delimited import read_column_names, read_table
+from candid.tables.spreadsheet import DateColumn, repair
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".pq", ".jsonl")
-_TABLES = (*SUFFIXES[:-1], "metadata.jsonl")  # in a folder, where other JSON lines may lie, too
+_TABLES = (*SUFFIXES[:-1], "metadata.jsonl")  # in a folder, which may hold other JSON lines, too
 
 LABELS = ("label", "class", "target")
 
@@ -34,50 +34,49 @@ def recognise_picture_table(path: Path) -> bool:
     if path.is_file():
         return path.name.lower().endswith(SUFFIXES)
     files = _tables(path)
-    return len(files) == 1 or bool(_with_paths(files, DataConfig())) or bool(_by_folder(path))
+    return len(files) == 1 or bool(_path_tables(files, DataConfig())) or bool(_by_folder(path))
 
 
 def read_picture_table(path: Path, target: str | None, config: DataConfig) -> Dataset:
-    """Read a table and the pictures that it names; without a target, label, class or target.
+    """Read a table and find its images; the default target is label, class or target.
 
-    Paths are relative to `data.image_folder`, or else to the table's folder, and may lead out of
-    it: a table on this machine is its user's own.
+    Paths are relative to `data.image_folder`, or else to the table's folder, and may leave it.
     """
-    table, root, where = _read(path, config)
+    table, root, where = _read_tables(path, config)
     root = Path(config.image_folder or root)
     path_column = _path_column(table, config, where)
-    names = [word or "" for word in columns.words_of(table[path_column])]
-    kept, paths, findings = match_pictures(
+    names = [word or "" for word in columns.to_words(table[path_column])]
+    rows, paths, findings = match_pictures(
         _pictures(root, names, where), names, where, anywhere=True
     )
-    table = table.drop_columns([path_column]).take(pa.array(kept))
+    table = table.drop_columns([path_column]).take(pa.array(rows))
     if Path(where).stem.lower() == "metadata" and not _split_column(table, config, target, where):
-        table = _with_folders(table, paths)
-    return from_columns(
+        table = _add_split_from_paths(table, paths)
+    return dataset_from_columns(
         path,
         "table",
         table,
         paths,
-        files_of(root, paths, anywhere=True),
+        file_source(root, paths, anywhere=True),
         target,
         config,
         where=where,
-        rows=kept,
+        rows=rows,
         findings=findings,
     )
 
 
 def _pictures(root: Path, names: list[str], where: str) -> Pictures:
-    """The pictures in the folders that the names lead to; all, where that finds fewer than half."""
-    near = scan_named(root, names)
-    found = near.locate(names, where, anywhere=True)
-    missed = sum(
-        at is None and near.inside(n) is not None for n, at in zip(names, found, strict=True)
+    """The images in the names' folders; in all folders, if that finds fewer than half."""
+    pictures = scan_named(root, names)
+    matches = pictures.locate(names, where, anywhere=True)
+    missing = sum(
+        m is None and pictures.inside(n) is not None for n, m in zip(names, matches, strict=True)
     )
-    return near if 2 * missed <= len(names) else scan(root)
+    return pictures if 2 * missing <= len(names) else scan(root)
 
 
-def from_columns(
+def dataset_from_columns(
     path: Path,
     layout: str,
     table: pa.Table,
@@ -94,99 +93,99 @@ def from_columns(
 ) -> Dataset:
     """A Dataset from annotation columns: find split, person and target; the rest are attributes.
 
-    `table` has n rows without the column of the pictures, which `ids` names and `source` makes the
-    source of; `rows` are their places in the file, which is called `where` in an error;
-    `class_names` say what numbers stand for, `usual` which column is the label where none is named.
+    `table` has n rows without the column of the images, which are `ids`, and whose source `source`
+    makes; `rows` are the rows in the file, which errors call `where`; `class_names` are the names
+    of codes by column, `usual` the columns for the label where none is named.
     """
     split = _split_column(table, config, target, where)
-    person = _special(table, config, "person_column", columns.PERSON_COLUMNS, target, where)
+    person = _find_column(table, config, "person_column", columns.PERSON_COLUMNS, target, where)
     rest = [name for name in table.column_names if name not in (split, person)]
     if target == columns.ALL:
         target = next((n for n in rest if _is_label(columns.read_column(n, table[n]))), None)
     target = columns.choose_target(target, rest, tuple(usual))
-    table, spoilt = repair(table, rest, config.missing)
-    named, missing = class_names or {}, config.missing
-    read = {n: columns.read_column(n, table[n], named.get(n, ()), missing) for n in rest}
-    chosen = read.pop(target)
-    if config.class_names and not _as_told(chosen, config.class_names):
-        # By what stands in the table, which for a ClassLabel is its number.
-        absent = (*missing, "-1") if target in named else missing
-        chosen = columns.read_words(target, table[target], absent)
-    if isinstance(chosen, str):
+    table, date_columns = repair(table, rest, config.missing)
+    names, missing = class_names or {}, config.missing
+    parsed = {n: columns.read_column(n, table[n], names.get(n, ()), missing) for n in rest}
+    column = parsed.pop(target)
+    if config.class_names and not _names_class_words(column, config.class_names):
+        # By the table's own values, which for a ClassLabel are numbers.
+        missing_words = (*missing, "-1") if target in names else missing
+        column = columns.read_words(target, table[target], missing_words)
+    if isinstance(column, str):
         raise TargetError(
-            f"The target {target!r} of {where} cannot be learned: {chosen}.",
+            f"The target {target!r} of {where} cannot be learned: {column}.",
             expected="a column with a few values to tell apart",
             todo="name another target",
         )
     number = target in config.numbers and not config.class_names
-    number = columns.is_number(chosen, named=number)
-    classes, label = columns.as_label(chosen, number=number)
-    words = columns.words_of(table[split]) if split else None
-    made = LayoutRows(
+    number = columns.is_number(column, forced=number)
+    classes, label = columns.to_label(column, number=number)
+    words = columns.to_words(table[split]) if split else None
+    layout_rows = LayoutRows(
         ids=ids,
         target=target,
         classes=classes,
         label=label,
         split=None if words is None else splits.read_splits(words, where=where, rows=rows),
-        person=columns.words_of(table[person], missing) if person else None,
-        attributes={n: a for n, a in read.items() if not isinstance(a, str)},
-        left_out={n: why for n, why in read.items() if isinstance(why, str)},
+        person=columns.to_words(table[person], missing) if person else None,
+        attributes={n: a for n, a in parsed.items() if not isinstance(a, str)},
+        left_out={n: reason for n, reason in parsed.items() if isinstance(reason, str)},
         is_number=number,
     )
-    dates = [_dates(one, table.num_rows) for one in spoilt]
-    return assemble(path, layout, made, source, config, (*findings, *dates))
+    dates = [_dates_finding(date_column, table.num_rows) for date_column in date_columns]
+    return assemble(path, layout, layout_rows, source, config, (*findings, *dates))
 
 
-def _as_told(column: Attribute | str, names: Sequence[str]) -> bool:
-    """Whether the settings name a class of yes and no as it is told: "not Smiling=sad"."""
+def _names_class_words(column: Attribute | str, names: Sequence[str]) -> bool:
+    """Whether the settings rename a binary class by its word: "not Smiling=sad"."""
     if isinstance(column, str) or column.kind != "binary":
         return False
-    told = columns.class_words(column.name)
-    return any(name.partition("=")[0] in told for name in names)
+    words = columns.class_words(column.name)
+    return any(name.partition("=")[0] in words for name in names)
 
 
 def _is_label(column: Attribute | str) -> bool:
-    """Whether a column has a few values to tell apart."""
+    """Whether a column has at least two classes."""
     if isinstance(column, str) or column.kind == "numeric":
         return False
     return len(np.unique(column.data[column.known])) > 1
 
 
-def with_split(table: pa.Table, split: str) -> pa.Table:
-    """The table with one split for all rows, whatever it said of it before."""
+def set_split(table: pa.Table, split: str) -> pa.Table:
+    """The table with one split for all rows."""
     if "split" in table.column_names:
         table = table.drop_columns(["split"])
     return table.append_column("split", pa.array([split] * table.num_rows, pa.string()))
 
 
-def _with_folders(table: pa.Table, paths: list[str]) -> pa.Table:
-    """With a split, where every path begins with a folder that is called as one of several.
+def _add_split_from_paths(table: pa.Table, paths: list[str]) -> pa.Table:
+    """Add the split where every path begins with the folder of one of several.
 
-    That is how `datasets` reads one `metadata.csv` for all splits: `train/a.jpg`, `test/b.jpg`.
+    So `datasets` reads one `metadata.csv` for all splits: `train/a.jpg`, `test/b.jpg`.
     """
-    near = [path.removeprefix("data/").partition("/")[0].lower() for path in paths]
-    known = {splits.WORDS.get(word) for word in near}
-    if None in known or len(known) < 2 or "split" in table.column_names:
+    folders = [path.removeprefix("data/").partition("/")[0].lower() for path in paths]
+    found_splits = {splits.WORDS.get(word) for word in folders}
+    if None in found_splits or len(found_splits) < 2 or "split" in table.column_names:
         return table
-    return table.append_column("split", pa.array(near, pa.string()))
+    return table.append_column("split", pa.array(folders, pa.string()))
 
 
-def _dates(spoilt: Spoilt, n: int) -> Finding:
-    """That a spreadsheet took ranges for dates, and what became of them."""
+def _dates_finding(date_column: DateColumn, n: int) -> Finding:
+    """The finding about ranges that a spreadsheet took for dates."""
     return make_finding(
         "RANGES-AS-DATES",
-        count=spoilt.rows,
+        count=date_column.rows,
         of=n,
-        severity="note" if spoilt.certain else "warning",
+        severity="note" if date_column.certain else "warning",
         state="found",
-        column=spoilt.column,
-        ranges=dict(spoilt.ranges),
-        certain=spoilt.certain,
+        column=date_column.column,
+        ranges=dict(date_column.ranges),
+        certain=date_column.certain,
     )
 
 
-def _read(path: Path, config: DataConfig) -> tuple[pa.Table, Path, str]:
-    """The table, the folder that its paths are relative to, and what to call it."""
+def _read_tables(path: Path, config: DataConfig) -> tuple[pa.Table, Path, str]:
+    """The table, the folder that its paths are relative to, and its name."""
     if path.is_file():
         if not path.name.lower().endswith(SUFFIXES):
             raise LayoutError(
@@ -196,55 +195,55 @@ def _read(path: Path, config: DataConfig) -> tuple[pa.Table, Path, str]:
             )
         return read_table(path, config.encoding), path.parent, path.name
     files = _tables(path)
-    chosen = files if len(files) == 1 else _with_paths(files, config)
-    if len(chosen) == 1:
-        return read_table(chosen[0], config.encoding), path, chosen[0].name
-    if not chosen and (by_folder := _by_folder(path)):
-        return _joined(by_folder, config), path, "the split folders' tables"
-    some = chosen or files
-    seen = ", ".join(f.name for f in some[:8]) or "none"
-    such = f", such as {some[0]}" if some else ""
+    candidates = files if len(files) == 1 else _path_tables(files, config)
+    if len(candidates) == 1:
+        return read_table(candidates[0], config.encoding), path, candidates[0].name
+    if not candidates and (by_folder := _by_folder(path)):
+        return _concatenate(by_folder, config), path, "the split folders' tables"
+    listed = candidates or files
+    names = ", ".join(f.name for f in listed[:8]) or "none"
+    like = f", such as {listed[0]}" if listed else ""
     raise LayoutError(
-        f"There is not exactly one table that names pictures in {path} (seen: {seen}).",
+        f"There is not exactly one table that names pictures in {path} (seen: {names}).",
         expected="one CSV, TSV or Parquet file, or metadata.jsonl",
-        todo=f"name the table itself instead of its folder{such}; or, where the folders' names are "
+        todo=f"name the table itself instead of its folder{like}; or, where the folders' names are "
         "the classes, --layout folder",
     )
 
 
 def _tables(path: Path) -> list[Path]:
-    """A folder's tables, but for what `--croissant NAME.json` wrote there of another one."""
+    """A folder's tables, without those that `--croissant NAME.json` wrote."""
     files = files_in(path, *_TABLES)
-    own = [f for f in files if not is_described(f)]
-    return own or files
+    tables = [f for f in files if not is_described(f)]
+    return tables or files
 
 
-def _with_paths(files: list[Path], config: DataConfig) -> list[Path]:
-    named = (config.path_column,) if config.path_column else columns.PATH_COLUMNS
-    usual = set(map(columns.spelling, named))
-    names = {f: names_in(f, config.encoding) for f in files}
-    return [f for f in files if not usual.isdisjoint(map(columns.spelling, names[f]))]
+def _path_tables(files: list[Path], config: DataConfig) -> list[Path]:
+    usual_names = (config.path_column,) if config.path_column else columns.PATH_COLUMNS
+    usual = set(map(columns.normalize_name, usual_names))
+    names = {f: read_column_names(f, config.encoding) for f in files}
+    return [f for f in files if not usual.isdisjoint(map(columns.normalize_name, names[f]))]
 
 
 def _by_folder(path: Path) -> list[tuple[str, Path]]:
-    """Split folders that each hold their table (`train/metadata.csv`, as `datasets` has it)."""
-    found = []
+    """Split folders with a table each (`train/metadata.csv`, as of `datasets`)."""
+    tables = []
     for folder in folders_in(path):
         files = files_in(folder, *(f"metadata{suffix}" for suffix in SUFFIXES))
         if folder.name.lower() in splits.WORDS and len(files) == 1:
-            found.append((folder.name, files[0]))
-    return found
+            tables.append((folder.name, files[0]))
+    return tables
 
 
-def _joined(by_folder: list[tuple[str, Path]], config: DataConfig) -> pa.Table:
-    """The split folders' tables below each other, with a split, and paths from the folder above."""
+def _concatenate(by_folder: list[tuple[str, Path]], config: DataConfig) -> pa.Table:
+    """Concatenate the split folders' tables, with a split, and paths from the folder above."""
     tables = []
     for folder, file in by_folder:
         table = read_table(file, config.encoding)
         name = _path_column(table, config, str(file))
-        paths = [f"{folder}/{p}" if p else None for p in columns.words_of(table[name])]
+        paths = [f"{folder}/{p}" if p else None for p in columns.to_words(table[name])]
         table = table.set_column(table.column_names.index(name), name, pa.array(paths, pa.string()))
-        tables.append(table if "split" in table.column_names else with_split(table, folder))
+        tables.append(table if "split" in table.column_names else set_split(table, folder))
     try:
         return pa.concat_tables(tables, promote_options="permissive")
     except pa.ArrowException as error:
@@ -256,7 +255,7 @@ def _joined(by_folder: list[tuple[str, Path]], config: DataConfig) -> pa.Table:
 
 
 def _path_column(table: pa.Table, config: DataConfig, where: str) -> str:
-    name = _special(table, config, "path_column", columns.PATH_COLUMNS, None, where)
+    name = _find_column(table, config, "path_column", columns.PATH_COLUMNS, None, where)
     if name is None:
         raise LayoutError(
             f"No column of {where} is known to hold paths (columns: "
@@ -270,14 +269,14 @@ def _path_column(table: pa.Table, config: DataConfig, where: str) -> str:
 def _split_column(
     table: pa.Table, config: DataConfig, target: str | None, where: str
 ) -> str | None:
-    """The column with the splits; one that only sounds like it (a number of folds) is not it."""
-    name = _special(table, config, "split_column", columns.SPLIT_COLUMNS, target, where)
-    if name and (config.split_column or splits.are_words(columns.distinct_words(table[name]))):
+    """The column with the splits; one of another meaning (a number of folds) is ignored."""
+    name = _find_column(table, config, "split_column", columns.SPLIT_COLUMNS, target, where)
+    if name and (config.split_column or splits.is_split(columns.distinct_words(table[name]))):
         return name
     return None
 
 
-def _special(
+def _find_column(
     table: pa.Table,
     config: DataConfig,
     setting: str,
@@ -285,14 +284,14 @@ def _special(
     target: str | None,
     where: str,
 ) -> str | None:
-    """The column that a setting names, or else the first of the usual ones but for the target."""
-    names, named = table.column_names, str(getattr(config, setting))
-    if not named:
-        return columns.first_usual((n for n in names if n != target), usual)
-    if named not in names:
+    """The column that a setting names, or else the first of the usual ones except the target."""
+    names, name = table.column_names, str(getattr(config, setting))
+    if not name:
+        return columns.find_usual((n for n in names if n != target), usual)
+    if name not in names:
         raise ConfigError(
-            f"data.{setting} is {named!r}, which is no column of {where}.",
+            f"data.{setting} is {name!r}, which is no column of {where}.",
             expected="one of the table's columns",
-            todo=did_you_mean(named, names),
+            todo=did_you_mean(name, names),
         )
-    return named
+    return name

@@ -19,7 +19,7 @@ from candid.data.layouts.assembly import (
     assemble,
     choose_label,
     counted_finding,
-    files_of,
+    file_source,
 )
 from candid.data.layouts.pictures import glance, scan
 from candid.errors import LayoutError
@@ -34,7 +34,7 @@ _NAME = re.compile(r"(\d{1,3})_([01])_([0-4])_(\d+)(?!\d)[^/]*")
 
 
 def recognise_utkface(path: Path) -> bool:
-    """Whether nearly all of some pictures here are named as UTKFace names them."""
+    """Whether most of a sample of images have UTKFace's names."""
     names = glance(path)
     return sum(bool(_NAME.fullmatch(n)) for n in names) > 0.8 * len(names)
 
@@ -42,40 +42,40 @@ def recognise_utkface(path: Path) -> bool:
 def read_utkface(path: Path, target: str | None, config: DataConfig) -> Dataset:
     """Read UTKFace; the label is gender unless race is named.
 
-    A picture whose name does not say age, gender and race is left out, in a finding. Nobody knows
-    who is in two pictures, so the split goes by the file's name: its copies in other folders
-    ("crop_part1") fall on the same side.
+    An image without age, gender and race in its name is left out, with a finding. Persons are not
+    known, so the split goes by the file's name: copies in other folders ("crop_part1") are in the
+    same split.
     """
     pictures = scan(path)
-    pictures.refuse_outside()
+    pictures.reject_outside()
     matches = [(p, _NAME.fullmatch(posixpath.basename(p))) for p in pictures.paths]
-    read_names = [(p, m) for p, m in matches if m]
-    if not read_names:
+    parsed = [(p, m) for p, m in matches if m]
+    if not parsed:
         raise LayoutError(
             f"No picture in {path} is named as UTKFace names them.",
             expected="names such as 25_1_0_20170116174525125.jpg: age, gender, race, date",
             todo="name the folder with the pictures, or another layout with --layout",
         )
-    attributes = _attributes([m for _, m in read_names])
-    ids = [p for p, _ in read_names]
+    attributes = _attributes([m for _, m in parsed])
+    ids = [p for p, _ in parsed]
     others = [p for p, m in matches if m is None]
-    unread = counted_finding("NAMES-NOT-READ", others, len(matches), severity="warning")
+    finding = counted_finding("NAMES-NOT-READ", others, len(matches), severity="warning")
     return assemble(
         path,
         "utkface",
         LayoutRows(
             ids=ids,
-            keys=["_".join(m.groups()) for _, m in read_names],
+            keys=["_".join(m.groups()) for _, m in parsed],
             **choose_label(attributes, target, ("gender",), config.numbers),
         ),
-        files_of(path, ids),
+        file_source(path, ids),
         config,
-        [unread],
+        [finding],
     )
 
 
 def _attributes(names: Sequence[re.Match[str]]) -> dict[str, Attribute]:
-    """What the names of (n,) pictures say."""
+    """The attributes in the names of (n,) images."""
     age, gender, race = np.array([name.groups()[:3] for name in names], dtype=np.int16).T
     return {
         "age": Attribute("age", "numeric", (), age.astype(np.float64)),

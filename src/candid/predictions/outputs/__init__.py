@@ -1,1 +1,1 @@
-"""What well-known libraries say of faces, read as they write it: a module for each of them."""
+"""Outputs of well-known face libraries, one module each."""

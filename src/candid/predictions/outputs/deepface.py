@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from candid.predictions.outputs.traits import Trait, box_area, number_of, shared, trait_of_answer
+from candid.predictions.outputs.traits import Trait, box_area, hard_trait, soft_trait, to_number
 
 _WORDS = {
     "gender": ("Woman", "Man"),
@@ -24,16 +24,16 @@ def is_deepface(face: Mapping[str, Any]) -> bool:
 
 
 def deepface_traits(face: Mapping[str, Any]) -> dict[str, Trait]:
-    """Gender and race, as far as they were asked for."""
-    found = {}
+    """Gender and race, where present."""
+    traits = {}
     for name, words in _WORDS.items():
         numbers, trait = face.get(name), None
         if isinstance(numbers, Mapping):
-            trait = shared(words, [numbers.get(word) for word in words])
-        trait = trait or trait_of_answer(words, face.get(f"dominant_{name}"))
+            trait = soft_trait(words, [numbers.get(word) for word in words])
+        trait = trait or hard_trait(words, face.get(f"dominant_{name}"))
         if trait is not None:
-            found[name] = trait
-    return found
+            traits[name] = trait
+    return traits
 
 
 def deepface_area(face: Mapping[str, Any]) -> float:
@@ -43,5 +43,5 @@ def deepface_area(face: Mapping[str, Any]) -> float:
 
 
 def is_faceless(face: Mapping[str, Any]) -> bool:
-    """Whether it says that no face was found."""
-    return number_of(face.get("face_confidence")) == 0
+    """Whether DeepFace found no face."""
+    return to_number(face.get("face_confidence")) == 0

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from candid.predictions.outputs.traits import Trait, shared, trait_of_answer
+from candid.predictions.outputs.traits import Trait, hard_trait, soft_trait
 
 NAME = "face_name_align"
 _RACES = (
@@ -36,15 +36,15 @@ def is_fairface(face: Mapping[str, Any]) -> bool:
 
 def fairface_traits(face: Mapping[str, Any]) -> dict[str, Trait]:
     """Race in seven and in four words, gender, and age in nine ranges."""
-    found = {}
+    traits = {}
     for name, (scores, words) in _COLUMNS.items():
         numbers = re.sub(r"[\[\],]", " ", str(face.get(scores) or "")).split()
-        trait = shared(words, numbers) or trait_of_answer(words, face.get(name))
+        trait = soft_trait(words, numbers) or hard_trait(words, face.get(name))
         if trait is not None:
-            found[name] = trait
-    return found
+            traits[name] = trait
+    return traits
 
 
-def picture_of(name: str) -> str:
-    """The picture's own name up to its first point, from that of a face that was cut out of it."""
+def original_name(name: str) -> str:
+    """The image's name up to its first point, from the name of a face that was cut out of it."""
     return re.sub(r"_face\d+$", "", re.split(r"[\\/]", name)[-1].split(".")[0])

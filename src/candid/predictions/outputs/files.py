@@ -1,7 +1,7 @@
-"""Files of outputs: JSON, JSON lines or a table, and which picture each output is of.
+"""Files of outputs: JSON, JSON lines or a table, and the image of each output.
 
-JSON is an object whose keys are the pictures' names, or a list of objects; these, lines and rows
-name their picture in a column such as `path` or `image`, or as FairFace does.
+JSON is an object by the images' names, or a list of objects; these, lines and rows name their image
+in a column such as `path` or `image`, or as FairFace does.
 """
 
 from __future__ import annotations
@@ -24,62 +24,62 @@ SUFFIXES = (*_JSON, ".csv", ".tsv", ".parquet", ".pq")
 
 
 def is_outputs_file(name: str) -> bool:
-    """Whether a name is that of a file of outputs, which there may be or not."""
+    """Whether the name has the suffix of a file of outputs."""
     return name.lower().endswith(SUFFIXES)
 
 
 def read_outputs(path: Path, ids: Sequence[str]) -> tuple[list[Any], int]:
-    """The output for each id, an empty list where the file has none; and how many have no id.
+    """The output for each id, an empty list where the file has none; and the number without an id.
 
     Names are ids, or paths that end with an id, or whose last part is an id's last part. Raises
-    PredictionsError where it cannot be read, names no picture, or none that there is.
+    PredictionsError where it cannot be read, or names no image of the data.
     """
-    found: dict[str, list[Any]] = {}
-    for name, said in _named(path):
-        found.setdefault(name, []).extend(faces_in(said))
-    for key in (_whole, _last, fairface.picture_of):
-        places: dict[str, list[int]] = {}
-        for place, one in enumerate(ids):
-            places.setdefault(key(one), []).append(place)
-        if any(key(name) in places for name in found):
-            return _placed(path, found, places, key, len(ids))
+    faces: dict[str, list[Any]] = {}
+    for name, output in _read_named(path):
+        faces.setdefault(name, []).extend(faces_in(output))
+    for key in (_normalize_path, _last_part, fairface.original_name):
+        rows_of: dict[str, list[int]] = {}
+        for row, image_id in enumerate(ids):
+            rows_of.setdefault(key(image_id), []).append(row)
+        if any(key(name) in rows_of for name in faces):
+            return _assign_faces(path, faces, rows_of, key, len(ids))
     raise PredictionsError(
-        f"{path.name} names no picture of the data: {next(iter(found), 'nothing')!r}, and there is "
+        f"{path.name} names no picture of the data: {next(iter(faces), 'nothing')!r}, and there is "
         f"{ids[0] if ids else 'nothing'!r}.",
         expected="the outputs for these pictures, by their names",
         todo="name the pictures as their files are called",
     )
 
 
-def _whole(name: str) -> str:
+def _normalize_path(name: str) -> str:
     return name.replace("\\", "/").removeprefix("./")
 
 
-def _last(name: str) -> str:
+def _last_part(name: str) -> str:
     return re.split(r"[\\/]", name)[-1]
 
 
-def _placed(
-    path: Path, found: Mapping[str, list[Any]], places: Mapping[str, list[int]], key: Any, n: int
+def _assign_faces(
+    path: Path, faces: Mapping[str, list[Any]], rows_of: Mapping[str, list[int]], key: Any, n: int
 ) -> tuple[list[Any], int]:
-    said: list[Any] = [[] for _ in range(n)]
+    outputs: list[Any] = [[] for _ in range(n)]
     foreign = 0
-    for name, faces in found.items():
-        there = places.get(key(name), [])
-        if len(there) > 1:
+    for name, records in faces.items():
+        rows = rows_of.get(key(name), [])
+        if len(rows) > 1:
             raise PredictionsError(
-                f"{name!r} in {path.name} could be {len(there)} pictures of the data.",
+                f"{name!r} in {path.name} could be {len(rows)} pictures of the data.",
                 expected="names that tell the pictures apart",
                 todo="name them with the folders in which they lie",
             )
-        foreign += not there
-        for place in there:
-            said[place].extend(faces)
-    return said, foreign
+        foreign += not rows
+        for row in rows:
+            outputs[row].extend(records)
+    return outputs, foreign
 
 
-def _named(path: Path) -> Iterable[tuple[str, Any]]:
-    """The names of pictures with what is said of each."""
+def _read_named(path: Path) -> Iterable[tuple[str, Any]]:
+    """The images' names with their outputs."""
     if not path.is_file():
         raise PredictionsError(
             f"There is no {path}.",
@@ -87,7 +87,7 @@ def _named(path: Path) -> Iterable[tuple[str, Any]]:
             todo="check the path",
         )
     if not path.name.lower().endswith(_JSON):
-        return [_record(path, _nested(row)) for row in read_table(path).to_pylist()]
+        return [_record(path, _nest(row)) for row in read_table(path).to_pylist()]
     try:
         text = read_bytes(path).decode("utf-8-sig")
         if path.name.lower().endswith(".jsonl"):
@@ -98,49 +98,49 @@ def _named(path: Path) -> Iterable[tuple[str, Any]]:
         raise PredictionsError(
             f"Cannot read {path}: {error}", expected="JSON", todo="write it again"
         ) from error
-    if isinstance(plain, Mapping) and not _own_name(plain):
+    if isinstance(plain, Mapping) and not _name_field(plain):
         return list(plain.items())
     if isinstance(plain, Mapping):
         plain = [plain]
-    if isinstance(plain, list) and all(isinstance(one, Mapping) for one in plain):
-        return [_record(path, one) for one in plain]
-    raise _nameless(path)
+    if isinstance(plain, list) and all(isinstance(record, Mapping) for record in plain):
+        return [_record(path, record) for record in plain]
+    raise _nameless_error(path)
 
 
 def _record(path: Path, record: Mapping[str, Any]) -> tuple[str, Any]:
-    """A record's picture and what is said of it: beside the name, or in the one other field."""
-    name = _own_name(record)
+    """A record's name and output: all other fields, or the value of the only one."""
+    name = _name_field(record)
     if not name:
-        raise _nameless(path)
+        raise _nameless_error(path)
     if name == fairface.NAME:
         return str(record[name]), record
     rest = {key: value for key, value in record.items() if key != name}
-    only = next(iter(rest.values())) if len(rest) == 1 else None
-    return str(record[name]), only if isinstance(only, list | Mapping) else rest
+    value = next(iter(rest.values())) if len(rest) == 1 else None
+    return str(record[name]), value if isinstance(value, list | Mapping) else rest
 
 
-def _own_name(record: Mapping[str, Any]) -> str:
-    """The field that names the picture; "" where there is none."""
+def _name_field(record: Mapping[str, Any]) -> str:
+    """The field that names the image; "" where there is none."""
     if fairface.NAME in record:
         return fairface.NAME
     words = (name for name in record if isinstance(record[name], str))
-    return columns.first_usual(words, (*columns.PATH_COLUMNS, "id", "name")) or ""
+    return columns.find_usual(words, (*columns.PATH_COLUMNS, "id", "name")) or ""
 
 
-def _nested(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row whose columns "gender.Man" and "gender.Woman" are one record again."""
-    found: dict[str, Any] = {}
+def _nest(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row with nested records: the columns "gender.Man" and "gender.Woman" become one."""
+    record: dict[str, Any] = {}
     for name, value in row.items():
         first, point, rest = name.partition(".")
         if point and first and rest:
-            inner = found.get(first)
-            found[first] = (inner if isinstance(inner, dict) else {}) | {rest: value}
+            inner = record.get(first)
+            record[first] = (inner if isinstance(inner, dict) else {}) | {rest: value}
         elif value is not None:
-            found.setdefault(name, value)
-    return found
+            record.setdefault(name, value)
+    return record
 
 
-def _nameless(path: Path) -> PredictionsError:
+def _nameless_error(path: Path) -> PredictionsError:
     return PredictionsError(
         f"{path.name} does not say which picture each output is of.",
         expected="an object by the pictures' names, or records with a field such as path or image",

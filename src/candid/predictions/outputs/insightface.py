@@ -9,28 +9,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from candid.predictions.outputs.traits import Trait, box_area, number_of, trait_of_answer
+from candid.predictions.outputs.traits import Trait, box_area, hard_trait, to_number
 
 _WORDS = ("F", "M")
-_OWN = ("bbox", "kps", "det_score", "age", "embedding")
+_FIELDS = ("bbox", "kps", "det_score", "age", "embedding")
 
 
 def is_insightface(face: Mapping[str, Any]) -> bool:
     """Whether InsightFace writes such a record."""
     return face.get("sex") in _WORDS or (
-        _coded(face.get("gender")) is not None and any(name in face for name in _OWN)
+        _decode_gender(face.get("gender")) is not None and any(name in face for name in _FIELDS)
     )
 
 
 def insightface_traits(face: Mapping[str, Any]) -> dict[str, Trait]:
     """Gender."""
     sex = face.get("sex")
-    trait = trait_of_answer(_WORDS, _coded(face.get("gender")) if sex is None else sex)
+    trait = hard_trait(_WORDS, _decode_gender(face.get("gender")) if sex is None else sex)
     return {} if trait is None else {"gender": trait}
 
 
-def _coded(gender: Any) -> str | None:
-    code = number_of(gender)
+def _decode_gender(gender: Any) -> str | None:
+    code = to_number(gender)
     return _WORDS[int(code)] if code in (0, 1) else None
 
 

@@ -1,7 +1,7 @@
-"""Probabilities of a label from what well-known libraries write of the faces in a picture.
+"""Probabilities of a label from the outputs of well-known face libraries.
 
-Each library has a module of its own. A picture's output is a record of a face, a list of them, or
-what human gives for a picture; an empty list: no face was found.
+An image's output is a record of a face, a list of them, or what human gives for an image; an empty
+list: no face was found.
 """
 
 from __future__ import annotations
@@ -18,26 +18,23 @@ from candid.predictions.outputs.traits import Trait
 _Face = Mapping[str, Any]
 
 
-def _unknown(face: _Face) -> float:
-    """No size at all: of several faces the first counts."""
+def _no_area(face: _Face) -> float:
+    """No size: of several faces the first counts."""
     return 0.0
 
 
-def _never(face: _Face) -> bool:
+def _not_faceless(face: _Face) -> bool:
     return False
 
 
 @dataclass(frozen=True, slots=True)
 class _Library:
-    """Whether a record of one face is the library's, and what it says of which trait.
-
-    Further, how large the face is, and whether the record says that no face was found.
-    """
+    """How to recognize a library's record of a face, and to read its traits and its area."""
 
     fits: Callable[[_Face], bool]
     traits: Callable[[_Face], dict[str, Trait]]
-    area: Callable[[_Face], float] = _unknown
-    is_faceless: Callable[[_Face], bool] = _never
+    area: Callable[[_Face], float] = _no_area
+    is_faceless: Callable[[_Face], bool] = _not_faceless
 
 
 _LIBRARIES = {
@@ -50,57 +47,57 @@ _LIBRARIES = {
         insightface.is_insightface, insightface.insightface_traits, insightface.insightface_area
     ),
 }
-# Words for the two values of one trait, which labels and libraries write differently.
+# Synonyms of labels and libraries.
 _SAME = {"man": "male", "m": "male", "woman": "female", "f": "female"}
 
 
-def is_output(said: Any) -> bool:
-    """Whether something is what one of the libraries writes of a picture with a face.
+def is_output(output: Any) -> bool:
+    """Whether it is one of the libraries' output for an image with a face.
 
     Raises PredictionsError where two of them could have written it.
     """
-    faces = faces_in(said)
-    return bool(faces) and _library(faces[0]) != ""
+    faces = faces_in(output)
+    return bool(faces) and _identify_library(faces[0]) != ""
 
 
-def faces_in(said: Any) -> list[Mapping[str, Any]]:
-    """The records of faces in the output of a picture; none where it is something else."""
-    if isinstance(said, Mapping):
-        within = said.get("face")
-        said = within if isinstance(within, Sequence) and not isinstance(within, str) else [said]
-    if isinstance(said, str) or not isinstance(said, Sequence):
+def faces_in(output: Any) -> list[Mapping[str, Any]]:
+    """The records of faces in an image's output; none where it is something else."""
+    if isinstance(output, Mapping):
+        faces = output.get("face")
+        output = faces if isinstance(faces, Sequence) and not isinstance(faces, str) else [output]
+    if isinstance(output, str) or not isinstance(output, Sequence):
         return []
-    return list(said) if all(isinstance(face, Mapping) for face in said) else []
+    return list(output) if all(isinstance(face, Mapping) for face in output) else []
 
 
-def _library(face: Mapping[str, Any]) -> str:
-    """Whose record this is; "" where nobody's."""
-    found = [name for name, library in _LIBRARIES.items() if library.fits(face)]
-    if len(found) > 1:
+def _identify_library(face: Mapping[str, Any]) -> str:
+    """The library that wrote the record; "" unknown."""
+    names = [name for name, library in _LIBRARIES.items() if library.fits(face)]
+    if len(names) > 1:
         raise PredictionsError(
-            f"{str(dict(face))[:100]} could be what {' or '.join(found)} writes.",
+            f"{str(dict(face))[:100]} could be what {' or '.join(names)} writes.",
             expected="the output of one library",
             todo="leave out the columns of the other, or give probabilities by class",
         )
-    return found[0] if found else ""
+    return names[0] if names else ""
 
 
 class OutputReader:
-    """Probabilities of a label's classes from the outputs of one library, picture by picture.
+    """Probabilities of a label's classes from the outputs of one library, image by image.
 
     Attributes
     ----------
     classes
-        The label's, and after them what else the library tells apart.
+        The label's, then the library's further ones.
     hard
         Whether some outputs are mere answers.
     library
-        Whose outputs they are; "" before the first.
+        Its name; "" before the first output.
     several, faceless
-        Pictures with more than one face, of which the largest counts, and those of which the
-        library answered though it says that it found no face.
+        Images with more than one face, of which the largest counts, and those with an answer
+        although the library found no face.
     notes
-        What a reader of the figures must know of how probabilities were read.
+        How probabilities were read, where that is not obvious.
     """
 
     def __init__(self, classes: tuple[str, ...]) -> None:
@@ -110,32 +107,32 @@ class OutputReader:
         self._labels, self._trait = classes, ""
         self._words: tuple[str, ...] = ()
 
-    def __call__(self, said: Any) -> list[float] | None:
+    def __call__(self, output: Any) -> list[float] | None:
         """(classes,) probabilities that sum to 1; None: no answer.
 
-        Raises PredictionsError where it is nothing that a library writes, another's than the one
-        before, or says nothing of the label.
+        Raises PredictionsError where no library writes it, or another one than before, or where it
+        does not hold the label.
         """
-        faces = faces_in(said)
+        faces = faces_in(output)
         if not faces:
             return None
-        self._know(_library(faces[0]), faces[0])
+        self._check_library(_identify_library(faces[0]), faces[0])
         library = _LIBRARIES[self.library]
         face = max(faces, key=library.area)
         self.several += len(faces) > 1
         self.faceless += library.is_faceless(face)
-        found = library.traits(face)
-        if found and not self._trait:
-            self._choose(found)
-        trait = found.get(self._trait)
+        traits = library.traits(face)
+        if traits and not self._trait:
+            self._choose_trait(traits)
+        trait = traits.get(self._trait)
         if trait is None:
             return None
         self.hard = self.hard or trait.hard
         if trait.note:
             self.notes.add(trait.note)
-        return [trait.shares.get(word, 0.0) for word in self._words]
+        return [trait.probabilities.get(word, 0.0) for word in self._words]
 
-    def _know(self, library: str, face: Mapping[str, Any]) -> None:
+    def _check_library(self, library: str, face: Mapping[str, Any]) -> None:
         if not library or self.library not in ("", library):
             raise PredictionsError(
                 f"{str(dict(face))[:100]} is not what "
@@ -145,29 +142,29 @@ class OutputReader:
             )
         self.library = library
 
-    def _choose(self, found: Mapping[str, Trait]) -> None:
-        """Settle which trait is the label: the one whose words hold all its classes."""
-        fitting = []
-        for name, trait in found.items():
-            by_meaning = {_meaning(word): word for word in trait.words}
-            mine = [by_meaning.get(_meaning(c)) for c in self._labels]
-            if None not in mine and len({*mine}) == len(mine):
-                others = [word for word in trait.words if word not in mine]
-                fitting.append((len(others), name, [*mine, *others], others))
-        if not fitting:
-            there = "; ".join(f"{n}: {', '.join(t.words)}" for n, t in found.items()) or "nothing"
+    def _choose_trait(self, traits: Mapping[str, Trait]) -> None:
+        """Choose the trait whose words include all classes of the label."""
+        candidates = []
+        for name, trait in traits.items():
+            by_canonical = {_canonical(word): word for word in trait.words}
+            matches = [by_canonical.get(_canonical(c)) for c in self._labels]
+            if None not in matches and len({*matches}) == len(matches):
+                rest = [word for word in trait.words if word not in matches]
+                candidates.append((len(rest), name, [*matches, *rest], rest))
+        if not candidates:
+            listed = "; ".join(f"{n}: {', '.join(t.words)}" for n, t in traits.items()) or "nothing"
             raise PredictionsError(
-                f"{self.library} speaks of {there}; the classes of the label are "
+                f"{self.library} speaks of {listed}; the classes of the label are "
                 f"{', '.join(self._labels)}.",
                 expected="a label whose classes are among the words of one trait, in any case",
                 todo="name another with --set data.target=…, rename its classes with --set "
                 "'data.class_names=[\"label=class\"]', or write a function that sums classes up",
             )
-        _, self._trait, words, others = min(fitting, key=lambda one: one[0])
+        _, self._trait, words, rest = min(candidates, key=lambda candidate: candidate[0])
         self._words = tuple(map(str, words))
-        self.classes = (*self._labels, *others)
+        self.classes = (*self._labels, *rest)
 
 
-def _meaning(word: str) -> str:
-    said = " ".join(tokens(word))
-    return _SAME.get(said, said)
+def _canonical(word: str) -> str:
+    text = " ".join(tokens(word))
+    return _SAME.get(text, text)

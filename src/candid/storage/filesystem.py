@@ -1,11 +1,11 @@
-"""Files on this machine and on object stores, by one name: a path, or a URL that fsspec knows.
+"""Files on this machine and on object stores, by name: a path, or a URL that fsspec knows.
 
 `s3://bucket/shards`, `gs://…`, `memory://…` need fsspec (the extra `cloud`) and its package for
-that store; paths and `file://…` need nothing. What lies far away is fetched whole, or in ranges of
-known length, so that a connection that breaks is never taken for a file that is cut short.
+that store; paths and `file://…` need nothing. Remote files are fetched whole, or in ranges of known
+length, so that a broken connection is never taken for a truncated file.
 
-What cannot be read raises a DataError, what cannot be written or removed an OutputError, and a
-store without its library a DependencyError, whatever the store's own package raises.
+Reading raises DataError, writing and removing OutputError, and a store without its library
+DependencyError, whatever the store's own package raises.
 """
 
 from __future__ import annotations
@@ -30,26 +30,26 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # one letter would be a drive
 _FILE = "file://"
 RANGE = 8 << 20  # bytes fetched from a store at a time
 _PAUSES = (0.5, 2.0)  # seconds before another attempt
-# What the stores' listings call a digest of a file, or when it was written.
-_MARKS = ("ETag", "etag", "md5Hash", "generation", "LastModified", "mtime", "updated", "created")
+# The stores' names for a file's digest, or the time when it was written.
+_STAMPS = ("ETag", "etag", "md5Hash", "generation", "LastModified", "mtime", "updated", "created")
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One file: its name as whoever named its folder would write it, and its state."""
+    """A file's name and state."""
 
     name: str  # a path or a URL
     size: int  # in bytes
-    stamp: str  # changes when the file does: size, and when it was written or the store's digest
+    stamp: str  # changes with the file: size, and the time of writing or the store's digest
 
 
 def is_url(name: str) -> bool:
-    """Whether it is a URL, of whatever store."""
+    """Whether it is a URL."""
     return _URL.match(name) is not None
 
 
 def local(name: str) -> Path | None:
-    """The path on this machine; None where it lies on an object store."""
+    """The path on this machine; None for a file on an object store."""
     if name.startswith(_FILE):
         return Path(unquote(name.removeprefix(_FILE)))
     return None if is_url(name) else Path(name)
@@ -69,14 +69,14 @@ def join(folder: str, name: str) -> str:
 
 
 def found(word: str) -> list[str]:
-    """What a word names: itself where it is there, or what a glob fits, sorted; else nothing."""
+    """The name itself if it exists, else the sorted matches of a glob pattern."""
     path = local(word)
     if path is not None:
         if os.path.exists(path):
             return [word]
         magic = "\0" not in word and glob.has_magic(word)
         return sorted(glob.glob(os.fspath(path), recursive=True)) if magic else []
-    fs, inside = _store(word)
+    fs, inside = _open_store(word)
     with _reading(word):
         if fs.exists(inside):
             return [word]
@@ -87,60 +87,60 @@ def found(word: str) -> list[str]:
 
 
 def is_folder(name: str) -> bool:
-    """Whether it is a folder, or the beginning of names on a store."""
+    """Whether it is a folder, or a prefix on a store."""
     path = local(name)
     if path is not None:
         return path.is_dir()
-    fs, inside = _store(name)
+    fs, inside = _open_store(name)
     with _reading(name):
         return bool(fs.isdir(inside))
 
 
 def entry(name: str) -> Entry:
-    """One file's state."""
+    """A file's state."""
     path = local(name)
     with _reading(name):
         if path is not None:
-            about = path.stat()
-            return Entry(name, about.st_size, f"{about.st_size} {about.st_mtime_ns}")
-        fs, inside = _store(name)
-        return _entry(name, fs.info(inside))
+            status = path.stat()
+            return Entry(name, status.st_size, f"{status.st_size} {status.st_mtime_ns}")
+        fs, inside = _open_store(name)
+        return _to_entry(name, fs.info(inside))
 
 
 def below(folder: str) -> list[Entry]:
-    """All files in a folder and its folders, by name; hidden ones are passed over."""
+    """All files in a folder and its subfolders, sorted by name, without hidden ones."""
     path = local(folder)
     if path is not None:
         with _reading(folder):
             return sorted(_walk(folder, path), key=lambda e: e.name)
-    fs, inside = _store(folder)
+    fs, inside = _open_store(folder)
     with _reading(folder):
-        listed: dict[str, Any] = fs.find(inside, detail=True)
+        infos: dict[str, Any] = fs.find(inside, detail=True)
     root = inside.strip("/")
     entries = []
-    for name, about in listed.items():
+    for name, info in infos.items():
         rest = str(name).strip("/").removeprefix(root).strip("/")
         if not any(part.startswith(".") for part in rest.split("/")):
-            entries.append(_entry(join(folder, rest), about))
+            entries.append(_to_entry(join(folder, rest), info))
     return sorted(entries, key=lambda e: e.name)
 
 
 def _walk(folder: str, path: Path) -> Iterator[Entry]:
-    def refuse(error: OSError) -> None:
+    def fail(error: OSError) -> None:
         raise error
 
-    for here, folders, files in os.walk(path, onerror=refuse):
+    for current, folders, files in os.walk(path, onerror=fail):
         folders[:] = [f for f in folders if not f.startswith(".")]
-        inner = os.path.relpath(here, path)
+        inner = os.path.relpath(current, path)
         for file in files:
             if not file.startswith("."):
                 yield entry(join(folder, file if inner == "." else f"{inner}/{file}"))
 
 
-def _entry(name: str, about: dict[str, Any]) -> Entry:
-    size = int(about.get("size") or 0)
-    mark = next((about[key] for key in _MARKS if about.get(key)), "")
-    return Entry(name, size, f"{size} {mark}")
+def _to_entry(name: str, info: dict[str, Any]) -> Entry:
+    size = int(info.get("size") or 0)
+    version = next((info[key] for key in _STAMPS if info.get(key)), "")
+    return Entry(name, size, f"{size} {version}")
 
 
 # --- reading and writing -------------------------------------------------------------------------
@@ -148,14 +148,14 @@ def _entry(name: str, about: dict[str, Any]) -> Entry:
 
 @contextlib.contextmanager
 def near(name: str) -> Iterator[Path]:
-    """The file as a path on this machine: its own, or that of a copy while the block runs."""
+    """The file as a path on this machine: its own, or a copy's while the block runs."""
     path = local(name)
     if path is not None:
         with _reading(name), open_regular(path):
             pass
         yield path
         return
-    fs, inside = _store(name)
+    fs, inside = _open_store(name)
     with tempfile.TemporaryDirectory(prefix="candid-") as folder:
         copy = Path(folder) / (inside.rpartition("/")[2] or "file")
         with writing(copy), _reading(name):
@@ -165,39 +165,33 @@ def near(name: str) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def opened(name: str) -> Iterator[BinaryIO]:
-    """The file, to read a little of it wherever it lies."""
+    """Open the file to read parts of it."""
     path = local(name)
     with contextlib.ExitStack() as stack:
         with _reading(name):
-            there: BinaryIO = (
+            raw: BinaryIO = (
                 io.BufferedReader(Far(name), RANGE) if path is None else open_regular(path)
             )
-            file = stack.enter_context(there)
+            file = stack.enter_context(raw)
         yield file
 
 
 def part_of(url: str, start: int, size: int) -> bytes:
-    """Bytes of a file on a store; fewer at its end. What fails is tried again a few times."""
-    fs, inside = _store(url)
+    """Bytes of a file on a store; fewer at its end. Failures are retried."""
+    fs, inside = _open_store(url)
     with _reading(url):
         for pause in _PAUSES:
             try:
                 return bytes(fs.cat_file(inside, start=start, end=start + size))
             except (FileNotFoundError, PermissionError):
                 raise
-            except Exception:  # each store's package has its own for a connection that broke
+            except Exception:  # each store's package has its own error for a broken connection
                 time.sleep(pause)
         return bytes(fs.cat_file(inside, start=start, end=start + size))
 
 
 class Far(io.RawIOBase):
-    """A file on a store that is read in ranges, for a library that wants a file.
-
-    Parameters
-    ----------
-    url
-        Where it lies.
-    """
+    """A file on a store, read in ranges."""
 
     def __init__(self, url: str) -> None:
         super().__init__()
@@ -212,7 +206,7 @@ class Far(io.RawIOBase):
         return True
 
     def tell(self) -> int:
-        """Where the next byte is read."""
+        """The position."""
         return self._place
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
@@ -233,16 +227,13 @@ class Far(io.RawIOBase):
 
 @contextlib.contextmanager
 def written(name: str) -> Iterator[Path]:
-    """A path to write to; where the block ends well, the file appears under its name, whole.
-
-    On this machine it is moved into place, to a store it is put: both happen or do not.
-    """
+    """A path to write to; when the block ends well, the file appears under its name, atomically."""
     path = local(name)
     if path is not None:
         with atomic(path) as part:
             yield part
         return
-    fs, inside = _store(name)
+    fs, inside = _open_store(name)
     with tempfile.TemporaryDirectory(prefix="candid-") as folder:
         part = Path(folder) / "file"
         with writing(part, "$TMPDIR"):
@@ -253,19 +244,19 @@ def written(name: str) -> Iterator[Path]:
 
 
 def remove(name: str) -> None:
-    """Take a file away, where it is there."""
+    """Remove a file, if it exists."""
     path = local(name)
     if path is not None:
         with writing(path):
             path.unlink(missing_ok=True)
         return
-    fs, inside = _store(name)
+    fs, inside = _open_store(name)
     with _writing("remove", name, "remove it by hand"), contextlib.suppress(FileNotFoundError):
         fs.rm_file(inside)
 
 
 def _reading(name: str) -> contextlib.AbstractContextManager[None]:
-    return _as_ours(
+    return _translate_errors(
         name,
         lambda told: DataError(
             f"Cannot read {name}: {told}.",
@@ -276,7 +267,7 @@ def _reading(name: str) -> contextlib.AbstractContextManager[None]:
 
 
 def _writing(verb: str, name: str, todo: str) -> contextlib.AbstractContextManager[None]:
-    return _as_ours(
+    return _translate_errors(
         name,
         lambda told: OutputError(
             f"Cannot {verb} {name}: {told}.",
@@ -287,32 +278,32 @@ def _writing(verb: str, name: str, todo: str) -> contextlib.AbstractContextManag
 
 
 @contextlib.contextmanager
-def _as_ours(name: str, ours: Callable[[str], CandidError]) -> Iterator[None]:
-    """Errors of a disk or a store as ours: every store's package has errors of its own."""
+def _translate_errors(name: str, build: Callable[[str], CandidError]) -> Iterator[None]:
+    """Turn errors of a disk or a store into Candid's: each store's package has its own."""
     try:
         yield
     except CandidError:
         raise
     except ImportError as error:
         raise DependencyError(
-            f"{name} needs a library that is not installed: {_told(error)}.",
+            f"{name} needs a library that is not installed: {_describe(error)}.",
             expected="fsspec (the extra 'cloud'), and its package for this store",
             todo="pip install 'candid-faces[cloud]' with s3fs for s3://, gcsfs for gs://, adlfs "
             "for abfs://, aiohttp and requests for https://",
         ) from error
     except Exception as error:
-        raise ours(_told(error)) from error
+        raise build(_describe(error)) from error
 
 
-def _told(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
-def _store(url: str) -> tuple[Any, str]:
-    """The store's file system, and the name inside it."""
-    unknown = _as_ours(  # an unknown store, or credentials that are no credentials
+def _open_store(url: str) -> tuple[Any, str]:
+    """The store's file system, and the file's name in it."""
+    unknown = _translate_errors(  # an unknown store, or credentials that are no credentials
         url,
         lambda told: DataError(
             f"Cannot reach {url}: {told}.",
