@@ -252,7 +252,7 @@ def test_the_lead_does_not_flatter() -> None:
     assert "No method passed its checks" in said and "people" not in said
     assert "painting" not in said
     assert "On no region do maps with a passing badge and masking agree." in said
-    assert not any("Masking" in text for text in words.cannot(e))
+    assert not any("Masking" in text for text in words.map_limits(e))
     one = made.explanation(methods=made.METHODS[3:4])
     assert "with 1 method:" in " ".join(words.explanation_lead(one))
 
@@ -274,7 +274,7 @@ def test_of_a_number_the_lead_says_how_far_it_moves_and_which_way() -> None:
     ]
     unsure = dataclasses.replace(e, number=dataclasses.replace(e.number, maskings=tuple(some)))
     assert "it is lower" not in " ".join(words.explanation_lead(unsure))
-    assert any("38.2" in said for said in words.cannot(e))
+    assert any("38.2" in said for said in words.map_limits(e))
 
 
 def test_of_a_number_maps_raise_and_lower_and_every_range_has_its_row(plain: Any) -> None:

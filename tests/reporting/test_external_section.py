@@ -68,7 +68,7 @@ def test_the_chart_is_drawn_as_the_schema_has_it(transfer) -> None:  # type: ign
 
 
 def test_the_sentences_say_the_figures(transfer) -> None:  # type: ignore[no-untyped-def]
-    far, near = (" ".join(external.source_said(s)) for s in transfer.sources)
+    far, near = (" ".join(external.source_sentences(s)) for s in transfer.sources)
     accuracy = transfer.sources[0].figures.evaluation.metrics["accuracy"]
     assert f"lfw: right in {100 * accuracy.value:.1f}%" in far
     less = -100 * transfer.sources[0].differences["accuracy"].value
@@ -84,7 +84,7 @@ def test_the_sentences_say_the_figures(transfer) -> None:  # type: ignore[no-unt
 
 
 def test_without_a_promise_none_is_told(transfer) -> None:  # type: ignore[no-untyped-def]
-    told = external.promise_said(figures(0.8, 5, None))
+    told = external.promise_sentences(figures(0.8, 5, None))
     assert told[0].endswith("nothing was promised of them.")
 
 

@@ -19,7 +19,7 @@ from candid.records import AttributeSummary, Estimate
 from candid.reporting.document import embedded
 from candid.reporting.page import render
 from candid.style import shared_css
-from candid.text.inputs import attributes_of
+from candid.text.inputs import attributes_by_association
 from reporting.conftest import BARE, Words, build, picture
 
 VOID = {"meta", "link", "img", "br", "input"}
@@ -249,8 +249,8 @@ def test_of_yes_and_no_only_yes_is_listed(plain) -> None:  # type: ignore[no-unt
     )
     exploration = dataclasses.replace(plain.exploration, attributes=rows)
     want = [("Beard", "no"), ("Beard", "yes"), ("Bald", "yes"), ("Beard", "some"), ("Hat", "no")]
-    assert [(a.attribute, a.value) for a in attributes_of(exploration, "train")] == want
-    assert attributes_of(exploration, "test") == []
+    assert [(a.attribute, a.value) for a in attributes_by_association(exploration, "train")] == want
+    assert attributes_by_association(exploration, "test") == []
     text = " ".join(Page(render(dataclasses.replace(plain, exploration=exploration))).text.split())
     assert "Every attribute in train (5 rows)" in text
 

@@ -71,7 +71,7 @@ def render_number_audit(inputs: AuditInput, evaluation: NumberEvaluation) -> str
         scripts=("page.js",),
         charts={figure.name: figure for figure in number_charts(evaluation)},
         summary=[*number.number_summary(evaluation, inputs.source.title, "the model")],
-        how_it_answers=(number.table_answers(evaluation),),
+        how_it_answers=(number.table_description(evaluation),),
         **_about(inputs),
         **number_sections(evaluation, inputs.audit),
     )

@@ -15,7 +15,7 @@ from candid.text import audit, comparison, external, seeds, words
 from candid.text import model as prose
 from candid.text.inputs import ReportInput
 from candid.text.metrics import metric_text
-from candid.text.window import what_it_sees
+from candid.text.window import view_sentence
 
 # Hugging Face's names of metrics, where it has them.
 _METRIC_TYPES = {
@@ -177,7 +177,7 @@ def _data(inputs: ReportInput) -> str:
         ),
         markdown.table(head, rows),
     ]
-    found = [f"{f.title} ({f.severity}). {f.detail}" for f in prose.attention(inputs)]
+    found = [f"{f.title} ({f.severity}). {f.detail}" for f in prose.pressing_findings(inputs)]
     if found:
         parts.append(f"What the checks of the data found:\n\n{markdown.bullets(found)}")
     return "\n\n".join(parts)
@@ -195,7 +195,7 @@ def _training(inputs: ReportInput) -> str:
             f"{m.side} pixels. {kept} Its probabilities are calibrated with a temperature of "
             f"{words.number(m.temperature)}." + (f" {prose.shared_network(m)}" if m.head else "")
         )
-        if seen := what_it_sees(m):
+        if seen := view_sentence(m):
             texts.append(seen)
     if inputs.fit:
         texts.append(
@@ -205,7 +205,7 @@ def _training(inputs: ReportInput) -> str:
         )
     elif inputs.history:
         last = inputs.history[-1]
-        begun = " ".join(filter(None, (prose.beginning(inputs), prose.own_parts(inputs))))
+        begun = " ".join(filter(None, (prose.initial_weights(inputs), prose.custom_code(inputs))))
         scratch = "" if inputs.provenance.initial else "from scratch "
         texts.append(
             f"Trained {scratch}for {words.count(last.step)} batches of "
@@ -281,12 +281,14 @@ def _audit(inputs: ReportInput) -> str:
     for title, sentences in (
         ("How sure this is", said.sure),
         ("What could not be seen", said.unseen),
-        ("Shortcuts", audit.shortcuts_said(inputs.audit.splits[0])),
-        ("When it had better not answer", audit.abstention_said(inputs.audit)),
-        ("Labels that may be wrong", audit.noise_said(inputs.audit)),
+        ("Shortcuts", audit.shortcut_sentences(inputs.audit.splits[0])),
+        ("When it had better not answer", audit.abstention_sentences(inputs.audit)),
+        ("Labels that may be wrong", audit.noise_sentences(inputs.audit)),
         (
             "Balance between groups",
-            audit.balance_said(inputs.config.train.balance, inputs.config.train.balance_attributes),
+            audit.balance_sentences(
+                inputs.config.train.balance, inputs.config.train.balance_attributes
+            ),
         ),
         (
             "Beside another model",
@@ -300,7 +302,7 @@ def _audit(inputs: ReportInput) -> str:
 
 def _elsewhere(inputs: ReportInput) -> str:
     """On pictures from elsewhere, or that nobody looked."""
-    t, framed = inputs.transfer, external.framing_said(inputs.framing)
+    t, framed = inputs.transfer, external.framing_sentences(inputs.framing)
     framed += external.aligned_said(inputs.source_frames)
     if t is None or not t.sources:
         return markdown.bullets([*framed, external.NOBODY_LOOKED])
@@ -330,7 +332,7 @@ def _how_to_use(inputs: ReportInput) -> str:
     m = inputs.model
     if m is None:
         return "The weights are not part of this run; the figures were made from predictions."
-    fit, names = inputs.config.data.fit, words.listed([markdown.text(f"“{c}”") for c in m.classes])
+    fit, names = inputs.config.data.fit, words.join([markdown.text(f"“{c}”") for c in m.classes])
     own = (
         " The network is not Candid's own: `network` is that module." if m.network == "own" else ""
     )
@@ -381,7 +383,7 @@ def _reproduction(inputs: ReportInput) -> str:
         ],
     ]
     parts = [markdown.block(inputs.reproduction, "sh"), markdown.table(["What", "Here"], facts)]
-    changed = changed_settings(inputs.config, prose.shown_settings(inputs.config, p))
+    changed = changed_settings(inputs.config, prose.public_settings(inputs.config, p))
     if changed:
         rows = [
             [markdown.code_cell(s.name), markdown.code_cell(s.value), markdown.code_cell(s.default)]

@@ -299,13 +299,13 @@ class _Pictures:
 
     def _both_ways(self, m: int, subset: Subset) -> Overlay:
         about = f"Mean of {self.record.methods[m].title} with its sign"
-        sides = " and ".join(prose.both_sides(self.record))
+        sides = " and ".join(prose.sign_names(self.record))
         return self._mean(m, subset, "means", sides, about)
 
     def _told(self, drawn: NDArray[Any], *, signed: bool) -> str:
         """Where a map lies."""
         if signed:
-            return places.both_ways(drawn, *prose.both_sides(self.record))
+            return places.signed_fields(drawn, *prose.sign_names(self.record))
         told = places.strongest_fields(drawn, 2)
         return f"most {told}" if told else "empty"
 
@@ -323,7 +323,7 @@ class _Pictures:
         overlay = Overlay(
             "where they differ: blue, more in the first; orange, more in the second",
             f"Difference of {method.title}: {first.title} less {second.title}; "
-            + (places.both_ways(values * sure, "more", "less") if sure.any() else "none found"),
+            + (places.signed_fields(values * sure, "more", "less") if sure.any() else "none found"),
             maps.overlay(values * sure, maps.full_strength(self.arrays.differences[m])),
             f"--s{self.number[first.key]}",
         )
@@ -389,5 +389,5 @@ def inside_view(inputs: WithInside) -> InsideView | None:
 
 def _weights(title: str, picture: NDArray[np.uint8]) -> Overlay:
     """A linear classifier's weights: lighter than mid-grey speaks for the label."""
-    told = places.both_ways(picture.astype(float).mean(axis=2) - 127.5, "for", "against")
+    told = places.signed_fields(picture.astype(float).mean(axis=2) - 127.5, "for", "against")
     return Overlay(title, f"{title}: {told}", maps.exact(picture), "")

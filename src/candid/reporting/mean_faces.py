@@ -40,7 +40,7 @@ def _difference_of(inputs: ReportInput, name: str) -> str:
 
 def _light(inputs: ReportInput, name: str) -> str:
     pixels = _pixels(inputs.pictures[name], "L")
-    return "" if pixels is None else f": {places.lightest_and_darkest(pixels / 255)}"
+    return "" if pixels is None else f": {places.describe_light(pixels / 255)}"
 
 
 def _where(inputs: ReportInput, name: str) -> str:

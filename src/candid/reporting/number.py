@@ -21,8 +21,8 @@ from candid.text import comparison, explanation, external_numbers, inside, place
 from candid.text import number as text
 from candid.text.inputs import name_of_data
 from candid.text.metrics import metric_text
-from candid.text.model import shown_settings
-from candid.text.window import what_it_sees
+from candid.text.model import public_settings
+from candid.text.window import view_sentence
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,7 +66,7 @@ def render_number(inputs: NumberInput) -> str:
 
     evaluation, explained = inputs.evaluation, inputs.explanation
     looks_shown = explained is not None or inputs.inside is not None
-    shown = shown_settings(inputs.config, inputs.provenance)
+    shown = public_settings(inputs.config, inputs.provenance)
     drawn: list[Figure | None] = [*figures.number_charts(evaluation, inputs.history)]
     compared = None if inputs.audit is None else inputs.audit.comparison
     if compared is not None:
@@ -83,8 +83,8 @@ def render_number(inputs: NumberInput) -> str:
         styles=("page.css", *(("explanation.css",) if looks_shown else ())),
         inputs=inputs,
         how_it_answers=(
-            text.network_answers(evaluation, len(inputs.model.classes)),
-            what_it_sees(inputs.model),
+            text.network_description(evaluation, len(inputs.model.classes)),
+            view_sentence(inputs.model),
         ),
         charts={figure.name: figure for figure in drawn if figure is not None},
         explanation=explanation_view.view(inputs),
@@ -124,7 +124,8 @@ def number_card(inputs: NumberInput) -> str:
         said_of = comparison.comparison_summary(audit.comparison)
         beside = [f"## Beside another model\n\n{markdown.bullets(said_of)}"]
     rows = [
-        f"| {metric_text(name).name} | {text.in_unit(e)} | {text.of_interval(e)} | {e.n:,} |"
+        f"| {metric_text(name).name} | {text.figure_in_unit(e)} | {text.interval_in_unit(e)} | "
+        f"{e.n:,} |"
         for split in ([evaluation.headline] if evaluation.headline else [])
         for name, e in split.metrics.items()
     ]

@@ -13,7 +13,7 @@ from candid.settings import Config
 from candid.text import number as number_text
 from candid.text import overview as text
 from candid.text.inputs import name_of_data
-from candid.text.model import shown_settings
+from candid.text.model import public_settings
 
 
 def render_overview(
@@ -36,7 +36,7 @@ def render_overview(
     exploration
         What is in the data; None where nobody looked.
     """
-    shown = shown_settings(config, provenance)
+    shown = public_settings(config, provenance)
     return html_document(
         "overview.html",
         scripts=("page.js",),

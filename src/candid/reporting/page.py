@@ -27,8 +27,8 @@ from candid.text import (
 )
 from candid.text import model as prose
 from candid.text import trying as trying_words
-from candid.text.inputs import ReportInput, attributes_of
-from candid.text.window import what_it_sees
+from candid.text.inputs import ReportInput, attributes_by_association
+from candid.text.window import view_sentence
 
 if TYPE_CHECKING:
     from candid.records.compare import Comparison
@@ -52,7 +52,7 @@ def render(inputs: ReportInput) -> str:
     inputs
         The records of a run; parts that are absent are named as not checked.
     """
-    shown = prose.shown_settings(inputs.config, inputs.provenance)
+    shown = prose.public_settings(inputs.config, inputs.provenance)
     tried, model = trying.trial(inputs), inputs.model
     return html_document(
         "page.html",
@@ -64,7 +64,7 @@ def render(inputs: ReportInput) -> str:
         trying_words=trying_words,
         inputs=inputs,
         prose=prose,
-        what_it_sees=what_it_sees,
+        view_sentence=view_sentence,
         verdict_words=verdict,
         charts=_charts(inputs),
         drawing=network.drawing(model.layers, model.side) if model and model.layers else "",
@@ -209,7 +209,7 @@ def _attribute_tables(inputs: ReportInput) -> dict[str, list[AttributeSummary]]:
     if inputs.exploration is None:
         return {}
     splits = dict.fromkeys(a.split for a in inputs.exploration.attributes)
-    return {split: attributes_of(inputs.exploration, split) for split in splits}
+    return {split: attributes_by_association(inputs.exploration, split) for split in splits}
 
 
 def _extremes(shares: Sequence[float]) -> list[int]:

@@ -26,7 +26,7 @@ from candid.reporting.figures.chart import (
     tooltips,
 )
 from candid.text import words
-from candid.text.charts import Marked, coverage_told, pairs_told
+from candid.text.charts import ChartPoint, describe_coverage, describe_pairs
 from candid.text.findings import group_name
 
 _LONGEST = 34  # letters of a group's name: a range of a measure needs them
@@ -147,16 +147,16 @@ def pairs(split: SplitAudit) -> Figure | None:
         f"Orange: worse than the rest, blue: better; the darkest is {words.number(most, 1)} points "
         "of accuracy. A dot marks a gap that was found; the diagonal holds single values; empty: "
         "too few images. The values with the widest gaps.",
-        pairs_told(_worst_pairs(data), len(names)),
+        describe_pairs(_worst_pairs(data), len(names)),
         _heat_map(data, names, most).properties(height=max(120, 20 * len(names))),
     )
 
 
-def _worst_pairs(data: Sequence[dict[str, Any]]) -> list[Marked]:
+def _worst_pairs(data: Sequence[dict[str, Any]]) -> list[ChartPoint]:
     """The pairs that are furthest behind of those found, each once."""
     pairs = {frozenset((d["a"], d["b"])): d for d in data if d["found"] and d["gap"] < 0}
     return [
-        Marked(
+        ChartPoint(
             " with ".join(dict.fromkeys((d["a"], d["b"]))),
             d["gap"] / 100,
             d["low"] / 100,
@@ -227,9 +227,9 @@ def coverage(abstention: Abstention) -> Figure | None:
         "audit-coverage",
         "Error against coverage",
         "The surest answers first. All images, and the groups with the highest error.",
-        coverage_told(
+        describe_coverage(
             [
-                Marked(name, c.error[-1], c.low[-1], c.high[-1], c.n)
+                ChartPoint(name, c.error[-1], c.low[-1], c.high[-1], c.n)
                 for name, c in zip(names, shown, strict=True)
             ]
         ),

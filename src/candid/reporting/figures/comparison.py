@@ -28,13 +28,13 @@ from candid.reporting.figures.chart import (
 )
 from candid.text import words
 from candid.text.comparison import (
+    change_cell,
+    change_interval,
     change_name,
+    column_heads,
     figure_name,
-    gap_said,
-    heads,
-    moved_by,
-    moved_cell,
-    moved_interval,
+    format_change,
+    format_gap,
 )
 
 _MOST_CHANGES = 30
@@ -104,7 +104,7 @@ def pair_changes(found: RunComparison) -> Figure | None:
 def _forest_of(data: list[dict[str, Any]], metric: str, *behind: Column) -> alt.LayerChart:
     """Changes in accuracy, or in a number's error; `behind` are further columns of the tooltips."""
     what, digits = ("points of accuracy", "+.1f") if metric == "accuracy" else ("error", "+.3~g")
-    lost, gained = (head.lower() for head in heads(metric)[-2:])
+    lost, gained = (head.lower() for head in column_heads(metric)[-2:])
     tips = tooltips(
         "group:N",
         ("change:Q", what, digits),
@@ -114,7 +114,7 @@ def _forest_of(data: list[dict[str, Any]], metric: str, *behind: Column) -> alt.
         ("gained:Q", gained, ","),
         "state:N",
     )
-    x = alt.X("change:Q", title=heads(metric)[2].lower(), axis=alt.Axis(tickCount=8))
+    x = alt.X("change:Q", title=column_heads(metric)[2].lower(), axis=alt.Axis(tickCount=8))
     return forest(data, x, _WORDS, tips, width=_WIDEST)
 
 
@@ -158,8 +158,8 @@ def _changes_told(shown: Sequence[GroupChange], names: Sequence[str]) -> str:
     widest = sorted(found, key=lambda i: -abs(shown[i].change.value))[:_MOST_TOLD]
     counted = ", ".join(f"{sum(_word(g) == word for g in shown)} {word}" for word in _WORDS)
     told = "; ".join(
-        f"{names[i]} {moved_by(shown[i].change, shown[i].metric)} "
-        f"({moved_interval(shown[i].change, shown[i].metric)}; {_word(shown[i])})"
+        f"{names[i]} {format_change(shown[i].change, shown[i].metric)} "
+        f"({change_interval(shown[i].change, shown[i].metric)}; {_word(shown[i])})"
         for i in (0, *widest)
     )
     return f"{counted}. {told}"
@@ -196,8 +196,9 @@ def gap_changes(comparison: Comparison) -> Figure | None:
         "changes are in the table.",
         f"Gaps in {figure_name(metric).lower()} before and after, those that failed most first. "
         + "; ".join(
-            f"{d['group']} {gap_said(gap.a, metric)} to {gap_said(gap.b, metric)}{points}, change "
-            f"{moved_cell(gap.difference, metric)} ({moved_interval(gap.difference, metric)})"
+            f"{d['group']} {format_gap(gap.a, metric)} to {format_gap(gap.b, metric)}{points}, "
+            f"change {change_cell(gap.difference, metric)} "
+            f"({change_interval(gap.difference, metric)})"
             for d, (_, gap) in zip(data[:_MOST_TOLD], known, strict=False)
         )
         + ".",

@@ -28,7 +28,7 @@ from candid.reporting.figures.chart import (
     whiskers,
 )
 from candid.text import words
-from candid.text.inputs import attributes_of
+from candid.text.inputs import attributes_by_association
 
 
 def balance(exploration: Exploration) -> Figure | None:
@@ -150,7 +150,11 @@ def _class_share(a: AttributeSummary, i: int) -> str:
 
 def attributes(exploration: Exploration, split: str, most: int = 15) -> Figure | None:
     """How often the attributes that go most with the label stand in each class."""
-    here = [a for a in attributes_of(exploration, split) if math.isfinite(a.association.value)]
+    here = [
+        a
+        for a in attributes_by_association(exploration, split)
+        if math.isfinite(a.association.value)
+    ]
     if not here or len(exploration.classes) > MOST_CLASSES:
         return None
     here = here[:most]

@@ -194,8 +194,8 @@ def number_masking(e: Explanation) -> Figure | None:
     fills = list(dict.fromkeys(FILLS.get(m.fill, m.fill) for m in found))
     furthest = sorted(found, key=lambda m: -m.moved.value)[:_MOST_TOLD]
     told = "; ".join(
-        f"{m.region} with {FILLS.get(m.fill, m.fill)}: {number.in_unit(m.moved)}, elsewhere "
-        f"{number.in_unit(m.control_moved)}"
+        f"{m.region} with {FILLS.get(m.fill, m.fill)}: {number.figure_in_unit(m.moved)}, elsewhere "
+        f"{number.figure_in_unit(m.control_moved)}"
         for m in furthest
     )
     marks = _cost_marks(

@@ -69,7 +69,7 @@ def true_and_predicted(split: NumberSplit, evaluation: NumberEvaluation) -> Figu
     )
     mae = split.metrics["mae"]
     shown = "Each image is" if len(split.points) == split.n else f"{len(split.points):,} images are"
-    told = f"mean absolute error {text.in_unit(mae)} ({text.of_interval(mae)})"
+    told = f"mean absolute error {text.figure_in_unit(mae)} ({text.interval_in_unit(mae)})"
     return figure(
         "true-and-predicted",
         f"True and predicted, {split.split}",
@@ -91,7 +91,8 @@ def error_by_range(split: NumberSplit, evaluation: NumberEvaluation) -> Figure:
         axis=alt.Axis(tickCount=6),
     )
     told = "; ".join(
-        f"{g.value} {text.in_unit(mae)} ({text.of_interval(mae)}), n = {words.count(g.n)}"
+        f"{g.value} {text.figure_in_unit(mae)} ({text.interval_in_unit(mae)}), n = "
+        f"{words.count(g.n)}"
         for g in split.ranges
         if math.isfinite((mae := g.metrics["mae"]).value)
     )

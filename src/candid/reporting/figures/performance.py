@@ -27,7 +27,7 @@ from candid.reporting.figures.chart import (
     tooltips,
 )
 from candid.text import words
-from candid.text.charts import Marked, reliability_told
+from candid.text.charts import ChartPoint, describe_reliability
 from candid.text.metrics import metric_text
 
 
@@ -208,7 +208,7 @@ def reliability(split: SplitEvaluation, beside: Sequence[SplitEvaluation] = ()) 
         f"Images in bins of confidence, with intervals ({how}); the larger the dot, the more "
         f"images. On the dashed line, confidence comes true.{open_dots} {said}; "
         f"n = {words.count(split.n)}.",
-        reliability_told(split.split, said, [_marked(row) for row in after]),
+        describe_reliability(split.split, said, [_marked(row) for row in after]),
         _reliability_marks(before, after, _lowest([split, *beside])).properties(height=250),
         key=(Key(_BEFORE, 0, is_open=True), Key(_AFTER, 1)) if before else (),
         wide=False,
@@ -266,10 +266,10 @@ def _bins(bins: Sequence[ReliabilityBin], when: str) -> list[dict[str, Any]]:
     ]
 
 
-def _marked(row: dict[str, Any]) -> Marked:
+def _marked(row: dict[str, Any]) -> ChartPoint:
     """A bin for the chart's words, named by its mean confidence."""
     name = words.number(row["confidence"], 2)
-    return Marked(name, row["value"], row["low"], row["high"], row["n"])
+    return ChartPoint(name, row["value"], row["low"], row["high"], row["n"])
 
 
 def _calibration_said(split: SplitEvaluation) -> str:
