@@ -19,7 +19,7 @@ def abstention_guarantee(
     kind: GroupKind, attribute: str, value: str, target: float, confidence: float, by_person: bool
 ) -> str:
     """What a threshold promises, and what that assumes."""
-    answers = {
+    whom = {
         "all": "",
         "label": f" to images labelled {value}",
         "answer": f" that say {value}",
@@ -31,9 +31,8 @@ def abstention_guarantee(
         else "if images are independent and come as those in the calibration did"
     )
     return (
-        f"With a probability of {confidence:.0%}, at most {100 * target:.3g}% of the "
-        f"answers{answers} are wrong, {assumption}, and if less sure answers are wrong no less "
-        "often."
+        f"With a probability of {confidence:.0%}, at most {100 * target:.3g}% of the answers{whom} "
+        f"are wrong, {assumption}, and if less sure answers are wrong no less often."
     )
 
 
@@ -50,26 +49,24 @@ def conformal_guarantee(target: float, by_person: bool) -> str:
 
 def no_promise(target: float, n: int, needed: int, surest: int, by_person: bool) -> str:
     """Why there is no threshold; `surest`: how many answers the first test takes, 0 for none."""
-    unit, promise = (
-        "people" if by_person else "images",
-        f"At most {100 * target:.3g}% wrong answers",
-    )
+    start = f"At most {100 * target:.3g}% wrong answers cannot be promised"
     if not surest:
         support = words.persons(n) if by_person else words.images(n)
-        return f"{promise} cannot be promised from {support}: that takes {needed:,} at the least."
+        return f"{start} from {support}: that takes {needed:,} at the least."
+    unit = "people" if by_person else "images"
     return (
-        f"{promise} cannot be promised: among the surest {surest:,} answers to {n:,} {unit} there "
-        f"are too many mistakes, or there are too few {unit} to tell."
+        f"{start}: among the surest {surest:,} answers to {n:,} {unit} there are too many "
+        f"mistakes, or there are too few {unit} to tell."
     )
 
 
 def not_measured(target: float, threshold: float) -> str:
     """A threshold, where nothing is left to measure it on."""
-    condition = (
-        f"where the probability is at least {threshold:.4g}" if threshold > 0 else "every image"
-    )
+    images = "every image"
+    if threshold > 0:
+        images = f"where the probability is at least {threshold:.4g}"
     return (
-        f"For at most {100 * target:.3g}% wrong answers it answers {condition}. How many of these "
+        f"For at most {100 * target:.3g}% wrong answers it answers {images}. How many of these "
         "answers are wrong was not measured: there are no labelled images in test, and the "
         "threshold was found on validation."
     )

@@ -98,9 +98,8 @@ def _confidence_answer(inputs: AuditInput, evaluation: SplitEvaluation | None) -
         unit = "points surer than it is right, on average"
         return ScreenAnswer(question, section, tuple(remarks), words.points_of(excess), unit, ends)
     if math.isfinite(excess.low + excess.high):
-        remarks.insert(
-            0, f"Surer than right, on average, by points: {words.points_with_ends(excess)}."
-        )
+        points = words.points_with_ends(excess)
+        remarks.insert(0, f"Surer than right, on average, by points: {points}.")
     return ScreenAnswer(
         question,
         section,
@@ -214,11 +213,8 @@ def _source_facts(source: AuditedSource) -> Iterator[Fact]:
         yield Fact(f"SHA-256{contents}", source.digest, is_code=True)
     yield Fact("Rows with an answer", words.count(source.n))
     if source.columns:
-        columns = (
-            f"{_ROLES.get(role, role)}: {', '.join(names)}"
-            for role, names in source.columns.items()
-        )
-        yield Fact("Columns that were named", "; ".join(columns))
+        roles = (f"{_ROLES.get(r, r)}: {', '.join(names)}" for r, names in source.columns.items())
+        yield Fact("Columns that were named", "; ".join(roles))
 
 
 def _method_facts(inputs: AuditInput) -> Iterator[Fact]:

@@ -79,7 +79,7 @@ def column_heads(metric: str) -> tuple[str, ...]:
     return "Error before", "Error after", "Change", "Further off", "Nearer"
 
 
-def test_name(metric: str) -> str:
+def significance_test(metric: str) -> str:
     """Whose p-values these are."""
     if metric == "accuracy":
         return (
@@ -100,9 +100,8 @@ def comparison_summary(comparison: Comparison) -> list[str]:
     """For whom it became better or worse, how sure that is, and what it cost the others."""
     better, worse = comparison.changed(1), comparison.changed(-1)
     one, several = group_kinds(comparison)
-    sentences = [_describe_change(g, "Better") for g in better[:_MOST_GROUPS]] + [
-        _describe_change(g, "Worse") for g in worse[:_MOST_GROUPS]
-    ]
+    sentences = [_describe_change(g, "Better") for g in better[:_MOST_GROUPS]]
+    sentences += [_describe_change(g, "Worse") for g in worse[:_MOST_GROUPS]]
     more = len(better) + len(worse) - len(sentences)
     if more:
         sentences.append(
@@ -114,12 +113,8 @@ def comparison_summary(comparison: Comparison) -> list[str]:
             f"None of the {words.count(len(comparison.judged()))} {several} that could be judged "
             "changed by more than chance explains."
         )
-    return [
-        *sentences,
-        overall_sentence(comparison),
-        cost_sentence(comparison),
-        *_blind_spots(comparison),
-    ]
+    sentences += [overall_sentence(comparison), cost_sentence(comparison)]
+    return sentences + _blind_spots(comparison)
 
 
 def _describe_change(change: GroupChange, word: str) -> str:

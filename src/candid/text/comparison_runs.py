@@ -22,18 +22,15 @@ _MOST_GROUPS = 3  # groups that the summary names
 
 def run_comparison_summary(comparison: RunComparison) -> list[str]:
     """Which model is better, how sure that is, for whom they differ, what could not be seen."""
-    return [
-        *_better_sentences(comparison),
-        *_group_sentences(comparison),
-        *_blind_spots(comparison),
-    ]
+    parts = (_better_sentences, _group_sentences, _blind_spots)
+    return [sentence for part in parts for sentence in part(comparison)]
 
 
 def _better_sentences(comparison: RunComparison) -> Iterator[str]:
     yield _ranking(comparison)
-    certain = [pair for pair in comparison.pairs if pair.overall.state == "found"]
-    for pair in certain:
-        yield pair_sentence(pair)
+    for pair in comparison.pairs:
+        if pair.overall.state == "found":
+            yield pair_sentence(pair)
     if rest := [pair for pair in comparison.pairs if pair.overall.state != "found"]:
         names = [f"“{pair.a}” and “{pair.b}”" for pair in rest]
         yield f"No more than chance explains lies between {words.join(names)}."
@@ -41,18 +38,16 @@ def _better_sentences(comparison: RunComparison) -> Iterator[str]:
 
 def _ranking(comparison: RunComparison) -> str:
     """The best model, and how well it and the others do."""
-    best, *rest_models = comparison.ranked()
+    best, *others = comparison.ranked()
     images = f"{words.count(comparison.n)} {comparison.split} images"
     main = best.metrics[comparison.metric]
     if comparison.is_number:
-        rest = [
-            f"“{model.name}” by {figure_in_unit(model.metrics['mae'])}" for model in rest_models
-        ]
+        rest = [f"“{m.name}” by {figure_in_unit(m.metrics['mae'])}" for m in others]
         return (
             f"Nearest is “{best.name}”: off by {figure_in_unit(main)} ({interval_in_unit(main)}) "
             f"on average over {images}; {words.join(rest)}."
         )
-    rest = [f"“{model.name}” {words.share_of(model.metrics['accuracy'])}" for model in rest_models]
+    rest = [f"“{m.name}” {words.share_of(m.metrics['accuracy'])}" for m in others]
     return (
         f"Most were right with “{best.name}”: {words.percent_interval(main)} of {images}; with "
         f"{words.join(rest)}."
@@ -89,16 +84,14 @@ def pair_heads(metric: str) -> tuple[str, ...]:
 
 
 def _group_sentences(comparison: RunComparison) -> Iterator[str]:
-    across = comparison.across()
-    different = [g for g in across if g.found]
+    different = [g for g in comparison.across() if g.found]
     for g in different[:_MOST_GROUPS]:
         yield f"{across_sentence(g, comparison)}."
     if len(different) > _MOST_GROUPS:
         one, several = group_kinds(comparison.pairs[0])
-        more = words.many(
-            len(different) - _MOST_GROUPS, f"more {one} differs", f"more {several} differ"
-        )
-        yield f"{more}; the table says."
+        n = len(different) - _MOST_GROUPS
+        rest = words.many(n, f"more {one} differs", f"more {several} differ")
+        yield f"{rest}; the table says."
     if not different:
         kind = "range" if comparison.is_number else "class"
         yield (
@@ -137,9 +130,8 @@ def adjustment_sentence(comparison: RunComparison) -> str:
 
 
 def _blind_spots(comparison: RunComparison) -> Iterator[str]:
-    visible = words.upper_median(
-        g.smallest_visible for pair in comparison.pairs for g in pair.judged()
-    )
+    judged = (g for pair in comparison.pairs for g in pair.judged())
+    visible = words.upper_median(g.smallest_visible for g in judged)
     if visible is not None:
         points = "" if comparison.is_number else " points"
         yield (

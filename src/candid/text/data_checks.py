@@ -81,9 +81,8 @@ def _tiny_groups(v: Values) -> str:
 
 
 def _constant(v: Values) -> str:
-    names = [
-        name if is_known else f"{name} (never known)" for name, is_known in v["attributes"].items()
-    ]
+    attributes = v["attributes"].items()
+    names = [name if is_known else f"{name} (never known)" for name, is_known in attributes]
     return f"{first_few(names)}: the same for every image, so nothing can be compared by it."
 
 

@@ -74,9 +74,8 @@ def explanation_lead(e: Explanation, model: ModelCard | None = None) -> list[str
         f"{images}{words.of_people(e.people)} {words.plural(e.n, 'was', 'were')} explained with "
         f"{methods}: each map marks where the picture {_map_meaning(e)}."
     ]
-    passed, failed = (
-        [m.title for m in e.methods if m.state == state] for state in ("passed", "failed")
-    )
+    passed = [m.title for m in e.methods if m.state == "passed"]
+    failed = [m.title for m in e.methods if m.state == "failed"]
     if passed:
         sentences.append(f"{words.join(passed)} passed every check that applies.")
     elif e.methods:
@@ -119,10 +118,8 @@ def _costliest_region(e: Explanation) -> list[str]:
         f"Of all regions, painting over the {first} costs most. Weighted F1 falls by "
         f"{words.join(costs)} (in points, with {100 * e.confidence:g}% intervals)"
     )
-    span = _format_range(
-        [100 * m.control_f1_loss.value for m in maskings], lambda x: words.number(x, 1)
-    )
-    if span:
+    losses = (100 * m.control_f1_loss.value for m in maskings)
+    if span := _format_range(losses, lambda x: words.number(x, 1)):
         text += f"; the same shape at random places costs {span}"
     return [text + "."]
 

@@ -96,9 +96,8 @@ def improvement_lead(improvement: Improvement) -> str:
     if improvement.attributes:
         source = "" if improvement.named else ", from the audit's findings"
         grouping = f"label and {words.join(list(improvement.attributes))}{source}"
-    unit, left_out = (
-        ("people", "its person") if improvement.people is not None else ("images", "it")
-    )
+    is_by_person = improvement.people is not None
+    unit, left_out = ("people", "its person") if is_by_person else ("images", "it")
     return (
         f"Remedies were tried on {words.images(improvement.n, improvement.people)} of validation "
         f"in {improvement.folds} folds of {unit}, grouped by {grouping}; each image is answered by "
@@ -133,18 +132,17 @@ def remedy_cells(remedy: RemedyOutcome) -> list[str]:
 def outcome_sentences(improvement: Improvement) -> list[str]:
     """Which one wins, for whom it is better and what it costs the others; or that none helps."""
     n_eligible = sum(r.eligible for r in improvement.remedies)
-    beneficiary = (
-        "the group that is worst off" if improvement.aim == "worst group" else "all images together"
-    )
+    is_for_group = improvement.aim == "worst group"
+    whom = "the group that is worst off" if is_for_group else "all images together"
     best = next((r for r in improvement.remedies if r.name == improvement.winner), None)
     if best is None:
         return [
-            f"None helps: of {words.count(n_eligible)} remedies, none makes it better for "
-            f"{beneficiary} by more than chance explains."
+            f"None helps: of {words.count(n_eligible)} remedies, none makes it better for {whom} "
+            "by more than chance explains."
         ]
     aim = best.aim.change
     sentences = [
-        f"{best.name} wins ({describe_remedy(best)}): for {beneficiary} it is right "
+        f"{best.name} wins ({describe_remedy(best)}): for {whom} it is right "
         f"{words.hundredths_of(aim)} points more often ({words.points_interval(aim)}; "
         f"{words.images(aim.n, aim.people)}; adjusted p "
         f"{words.number(best.adjusted_p)} among {words.count(n_eligible)} remedies)."
@@ -185,8 +183,7 @@ def _describe_change(group: GroupChange) -> str:
 
 
 def _test_sentence(improvement: Improvement) -> Iterator[str]:
-    test = improvement.test
-    if test is None:
+    if (test := improvement.test) is None:
         yield NO_TEST
         return
     before, after = test.worst_before, test.worst_after

@@ -207,11 +207,9 @@ def attributes_by_association(exploration: Exploration, split: str) -> list[Attr
     values: dict[str, set[str]] = {}
     for a in rows:
         values.setdefault(a.attribute, set()).add(a.value)
-    informative = [a for a in rows if a.value != "no" or values[a.attribute] != {"no", "yes"}]
+    rows = [a for a in rows if a.value != "no" or values[a.attribute] != {"no", "yes"}]
     # A NaN sorts last, whatever it is compared with.
-    return sorted(
-        informative, key=lambda a: -a.association.value if a.association.value >= 0 else 2.0
-    )
+    return sorted(rows, key=lambda a: -a.association.value if a.association.value >= 0 else 2.0)
 
 
 def without_people(inputs: ReportInput) -> ReportInput:
@@ -221,9 +219,9 @@ def without_people(inputs: ReportInput) -> ReportInput:
     run only the last part is left, and of settings that name one nothing.
     """
     config, provenance = inputs.config, inputs.provenance
-    initial = provenance.initial and replace(
-        provenance.initial, place=PurePath(provenance.initial.place).name
-    )
+    initial = provenance.initial
+    if initial is not None:
+        initial = replace(initial, place=PurePath(initial.place).name)
     return replace(
         inputs,
         config=replace(

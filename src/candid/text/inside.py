@@ -112,17 +112,13 @@ class MistakeText:
 def mistake_texts(inside: Inside) -> Iterator[MistakeText]:
     """Every mistake that is shown, and its neighbours, in words."""
     for r in inside.resemblances:
-        neighbours = tuple(_neighbour(n, n.label, n.label) for n in r.neighbours)
+        near = tuple(_neighbour(n, n.label, n.label) for n in r.neighbours)
         certainty = f", {words.percent(r.confidence)}"
-        yield MistakeText(r.id, r.label, r.prediction, certainty, neighbours)
+        yield MistakeText(r.id, r.label, r.prediction, certainty, near)
     for x in () if inside.number is None else inside.number.resemblances:
-        neighbours = tuple(
-            _neighbour(n, f"{n.value:g}", f"labelled {n.value:g}") for n in x.neighbours
-        )
+        near = tuple(_neighbour(n, f"{n.value:g}", f"labelled {n.value:g}") for n in x.neighbours)
         certainty = f" (interval {number.interval_in_unit(x)})"
-        yield MistakeText(
-            x.id, f"{x.value:g}", number.in_digits(x.predicted), certainty, neighbours
-        )
+        yield MistakeText(x.id, f"{x.value:g}", number.in_digits(x.predicted), certainty, near)
 
 
 def _neighbour(neighbour: Neighbour | NumberNeighbour, label: str, caption: str) -> NeighbourText:

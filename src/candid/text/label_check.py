@@ -66,10 +66,8 @@ def check_sentences(check: LabelCheck) -> Iterator[str]:
         check.found_by_both,
         check.by_both,
     )
-    word = "alone " if check.persons_count else ""
-    yield from _doubted_lines(
-        f"the model {word}speaks against", check.found_by_model, check.by_model
-    )
+    subject = "the model alone" if check.persons_count else "the model"
+    yield from _doubted_lines(f"{subject} speaks against", check.found_by_model, check.by_model)
     if check.persons_count:
         yield f"likely another person's picture: {check.found_by_person:,}"
         yield from _doubted_lines(

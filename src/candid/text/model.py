@@ -126,11 +126,8 @@ def model_summary(inputs: ReportInput) -> list[str]:
     if split is None:
         sentences.append("No predictions were measured, so nothing is known of how well it does.")
         return sentences
-    sentences += [
-        _agreement(inputs, split),
-        *_majority_sentences(split),
-        *_calibration_sentences(split),
-    ]
+    sentences.append(_agreement(inputs, split))
+    sentences += _majority_sentences(split) + _calibration_sentences(split)
     serious = pressing_findings(inputs)
     if inputs.exploration is None:
         sentences.append("The data were not looked at in this run.")
@@ -192,10 +189,9 @@ def pressing_findings(inputs: ReportInput) -> list[Finding]:
     """The findings that a reader should know of before the figures, the most serious first."""
     if inputs.exploration is None:
         return []
-    pressing = [
-        f for f in inputs.exploration.findings if f.state == "found" and f.severity != "note"
-    ]
-    return sorted(pressing, key=lambda f: f.severity != "serious")
+    findings = [f for f in inputs.exploration.findings if f.state == "found"]
+    serious = [f for f in findings if f.severity == "serious"]
+    return serious + [f for f in findings if f.severity == "warning"]
 
 
 # --- what was not checked ------------------------------------------------------------------------
@@ -273,9 +269,8 @@ def initial_weights(inputs: ReportInput) -> str:
         if initial.anew:
             texts.append(f"{', '.join(initial.anew)} began anew.")
     if train.freeze:
-        layers = (
-            "All layers but the last" if train.freeze < 0 else f"The first {train.freeze} layers"
-        )
+        layers = f"The first {train.freeze} layers"
+        layers = "All layers but the last" if train.freeze < 0 else layers
         texts.append(f"{layers} were not trained.")
     if train.depth_decay != 1:
         texts.append(

@@ -176,12 +176,10 @@ def unknown_values(missing: Mapping[str, int], n: int) -> Iterator[str]:
     names = [f"{name} ({words.count(count)})" for name, count in missing.items() if count]
     if names:
         more = len(names) - _MOST_NAMED
-        listed = [
-            *names[:_MOST_NAMED],
-            *([words.many(more, "other", "others")] if more > 0 else []),
-        ]
+        if more > 0:
+            names[_MOST_NAMED:] = [words.many(more, "other", "others")]
         yield (
-            f"Of {words.images(n)}, some have no value for {words.join(listed)}: they count "
+            f"Of {words.images(n)}, some have no value for {words.join(names)}: they count "
             "neither in a group nor in its rest."
         )
 

@@ -249,13 +249,11 @@ def number_lines(evaluation: NumberEvaluation) -> Iterator[str]:
         yield mae_line(evaluation.target, split.split, *metrics)
 
 
-def mae_line(
-    target: str, split: str, mae: Estimate, median_mae: Estimate, coverage: Estimate
-) -> str:
+def mae_line(target: str, split: str, mae: Estimate, guess: Estimate, coverage: Estimate) -> str:
     """The error of a number on a split, beside that of a blind guess."""
     return (
         f"{target}: mean absolute error on {split} {figure_in_unit(mae)} "
         f"({words.confidence(mae.confidence)} {interval_in_unit(mae)}; "
-        f"{words.images(mae.n, mae.people)}); the training median {figure_in_unit(median_mae)}; "
+        f"{words.images(mae.n, mae.people)}); the training median {figure_in_unit(guess)}; "
         f"intervals hold {words.share_of(coverage)}"
     )

@@ -71,10 +71,8 @@ def drift_line(ordered: DriftState, drawn: DriftState, false_alarms: float) -> s
     if not drawn.limits:
         return "drift: the validation pictures are too few to tell"
     if drawn.after is not None:
-        ordered_after = ordered.after
-        order = (
-            "" if ordered_after is None else f"; in their order it showed after {ordered_after:,}"
-        )
+        after = ordered.after
+        order = "" if after is None else f"; in their order it showed after {after:,}"
         return f"drift: {_drift_clause(drawn.after, drawn.change, false_alarms)}{order}"
     if ordered.after is not None:
         return (

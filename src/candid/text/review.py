@@ -79,10 +79,10 @@ def told_page(
 ) -> list[str]:
     """What was decided about some pictures of a page, and what annotators wrote about them."""
     pictures = words.many(decided, "picture", "pictures")
-    sentence = (
+    decision = (
         f"You left {pictures} out." if kind == "leave out" else f"You could not say of {pictures}."
     )
-    lines = [f"You wrote {now} about {pictures}." if kind == "label" else sentence]
+    lines = [f"You wrote {now} about {pictures}." if kind == "label" else decision]
     if labels:
         lines.append(f"Annotators wrote: {_tally(labels)}.")
     if repeats := decided - len(labels):

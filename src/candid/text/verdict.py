@@ -150,11 +150,8 @@ def failure_answer(split: SplitAudit | None) -> ScreenAnswer:
 
 
 def _transfer_answer(inputs: ReportInput) -> ScreenAnswer:
-    question, section, sources = (
-        "How far from home does it hold?",
-        "transfer",
-        _outside_sources(inputs),
-    )
+    question, section = "How far from home does it hold?", "transfer"
+    sources = _outside_sources(inputs)
     if not sources:
         reason = "Nobody looked: it was measured on pictures of its own data set alone."
         return ScreenAnswer(question, section, (reason,))
