@@ -14,7 +14,7 @@ from candid.models.forward import Images
 from candid.pipeline.views import with_window
 from candid.records import ModelCard, read_record, write_record
 from candid.records.model import MOST_LOST, TriedViews
-from candid.text.window import what_it_sees
+from candid.text.window import view_sentence
 from candid.training import views
 from candid.training.state import Task
 from candid.training.window import face_windows
@@ -120,7 +120,7 @@ def test_a_rare_class_that_needs_more_decides_for_all():
     assert found.config.network.window == ""
     assert face.lost_class == "rare" and face.high <= MOST_LOST
     card = SimpleNamespace(options={}, views=[face])
-    assert "more than 25% of what the whole tells of those labelled “rare”" in what_it_sees(card)
+    assert "more than 25% of what the whole tells of those labelled “rare”" in view_sentence(card)
 
 
 def test_of_a_label_that_is_hardly_told_yet_nothing_is_left_out():
@@ -133,7 +133,7 @@ def test_of_a_label_that_is_hardly_told_yet_nothing_is_left_out():
     found = with_window(task, config, quiet=True)
     assert found.config.network.window == ""
     assert all(0.1 < v.told < 0.3 and v.high <= MOST_LOST and not v.lost_class for v in found.views)
-    assert "told too little" in what_it_sees(SimpleNamespace(options={}, views=found.views))
+    assert "told too little" in view_sentence(SimpleNamespace(options={}, views=found.views))
 
 
 def test_what_is_named_is_not_tried():
@@ -189,7 +189,7 @@ def test_a_run_says_what_it_sees_and_hands_it_on(tmp_path):
     assert card.options["window"] == inner and card.views[0].suffices
     assert run.settings.network.window == "auto"  # as it was asked for
     left, top, right, bottom = (round(100 * float(edge)) for edge in inner.split())
-    said = what_it_sees(card)
+    said = view_sentence(card)
     assert f"from {left}% to {right}% of its width and from {top}% to {bottom}% of its" in said
     train = dataclasses.replace(config.train, initial=str(run.path), steps=10)
     again = dataclasses.replace(config, train=train)

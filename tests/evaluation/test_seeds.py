@@ -13,7 +13,7 @@ from candid.evaluation.performance import evaluate_predictions
 from candid.evaluation.seeds import FIGURES, compare_seeds
 from candid.predictions import Predictions
 from candid.settings import AuditConfig, EvaluateConfig
-from candid.text.seeds import clause, seeds_summary
+from candid.text.seeds import seeds_clause, seeds_summary
 
 EVALUATE = EvaluateConfig(draws=60, examples=5)
 
@@ -87,7 +87,7 @@ def test_a_group_that_luck_decides_is_found_and_no_other_is_made_up():
     assert {g.state for g in few.splits[0].groups} == {"too few to say"}
     said = " ".join(seeds_summary(planted))
     assert "The seed decides more often for hat: yes" in said
-    assert "Over 4 seeds" in clause(planted, "test") and clause(planted, "train") == ""
+    assert "Over 4 seeds" in seeds_clause(planted, "test") and seeds_clause(planted, "train") == ""
 
 
 def test_abstention_withholds_what_it_withholds():

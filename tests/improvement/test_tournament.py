@@ -28,7 +28,7 @@ from candid.improvement.remedies import (
 )
 from candid.improvement.tournament import Rules, aimed_at, hold_tournament, look_at_test
 from candid.predictions import Predictions
-from candid.text.improvement import lead
+from candid.text.improvement import improvement_lead
 
 RULES = Rules(draws=100)
 
@@ -238,8 +238,8 @@ def test_without_an_audit_no_attribute_is_named():
 
 def test_folds_are_of_images_where_nobody_knows_the_people():
     known = SimpleNamespace(attributes=(), named=(), n=40, people=12, folds=5)
-    assert "40 images of 12 people of validation in 5 folds of people" in lead(known)
-    assert lead(known).endswith("fitted and chosen without its person.")
-    said = lead(SimpleNamespace(**vars(known) | {"people": None}))
+    assert "40 images of 12 people of validation in 5 folds of people" in improvement_lead(known)
+    assert improvement_lead(known).endswith("fitted and chosen without its person.")
+    said = improvement_lead(SimpleNamespace(**vars(known) | {"people": None}))
     assert "in 5 folds of images" in said and said.endswith("fitted and chosen without it.")
     assert "person" not in said and "people" not in said

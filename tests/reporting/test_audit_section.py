@@ -23,7 +23,7 @@ from candid.reporting.page import render
 from candid.settings import AuditConfig
 from candid.text import audit as words_of
 from candid.text import words
-from candid.text.stories import story_told
+from candid.text.stories import story_line
 
 
 def predictions(name: str = "Hat", n: int = 1200, worse: float = 0.35) -> Predictions:
@@ -227,7 +227,7 @@ def test_gaps_that_are_worse_when_high_are_turned_round(audited: Audit) -> None:
         )
         found = [*split.findings]
         found[place] = dataclasses.replace(found[place], gap=gap)
-        said = story_told(dataclasses.replace(split, findings=tuple(found)), split.stories[0])
+        said = story_line(dataclasses.replace(split, findings=tuple(found)), split.stories[0])
         assert ": 10.0 more in 100 (95% interval 5.0 to 15.0; " in said
 
 
@@ -236,13 +236,13 @@ def test_the_summary_leads_with_the_labels_and_tells_three_stories(audited: Audi
     told = dataclasses.replace(split, stories=split.stories[:1] * 5)
     said = words_of.audit_summary(dataclasses.replace(audited, splits=(told,))).found
     assert said[0].startswith("Wrong, in 100 pictures of each label: ")
-    assert said[1:4] == (story_told(split, split.stories[0]),) * 3
+    assert said[1:4] == (story_line(split, split.stories[0]),) * 3
     assert said[4] == "2 more are told below." and len(said) == 5
 
 
 def test_values_held_constant_are_those_at_a_disadvantage(audited: Audit) -> None:
     assert audited.confounding is not None
-    told = audit_tables.adjusted(audited.confounding)
+    told = audit_tables.adjusted_gaps(audited.confounding)
     assert (told[0].attribute, told[0].value) == ("Hat", "yes")
     assert all(g.raw.value > 0 for g in told)
 
@@ -298,4 +298,4 @@ def test_undefined_gaps_are_called_so_in_the_card(plain, audited: Audit) -> None
     )
     rows = words_of.card_rows(split)
     assert rows[0][4:] == ["undefined (undefined to undefined)", "undefined"]
-    assert words_of.shortcuts_said(split) == []
+    assert words_of.shortcut_sentences(split) == []

@@ -62,7 +62,7 @@ def test_who_gained_and_who_paid_stand_first(compared: Comparison) -> None:
     a, b = better.metrics["accuracy"].a, better.metrics["accuracy"].b
     assert f"{100 * a:.1f}% were right, now {100 * b:.1f}% are" in told
     assert words.points(better.gap.a) in told and words.points(better.gap.b) in told
-    cost = words_of.cost(compared)
+    cost = words_of.cost_sentence(compared)
     assert f"{compared.overall.lost} images that were right became wrong" in cost
     assert f"{compared.overall.gained} that were wrong became right" in cost
 
@@ -74,7 +74,7 @@ def test_nothing_found_is_said_with_what_could_not_be_seen(compared: Comparison)
     assert "changed by more than chance explains" in said[0]
     assert "no class and no group" in " ".join(said)
     assert "“not found” does not mean unchanged" in " ".join(said)
-    assert "which could be chance" in words_of.overall(same)
+    assert "which could be chance" in words_of.overall_sentence(same)
 
 
 def test_the_page_has_every_group_with_its_figures(compared: Comparison) -> None:
@@ -124,7 +124,7 @@ def test_undefined_changes_are_not_drawn(compared: Comparison) -> None:
     gone = dataclasses.replace(compared.overall, metrics=metrics | {"accuracy": accuracy})
     empty = dataclasses.replace(compared, overall=gone, classes_changed=(), groups=())
     assert figures.changes(empty) is None and figures.gap_changes(empty) is None
-    assert "undefined points" in words_of.overall(empty)
+    assert "undefined points" in words_of.overall_sentence(empty)
 
 
 def test_a_run_tells_of_it_in_its_report_and_card(plain, compared: Comparison) -> None:  # type: ignore[no-untyped-def]

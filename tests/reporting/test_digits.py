@@ -77,4 +77,4 @@ def test_figures_and_their_ends_have_the_same_decimals() -> None:
     unknown = Estimate(0.8571, math.nan, math.nan, 9, "")
     assert words.figure_of(unknown) == "0.857" and words.share_of(unknown) == "85.7%"
     age = Estimate(7.316, 6.2, 8.5, 9, "")
-    assert f"{number.in_unit(age)} ({number.of_interval(age)})" == "7.3 (6.2 to 8.5)"
+    assert f"{number.figure_in_unit(age)} ({number.interval_in_unit(age)})" == "7.3 (6.2 to 8.5)"

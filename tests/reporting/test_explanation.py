@@ -21,7 +21,7 @@ from test_page import Page
 
 from candid.errors import RunError
 from candid.reporting import maps
-from candid.reporting.explanation_view import inside_view, subset_masking_table, view
+from candid.reporting.explanation_view import build_inside_view, build_view, subset_masking_table
 from candid.reporting.mean_faces import mean_face_texts
 from candid.reporting.page import render
 from candid.text import explanation as words
@@ -48,7 +48,7 @@ def test_an_overlay_is_clear_at_zero_and_stronger_for_larger_values() -> None:
     values[1] = -np.arange(8) / 7
     values[2, 0] = np.nan
     values[3, 0], values[3, 1] = np.inf, -np.inf
-    rgba = pixels_of(maps.overlay(values, 1.0))
+    rgba = pixels_of(maps.overlay_image(values, 1.0))
     assert rgba.shape == (8, 8, 4)
     assert (rgba[4:, :, 3] == 0).all() and rgba[2, 0, 3] == 0
     for row in (0, 1):
@@ -57,7 +57,7 @@ def test_an_overlay_is_clear_at_zero_and_stronger_for_larger_values() -> None:
     assert (blue[0, 1:] > red[0, 1:]).all() and (red[1, 1:] > blue[1, 1:]).all()
     assert rgba[3, 0].tolist() == rgba[0, 7].tolist() and rgba[3, 1].tolist() == rgba[1, 7].tolist()
     # Twice the full strength is drawn as the full strength.
-    assert (pixels_of(maps.overlay(2 * values[:1], 1.0))[0, 4:] == rgba[0, 7]).all()
+    assert (pixels_of(maps.overlay_image(2 * values[:1], 1.0))[0, 4:] == rgba[0, 7]).all()
 
 
 def test_full_strength_ignores_single_pixels_and_undefined_ones() -> None:
@@ -77,22 +77,22 @@ def test_a_large_map_is_averaged_down() -> None:
     values = np.zeros((192, 384))
     values[:96] = 1
     values[::2] *= -1
-    rgba = pixels_of(maps.overlay(values, 1.0))
+    rgba = pixels_of(maps.overlay_image(values, 1.0))
     assert rgba.shape[:2] == (96, 96)
     assert rgba[10:40, :, 3].max() < 60  # rows that cancel
-    assert pixels_of(maps.photo(np.zeros((300, 300, 3), np.uint8))).shape == (96, 96, 4)
+    assert pixels_of(maps.thumbnail_image(np.zeros((300, 300, 3), np.uint8))).shape == (96, 96, 4)
 
 
 def test_photos_and_filters_are_what_they_were() -> None:
     face = made.drawn_face(40)
-    assert np.abs(pixels_of(maps.photo(face))[..., :3] - face).mean() < 8
+    assert np.abs(pixels_of(maps.thumbnail_image(face))[..., :3] - face).mean() < 8
     some = np.random.default_rng(0).integers(0, 256, (5, 5, 3), dtype=np.uint8)
-    assert (pixels_of(maps.exact(some))[..., :3] == some).all()
+    assert (pixels_of(maps.lossless_image(some))[..., :3] == some).all()
 
 
 def test_regions_have_the_colours_of_the_legend(plain: Any) -> None:
     given = made.explained(plain)
-    shown = view(given)
+    shown = build_view(given)
     assert shown is not None and shown.template is not None
     rgba = pixels_of(shown.template.picture)
     for i, entry in enumerate(shown.legend):
@@ -107,7 +107,7 @@ def test_regions_have_the_colours_of_the_legend(plain: Any) -> None:
 
 def test_faces_and_maps_are_those_of_the_arrays(plain: Any) -> None:
     given = made.explained(plain)
-    shown = view(given)
+    shown = build_view(given)
     assert shown is not None and len(shown.faces) == 6
     backdrops = dict(shown.backdrops)
     for e, face in enumerate(shown.faces):
@@ -130,7 +130,7 @@ def test_words_of_a_map_say_where_it_is_strongest(plain: Any) -> None:
     strengths[1, 0] = 0
     strengths[1, 0, 12, 23], strengths[1, 0, 1, 1] = 3, 1
     arrays = dataclasses.replace(given.maps, examples=maps_of, strengths=strengths)
-    shown = view(dataclasses.replace(given, maps=arrays))
+    shown = build_view(dataclasses.replace(given, maps=arrays))
     assert shown is not None
     told = [o.about for o in shown.faces[1].overlays]
     assert told[2].endswith(": for: lower left 100%; against: upper middle 100%")
@@ -147,7 +147,7 @@ def test_words_of_a_difference_leave_out_what_is_chance(plain: Any) -> None:
     values[:, 0, 1, 1], values[:, 0, 22, 22], values[:, 0, 12, 12] = 0.6, -0.6, 0.4
     half = np.full_like(given.maps.half_widths, 0.5)
     arrays = dataclasses.replace(given.maps, differences=values, half_widths=half)
-    shown = view(dataclasses.replace(given, maps=arrays))
+    shown = build_view(dataclasses.replace(given, maps=arrays))
     assert shown is not None
     first, second = (pair.overlays[2].about for pair in shown.means[2].pairs[:2])
     assert first.endswith("; more: upper left 100%; less: lower right 100%")
@@ -181,7 +181,7 @@ def test_mean_maps_share_a_scale_and_empty_subsets_have_none(plain: Any) -> None
     strengths = given.maps.strengths.copy()
     strengths[0, 1] = strengths[0, 0] / 4  # labelled Female: a quarter of everybody's
     given = dataclasses.replace(given, maps=dataclasses.replace(given.maps, strengths=strengths))
-    shown = view(given)
+    shown = build_view(given)
     assert shown is not None
     everybody, female = shown.means[0].overlays[:2]
     assert everybody.title.startswith("all images, 400 images of 133 people")
@@ -201,7 +201,7 @@ def test_a_difference_is_shown_where_its_interval_leaves_out_zero(plain: Any) ->
     values[:, 0, 8, 8] = 9
     half[:, 0, 8, 8] = np.nan
     arrays = dataclasses.replace(given.maps, differences=values, half_widths=half)
-    shown = view(dataclasses.replace(given, maps=arrays))
+    shown = build_view(dataclasses.replace(given, maps=arrays))
     assert shown is not None
     pair = shown.means[2].pairs[0]
     rgba = pixels_of(pair.overlays[2].picture)
@@ -218,11 +218,11 @@ def test_maps_of_another_explanation_are_refused(plain: Any) -> None:
     given = made.explained(plain)
     other = made.arrays_of(made.explanation(examples=3))
     with pytest.raises(RunError, match="examples has the shape") as caught:
-        view(dataclasses.replace(given, maps=other))
+        build_view(dataclasses.replace(given, maps=other))
     assert "candid explain" in caught.value.todo
     pictures = {"faces": given.inside_pictures["faces"][:3]}
     with pytest.raises(RunError, match="3 pictures came with 20 faces"):
-        inside_view(dataclasses.replace(given, inside_pictures=pictures))
+        build_inside_view(dataclasses.replace(given, inside_pictures=pictures))
 
 
 # --- words ---------------------------------------------------------------------------------------
@@ -252,7 +252,7 @@ def test_the_lead_does_not_flatter() -> None:
     assert "No method passed its checks" in said and "people" not in said
     assert "painting" not in said
     assert "On no region do maps with a passing badge and masking agree." in said
-    assert not any("Masking" in text for text in words.cannot(e))
+    assert not any("Masking" in text for text in words.map_limits(e))
     one = made.explanation(methods=made.METHODS[3:4])
     assert "with 1 method:" in " ".join(words.explanation_lead(one))
 
@@ -274,12 +274,12 @@ def test_of_a_number_the_lead_says_how_far_it_moves_and_which_way() -> None:
     ]
     unsure = dataclasses.replace(e, number=dataclasses.replace(e.number, maskings=tuple(some)))
     assert "it is lower" not in " ".join(words.explanation_lead(unsure))
-    assert any("38.2" in said for said in words.cannot(e))
+    assert any("38.2" in said for said in words.map_limits(e))
 
 
 def test_of_a_number_maps_raise_and_lower_and_every_range_has_its_row(plain: Any) -> None:
     e = made.of_number(made.explanation())
-    shown = view(dataclasses.replace(plain, explanation=e, maps=made.arrays_of(e)))
+    shown = build_view(dataclasses.replace(plain, explanation=e, maps=made.arrays_of(e)))
     assert shown is not None and e.number is not None
     face = shown.faces[0]
     assert "predicted 31.2 (20.0 to 45.1)" in face.sentence and "32.4" in face.sentence

@@ -15,7 +15,7 @@ from candid.predictions import Predictions
 from candid.records.external import ExternalSource, Transfer, Unread
 from candid.reporting import markdown
 from candid.reporting.card import card
-from candid.reporting.figures.external import sure_and_right
+from candid.reporting.figures.external import accuracy_by_confidence
 from candid.reporting.page import render
 from candid.settings import EvaluateConfig
 from candid.text import external
@@ -61,14 +61,14 @@ def test_nobody_looked(plain) -> None:  # type: ignore[no-untyped-def]
 
 
 def test_the_chart_is_drawn_as_the_schema_has_it(transfer) -> None:  # type: ignore[no-untyped-def]
-    drawn = sure_and_right(transfer)
+    drawn = accuracy_by_confidence(transfer)
     assert drawn is not None and drawn.svg.startswith("<svg")
     rows = [row for rows in drawn.spec["datasets"].values() for row in rows]
     assert {row["source"] for row in rows if "source" in row} >= {"lfw", "utk"}
 
 
 def test_the_sentences_say_the_figures(transfer) -> None:  # type: ignore[no-untyped-def]
-    far, near = (" ".join(external.source_said(s)) for s in transfer.sources)
+    far, near = (" ".join(external.source_sentences(s)) for s in transfer.sources)
     accuracy = transfer.sources[0].figures.evaluation.metrics["accuracy"]
     assert f"lfw: right in {100 * accuracy.value:.1f}%" in far
     less = -100 * transfer.sources[0].differences["accuracy"].value
@@ -84,7 +84,7 @@ def test_the_sentences_say_the_figures(transfer) -> None:  # type: ignore[no-unt
 
 
 def test_without_a_promise_none_is_told(transfer) -> None:  # type: ignore[no-untyped-def]
-    told = external.promise_said(figures(0.8, 5, None))
+    told = external.promise_sentences(figures(0.8, 5, None))
     assert told[0].endswith("nothing was promised of them.")
 
 

@@ -27,7 +27,7 @@ def test_moving_mean_is_the_mean_of_the_window(ys: list[float], window: int) -> 
 
 @given(st.integers(1, 5000))
 def test_thinning_keeps_the_ends_and_the_pairs(n: int) -> None:
-    xs, ys = training._thinned(np.arange(float(n)), np.arange(float(n)) * 2)
+    xs, ys = training._thin(np.arange(float(n)), np.arange(float(n)) * 2)
     assert xs[0] == 0 and xs[-1] == n - 1 and len(xs) <= training._MOST_POINTS
     assert (ys == 2 * xs).all() and (np.diff(xs) > 0).all()
 
@@ -39,9 +39,9 @@ def rows(figure: chart.Figure) -> list[dict[str, object]]:
 
 def every(inputs) -> list[chart.Figure]:  # type: ignore[no-untyped-def]
     """The charts of the page, each part of them held to Vega-Lite's schema."""
-    from candid.reporting.page import _drawn
+    from candid.reporting.page import _figures
 
-    return [figure for figure in _drawn(inputs) if figure is not None]
+    return [figure for figure in _figures(inputs) if figure is not None]
 
 
 def test_the_page_s_charts_are_the_same_unchecked(plain) -> None:  # type: ignore[no-untyped-def]
@@ -237,5 +237,5 @@ def test_ids_within_drawings_do_not_meet(plain) -> None:  # type: ignore[no-unty
 
 
 def test_more_classes_than_colours_are_told_apart_by_dashes() -> None:
-    key = chart.key_to([str(i) for i in range(12)])
+    key = chart.colour_key([str(i) for i in range(12)])
     assert len({(k.number, k.dashed) for k in key}) == 12

@@ -16,7 +16,7 @@ def parse(svg: str) -> ElementTree.Element:
 
 def test_every_layer_is_drawn_with_its_shape_and_parameters(plain) -> None:  # type: ignore[no-untyped-def]
     layers = plain.model.layers
-    root = parse(network.drawing(layers, 64))
+    root = parse(network.draw_layers(layers, 64))
     text = " | ".join(t.text or "" for t in root.iter("text"))
     assert "3 × 64 × 64" in text and "Convolution 3 × 3" in text and "Max-pool 2 × 2" in text
     assert "32 × 62 × 62 · 896 parameters" in text
@@ -27,7 +27,7 @@ def test_every_layer_is_drawn_with_its_shape_and_parameters(plain) -> None:  # t
 
 
 def test_rows_do_not_overlap_and_nothing_leaves_the_drawing(plain) -> None:  # type: ignore[no-untyped-def]
-    root = parse(network.drawing(plain.model.layers, 64))
+    root = parse(network.draw_layers(plain.model.layers, 64))
     _, _, width, height = map(float, root.get("viewBox", "").split())
     baselines = sorted(float(t.get("y", "")) for t in root.iter("text"))
     assert all(b - a >= 12 for a, b in pairwise(baselines))
@@ -44,20 +44,20 @@ def test_wider_and_deeper_is_drawn_wider_and_thicker() -> None:
         Layer("b", "Conv2d", (8, 16, 16), 9),
         Layer("c", "Conv2d", (512, 16, 16), 9),
     ]
-    rects = [r for r in parse(network.drawing(layers, 64)).iter("rect") if r.get("stroke")]
+    rects = [r for r in parse(network.draw_layers(layers, 64)).iter("rect") if r.get("stroke")]
     _, a, b, c = [(float(r.get("width", "")), float(r.get("height", ""))) for r in rects]
     assert a[0] > b[0] == c[0] and a[1] == b[1] < c[1]
 
 
 def test_names_are_escaped_and_cut() -> None:
     name = "</svg><script>alert(1)</script>" * 3
-    svg = network.drawing([Layer(name, name, (4, 8, 8), 1, '"&<')], 8)
+    svg = network.draw_layers([Layer(name, name, (4, 8, 8), 1, '"&<')], 8)
     root = parse(svg)
     assert not [e for e in root.iter() if e.tag.endswith("script")]
     assert all(len(t.text or "") <= 40 for t in root.iter("text"))
 
 
 def test_a_single_number_and_no_layers_still_draw() -> None:
-    parse(network.drawing([], 8))
-    root = parse(network.drawing([Layer("x", "Custom", (), 1)], 1))
+    parse(network.draw_layers([], 8))
+    root = parse(network.draw_layers([Layer("x", "Custom", (), 1)], 1))
     assert "a number · 1 parameter" in [t.text for t in root.iter("text")]

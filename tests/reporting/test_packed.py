@@ -5,7 +5,7 @@ import zlib
 import numpy as np
 import pytest
 
-from candid.reporting.packed import deflated
+from candid.reporting.packed import deflate
 
 
 def unpacked(packed):
@@ -26,16 +26,16 @@ def weights(n):
 @pytest.mark.parametrize("repeats", [True, False])
 @pytest.mark.parametrize("data", [b"", b"a", b"abc" * 4000, weights(5000)])
 def test_bytes_come_back(data, repeats):
-    assert unpacked(deflated(data, repeats=repeats)) == data
+    assert unpacked(deflate(data, repeats=repeats)) == data
 
 
 def test_weights_take_hardly_more_room_without_a_search_for_repeats():
     data = weights(300_000)
-    found = deflated(data, repeats=False)
-    assert found.size < 1.01 * deflated(data).size
+    found = deflate(data, repeats=False)
+    assert found.size < 1.01 * deflate(data).size
     assert found.size < 0.62 * len(data)  # the zeros are runs, and the higher bytes are few
 
 
 def test_words_are_packed_with_their_repeats():
     words = b"the same sentence again and again; " * 3000
-    assert deflated(words).size < 0.02 * len(words) < deflated(words, repeats=False).size
+    assert deflate(words).size < 0.02 * len(words) < deflate(words, repeats=False).size

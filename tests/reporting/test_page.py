@@ -16,10 +16,10 @@ import pytest
 
 from candid.config import to_toml
 from candid.records import AttributeSummary, Estimate
-from candid.reporting.document import embedded
+from candid.reporting.document import data_uri
 from candid.reporting.page import render
 from candid.style import shared_css
-from candid.text.inputs import attributes_of
+from candid.text.inputs import attributes_by_association
 from reporting.conftest import BARE, Words, build, picture
 
 VOID = {"meta", "link", "img", "br", "input"}
@@ -153,7 +153,7 @@ def test_a_picture_that_is_shown_twice_lies_in_the_page_once() -> None:
     examples = (*headline.surest_mistakes, *headline.least_sure)
     face = picture(96, 96)
     html = render(dataclasses.replace(found, thumbnails={e.id: face for e in examples}))
-    uri = embedded({"face": face}, "face")
+    uri = data_uri({"face": face}, "face")
     assert uri is not None and html.count(uri) == 1
     page = Page(html)
     again = [a for t, a in page.elements if t == "img" and a.get("class") == "again"]
@@ -249,8 +249,8 @@ def test_of_yes_and_no_only_yes_is_listed(plain) -> None:  # type: ignore[no-unt
     )
     exploration = dataclasses.replace(plain.exploration, attributes=rows)
     want = [("Beard", "no"), ("Beard", "yes"), ("Bald", "yes"), ("Beard", "some"), ("Hat", "no")]
-    assert [(a.attribute, a.value) for a in attributes_of(exploration, "train")] == want
-    assert attributes_of(exploration, "test") == []
+    assert [(a.attribute, a.value) for a in attributes_by_association(exploration, "train")] == want
+    assert attributes_by_association(exploration, "test") == []
     text = " ".join(Page(render(dataclasses.replace(plain, exploration=exploration))).text.split())
     assert "Every attribute in train (5 rows)" in text
 
@@ -340,9 +340,9 @@ def test_it_stays_small(pages, plain) -> None:  # type: ignore[no-untyped-def]
 
 def test_only_pictures_become_pictures() -> None:
     png = b"\x89PNG\r\n\x1a\n rest"
-    assert embedded({"a": png}, "a") == "data:image/png;base64," + base64.b64encode(png).decode()
-    assert embedded({"a": b"<svg onload=alert(1)>"}, "a") is None
-    assert embedded({}, "a") is None
+    assert data_uri({"a": png}, "a") == "data:image/png;base64," + base64.b64encode(png).decode()
+    assert data_uri({"a": b"<svg onload=alert(1)>"}, "a") is None
+    assert data_uri({}, "a") is None
 
 
 # --- colours -------------------------------------------------------------------------------------

@@ -115,6 +115,8 @@ def test_drawn_faces_have_no_annotators_and_say_nothing_of_people(make, plain) -
 
 def test_many_classes_are_counted_and_few_are_named_as_they_are(make) -> None:  # type: ignore[no-untyped-def]
     many = make(Words(classes=tuple(f"class {i}" for i in range(30))), n=900, splits=("test",))
-    assert "each of 30 values" in model.about(many) and "class 7" not in model.about(many)
+    assert "each of 30 values" in model.model_purpose(
+        many
+    ) and "class 7" not in model.model_purpose(many)
     two = make(Words(classes=("black and white", "sepia")), n=200)
-    assert "“black and white” or “sepia”" in model.about(two)
+    assert "“black and white” or “sepia”" in model.model_purpose(two)

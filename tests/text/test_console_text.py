@@ -15,7 +15,7 @@ from candid.pipeline.auditing import audit_predictions
 from candid.records.audit import Audit
 from candid.records.collecting import MOST_WANTED
 from candid.settings import AuditConfig
-from candid.text.audit import to_collect
+from candid.text.audit import collection_sentences
 from candid.text.console import audit_lines
 
 QUICK = AuditConfig(draws=100, slices=0, more=False)
@@ -80,13 +80,13 @@ def test_what_to_collect_says_no_number_that_was_cut_and_nothing_of_training() -
     )
     split = audit_groups(states, QUICK).splits[0]
     assert len(split.wanted) == MOST_WANTED and split.findings
-    *_, more, curve = to_collect(split)
+    *_, more, curve = collection_sentences(split)
     assert more == "at least 35 more groups are too small for a gap of 5 points to be seen."
     assert "learned from" not in curve and "--curve" in curve
-    fewer = to_collect(replace(split, wanted=split.wanted[:7]))
+    fewer = collection_sentences(replace(split, wanted=split.wanted[:7]))
     assert "2 more groups are too small for a gap of 5 points to be seen." in fewer
     hopeless = tuple(replace(w, more_people=None) for w in split.wanted[:3])
-    (first, _) = to_collect(replace(split, wanted=hopeless))
+    (first, _) = collection_sentences(replace(split, wanted=hopeless))
     assert all(w.value in first for w in hopeless) and "no number would show" in first
 
 

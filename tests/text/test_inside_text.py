@@ -8,7 +8,7 @@ from reporting.explained import inside, inside_of_number
 
 def test_a_mistake_is_said_with_its_label_and_how_sure_it_is() -> None:
     seen, _ = inside()
-    first, second = words.mistakes_said(seen)
+    first, second = words.mistake_texts(seen)
     assert (first.id, first.label, first.prediction) == ("000008.jpg", "Female", "Male")
     assert first.rest == ", 99.1%" and second.neighbours == ()
     assert [(n.caption, n.similarity) for n in first.neighbours[:2]] == [
@@ -25,7 +25,7 @@ def test_a_mistake_is_said_with_its_label_and_how_sure_it_is() -> None:
 
 def test_a_number_that_is_far_off_is_said_with_its_interval() -> None:
     seen = inside_of_number(inside()[0])
-    first, second = words.mistakes_said(seen)
+    first, second = words.mistake_texts(seen)
     said = [f"labelled {m.label}, predicted {m.prediction}{m.rest}" for m in (first, second)]
     assert said == [
         "labelled 62, predicted 31.0 (interval 22 to 45)",

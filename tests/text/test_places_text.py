@@ -30,9 +30,9 @@ def test_the_strongest_fields_hold_the_largest_sums(shape: tuple[int, int]) -> N
 def test_signs_are_told_apart_and_nothing_is_called_so() -> None:
     values = np.zeros((6, 6))
     values[0, 0], values[5, 5], values[3, 5] = 2, -3, -1
-    said = places.both_ways(values, "for", "against")
+    said = places.signed_fields(values, "for", "against")
     assert said == "for: upper left 100%; against: lower right 75%, central right 25%"
-    assert places.both_ways(abs(values), "for", "against").endswith("against: nothing")
+    assert places.signed_fields(abs(values), "for", "against").endswith("against: nothing")
     assert places.strongest_fields(0 * values) == ""
     assert places.map_in_words(0 * values) == places.EMPTY_MAP
 
@@ -40,7 +40,7 @@ def test_signs_are_told_apart_and_nothing_is_called_so() -> None:
 def test_light_and_dark_fields() -> None:
     luma = np.full((9, 9), 0.5)
     luma[3:6, 3:6], luma[6:, :3] = 0.8, 0.2
-    said = places.lightest_and_darkest(luma)
+    said = places.describe_light(luma)
     assert said == "luma 0.50 on average, lightest central middle, darkest lower left"
 
 

@@ -16,7 +16,7 @@ from candid.text.console import audit_lines
 from candid.text.group_table import group_table, worst_groups
 from candid.text.stories import (
     errors_by_label,
-    names_of_labels,
+    label_aliases,
     other_names,
     stories_of,
     story_figures,
@@ -99,7 +99,7 @@ def test_what_stands_for_the_label_is_named_and_no_story(split):
     story = replace(split.stories[0], stands_for="c1")
     told = replace(split, stories=(story,))
     assert stories_of(told) == ()
-    (said,) = names_of_labels(told)
+    (said,) = label_aliases(told)
     assert "is nearly the label c1 itself" in said
 
 

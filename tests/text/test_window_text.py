@@ -7,11 +7,11 @@ import math
 from types import SimpleNamespace
 
 from candid.records.model import TriedView
-from candid.text.window import what_it_sees
+from candid.text.window import view_sentence
 
 
 def said(window: str, *views: TriedView) -> str:
-    return what_it_sees(SimpleNamespace(options={"window": window}, views=views))
+    return view_sentence(SimpleNamespace(options={"window": window}, views=views))
 
 
 def view(high: float, target: str = "Hat", window: str = "0.25 0.25 0.75 0.86") -> TriedView:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from candid.records import Estimate
 from candid.text import notes, other_models, words
-from candid.text.promise import flagged
+from candid.text.promise import flagged_clause
 
 NAN = math.nan
 
@@ -89,7 +89,7 @@ def test_points_have_their_sign() -> None:
         (lambda n, _: other_models.foreign(n),
          "1 output is of a picture that is not in the data or has no label.",
          "2 outputs are of pictures that are not in the data or have no label."),
-        (flagged, "1 of these 9 is unlike the training data",
+        (flagged_clause, "1 of these 9 is unlike the training data",
          "2 of these 9 are unlike the training data"),
     ],
 )  # fmt: skip

@@ -12,10 +12,10 @@ from candid.records.confounding import AdjustedGap, AdjustedGaps
 from candid.records.fairness import FairnessFigure
 from candid.text.findings import group_name
 
-_SOURCE = "source"  # the attribute that tells several data sets apart
-_ADJUSTED = 15  # gaps held constant that the report lists
+_SOURCE_ATTRIBUTE = "source"  # the attribute that tells several data sets apart
+_MOST_ADJUSTED = 15  # gaps held constant that the report lists
 _FEW_CLASSES = 4  # classes whose fairness figures stand together
-_ANSWERED = 12  # groups of a rule that the report lists
+_MOST_ABSTENTIONS = 12  # groups of a rule that the report lists
 # Groups times labels soon make a page that no browser opens at once; audit.json has them all.
 MOST_GROUPS = 2000  # rows of the table of every group
 MOST_FAIRNESS = 1000  # sentences
@@ -26,23 +26,23 @@ def fairness_by_attribute(split: SplitAudit) -> list[tuple[str, list[FairnessFig
 
     There are at most `MOST_FAIRNESS` figures.
     """
-    shown = split.fairness[:MOST_FAIRNESS]
-    abouts = {f.about for f in shown if f.about is not None}
+    figures = split.fairness[:MOST_FAIRNESS]
+    classes = {f.about for f in figures if f.about is not None}
     groups: dict[str, list[FairnessFigure]] = {}
-    for f in shown:
-        of_class = f.about is not None and len(abouts) > _FEW_CLASSES
-        groups.setdefault(f"{f.attribute}, {f.about}" if of_class else f.attribute, []).append(f)
+    for f in figures:
+        is_by_class = f.about is not None and len(classes) > _FEW_CLASSES
+        groups.setdefault(f"{f.attribute}, {f.about}" if is_by_class else f.attribute, []).append(f)
     return list(groups.items())
 
 
 def by_source(audit: Audit | None, sources: Sequence[str]) -> list[tuple[SplitAudit, list[Group]]]:
     """How the model does on each of several data sets, by audited split; nothing for one."""
     splits = () if audit is None or not sources else audit.splits
-    found = [
-        (split, [g for g in split.singles() if g.conditions[0].attribute == _SOURCE])
+    tables = [
+        (split, [g for g in split.singles() if g.conditions[0].attribute == _SOURCE_ATTRIBUTE])
         for split in splits
     ]
-    return [(split, groups) for split, groups in found if groups]
+    return [(split, groups) for split, groups in tables if groups]
 
 
 @dataclass(frozen=True)
@@ -70,30 +70,30 @@ def rows(split: SplitAudit, *, within: bool = False) -> list[GapRow]:
 def number_groups(split: SplitAudit) -> list[Group]:
     """Every group of a number's audit: those that are predicted worst first, unknown last."""
     gaps = [(g, g.gaps["mae"].value) for g in split.groups]
-    return [g for g, gap in sorted(gaps, key=lambda one: (not math.isfinite(one[1]), -one[1]))]
+    return [g for g, gap in sorted(gaps, key=lambda pair: (not math.isfinite(pair[1]), -pair[1]))]
 
 
-def worse_sides(known: Sequence[GapRow]) -> list[GapRow]:
+def drop_opposites(rows: Sequence[GapRow]) -> list[GapRow]:
     """The rows without the better of two opposite values: its gap is the same, the other way."""
     values: dict[str, list[GapRow]] = {}
-    for r in known:
+    for r in rows:
         values.setdefault(r.group.conditions[0].attribute, []).append(r)
     better = {
         id(pair[1])
         for pair in values.values()
         if len(pair) == 2 and pair[0].gap.value <= 0 <= pair[1].gap.value
     }
-    return [r for r in known if id(r) not in better]
+    return [r for r in rows if id(r) not in better]
 
 
-def adjusted(gaps: AdjustedGaps) -> list[AdjustedGap]:
+def adjusted_gaps(gaps: AdjustedGaps) -> list[AdjustedGap]:
     """The values whose gaps to their disadvantage are widest, those found first."""
     worse = [g for g in gaps.gaps if g.raw.value > 0]
-    return sorted(worse, key=lambda g: (g.state != "found", -g.raw.value))[:_ADJUSTED]
+    return sorted(worse, key=lambda g: (g.state != "found", -g.raw.value))[:_MOST_ADJUSTED]
 
 
-def answered(target: TargetAbstention) -> list[GroupAbstention]:
+def least_answered(target: TargetAbstention) -> list[GroupAbstention]:
     """The groups that a rule answers least often, after all images together."""
-    everyone = [g for g in target.groups if g.kind == "all"]
-    others = [g for g in target.groups if g.kind == "group" and math.isfinite(g.coverage.value)]
-    return everyone + sorted(others, key=lambda g: g.coverage.value)[:_ANSWERED]
+    overall = [g for g in target.groups if g.kind == "all"]
+    groups = [g for g in target.groups if g.kind == "group" and math.isfinite(g.coverage.value)]
+    return overall + sorted(groups, key=lambda g: g.coverage.value)[:_MOST_ABSTENTIONS]

@@ -34,12 +34,12 @@ def render_audit(inputs: AuditInput, evaluation: Evaluation) -> str:
     evaluation
         How good they are; what was not measured, it lacks.
     """
-    from candid.reporting.figures.chart import unvalidated  # Altair takes a second
+    from candid.reporting.figures.chart import skip_validation  # Altair takes a second
 
     audit = inputs.audit
     headline = next((s for s in evaluation.splits if s.split == audit.splits[0].split), None)
-    with unvalidated():
-        drawn = [*performance_charts(evaluation), *audit_charts(audit)]
+    with skip_validation():
+        figures = [*performance_charts(evaluation), *audit_charts(audit)]
     sections = answer_sections(
         evaluation,
         audit,
@@ -53,11 +53,11 @@ def render_audit(inputs: AuditInput, evaluation: Evaluation) -> str:
     return html_document(
         "audited.html",
         scripts=("page.js", "audit.js"),
-        charts={figure.name: figure for figure in drawn if figure is not None},
+        charts={figure.name: figure for figure in figures if figure is not None},
         listed=any(s.surest_mistakes or s.least_sure for s in evaluation.splits),
         curves=None,
         check=None,
-        **_about(inputs),
+        **_page_values(inputs),
         **sections,
     )
 
@@ -71,13 +71,13 @@ def render_number_audit(inputs: AuditInput, evaluation: NumberEvaluation) -> str
         scripts=("page.js",),
         charts={figure.name: figure for figure in number_charts(evaluation)},
         summary=[*number.number_summary(evaluation, inputs.source.title, "the model")],
-        how_it_answers=(number.table_answers(evaluation),),
-        **_about(inputs),
+        how_it_answers=(number.table_description(evaluation),),
+        **_page_values(inputs),
         **number_sections(evaluation, inputs.audit),
     )
 
 
-def _about(inputs: AuditInput) -> dict[str, Any]:
+def _page_values(inputs: AuditInput) -> dict[str, Any]:
     """What the page says of itself, whatever is audited."""
     return {
         "inputs": inputs,
@@ -86,11 +86,11 @@ def _about(inputs: AuditInput) -> dict[str, Any]:
         "unchecked": audited.audit_unchecked(inputs),
         "facts": audited.audit_facts(inputs),
         "provenance": inputs.provenance,
-        "changed_settings": _changed(inputs.config),
+        "changed_settings": _audit_settings(inputs.config),
         "version": inputs.provenance.candid,
     }
 
 
-def _changed(config: Config) -> list[ChangedSetting]:
+def _audit_settings(config: Config) -> list[ChangedSetting]:
     """The settings that an audit reads and that are not at their defaults."""
     return [s for s in changed_settings(config) if s.name.startswith(_SETTINGS)]

@@ -10,12 +10,12 @@ from candid.config import changed_settings
 from candid.records import Estimate, SplitEvaluation
 from candid.reporting import audit_tables, markdown
 from candid.reporting.front_matter import front_matter
-from candid.reporting.usage import side_read, with_onnx, with_torch, with_transformers
+from candid.reporting.usage import input_side, onnx_example, torch_example, transformers_example
 from candid.text import audit, comparison, external, seeds, words
 from candid.text import model as prose
 from candid.text.inputs import ReportInput
 from candid.text.metrics import metric_text
-from candid.text.window import what_it_sees
+from candid.text.window import view_sentence
 
 # Hugging Face's names of metrics, where it has them.
 _METRIC_TYPES = {
@@ -65,11 +65,11 @@ def card(inputs: ReportInput, *, repo: str = "", space: bool = False) -> str:
         f"## Data\n\n{_data(inputs)}",
         f"## Training\n\n{_training(inputs)}",
         f"## Evaluation\n\n{_evaluation(inputs)}",
-        f"## How far from home\n\n{_elsewhere(inputs)}",
+        f"## How far from home\n\n{_transfer(inputs)}",
         _audit(inputs),
         "## What was not checked\n\n"
         + markdown.bullets([f"{u.title}. {u.reason}" for u in prose.unchecked(inputs)]),
-        f"## How to use it\n\n{_from_the_hub(repo, space) if repo else _how_to_use(inputs)}",
+        f"## How to use it\n\n{_usage_from_hub(repo, space) if repo else _usage(inputs)}",
         f"## How to reproduce it\n\n{_reproduction(inputs)}",
     ]
     text = "\n\n".join(part for part in parts if part) + "\n"
@@ -177,9 +177,9 @@ def _data(inputs: ReportInput) -> str:
         ),
         markdown.table(head, rows),
     ]
-    found = [f"{f.title} ({f.severity}). {f.detail}" for f in prose.attention(inputs)]
-    if found:
-        parts.append(f"What the checks of the data found:\n\n{markdown.bullets(found)}")
+    findings = [f"{f.title} ({f.severity}). {f.detail}" for f in prose.pressing_findings(inputs)]
+    if findings:
+        parts.append(f"What the checks of the data found:\n\n{markdown.bullets(findings)}")
     return "\n\n".join(parts)
 
 
@@ -195,8 +195,8 @@ def _training(inputs: ReportInput) -> str:
             f"{m.side} pixels. {kept} Its probabilities are calibrated with a temperature of "
             f"{words.number(m.temperature)}." + (f" {prose.shared_network(m)}" if m.head else "")
         )
-        if seen := what_it_sees(m):
-            texts.append(seen)
+        if view := view_sentence(m):
+            texts.append(view)
     if inputs.fit:
         texts.append(
             f"Its features are fixed; a linear classifier was fitted to those of "
@@ -205,13 +205,13 @@ def _training(inputs: ReportInput) -> str:
         )
     elif inputs.history:
         last = inputs.history[-1]
-        begun = " ".join(filter(None, (prose.beginning(inputs), prose.own_parts(inputs))))
+        start = " ".join(filter(None, (prose.initial_weights(inputs), prose.custom_code(inputs))))
         scratch = "" if inputs.provenance.initial else "from scratch "
         texts.append(
             f"Trained {scratch}for {words.count(last.step)} batches of "
             f"{words.count(train.batch_size)} images with {markdown.code(train.optimizer)}, "
             f"learning rate {train.learning_rate:g}, seed {inputs.provenance.seed}."
-            + (f" {markdown.line(begun)}" if begun else "")
+            + (f" {markdown.line(start)}" if start else "")
         )
     else:
         texts.append("There is no record of the training.")
@@ -242,8 +242,8 @@ def _evaluation(inputs: ReportInput) -> str:
             f"Per class, {s.split}:",
             markdown.table(["Class", "Images", "Precision", "Recall", "F1"], per_class),
         ]
-    said = [*prose.caveats(inputs), *seeds.seeds_summary(inputs.seeds)]
-    return "\n\n".join([*parts, markdown.bullets(said)] if said else parts)
+    notes = [*prose.caveats(inputs), *seeds.seeds_summary(inputs.seeds)]
+    return "\n\n".join([*parts, markdown.bullets(notes)] if notes else parts)
 
 
 def _by_source(inputs: ReportInput) -> Iterator[str]:
@@ -270,8 +270,8 @@ def _audit(inputs: ReportInput) -> str:
     """For whom it fails, in short; nothing where no audit was made."""
     if inputs.audit is None or not inputs.audit.splits:
         return ""
-    said, compared = audit.audit_summary(inputs.audit), inputs.audit.comparison
-    parts = ["## For whom it fails", f"What was found:\n\n{markdown.bullets(said.found)}"]
+    summary, compared = audit.audit_summary(inputs.audit), inputs.audit.comparison
+    parts = ["## For whom it fails", f"What was found:\n\n{markdown.bullets(summary.found)}"]
     rows = [
         [markdown.text(cell) for cell in row] for row in audit.card_rows(inputs.audit.splits[0])
     ]
@@ -279,14 +279,16 @@ def _audit(inputs: ReportInput) -> str:
         surest = f"The {len(rows)} surest of {len(inputs.audit.splits[0].findings)} findings"
         parts += [f"{surest}:", markdown.table(audit.CARD_HEAD, rows)]
     for title, sentences in (
-        ("How sure this is", said.sure),
-        ("What could not be seen", said.unseen),
-        ("Shortcuts", audit.shortcuts_said(inputs.audit.splits[0])),
-        ("When it had better not answer", audit.abstention_said(inputs.audit)),
-        ("Labels that may be wrong", audit.noise_said(inputs.audit)),
+        ("How sure this is", summary.sure),
+        ("What could not be seen", summary.unseen),
+        ("Shortcuts", audit.shortcut_sentences(inputs.audit.splits[0])),
+        ("When it had better not answer", audit.abstention_sentences(inputs.audit)),
+        ("Labels that may be wrong", audit.noise_sentences(inputs.audit)),
         (
             "Balance between groups",
-            audit.balance_said(inputs.config.train.balance, inputs.config.train.balance_attributes),
+            audit.balance_sentences(
+                inputs.config.train.balance, inputs.config.train.balance_attributes
+            ),
         ),
         (
             "Beside another model",
@@ -298,68 +300,63 @@ def _audit(inputs: ReportInput) -> str:
     return "\n\n".join(parts)
 
 
-def _elsewhere(inputs: ReportInput) -> str:
+def _transfer(inputs: ReportInput) -> str:
     """On pictures from elsewhere, or that nobody looked."""
-    t, framed = inputs.transfer, external.framing_said(inputs.framing)
-    framed += external.aligned_said(inputs.source_frames)
+    t, sentences = inputs.transfer, external.framing_sentences(inputs.framing)
+    sentences += external.aligned_said(inputs.source_frames)
     if t is None or not t.sources:
-        return markdown.bullets([*framed, external.NOBODY_LOOKED])
+        return markdown.bullets([*sentences, external.NOBODY_LOOKED])
     rows = [[markdown.text(cell) for cell in external.cells(row)] for row in external.place_rows(t)]
-    return (
-        f"{markdown.table(external.HEAD, rows)}\n\n{markdown.bullets([*framed, *external.said(t)])}"
-    )
+    sentences += external.said(t)
+    return f"{markdown.table(external.HEAD, rows)}\n\n{markdown.bullets(sentences)}"
 
 
-def _from_the_hub(repo: str, space: bool) -> str:
+def _usage_from_hub(repo: str, space: bool) -> str:
     """How transformers runs what lies in a repository."""
-    shown = (
-        f"\n\n[The whole report](https://huggingface.co/spaces/{repo}) is shown by a Space."
-        if space
-        else ""
-    )
+    link = f"[The whole report](https://huggingface.co/spaces/{repo}) is shown by a Space."
     return (
         "With transformers, which runs the code beside the weights (`modeling_candid.py`, readable "
         "in a minute). Framing, normalising and the temperature are inside; its scores are the "
         "run's own probabilities:\n\n"
-        + markdown.block(with_transformers(repo).rstrip(), "python")
-        + shown
+        + markdown.block(transformers_example(repo).rstrip(), "python")
+        + (f"\n\n{link}" if space else "")
     )
 
 
-def _how_to_use(inputs: ReportInput) -> str:
+def _usage(inputs: ReportInput) -> str:
     m = inputs.model
     if m is None:
         return "The weights are not part of this run; the figures were made from predictions."
-    fit, names = inputs.config.data.fit, words.listed([markdown.text(f"“{c}”") for c in m.classes])
-    own = (
+    fit, names = inputs.config.data.fit, words.join([markdown.text(f"“{c}”") for c in m.classes])
+    note = (
         " The network is not Candid's own: `network` is that module." if m.network == "own" else ""
     )
-    framed = inputs.framing is not None and inputs.framing.used
-    inside = "framing, normalising, " if framed else "normalising, "
+    is_framed = inputs.framing is not None and inputs.framing.used
+    steps = "framing, normalising, " if is_framed else "normalising, "
     if m.flip_tta:
-        inside += "the average with the mirror image, "
-    side = side_read(m, framed)
+        steps += "the average with the mirror image, "
+    side = input_side(m, is_framed)
     files = "`model.onnx`, which holds all of this,"
-    if framed:
+    if is_framed:
         files = "`framing.onnx`, which frames, and `model.onnx`, which holds the rest,"
-    place = "the folder of `model.json` and `model.safetensors`"
-    if framed:
-        place = (
+    folder = "the folder of `model.json` and `model.safetensors`"
+    if is_framed:
+        folder = (
             "the folder of `model.json`, `model.safetensors`, `framing.json` and "
             "`framing.safetensors`"
         )
     if m.head:
-        place = "the folder of this label inside its run, whose one network it uses"
+        folder = "the folder of this label inside its run, whose one network it uses"
     return (
-        f"With PyTorch, in {place}. All is inside the "
-        f"module: {inside}the temperature and the softmax. RGB pixels go in, uint8 "
+        f"With PyTorch, in {folder}. All is inside the "
+        f"module: {steps}the temperature and the softmax. RGB pixels go in, uint8 "
         f"(n, {side}, {side}, 3) or floating point from 0 to 1 (n, 3, {side}, {side}). "
         f"Calibrated probabilities of what {inputs.labeller} wrote come out, in the order {names}."
-        f"{own}\n\n"
-        + markdown.block(with_torch(m, fit, framed=framed).rstrip(), "python")
+        f"{note}\n\n"
+        + markdown.block(torch_example(m, fit, framed=is_framed).rstrip(), "python")
         + "\n\nOr without Candid and torch: `candid export` on the folder of the run writes "
         f"{files} and plain ONNX Runtime runs it:\n\n"
-        + markdown.block(with_onnx(m, fit, framed=framed).rstrip(), "python")
+        + markdown.block(onnx_example(m, fit, framed=is_framed).rstrip(), "python")
     )
 
 
@@ -381,7 +378,7 @@ def _reproduction(inputs: ReportInput) -> str:
         ],
     ]
     parts = [markdown.block(inputs.reproduction, "sh"), markdown.table(["What", "Here"], facts)]
-    changed = changed_settings(inputs.config, prose.shown_settings(inputs.config, p))
+    changed = changed_settings(inputs.config, prose.public_settings(inputs.config, p))
     if changed:
         rows = [
             [markdown.code_cell(s.name), markdown.code_cell(s.value), markdown.code_cell(s.default)]

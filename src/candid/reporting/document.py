@@ -13,7 +13,7 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from candid.reporting.packed import Deflated, deflated
+from candid.reporting.packed import Deflated, deflate
 from candid.style import page_templates, shared_css, theme_js
 from candid.text import data_findings, words
 
@@ -60,7 +60,7 @@ def html_document(
     if charts is not None:
         code, library = _vega()
         specs = json.dumps({name: figure.spec for name, figure in charts.items()}, allow_nan=False)
-        packs, vega = {"packed-vega": library, "packed-charts": deflated(specs.encode())}, [code]
+        packs, vega = {"packed-vega": library, "packed-charts": deflate(specs.encode())}, [code]
     running = {
         "theme": theme_js(),
         "page": "".join(map(_asset, ("packed.js", *scripts))),
@@ -77,7 +77,7 @@ def html_document(
             **values,
         )
     )
-    html = _each_picture_once(str(html))
+    html = _deduplicate_images(str(html))
     # A file name can hold bytes that are no text; they are shown, not fatal.
     return html.encode("utf-8", "backslashreplace").decode("utf-8")
 
@@ -88,10 +88,10 @@ def _vega() -> tuple[str, Deflated]:
     from candid.reporting.figures.chart import vega_bundle  # Altair takes a second
 
     code = vega_bundle().replace("\r", "")
-    return code, deflated(code.encode())
+    return code, deflate(code.encode())
 
 
-def _each_picture_once(html: str) -> str:
+def _deduplicate_images(html: str) -> str:
     """Have pictures that the page shows several times lie in it once: as its backgrounds.
 
     Each remains an element with its own alt text; what is in front of the background is clear.
@@ -99,14 +99,14 @@ def _each_picture_once(html: str) -> str:
     counts = Counter(_PICTURE.findall(html))
     numbers = {uri: i for i, uri in enumerate(u for u, count in counts.items() if count > 1)}
 
-    def shown(found: re.Match[str]) -> str:
-        number = numbers.get(found[1])
+    def replace_image(match: re.Match[str]) -> str:
+        number = numbers.get(match[1])
         if number is None:
-            return found[0]
+            return match[0]
         return f'<img class="again" style="--shown:var(--p{number})" src="{_CLEAR}"'
 
-    held = "".join(f"--p{number}:url({uri});" for uri, number in numbers.items())
-    return _PICTURE.sub(shown, html).replace(_MAIN, f'{_MAIN[:-1]} style="{held}">', 1)
+    variables = "".join(f"--p{number}:url({uri});" for uri, number in numbers.items())
+    return _PICTURE.sub(replace_image, html).replace(_MAIN, f'{_MAIN[:-1]} style="{variables}">', 1)
 
 
 def _environment() -> Any:
@@ -126,13 +126,13 @@ def _environment() -> Any:
         "support": words.support,
         "people": words.persons,
         "method": words.method,
-        "duration": _duration,
-        "day": _day,
+        "duration": _format_duration,
+        "day": _format_day,
         "capitalize_first": lambda text: text[:1].upper() + text[1:],
         "sentence": words.sentence,
         # Only drawings, scripts and styles that this package made go through here.
         "trusted": Markup,
-        "json": lambda value: Markup(_script_json(value)),
+        "json": lambda value: Markup(_to_script_json(value)),
     }
     return environment
 
@@ -144,21 +144,21 @@ def _asset(name: str) -> str:
 def _policy(scripts: Any, compiles: bool) -> str:
     """Allow what is inside the file and nothing else; each script by its digest."""
     digests = [base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts]
-    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
-    allowed += " 'wasm-unsafe-eval'" if compiles else ""
+    sources = " ".join(f"'sha256-{digest}'" for digest in digests)
+    sources += " 'wasm-unsafe-eval'" if compiles else ""
     return (
-        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {allowed}; "
+        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {sources}; "
         "base-uri 'none'; form-action 'none'"
     )
 
 
-def _script_json(value: Any) -> str:
+def _to_script_json(value: Any) -> str:
     """JSON that cannot end the script element it stands in."""
     text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def embedded(pictures: Mapping[str, bytes], name: str) -> str | None:
+def data_uri(pictures: Mapping[str, bytes], name: str) -> str | None:
     """A picture as a data URI; None where there is none, or where it is no picture."""
     encoded = pictures.get(name, b"")
     kind = next((k for magic, k in _MAGIC.items() if encoded.startswith(magic)), None)
@@ -167,7 +167,7 @@ def embedded(pictures: Mapping[str, bytes], name: str) -> str | None:
     return f"data:{kind};base64,{base64.b64encode(encoded).decode('ascii')}"
 
 
-def _duration(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -175,10 +175,10 @@ def _duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
-def _day(moment: str) -> str:
+def _format_day(moment: str) -> str:
     """The day of a moment in ISO 8601; what is no such moment stays as it is."""
     try:
-        when = datetime.fromisoformat(moment)
+        date = datetime.fromisoformat(moment)
     except ValueError:
         return moment
-    return f"{when.day} {when:%B %Y}"
+    return f"{date.day} {date:%B %Y}"

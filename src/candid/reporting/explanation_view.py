@@ -91,7 +91,7 @@ class Legend:
 
 
 @dataclass(frozen=True)
-class View:
+class ExplanationView:
     """Everything that the section shows."""
 
     record: Explanation
@@ -119,7 +119,7 @@ class View:
         return next((c for c in method.checks if c.code == code), None)
 
 
-class WithMaps(Protocol):
+class MapInputs(Protocol):
     """What has an explanation and its maps, where there are any."""
 
     @property
@@ -131,7 +131,7 @@ class WithMaps(Protocol):
         """What belongs to it."""
 
 
-def view(inputs: WithMaps) -> View | None:
+def build_view(inputs: MapInputs) -> ExplanationView | None:
     """What the section shows; None where there is no explanation.
 
     Raises
@@ -144,30 +144,32 @@ def view(inputs: WithMaps) -> View | None:
         return None
     colours = maps.REGION_COLOURS
     checks = {c.code: c for method in record.methods for c in method.checks}
-    return View(
+    return ExplanationView(
         record=record,
         columns=tuple(
             (code, c.title, f"to lie {c.direction} {words.number(c.threshold, 2)}")
             for code, c in checks.items()
         ),
-        tables=_tables(record),
+        tables=_region_tables(record),
         maskings=masking_table(record),
         subset_maskings=subset_masking_table(record),
         legend=tuple(
             Legend(r.name, colours[i % len(colours)], r.area) for i, r in enumerate(record.regions)
         ),
-        **({} if inputs.maps is None else _Pictures(record, inputs.maps).shown()),
+        **({} if inputs.maps is None else _MapPictures(record, inputs.maps).view_fields()),
     )
 
 
-def _tables(record: Explanation) -> tuple[RegionTable, ...]:
+def _region_tables(record: Explanation) -> tuple[RegionTable, ...]:
     """Every subset's shares by every method that has any."""
-    found = {(s.method, s.subset, s.region): s for s in record.shares}
+    shares = {(s.method, s.subset, s.region): s for s in record.shares}
     names = [r.name for r in record.regions]
     tables = []
     for method in record.methods:
-        each = {s: tuple(found.get((method.name, s.key, r)) for r in names) for s in record.subsets}
-        tables.append(RegionTable(method, tuple(row for row in each.items() if any(row[1]))))
+        rows = (
+            (s, tuple(shares.get((method.name, s.key, r)) for r in names)) for s in record.subsets
+        )
+        tables.append(RegionTable(method, tuple(row for row in rows if any(row[1]))))
     return tuple(table for table in tables if table.rows)
 
 
@@ -186,16 +188,16 @@ def subset_masking_table(
 
     A region that none of its images shows has no figures, but keeps its place.
     """
-    found = {(m.subset, m.region): m for m in e.region_subset_maskings}
+    maskings = {(m.subset, m.region): m for m in e.region_subset_maskings}
     keys = {m.subset for m in e.region_subset_maskings}
     return [
-        (s, [found[s.key, r.name] for r in e.regions if (s.key, r.name) in found])
+        (s, [maskings[s.key, r.name] for r in e.regions if (s.key, r.name) in maskings])
         for s in e.subsets
         if s.key in keys
     ]
 
 
-class _Pictures:
+class _MapPictures:
     """The arrays of a record as pictures."""
 
     def __init__(self, record: Explanation, arrays: ExplanationArrays) -> None:
@@ -212,18 +214,18 @@ class _Pictures:
             "example_images": (e,),
             "mean_images": (s,),
         }
-        for name, of in counts.items():
-            found = getattr(arrays, name).shape
-            shape = (*of, *arrays.template.shape, *((3,) if len(of) == 1 else ()))
-            if found != shape:
+        for name, axes in counts.items():
+            actual = getattr(arrays, name).shape
+            shape = (*axes, *arrays.template.shape, *((3,) if len(axes) == 1 else ()))
+            if actual != shape:
                 raise RunError(
-                    f"The maps are not those of the explanation: {name} has the shape {found}.",
+                    f"The maps are not those of the explanation: {name} has the shape {actual}.",
                     expected=f"the shape {shape}",
                     todo="run candid explain again, which writes both",
                 )
 
-    def shown(self) -> dict[str, Any]:
-        """What a `View` shows of them."""
+    def view_fields(self) -> dict[str, Any]:
+        """What an `ExplanationView` shows of them."""
         return {
             "faces": tuple(self._face(e) for e in range(len(self.record.examples))),
             "means": tuple(self._means(m) for m in range(len(self.record.methods))),
@@ -233,22 +235,23 @@ class _Pictures:
 
     def _backdrops(self) -> tuple[tuple[str, str], ...]:
         """Each example, and the mean image of each subset."""
-        examples = [(f"--e{i}", maps.photo(p)) for i, p in enumerate(self.arrays.example_images)]
+        examples = ((f"--e{i}", image) for i, image in enumerate(self.arrays.example_images))
         means = zip(self.record.subsets, self.arrays.mean_images, strict=True)
-        of_subsets = [(f"--s{i}", maps.photo(p)) for i, (s, p) in enumerate(means) if s.n]
-        return (*examples, *of_subsets)
+        subsets = ((f"--s{i}", image) for i, (s, image) in enumerate(means) if s.n)
+        return tuple((name, maps.thumbnail_image(image)) for name, image in (*examples, *subsets))
 
     def _template(self) -> Overlay | None:
         """Where the regions lie, over the mean of all images."""
         regions = [r.name for r in self.record.regions]
-        first = next((i for i, s in enumerate(self.record.subsets) if s.n), None)
-        if not regions or first is None:
+        backdrop = next((i for i, s in enumerate(self.record.subsets) if s.n), None)
+        if not regions or backdrop is None:
             return None
-        picture = maps.regions(self.arrays.template, len(regions))
-        lies = (places.strongest_fields(self.arrays.template == i, 2) for i in range(len(regions)))
-        told = [f"{name} {where or 'nowhere'}" for name, where in zip(regions, lies, strict=True)]
-        about = f"Where the regions lie over the mean image: {'; '.join(told)}"
-        return Overlay("", about, picture, f"--s{first}")
+        picture = maps.regions_image(self.arrays.template, len(regions))
+        masks = (self.arrays.template == i for i in range(len(regions)))
+        fields = (places.strongest_fields(mask, 2) or "nowhere" for mask in masks)
+        texts = "; ".join(map("{} {}".format, regions, fields))
+        about = f"Where the regions lie over the mean image: {texts}"
+        return Overlay("", about, picture, f"--s{backdrop}")
 
     def _face(self, e: int) -> ExplainedFace:
         """One example with a map by each method, each on its own scale."""
@@ -256,87 +259,86 @@ class _Pictures:
         about = f"image {x.id}, labelled {x.label}, predicted {x.prediction}"
         sentence = prose.face_sentence(self.record, x)
         overlays = []
-        for method, drawn in zip(self.record.methods, self.arrays.examples[:, e], strict=True):
-            picture = maps.overlay(drawn, maps.full_strength(drawn))
-            told = f"{method.title} for {x.explained} over image {x.id}: "
-            told += self._told(drawn, signed=method.signed)
-            overlays.append(Overlay(method.title, told, picture, f"--e{e}"))
+        for method, values in zip(self.record.methods, self.arrays.examples[:, e], strict=True):
+            picture = maps.overlay_image(values, maps.full_strength(values))
+            text = f"{method.title} for {x.explained} over image {x.id}: "
+            text += self._describe_map(values, signed=method.signed)
+            overlays.append(Overlay(method.title, text, picture, f"--e{e}"))
         return ExplainedFace(about, sentence, f"--e{e}", tuple(overlays))
 
     def _means(self, m: int) -> MeanMaps:
         """One method's mean maps, on one scale, so that they can be held against each other."""
-        method, some = self.record.methods[m], [s for s in self.record.subsets if s.n]
-        plain, grouped = (
-            [s for s in some if (s.kind == "group") is is_it] for is_it in (False, True)
-        )
+        method, subsets = self.record.methods[m], [s for s in self.record.subsets if s.n]
+        grouped = [s for s in subsets if s.kind == "group"]
+        single = [s for s in subsets if s.kind != "group"]
         groups = {s.key for s in self.record.subsets if s.kind == "group"}
         pairs = [(d, self._pair(m, i)) for i, d in enumerate(self.record.differences)]
         paired = {key for d, _ in pairs for key in (d.first, d.second)}
+        classes = [s for s in single if s.kind == "class" and method.signed]
         return MeanMaps(
             method=method,
-            overlays=tuple(self._strength(m, s) for s in plain),
-            signed=tuple(
-                self._both_ways(m, s) for s in plain if s.kind == "class" and method.signed
-            ),
+            overlays=tuple(self._strength_mean(m, s) for s in single),
+            signed=tuple(self._signed_mean(m, s) for s in classes),
             pairs=tuple(p for d, p in pairs if p and d.first not in groups),
             groups=tuple(p for d, p in pairs if p and d.first in groups),
-            other_groups=tuple(self._strength(m, s) for s in grouped if s.key not in paired),
+            other_groups=tuple(self._strength_mean(m, s) for s in grouped if s.key not in paired),
         )
 
     def _mean(self, m: int, subset: Subset, array: str, title: str, about: str) -> Overlay:
         """One of a method's means, on the scale of all of them."""
-        s, drawn = self.number[subset.key], getattr(self.arrays, array)[m]
-        picture = maps.overlay(drawn[s], maps.full_strength(drawn))
-        told = f"{about}, {subset.title}: {self._told(drawn[s], signed=array == 'means')}"
-        return Overlay(f"{subset.title}, {title}", told, picture, f"--s{s}")
+        s, means = self.number[subset.key], getattr(self.arrays, array)[m]
+        picture = maps.overlay_image(means[s], maps.full_strength(means))
+        text = self._describe_map(means[s], signed=array == "means")
+        about = f"{about}, {subset.title}: {text}"
+        return Overlay(f"{subset.title}, {title}", about, picture, f"--s{s}")
 
-    def _strength(self, m: int, subset: Subset) -> Overlay:
+    def _strength_mean(self, m: int, subset: Subset) -> Overlay:
         method = self.record.methods[m]
         about, support = f"Mean strength of {method.title}", words.images(subset.n, subset.people)
         if method.subset_n:
             support = f"{words.count(method.subset_n[self.number[subset.key]])} of {support}"
         return self._mean(m, subset, "strengths", support, about)
 
-    def _both_ways(self, m: int, subset: Subset) -> Overlay:
+    def _signed_mean(self, m: int, subset: Subset) -> Overlay:
         about = f"Mean of {self.record.methods[m].title} with its sign"
-        sides = " and ".join(prose.both_sides(self.record))
+        sides = " and ".join(prose.sign_names(self.record))
         return self._mean(m, subset, "means", sides, about)
 
-    def _told(self, drawn: NDArray[Any], *, signed: bool) -> str:
+    def _describe_map(self, values: NDArray[Any], *, signed: bool) -> str:
         """Where a map lies."""
         if signed:
-            return places.both_ways(drawn, *prose.both_sides(self.record))
-        told = places.strongest_fields(drawn, 2)
-        return f"most {told}" if told else "empty"
+            return places.signed_fields(values, *prose.sign_names(self.record))
+        fields = places.strongest_fields(values, 2)
+        return f"most {fields}" if fields else "empty"
 
     def _pair(self, m: int, d: int) -> SideBySide | None:
         """Two subsets' strengths, and where they differ; None where one of them is not shown."""
         difference, method = self.record.differences[d], self.record.methods[m]
         keys = (difference.first, difference.second)
-        both = [self.record.subsets[self.number[k]] for k in keys if k in self.number]
-        if len(both) < 2 or not all(s.n for s in both):
+        subsets = [self.record.subsets[self.number[k]] for k in keys if k in self.number]
+        if len(subsets) < 2 or not all(s.n for s in subsets):
             return None
-        first, second = both
+        first, second = subsets
         values = self.arrays.differences[m, d].astype(float)
         # An undefined half-width is no evidence: NaN compares as False.
-        sure = abs(values) > self.arrays.half_widths[m, d].astype(float)
+        mask = abs(values) > self.arrays.half_widths[m, d].astype(float)
+        text = places.signed_fields(values * mask, "more", "less") if mask.any() else "none found"
         overlay = Overlay(
             "where they differ: blue, more in the first; orange, more in the second",
-            f"Difference of {method.title}: {first.title} less {second.title}; "
-            + (places.both_ways(values * sure, "more", "less") if sure.any() else "none found"),
-            maps.overlay(values * sure, maps.full_strength(self.arrays.differences[m])),
+            f"Difference of {method.title}: {first.title} less {second.title}; {text}",
+            maps.overlay_image(values * mask, maps.full_strength(self.arrays.differences[m])),
             f"--s{self.number[first.key]}",
         )
         marked = difference.marked.get(method.name, math.nan)
-        at, coloured = f"At {words.percent(marked)} of the pixels", ""
+        scope, remark = f"At {words.percent(marked)} of the pixels", ""
         if math.isnan(marked):
-            at, coloured = "Where", ", the third map is coloured"
+            scope, remark = "Where", ", the third map is coloured"
         confidence = self.record.confidence
         return SideBySide(
             f"{first.title} beside {second.title}",
-            f"{at} the {100 * confidence:g}% interval of the difference leaves out 0{coloured}. "
+            f"{scope} the {100 * confidence:g}% interval of the difference leaves out 0{remark}. "
             f"Were there no difference, chance would mark {words.percent(1 - confidence)}.",
-            (self._strength(m, first), self._strength(m, second), overlay),
+            (self._strength_mean(m, first), self._strength_mean(m, second), overlay),
         )
 
 
@@ -353,7 +355,7 @@ class InsideView:
     weights: tuple[Overlay, ...]
 
 
-class WithInside(Protocol):
+class InsideInputs(Protocol):
     """What has a look inside and its pictures, where there is any."""
 
     @property
@@ -365,7 +367,7 @@ class WithInside(Protocol):
         """What belongs to it."""
 
 
-def inside_view(inputs: WithInside) -> InsideView | None:
+def build_inside_view(inputs: InsideInputs) -> InsideView | None:
     """What is shown of the network from inside; None where nobody looked."""
     record, pictures = inputs.inside, inputs.inside_pictures
     if record is None:
@@ -381,13 +383,13 @@ def inside_view(inputs: WithInside) -> InsideView | None:
         )
     return InsideView(
         record,
-        {id: maps.photo(p) for id, p in zip(record.faces, faces, strict=False)},
-        tuple(maps.exact(p) for p in filters),
-        tuple(_weights(t, p) for t, p in zip(record.weights, weights, strict=False)),
+        {id: maps.thumbnail_image(p) for id, p in zip(record.faces, faces, strict=False)},
+        tuple(maps.lossless_image(p) for p in filters),
+        tuple(_weights_overlay(t, p) for t, p in zip(record.weights, weights, strict=False)),
     )
 
 
-def _weights(title: str, picture: NDArray[np.uint8]) -> Overlay:
+def _weights_overlay(title: str, picture: NDArray[np.uint8]) -> Overlay:
     """A linear classifier's weights: lighter than mid-grey speaks for the label."""
-    told = places.both_ways(picture.astype(float).mean(axis=2) - 127.5, "for", "against")
-    return Overlay(title, f"{title}: {told}", maps.exact(picture), "")
+    text = places.signed_fields(picture.astype(float).mean(axis=2) - 127.5, "for", "against")
+    return Overlay(title, f"{title}: {text}", maps.lossless_image(picture), "")

@@ -32,7 +32,7 @@ def full_strength(maps: NDArray[Any]) -> float:
     return size if size > 0 else float(sizes.max(initial=0.0)) or 1.0
 
 
-def overlay(values: NDArray[Any], full: float) -> str:
+def overlay_image(values: NDArray[Any], full: float) -> str:
     """A map as a picture that is clear where the map is 0 or undefined.
 
     Parameters
@@ -47,32 +47,32 @@ def overlay(values: NDArray[Any], full: float) -> str:
     str
         A data URI.
     """
-    small = _shrunk(np.nan_to_num(np.asarray(values, np.float64) / full, posinf=1, neginf=-1))
+    small = _shrink(np.nan_to_num(np.asarray(values, np.float64) / full, posinf=1, neginf=-1))
     levels = np.rint(np.clip(small, -1, 1) * _LEVELS).astype(int) + _LEVELS
-    return _encoded(_palette()[levels], lossless=True)
+    return _encode(_palette()[levels], lossless=True)
 
 
-def photo(pixels: NDArray[np.uint8]) -> str:
+def thumbnail_image(pixels: NDArray[np.uint8]) -> str:
     """A picture (height, width, 3) as a data URI, at most as large as a map."""
     from PIL import Image
 
     image = Image.fromarray(pixels)
     image.thumbnail((_LARGEST, _LARGEST))
-    return _encoded(np.asarray(image), lossless=False)
+    return _encode(np.asarray(image), lossless=False)
 
 
-def exact(pixels: NDArray[np.uint8]) -> str:
+def lossless_image(pixels: NDArray[np.uint8]) -> str:
     """A picture (height, width, 3) as a data URI, every pixel as it is."""
-    return _encoded(pixels, lossless=True)
+    return _encode(pixels, lossless=True)
 
 
-def regions(template: NDArray[np.uint8], count: int) -> str:
+def regions_image(template: NDArray[np.uint8], count: int) -> str:
     """Where each of `count` regions lies, in `REGION_COLOURS`, half see-through, as a data URI."""
     rgba = np.zeros((*template.shape, 4), np.uint8)
     for i in range(count):
         colour = REGION_COLOURS[i % len(REGION_COLOURS)].removeprefix("#")
         rgba[template == i] = (*bytes.fromhex(colour), 150)
-    return _encoded(rgba, lossless=True)
+    return _encode(rgba, lossless=True)
 
 
 def _palette() -> NDArray[np.uint8]:
@@ -82,12 +82,12 @@ def _palette() -> NDArray[np.uint8]:
     for weak, strong in (AGAINST, FOR):
         colour = np.array(weak) * (1 - strength) + np.array(strong) * strength
         sides.append(np.concatenate([colour, 235 * strength**0.8], axis=1))
-    against, speaking_for = sides
-    colours: NDArray[np.float64] = np.concatenate([against[::-1], np.zeros((1, 4)), speaking_for])
+    against, for_class = sides
+    colours: NDArray[np.float64] = np.concatenate([against[::-1], np.zeros((1, 4)), for_class])
     return np.rint(colours).astype(np.uint8)
 
 
-def _shrunk(values: NDArray[np.float64]) -> NDArray[Any]:
+def _shrink(values: NDArray[np.float64]) -> NDArray[Any]:
     if max(values.shape) <= _LARGEST:
         return values
     from PIL import Image
@@ -97,7 +97,7 @@ def _shrunk(values: NDArray[np.float64]) -> NDArray[Any]:
     return np.asarray(image.resize((width, height), Image.Resampling.BOX))
 
 
-def _encoded(pixels: NDArray[np.uint8], *, lossless: bool) -> str:
+def _encode(pixels: NDArray[np.uint8], *, lossless: bool) -> str:
     """WebP, half as large as PNG; PNG where this Pillow was built without it."""
     from PIL import Image, features
 

@@ -14,16 +14,17 @@ from candid.text.inputs import ReportInput
 def mean_face_texts(inputs: ReportInput) -> dict[str, str]:
     """The alt text of each mean face and each difference of two, by the picture's name."""
     texts = {}
-    for name in inputs.pictures:
-        kind, _, of = name.partition("-")
+    for picture in inputs.pictures:
+        kind, _, name = picture.partition("-")
         if kind == "mean":
-            texts[name] = f"Mean of the {_counted(inputs, of)} labelled {of}{_light(inputs, name)}"
+            images = _count_images(inputs, name)
+            texts[picture] = f"Mean of the {images} labelled {name}{_light(inputs, picture)}"
         elif kind == "difference":
-            texts[name] = f"{_difference_of(inputs, of)}{_where(inputs, name)}"
+            texts[picture] = f"{_difference(inputs, name)}{_strongest_fields(inputs, picture)}"
     return texts
 
 
-def _counted(inputs: ReportInput, name: str) -> str:
+def _count_images(inputs: ReportInput, name: str) -> str:
     """How many training images bear the label."""
     splits = () if inputs.exploration is None else inputs.exploration.splits
     train = next((s for s in splits if s.split == "train"), None)
@@ -32,7 +33,7 @@ def _counted(inputs: ReportInput, name: str) -> str:
     return f"{words.count(train.counts[inputs.classes.index(name)])} training images"
 
 
-def _difference_of(inputs: ReportInput, name: str) -> str:
+def _difference(inputs: ReportInput, name: str) -> str:
     if name:
         return f"The mean face labelled {name} less that of the others"
     return f"The mean face labelled {inputs.classes[-1]} less that labelled {inputs.classes[0]}"
@@ -40,17 +41,17 @@ def _difference_of(inputs: ReportInput, name: str) -> str:
 
 def _light(inputs: ReportInput, name: str) -> str:
     pixels = _pixels(inputs.pictures[name], "L")
-    return "" if pixels is None else f": {places.lightest_and_darkest(pixels / 255)}"
+    return "" if pixels is None else f": {places.describe_light(pixels / 255)}"
 
 
-def _where(inputs: ReportInput, name: str) -> str:
+def _strongest_fields(inputs: ReportInput, name: str) -> str:
     """Where a difference departs from mid-grey."""
     pixels = _pixels(inputs.pictures[name], "RGB")
     if pixels is None:
         return ""
-    departs = np.abs(np.abs(pixels - 127.5) - 0.5).sum(axis=2)  # mid-grey is 127 or 128
-    told = places.strongest_fields(departs)
-    return f": they differ most {told}" if told else ": they do not differ"
+    deviation = np.abs(np.abs(pixels - 127.5) - 0.5).sum(axis=2)  # mid-grey is 127 or 128
+    fields = places.strongest_fields(deviation)
+    return f": they differ most {fields}" if fields else ": they do not differ"
 
 
 def _pixels(encoded: bytes, mode: str) -> NDArray[np.float64] | None:

@@ -21,8 +21,8 @@ from candid.text import comparison, explanation, external_numbers, inside, place
 from candid.text import number as text
 from candid.text.inputs import name_of_data
 from candid.text.metrics import metric_text
-from candid.text.model import shown_settings
-from candid.text.window import what_it_sees
+from candid.text.model import public_settings
+from candid.text.window import view_sentence
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,13 +66,13 @@ def render_number(inputs: NumberInput) -> str:
 
     evaluation, explained = inputs.evaluation, inputs.explanation
     looks_shown = explained is not None or inputs.inside is not None
-    shown = shown_settings(inputs.config, inputs.provenance)
-    drawn: list[Figure | None] = [*figures.number_charts(evaluation, inputs.history)]
+    settings = public_settings(inputs.config, inputs.provenance)
+    charts: list[Figure | None] = [*figures.number_charts(evaluation, inputs.history)]
     compared = None if inputs.audit is None else inputs.audit.comparison
     if compared is not None:
-        drawn += comparison_charts(compared).values()
+        charts += comparison_charts(compared).values()
     if explained is not None:
-        drawn += [looks.region_shares(explained), looks.number_masking(explained)]
+        charts += [looks.region_shares(explained), looks.number_masking(explained)]
     return html_document(
         "number.html",
         scripts=(
@@ -83,12 +83,12 @@ def render_number(inputs: NumberInput) -> str:
         styles=("page.css", *(("explanation.css",) if looks_shown else ())),
         inputs=inputs,
         how_it_answers=(
-            text.network_answers(evaluation, len(inputs.model.classes)),
-            what_it_sees(inputs.model),
+            text.network_description(evaluation, len(inputs.model.classes)),
+            view_sentence(inputs.model),
         ),
-        charts={figure.name: figure for figure in drawn if figure is not None},
-        explanation=explanation_view.view(inputs),
-        inside=explanation_view.inside_view(inputs),
+        charts={figure.name: figure for figure in charts if figure is not None},
+        explanation=explanation_view.build_view(inputs),
+        inside=explanation_view.build_inside_view(inputs),
         words_of=explanation,
         inside_words=inside,
         places=places,
@@ -98,8 +98,8 @@ def render_number(inputs: NumberInput) -> str:
         comparison_words=comparison,
         **number_sections(evaluation, inputs.audit),
         provenance=inputs.provenance,
-        config=to_toml(inputs.config, shown),
-        changed_settings=changed_settings(inputs.config, shown),
+        config=to_toml(inputs.config, settings),
+        changed_settings=changed_settings(inputs.config, settings),
         version=inputs.provenance.candid,
     )
 
@@ -107,24 +107,25 @@ def render_number(inputs: NumberInput) -> str:
 def number_card(inputs: NumberInput) -> str:
     """Write the model card: what it predicts, how well, for whom worse, and what to know."""
     evaluation, audit = inputs.evaluation, inputs.audit
-    said = [*text.number_summary(evaluation, inputs.data_name)]
+    sentences = [*text.number_summary(evaluation, inputs.data_name)]
     if audit is not None and audit.splits:
-        said.append(text.number_audit_summary(audit))
+        sentences.append(text.number_audit_summary(audit))
     limits = [*evaluation.notes, text.NOT_EQUAL_GROUPS]
-    looks = (
+    explained = (
         ""
         if inputs.explanation is None
         else " ".join(explanation.explanation_lead(inputs.explanation, inputs.model))
     )
-    if not looks:
+    if not explained:
         limits.append(text.NOT_EXPLAINED)
-    elsewhere = external_numbers.number_said(inputs.transfer)
-    beside = []
+    transfer = external_numbers.number_said(inputs.transfer)
+    comparison_part = []
     if audit is not None and audit.comparison is not None:
-        said_of = comparison.comparison_summary(audit.comparison)
-        beside = [f"## Beside another model\n\n{markdown.bullets(said_of)}"]
+        changes = comparison.comparison_summary(audit.comparison)
+        comparison_part = [f"## Beside another model\n\n{markdown.bullets(changes)}"]
     rows = [
-        f"| {metric_text(name).name} | {text.in_unit(e)} | {text.of_interval(e)} | {e.n:,} |"
+        f"| {metric_text(name).name} | {text.figure_in_unit(e)} | {text.interval_in_unit(e)} | "
+        f"{e.n:,} |"
         for split in ([evaluation.headline] if evaluation.headline else [])
         for name, e in split.metrics.items()
     ]
@@ -132,11 +133,11 @@ def number_card(inputs: NumberInput) -> str:
     title = f"{evaluation.target} on {inputs.data_name}, {inputs.model.network} network"
     parts = [
         f"# {markdown.text(title)}",
-        " ".join(markdown.text(sentence) for sentence in said),
+        " ".join(markdown.text(sentence) for sentence in sentences),
         "\n".join([*head, *rows]),
-        f"## How far from home\n\n{markdown.bullets(elsewhere)}",
-        *beside,
-        *([f"## What it looks at\n\n{markdown.text(looks)}"] if looks else []),
+        f"## How far from home\n\n{markdown.bullets(transfer)}",
+        *comparison_part,
+        *([f"## What it looks at\n\n{markdown.text(explained)}"] if explained else []),
         f"## Limits\n\n{markdown.bullets(limits)}",
         f"Made by Candid {inputs.provenance.candid} with seed {inputs.provenance.seed}.",
     ]

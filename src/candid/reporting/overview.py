@@ -13,11 +13,11 @@ from candid.settings import Config
 from candid.text import number as number_text
 from candid.text import overview as text
 from candid.text.inputs import name_of_data
-from candid.text.model import shown_settings
+from candid.text.model import public_settings
 
 
 def render_overview(
-    found: Overview,
+    overview: Overview,
     provenance: Provenance,
     config: Config,
     *,
@@ -29,44 +29,44 @@ def render_overview(
 
     Parameters
     ----------
-    found
+    overview
         How the network does on each label.
     provenance, config
         Of the run.
     exploration
         What is in the data; None where nobody looked.
     """
-    shown = shown_settings(config, provenance)
+    settings = public_settings(config, provenance)
     return html_document(
         "overview.html",
         scripts=("page.js",),
-        found=found,
-        rows=[t for t in ordered(found) if not t.is_number],
-        numbers=[t for t in ordered(found) if t.is_number],
+        found=overview,
+        rows=[t for t in order_targets(overview) if not t.is_number],
+        numbers=[t for t in order_targets(overview) if t.is_number],
         number_words=number_text,
         link=_link,
-        explained=found.explained and config.explain.make,
+        explained=overview.explained and config.explain.make,
         provenance=provenance,
         exploration=exploration,
         data_name=name_of_data(exploration, provenance),
         overview_words=text,
-        config=to_toml(config, shown),
-        changed_settings=changed_settings(config, shown),
+        config=to_toml(config, settings),
+        changed_settings=changed_settings(config, settings),
         version=provenance.candid,
     )
 
 
-def ordered(found: Overview) -> list[TargetSummary]:
+def order_targets(overview: Overview) -> list[TargetSummary]:
     """The labels in the order of the page: what gains most on the commonest answer first."""
 
-    def gain(one: TargetSummary) -> float:
-        if one.is_number:
-            gained = 1 - one.metrics["mae"].value / one.metrics["median_mae"].value
-            return -gained if math.isfinite(gained) else math.inf
-        gained = one.metrics["weighted_f1"].value - one.metrics["majority_f1"].value
-        return -gained if math.isfinite(gained) else math.inf
+    def gain(target: TargetSummary) -> float:
+        if target.is_number:
+            value = 1 - target.metrics["mae"].value / target.metrics["median_mae"].value
+            return -value if math.isfinite(value) else math.inf
+        value = target.metrics["weighted_f1"].value - target.metrics["majority_f1"].value
+        return -value if math.isfinite(value) else math.inf
 
-    return sorted(found.targets, key=gain)
+    return sorted(overview.targets, key=gain)
 
 
 def _link(target: TargetSummary) -> str:

@@ -20,18 +20,18 @@ class Deflated:
     size: int  # how many bytes the text holds: the last letters hold bits to spare
 
 
-def deflated(data: bytes, *, repeats: bool = True) -> Deflated:
+def deflate(data: bytes, *, repeats: bool = True) -> Deflated:
     """Deflate bytes (zlib) and write them as text without `&`, `<` and `>`.
 
     Without `repeats`, none but runs of one byte are looked for. A network's weights have no others,
     and looking for what is not there takes up to eighty times as long.
     """
     strategy = zlib.Z_DEFAULT_STRATEGY if repeats else zlib.Z_RLE
-    packer = zlib.compressobj(9, strategy=strategy)
-    small = packer.compress(data) + packer.flush()
-    bits = np.unpackbits(np.frombuffer(small, np.uint8))
+    compressor = zlib.compressobj(9, strategy=strategy)
+    compressed = compressor.compress(data) + compressor.flush()
+    bits = np.unpackbits(np.frombuffer(compressed, np.uint8))
     groups = np.pad(bits, (0, -len(bits) % _BITS)).reshape(-1, _BITS)
     numbers = groups @ (1 << np.arange(_BITS - 1, -1, -1, dtype=np.int64))
     high, low = np.divmod(numbers, len(_LETTERS))
     text = np.frombuffer(_LETTERS, np.uint8)[np.stack([low, high], axis=1).ravel()]
-    return Deflated(text.tobytes().decode("ascii"), len(small))
+    return Deflated(text.tobytes().decode("ascii"), len(compressed))

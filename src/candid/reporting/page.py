@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from candid.config import changed_settings, to_toml
 from candid.records import AttributeSummary, Finding
 from candid.reporting import explanation_view, network, trying
-from candid.reporting.document import embedded, html_document
+from candid.reporting.document import data_uri, html_document
 from candid.reporting.mean_faces import mean_face_texts
 from candid.reporting.sections import answer_sections, audit_charts, performance_charts
 from candid.text import (
@@ -27,8 +27,8 @@ from candid.text import (
 )
 from candid.text import model as prose
 from candid.text import trying as trying_words
-from candid.text.inputs import ReportInput, attributes_of
-from candid.text.window import what_it_sees
+from candid.text.inputs import ReportInput, attributes_by_association
+from candid.text.window import view_sentence
 
 if TYPE_CHECKING:
     from candid.records.compare import Comparison
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from candid.reporting.figures.chart import Figure
 
 # What runs the model inside, each on what stands before it.
-_TRYING = ("try_network.js", "try_picture.js", "try_looks.js", "try.js")
+_TRIAL_SCRIPTS = ("try_network.js", "try_picture.js", "try_looks.js", "try.js")
 
 
 def render(inputs: ReportInput) -> str:
@@ -52,33 +52,33 @@ def render(inputs: ReportInput) -> str:
     inputs
         The records of a run; parts that are absent are named as not checked.
     """
-    shown = prose.shown_settings(inputs.config, inputs.provenance)
-    tried, model = trying.trial(inputs), inputs.model
+    settings = prose.public_settings(inputs.config, inputs.provenance)
+    trial, model = trying.page_trial(inputs), inputs.model
     return html_document(
         "page.html",
-        scripts=("page.js", "explanation.js", "audit.js", *(_TRYING if tried else ())),
-        styles=("page.css", "explanation.css", *(("try.css",) if tried else ())),
-        compiles=tried is not None,
-        trial=tried,
+        scripts=("page.js", "explanation.js", "audit.js", *(_TRIAL_SCRIPTS if trial else ())),
+        styles=("page.css", "explanation.css", *(("try.css",) if trial else ())),
+        compiles=trial is not None,
+        trial=trial,
         map_method=trying.map_method(inputs),
         trying_words=trying_words,
         inputs=inputs,
         prose=prose,
-        what_it_sees=what_it_sees,
+        view_sentence=view_sentence,
         verdict_words=verdict,
         charts=_charts(inputs),
-        drawing=network.drawing(model.layers, model.side) if model and model.layers else "",
-        picture=partial(embedded, inputs.pictures),
-        config=to_toml(inputs.config, shown),
-        changed_settings=changed_settings(inputs.config, shown),
+        drawing=network.draw_layers(model.layers, model.side) if model and model.layers else "",
+        picture=partial(data_uri, inputs.pictures),
+        config=to_toml(inputs.config, settings),
+        changed_settings=changed_settings(inputs.config, settings),
         attribute_tables=_attribute_tables(inputs),
         extremes=_extremes,
         findings=_findings(inputs),
         other_pictures=_other_pictures(inputs),
         mean_face_texts=mean_face_texts(inputs),
         places=places,
-        explanation=explanation_view.view(inputs),
-        inside=explanation_view.inside_view(inputs),
+        explanation=explanation_view.build_view(inputs),
+        inside=explanation_view.build_inside_view(inputs),
         words_of=explanation,
         inside_words=inside,
         compared=None if inputs.audit is None else inputs.audit.comparison,
@@ -164,44 +164,44 @@ def render_search(found: Tuning) -> str:
 
 def _charts(inputs: ReportInput) -> dict[str, Figure]:
     """The charts that there is something to draw for, by name, in the page's order."""
-    from candid.reporting.figures.chart import unvalidated  # Altair takes a second
+    from candid.reporting.figures.chart import skip_validation  # Altair takes a second
 
-    with unvalidated():
-        return {figure.name: figure for figure in _drawn(inputs) if figure is not None}
+    with skip_validation():
+        return {figure.name: figure for figure in _figures(inputs) if figure is not None}
 
 
-def _drawn(inputs: ReportInput) -> list[Figure | None]:
+def _figures(inputs: ReportInput) -> list[Figure | None]:
     """The same, and None for each that there is nothing to draw for."""
     from candid.reporting.figures import comparison as compared
     from candid.reporting.figures import data, training
     from candid.reporting.figures import explanation as looks
     from candid.reporting.figures import external as elsewhere
 
-    drawn: list[Figure | None] = []
+    figures: list[Figure | None] = []
     exploration = inputs.exploration
     if exploration is not None:
         light = "mean luma of an image (0 to 1)"
         spread = "standard deviation of luma (0 to 1)"
-        drawn += [
+        split = exploration.splits[0].split if exploration.splits else "train"
+        figures += [
             data.balance(exploration),
-            data.attributes(
-                exploration, exploration.splits[0].split if exploration.splits else "train"
-            ),
+            data.attributes(exploration, split),
             data.histograms("brightness", "Brightness", exploration.brightness, light),
             data.histograms("contrast", "Contrast", exploration.contrast, spread),
         ]
     if inputs.history and not inputs.fit:
         validation = inputs.split("validation")
         n = None if validation is None else validation.n
-        drawn += [training.loss_curve(inputs.history, n), training.f1_curve(inputs.history, n)]
-    drawn += performance_charts(inputs.evaluation)
-    drawn.append(elsewhere.sure_and_right(inputs.transfer))
-    drawn += audit_charts(inputs.audit)
+        figures += [training.loss_curve(inputs.history, n), training.f1_curve(inputs.history, n)]
+    figures += performance_charts(inputs.evaluation)
+    figures.append(elsewhere.accuracy_by_confidence(inputs.transfer))
+    figures += audit_charts(inputs.audit)
     if inputs.audit is not None and inputs.audit.comparison is not None:
-        drawn += compared.comparison_charts(inputs.audit.comparison).values()
+        figures += compared.comparison_charts(inputs.audit.comparison).values()
     if inputs.explanation is not None:
-        drawn += [looks.region_shares(inputs.explanation), looks.region_masking(inputs.explanation)]
-    return drawn
+        e = inputs.explanation
+        figures += [looks.region_shares(e), looks.region_masking(e)]
+    return figures
 
 
 def _attribute_tables(inputs: ReportInput) -> dict[str, list[AttributeSummary]]:
@@ -209,13 +209,13 @@ def _attribute_tables(inputs: ReportInput) -> dict[str, list[AttributeSummary]]:
     if inputs.exploration is None:
         return {}
     splits = dict.fromkeys(a.split for a in inputs.exploration.attributes)
-    return {split: attributes_of(inputs.exploration, split) for split in splits}
+    return {split: attributes_by_association(inputs.exploration, split) for split in splits}
 
 
 def _extremes(shares: Sequence[float]) -> list[int]:
     """Where the least and the largest share stand; nothing where none is defined."""
-    known = [i for i, share in enumerate(shares) if math.isfinite(share)]
-    return [end(known, key=shares.__getitem__) for end in (min, max)] if known else []
+    defined = [i for i, share in enumerate(shares) if math.isfinite(share)]
+    return [end(defined, key=shares.__getitem__) for end in (min, max)] if defined else []
 
 
 _STATES = ("found", "too few to say", "not found", "not applicable")
@@ -224,10 +224,10 @@ _SEVERITIES = ("serious", "warning", "note")
 
 def _findings(inputs: ReportInput) -> list[Finding]:
     """The findings, the most pressing first."""
-    found = () if inputs.exploration is None else inputs.exploration.findings
-    return sorted(found, key=lambda f: (_STATES.index(f.state), _SEVERITIES.index(f.severity)))
+    findings = () if inputs.exploration is None else inputs.exploration.findings
+    return sorted(findings, key=lambda f: (_STATES.index(f.state), _SEVERITIES.index(f.severity)))
 
 
 def _other_pictures(inputs: ReportInput) -> list[str]:
-    placed = {f"mean-{name}" for name in inputs.classes} | {"difference", "augmented"}
-    return sorted(set(inputs.pictures) - placed)
+    names = {f"mean-{name}" for name in inputs.classes} | {"difference", "augmented"}
+    return sorted(set(inputs.pictures) - names)

@@ -12,7 +12,7 @@ from candid.records import Evaluation, Example, SplitEvaluation
 from candid.records.audit import Audit
 from candid.records.number import NumberEvaluation
 from candid.reporting import audit_tables
-from candid.reporting.document import embedded
+from candid.reporting.document import data_uri
 from candid.text import audit as audit_words
 from candid.text import label_check, number, stories
 from candid.text.findings import group_name
@@ -60,7 +60,7 @@ def answer_sections(
         "caveats": caveats,
         "by_source": audit_tables.by_source(audit, sources),
         "galleries": galleries(evaluation, headline),
-        "thumbnail": partial(embedded, thumbnails),
+        "thumbnail": partial(data_uri, thumbnails),
         "pictured": pictured,
         "elsewhere": elsewhere,
         "notes_open": notes_open,
@@ -103,8 +103,8 @@ def performance_charts(evaluation: Evaluation) -> list[Figure | None]:
         performance.precision_recall,
         lambda split: performance.reliability(split, evaluation.splits),
     ]
-    drawn = [kind(split) for split in evaluation.splits if split.n for kind in kinds]
-    return [performance.scores(evaluation.splits), *drawn]
+    figures = [kind(split) for split in evaluation.splits if split.n for kind in kinds]
+    return [performance.scores(evaluation.splits), *figures]
 
 
 def audit_charts(audit: Audit | None) -> list[Figure | None]:
@@ -122,22 +122,21 @@ def metric_keys(splits: Sequence[SplitEvaluation]) -> tuple[list[str], list[str]
 
     Where no temperature was fitted, there is nothing from before it.
     """
-    before = any(s.reliability_before for s in splits)
+    has_temperature = any(s.reliability_before for s in splits)
     keys = list(dict.fromkeys(key for s in splits for key in s.metrics))
-    keys = [key for key in keys if before or key != "calibration_error_before"]
-    known = [
-        key
-        for key in keys
-        if any(key in s.metrics and math.isfinite(s.metrics[key].value) for s in splits)
-    ]
-    return known or keys, [key for key in keys if known and key not in known]
+    keys = [key for key in keys if has_temperature or key != "calibration_error_before"]
+    figures = [item for s in splits for item in s.metrics.items()]
+    defined = {name for name, e in figures if math.isfinite(e.value)}.intersection(keys)
+    if not defined:
+        return keys, []
+    return [k for k in keys if k in defined], [k for k in keys if k not in defined]
 
 
 def class_columns(split: SplitEvaluation) -> list[str]:
     """Which figures of a class any of them has."""
-    found = [name for c in split.classes for name, e in c.metrics.items() if math.isfinite(e.value)]
-    names = split.classes[0].metrics if split.classes else ()
-    return [name for name in names if name in found]
+    figures = [item for c in split.classes for item in c.metrics.items()]
+    defined = {name for name, e in figures if math.isfinite(e.value)}
+    return [name for name in dict(figures) if name in defined]
 
 
 @dataclass(frozen=True)

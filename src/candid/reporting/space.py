@@ -22,6 +22,6 @@ def space_card(inputs: ReportInput, repo: str) -> str:
         "models": [repo],
         "short_description": "How well a face classifier does, and for whom it fails",
     }
-    said = f"The report of [{markdown.text(repo)}](https://huggingface.co/{repo})."
-    text = f"{front_matter(head)}\n\n# {markdown.text(title)}\n\n{said}\n"
+    sentence = f"The report of [{markdown.text(repo)}](https://huggingface.co/{repo})."
+    text = f"{front_matter(head)}\n\n# {markdown.text(title)}\n\n{sentence}\n"
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -11,7 +11,7 @@ import numpy as np
 
 from candid.records.embedded import EmbeddedModel, FlatNetwork
 from candid.records.explanation import Method
-from candid.reporting.packed import Deflated, deflated
+from candid.reporting.packed import Deflated, deflate
 from candid.text import trying as text
 from candid.text.inputs import ReportInput
 
@@ -29,7 +29,7 @@ class PageTrial:
     kernel: Deflated
 
 
-def trial(inputs: ReportInput) -> PageTrial | None:
+def page_trial(inputs: ReportInput) -> PageTrial | None:
     """What the section holds; None where there is no model inside."""
     embedded, card = inputs.embedded, inputs.model
     if embedded is None or card is None:
@@ -40,7 +40,7 @@ def trial(inputs: ReportInput) -> PageTrial | None:
         f = embedded.framing
         parts.append(f.network.weights)
         framing = {
-            "network": _network(f.network, len(parts[0])),
+            "network": _network_values(f.network, len(parts[0])),
             "lookSide": f.look_side,
             "looks": f.looks,
             "units": f.units,
@@ -50,9 +50,9 @@ def trial(inputs: ReportInput) -> PageTrial | None:
             "restLimit": min(f.rest_limit, 1e300),  # JSON has no infinity
         }
     about = {
-        "network": _network(embedded.network, 0),
+        "network": _network_values(embedded.network, 0),
         "framing": framing,
-        "look": _look(embedded),
+        "look": _look_values(embedded),
         "classes": card.classes,
         "side": card.side,
         "detail": 1 if framing is None else 2,
@@ -63,12 +63,12 @@ def trial(inputs: ReportInput) -> PageTrial | None:
         "temperature": card.temperature,
         "flip": card.flip_tta,
         "threshold": embedded.threshold,
-        "map": _map(inputs, card.side),
+        "map": _map_values(inputs, card.side),
         "words": text.page_words(inputs, embedded),
     }
     kernel = (resources.files("candid.reporting") / "templates" / "product.wasm").read_bytes()
-    weights = deflated(b"".join(parts), repeats=False)
-    return PageTrial(about, weights, deflated(kernel))
+    weights = deflate(b"".join(parts), repeats=False)
+    return PageTrial(about, weights, deflate(kernel))
 
 
 def map_method(inputs: ReportInput) -> Method | None:
@@ -78,7 +78,7 @@ def map_method(inputs: ReportInput) -> Method | None:
     return next((passed[name] for name in _METHODS if name in passed), None)
 
 
-def _map(inputs: ReportInput, side: int) -> dict[str, Any] | None:
+def _map_values(inputs: ReportInput, side: int) -> dict[str, Any] | None:
     method, config = map_method(inputs), inputs.config.explain
     if method is None:
         return None
@@ -94,7 +94,7 @@ def _map(inputs: ReportInput, side: int) -> dict[str, Any] | None:
     }
 
 
-def _network(network: FlatNetwork, begins: int) -> dict[str, Any]:
+def _network_values(network: FlatNetwork, begins: int) -> dict[str, Any]:
     return {
         "input": network.input,
         "layers": network.layers,
@@ -105,7 +105,7 @@ def _network(network: FlatNetwork, begins: int) -> dict[str, Any]:
     }
 
 
-def _look(embedded: EmbeddedModel) -> dict[str, Any] | None:
+def _look_values(embedded: EmbeddedModel) -> dict[str, Any] | None:
     look = embedded.look
     if look is None:
         return None

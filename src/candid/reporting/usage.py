@@ -15,7 +15,7 @@ _SQUARES = {
 }
 
 
-def with_torch(card: ModelCard, fit: str, *, framed: bool = False) -> str:
+def torch_example(card: ModelCard, fit: str, *, framed: bool = False) -> str:
     """Lines that use the weights through `candid.load_model`, beside `model.json`.
 
     `framed`: the run has a network that frames pictures first.
@@ -24,7 +24,7 @@ def with_torch(card: ModelCard, fit: str, *, framed: bool = False) -> str:
     return f"""\
 import candid
 import torch
-{_pixels(card, fit, framed)}
+{_pixels_example(card, fit, framed)}
 model = candid.load_model("."{network})
 with torch.inference_mode():
     probabilities = model(torch.from_numpy(pixels))  # (n, {len(card.classes)})
@@ -32,7 +32,7 @@ print(dict(zip(model.classes, probabilities[0].tolist())))
 """
 
 
-def with_onnx(card: ModelCard, fit: str, *, framed: bool = False) -> str:
+def onnx_example(card: ModelCard, fit: str, *, framed: bool = False) -> str:
     """Lines that use the exported model, `model.onnx`, after `framing.onnx` where there is one."""
     framing = ""
     if framed:
@@ -42,7 +42,7 @@ pixels = framing.run(["framed"], {"pixels": pixels})[0]
 """
     return f"""\
 import onnxruntime
-{_pixels(card, fit, framed)}
+{_pixels_example(card, fit, framed)}
 {framing}classes = {list(card.classes)!r}
 session = onnxruntime.InferenceSession("model.onnx")
 probabilities = session.run(["probabilities"], {{"pixels": pixels}})[0]
@@ -50,12 +50,12 @@ print(dict(zip(classes, probabilities[0].tolist())))
 """
 
 
-def side_read(card: ModelCard, framed: bool) -> int:
+def input_side(card: ModelCard, framed: bool) -> int:
     """Pixels per side that a picture best comes with: more of them where it is framed first."""
     return card.side * (DETAIL if framed else 1)
 
 
-def with_transformers(repo: str) -> str:
+def transformers_example(repo: str) -> str:
     """Lines that use the model in a repository on Hugging Face's Hub."""
     return f"""\
 from transformers import pipeline
@@ -65,9 +65,9 @@ print(model("face.jpg"))
 """
 
 
-def _pixels(card: ModelCard, fit: str, framed: bool) -> str:
+def _pixels_example(card: ModelCard, fit: str, framed: bool) -> str:
     """Lines that bring `face.jpg` to the square that the model takes."""
-    side = side_read(card, framed)
+    side = input_side(card, framed)
     return f"""\
 import numpy as np
 from PIL import Image, ImageOps{", ImageStat" if fit == "pad" else ""}

@@ -25,45 +25,48 @@ def abstention_guarantee(
         "answer": f" that say {value}",
         "group": f" to images annotated {attribute}: {value}",
     }[kind]
-    drawn = (
+    assumption = (
         "for a new person and one of their images, if people come as those in the calibration did"
         if by_person
         else "if images are independent and come as those in the calibration did"
     )
     return (
         f"With a probability of {confidence:.0%}, at most {100 * target:.3g}% of the answers{whom} "
-        f"are wrong, {drawn}, and if less sure answers are wrong no less often."
+        f"are wrong, {assumption}, and if less sure answers are wrong no less often."
     )
 
 
 def conformal_guarantee(target: float, by_person: bool) -> str:
     """What prediction sets promise."""
-    drawn, units = ("a new person's", "people") if by_person else ("a new", "images")
+    source, unit = ("a new person's", "people") if by_person else ("a new", "images")
     return (
-        f"The set holds the label of {drawn} image with a probability of at least "
+        f"The set holds the label of {source} image with a probability of at least "
         f"{1 - target:.3g}, on average over draws of the calibration images, if "
-        f"{units} come as those in the calibration did. This says nothing of the error among sets "
+        f"{unit} come as those in the calibration did. This says nothing of the error among sets "
         "of one class."
     )
 
 
 def no_promise(target: float, n: int, needed: int, surest: int, by_person: bool) -> str:
     """Why there is no threshold; `surest`: how many answers the first test takes, 0 for none."""
-    what, start = "people" if by_person else "images", f"At most {100 * target:.3g}% wrong answers"
+    start = f"At most {100 * target:.3g}% wrong answers cannot be promised"
     if not surest:
-        few = words.persons(n) if by_person else words.images(n)
-        return f"{start} cannot be promised from {few}: that takes {needed:,} at the least."
+        support = words.persons(n) if by_person else words.images(n)
+        return f"{start} from {support}: that takes {needed:,} at the least."
+    unit = "people" if by_person else "images"
     return (
-        f"{start} cannot be promised: among the surest {surest:,} answers to {n:,} {what} there "
-        f"are too many mistakes, or there are too few {what} to tell."
+        f"{start}: among the surest {surest:,} answers to {n:,} {unit} there are too many "
+        f"mistakes, or there are too few {unit} to tell."
     )
 
 
 def not_measured(target: float, threshold: float) -> str:
     """A threshold, where nothing is left to measure it on."""
-    sure = f"where the probability is at least {threshold:.4g}" if threshold > 0 else "every image"
+    images = "every image"
+    if threshold > 0:
+        images = f"where the probability is at least {threshold:.4g}"
     return (
-        f"For at most {100 * target:.3g}% wrong answers it answers {sure}. How many of these "
+        f"For at most {100 * target:.3g}% wrong answers it answers {images}. How many of these "
         "answers are wrong was not measured: there are no labelled images in test, and the "
         "threshold was found on validation."
     )
@@ -71,15 +74,15 @@ def not_measured(target: float, threshold: float) -> str:
 
 def promise_kept(target: float, everyone: GroupAbstention, least: GroupAbstention | None) -> str:
     """What a threshold does to all images, and to the group that it answers least."""
-    said = (
+    sentence = (
         f"For at most {100 * target:.3g}% wrong answers it answers "
         f"{words.percent_interval(everyone.coverage)} of the images; of these answers "
         f"{words.percent_interval(everyone.error)} are wrong"
     )
     if least is None:
-        return said + "."
+        return sentence + "."
     return (
-        f"{said}. Of those annotated {least.attribute}: {least.value} it answers "
+        f"{sentence}. Of those annotated {least.attribute}: {least.value} it answers "
         f"{words.percent_interval(least.coverage)}, the least of all groups that are large enough "
         "to tell."
     )

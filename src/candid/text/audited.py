@@ -1,7 +1,4 @@
-"""The page of an audit, of whose model nothing is known but what it answered.
-
-Everything here is plain text: whoever prints it escapes it.
-"""
+"""The page of an audit, of whose model nothing is known but what it answered."""
 
 from __future__ import annotations
 
@@ -22,20 +19,20 @@ from candid.text.model import (
 from candid.text.verdict import (
     UNKNOWN_ACCURACY,
     ScreenAnswer,
-    fails_in_short,
-    for_whom,
-    guess_said,
-    how_good,
-    right_in_short,
-    stands_on,
+    accuracy_clause,
+    failure_answer,
+    failure_clause,
+    guess_notes,
+    interval_and_support,
+    quality_answer,
 )
 
-_WHERE = {
+_PICTURES = {
     "test": "pictures",
     "validation": "validation pictures",
     "train": "pictures of its training split",
 }
-_PREDICTED = "its answers are all that is known of the model"
+_ANSWERS_ONLY = "its answers are all that is known of the model"
 
 # --- the first screen ----------------------------------------------------------------------------
 
@@ -43,23 +40,23 @@ _PREDICTED = "its answers are all that is known of the model"
 def subject(inputs: AuditInput) -> str:
     """What the page is about, and whose answers they are."""
     source = inputs.source
-    what = "label" if inputs.audit.classes else "number"
-    about = f"The {what} “{inputs.audit.target}”"
+    kind = "label" if inputs.audit.classes else "number"
+    label = f"The {kind} “{inputs.audit.target}”"
     if source.kind == "pictures":
-        return f"{about} on “{source.title}”, as “{source.model}” answers; {_PREDICTED}"
-    return f"{about} in “{source.title}”; {_PREDICTED}"
+        return f"{label} on “{source.title}”, as “{source.model}” answers; {_ANSWERS_ONLY}"
+    return f"{label} in “{source.title}”; {_ANSWERS_ONLY}"
 
 
 def audit_verdict(split: SplitAudit) -> str:
     """The whole page in one sentence."""
-    right = right_in_short(split.metrics.get("accuracy"), _WHERE[split.split])
-    if not right:
+    accuracy = accuracy_clause(split.metrics.get("accuracy"), _PICTURES[split.split])
+    if not accuracy:
         return UNKNOWN_ACCURACY
-    parts = [right, fails_in_short(split), *filter(None, [_sure_in_short(split)])]
+    parts = [accuracy, failure_clause(split), *filter(None, [_confidence_clause(split)])]
     return words.sentence("; ".join(parts))
 
 
-def _sure_in_short(split: SplitAudit) -> str:
+def _confidence_clause(split: SplitAudit) -> str:
     excess = split.metrics.get("overconfidence")
     if excess is None or not math.isfinite(excess.low + excess.high):
         return ""
@@ -71,53 +68,52 @@ def _sure_in_short(split: SplitAudit) -> str:
 def audit_answers(inputs: AuditInput, evaluation: Evaluation) -> list[ScreenAnswer]:
     """How good, for whom it fails, whether it knows how sure it is, what nobody could look at."""
     split = inputs.audit.splits[0]
-    measured = next((s for s in evaluation.splits if s.split == split.split), None)
+    split_evaluation = next((s for s in evaluation.splits if s.split == split.split), None)
     return [
-        _how_good(split, measured),
-        for_whom(split),
-        _how_sure(inputs, measured),
-        _not_seen(inputs),
+        _quality_answer(split, split_evaluation),
+        failure_answer(split),
+        _confidence_answer(inputs, split_evaluation),
+        _unchecked_answer(inputs),
     ]
 
 
-def _how_good(split: SplitAudit, measured: SplitEvaluation | None) -> ScreenAnswer:
-    said = [f"Accuracy: {words.share_with_ends(split.metrics['accuracy'])}."]
-    if measured is not None:
-        said += guess_said(measured)
-    return how_good(split.split, split.metrics.get("weighted_f1"), said)
+def _quality_answer(split: SplitAudit, evaluation: SplitEvaluation | None) -> ScreenAnswer:
+    remarks = [f"Accuracy: {words.share_with_ends(split.metrics['accuracy'])}."]
+    if evaluation is not None:
+        remarks += guess_notes(evaluation)
+    return quality_answer(split.split, split.metrics.get("weighted_f1"), remarks)
 
 
-def _how_sure(inputs: AuditInput, measured: SplitEvaluation | None) -> ScreenAnswer:
+def _confidence_answer(inputs: AuditInput, evaluation: SplitEvaluation | None) -> ScreenAnswer:
     question, section = "Does it know how sure it is?", "every-metric"
     audit, split = inputs.audit, inputs.audit.splits[0]
     if not inputs.has_degrees:
-        nothing = "It gave answers and no probabilities, so nobody can tell."
-        return ScreenAnswer(question, "unchecked", (nothing,))
-    said = [] if audit.abstention is None else [t.sentence for t in audit.abstention.targets[:1]]
+        reason = "It gave answers and no probabilities, so nobody can tell."
+        return ScreenAnswer(question, "unchecked", (reason,))
+    remarks = [] if audit.abstention is None else [t.sentence for t in audit.abstention.targets[:1]]
     excess = split.metrics["overconfidence"]
-    error = None if measured is None else measured.metrics.get("calibration_error")
+    error = None if evaluation is None else evaluation.metrics.get("calibration_error")
     if error is None or not math.isfinite(error.value):
-        ends = stands_on(excess, words.points_interval(excess))
+        ends = interval_and_support(excess, words.points_interval(excess))
         unit = "points surer than it is right, on average"
-        return ScreenAnswer(question, section, tuple(said), words.points_of(excess), unit, ends)
+        return ScreenAnswer(question, section, tuple(remarks), words.points_of(excess), unit, ends)
     if math.isfinite(excess.low + excess.high):
-        said.insert(
-            0, f"Surer than right, on average, by points: {words.points_with_ends(excess)}."
-        )
+        points = words.points_with_ends(excess)
+        remarks.insert(0, f"Surer than right, on average, by points: {points}.")
     return ScreenAnswer(
         question,
         section,
-        tuple(said),
+        tuple(remarks),
         words.figure_of(error),
         f"calibration error, {split.split}",
-        stands_on(error, words.interval(error)),
+        interval_and_support(error, words.interval(error)),
     )
 
 
-def _not_seen(inputs: AuditInput) -> ScreenAnswer:
+def _unchecked_answer(inputs: AuditInput) -> ScreenAnswer:
     titles = [u.title for u in audit_unchecked(inputs)]
-    told = ", ".join([titles[0], *(title[0].lower() + title[1:] for title in titles[1:])])
-    return ScreenAnswer("What was not looked at?", "unchecked", (f"{told}.",))
+    text = ", ".join([titles[0], *(title[0].lower() + title[1:] for title in titles[1:])])
+    return ScreenAnswer("What was not looked at?", "unchecked", (f"{text}.",))
 
 
 def performance_notes(evaluation: Evaluation) -> list[str]:
@@ -132,25 +128,25 @@ def performance_notes(evaluation: Evaluation) -> list[str]:
 
 def audit_unchecked(inputs: AuditInput) -> list[Unchecked]:
     """What nobody could look at, and why."""
-    return [*_of_rows(inputs), *_of_the_model(inputs)]
+    return [*_unchecked_in_rows(inputs), *_unchecked_in_model(inputs)]
 
 
-def _of_rows(inputs: AuditInput) -> Iterator[Unchecked]:
+def _unchecked_in_rows(inputs: AuditInput) -> Iterator[Unchecked]:
     """What the rows do not tell."""
     audit, source = inputs.audit, inputs.source
-    named = source.kind in ("file", "folder") and bool(source.columns)
-    if silent := max(source.asked - source.n, 0):
+    has_columns = source.kind in ("file", "folder") and bool(source.columns)
+    if unanswered := max(source.asked - source.n, 0):
         yield Unchecked(
             "Pictures without an answer",
-            f"{words.count(silent)} of {words.images(source.asked)} have none. They are in no "
+            f"{words.count(unanswered)} of {words.images(source.asked)} have none. They are in no "
             "figure here, and neither right nor wrong.",
         )
     if all(split.people is None for split in audit.splits):
-        todo = " --person names the column that does." if named else ""
+        todo = " --person names the column that does." if has_columns else ""
         yield Unchecked(UNKNOWN_PEOPLE.title, f"{UNKNOWN_PEOPLE.reason}{todo}")
     if not any(split.groups for split in audit.splits):
         reason = "Nothing tells groups of people or of pictures apart, so gaps would go unseen."
-        todo = " --group names a column that does." if named else ""
+        todo = " --group names a column that does." if has_columns else ""
         yield Unchecked("Groups", f"{reason}{todo}")
     if not inputs.has_degrees and audit.classes:
         yield Unchecked(
@@ -166,12 +162,12 @@ def _of_rows(inputs: AuditInput) -> Iterator[Unchecked]:
         yield Unchecked("What needs all images at once", notes.SUMMED_UP)
 
 
-def _of_the_model(inputs: AuditInput) -> Iterator[Unchecked]:
+def _unchecked_in_model(inputs: AuditInput) -> Iterator[Unchecked]:
     """What answers do not tell of a model, of its training and of the world."""
-    asked = inputs.source.kind == "pictures"
+    has_pictures = inputs.source.kind == "pictures"
     yield Unchecked(
         "What it looks at",
-        ("The model was asked for answers alone" if asked else "There are no pictures here")
+        ("The model was asked for answers alone" if has_pictures else "There are no pictures here")
         + ", so no map was made: right answers may come from a background or a hat.",
     )
     yield Unchecked(
@@ -204,37 +200,34 @@ def audit_facts(inputs: AuditInput) -> list[Fact]:
 
 
 def _source_facts(source: AuditedSource) -> Iterator[Fact]:
-    several = f", {words.many(source.files, 'Parquet file', 'Parquet files')}"
+    files = f", {words.many(source.files, 'Parquet file', 'Parquet files')}"
     if source.kind == "memory":
         yield Fact("Answers", "given by a program, and not kept here")
     else:
         title = {"file": "File", "folder": "Folder", "pictures": "Pictures"}[source.kind]
-        yield Fact(title, f"{source.name}{several if source.kind == 'folder' else ''}")
+        yield Fact(title, f"{source.name}{files if source.kind == 'folder' else ''}")
     if source.model:
         yield Fact("Model that was asked", source.model, is_code=True)
     if source.digest:
-        of = " of what sha256sum writes of these files" if source.kind == "folder" else ""
-        yield Fact(f"SHA-256{of}", source.digest, is_code=True)
+        contents = " of what sha256sum writes of these files" if source.kind == "folder" else ""
+        yield Fact(f"SHA-256{contents}", source.digest, is_code=True)
     yield Fact("Rows with an answer", words.count(source.n))
     if source.columns:
-        named = (
-            f"{_ROLES.get(role, role)}: {', '.join(names)}"
-            for role, names in source.columns.items()
-        )
-        yield Fact("Columns that were named", "; ".join(named))
+        roles = (f"{_ROLES.get(r, r)}: {', '.join(names)}" for r, names in source.columns.items())
+        yield Fact("Columns that were named", "; ".join(roles))
 
 
 def _method_facts(inputs: AuditInput) -> Iterator[Fact]:
-    how, split = inputs.config.audit, inputs.audit.splits[0]
-    whom = "images" if split.people is None else "people"
+    settings, split = inputs.config.audit, inputs.audit.splits[0]
+    unit = "images" if split.people is None else "people"
     yield Fact(
         "Intervals",
-        f"{words.confidence(how.confidence)}s; where they come from a bootstrap, from "
-        f"{words.count(how.draws)} draws of {whom}",
+        f"{words.confidence(settings.confidence)}s; where they come from a bootstrap, from "
+        f"{words.count(settings.draws)} draws of {unit}",
     )
     yield Fact(
         "Gaps",
         f"{words.count(split.gaps_looked_at)} p-values after Benjamini and Hochberg, at a false "
-        f"discovery rate of {words.percent(how.false_discovery_rate)}; a group and its rest need "
-        f"{words.count(how.smallest)} {whom}",
+        f"discovery rate of {words.percent(settings.false_discovery_rate)}; a group and its rest "
+        f"need {words.count(settings.smallest)} {unit}",
     )

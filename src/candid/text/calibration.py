@@ -12,15 +12,15 @@ from candid.text.console import with_interval
 
 def calibration_lines(c: PlaceCalibration, file: str) -> Iterator[str]:
     """What was fitted on labelled pictures of one place, and what it does there."""
-    on = words.many(c.fitted_n, "picture", "pictures")
-    yield f"temperature {c.temperature:.3g} on the run's own, fitted on {on}"
+    pictures = words.many(c.fitted_n, "picture", "pictures")
+    yield f"temperature {c.temperature:.3g} on the run's own, fitted on {pictures}"
     for name, bias, share in zip(c.classes, c.bias, c.shares, strict=True):
         yield f"  {name}: {share.value:.1%} ({share.low:.1%} to {share.high:.1%}), bias {bias:+.3g}"
     yield f"on the {c.n:,} others, before and after:"
     for name, before in c.before.items():
         yield f"  {name}: {before.value:.4f} → {with_interval(c.after[name])}"
-    for name, apart in c.differences.items():
-        yield f"  {name} changes by {words.with_ends(apart, 4)}"
+    for name, difference in c.differences.items():
+        yield f"  {name} changes by {words.with_ends(difference, 4)}"
     if c.rule is None:
         yield f"no promise: {c.sentence}"
     else:
@@ -29,17 +29,17 @@ def calibration_lines(c: PlaceCalibration, file: str) -> Iterator[str]:
     yield f"in {file}; to use it: --calibration {c.name}"
 
 
-def effect(apart: Estimate) -> Iterator[str]:
+def effect(difference: Estimate) -> Iterator[str]:
     """That the new probabilities are not surely better there, where they are not."""
-    if apart.high < 0:
+    if difference.high < 0:
         return
-    told = f"their log loss changes by {words.with_ends(apart, 4)}"
-    if apart.low > 0:
-        yield f"These probabilities are worse for the other pictures than the run's own: {told}."
+    change = f"their log loss changes by {words.with_ends(difference, 4)}"
+    if difference.low > 0:
+        yield f"These probabilities are worse for the other pictures than the run's own: {change}."
     else:
         yield (
             f"Whether these probabilities are better there than the run's own cannot be told from "
-            f"{words.images(apart.n, apart.people)}: {told}."
+            f"{words.images(difference.n, difference.people)}: {change}."
         )
 
 
@@ -47,17 +47,17 @@ def absent_from_the_fit(classes: Sequence[str]) -> Iterator[str]:
     """Which classes the fit saw no picture of."""
     if classes:
         yield (
-            f"No picture of the fit is labelled {words.listed([*classes], 'or')}: it knows no more "
+            f"No picture of the fit is labelled {words.join([*classes], 'or')}: it knows no more "
             "of this than that it was absent."
         )
 
 
 def too_few_to_promise(n: int, possible: float, total: int, target: float, by_person: bool) -> str:
     """What so few could promise at best, and how many there should be for what was asked."""
-    few = words.persons(n) if by_person else words.images(n)
-    of = "people with labelled pictures" if by_person else "labelled pictures"
+    support = words.persons(n) if by_person else words.images(n)
+    unit = "people with labelled pictures" if by_person else "labelled pictures"
     return (
-        f"From {few} nothing below {words.percent(possible)} wrong answers can be promised, even "
-        f"if none is wrong; {words.percent(target)} takes {words.count(total)} {of} of the place, "
-        "two thirds of which find the threshold."
+        f"From {support} nothing below {words.percent(possible)} wrong answers can be promised, "
+        f"even if none is wrong; {words.percent(target)} takes {words.count(total)} {unit} of the "
+        "place, two thirds of which find the threshold."
     )

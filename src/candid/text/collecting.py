@@ -1,7 +1,4 @@
-"""What is said of learning curves within groups: how many more people would halve a gap.
-
-Everything here is plain text: whoever prints it escapes it.
-"""
+"""What is said of learning curves within groups: how many more people would halve a gap."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ NO_GROUPS = (
 )
 
 
-def curve_said(curve: GroupCurve) -> str:
+def curve_sentence(curve: GroupCurve) -> str:
     """How many more would likely halve the gap; or why that is not known."""
     name = value_name(curve.attribute, curve.value, curve.label)
     parts = f"{len(curve.points)} trainings on parts of the group's people"
@@ -33,26 +30,26 @@ def curve_said(curve: GroupCurve) -> str:
         unit = "people"
         extra = f", {words.count(math.ceil(curve.more_images.value))} images like theirs"
     return (
-        f"{name}: about {words.count(math.ceil(more.value))} more {unit} in training ({_ends(more)}"
-        f"{extra}) would likely halve the gap: the error would fall from "
+        f"{name}: about {words.count(math.ceil(more.value))} more {unit} in training "
+        f"({_format_range(more)}{extra}) would likely halve the gap: the error would fall from "
         f"{words.percent(curve.error)} to {words.percent(curve.target)}, beside "
         f"{words.percent(curve.others)} of the others (a power law through {parts}, tested on "
         f"{words.images(curve.fall.n, curve.fall.people)})."
     )
 
 
-def _ends(e: Estimate) -> str:
+def _format_range(e: Estimate) -> str:
     low = words.count(math.ceil(e.low))
     if math.isnan(e.high):
         return f"at least {low}; no number is surely enough"
     return f"{low} to {words.count(math.ceil(e.high))}"
 
 
-def curve_lines(found: GroupCurves) -> Iterator[str]:
+def curve_lines(curves: GroupCurves) -> Iterator[str]:
     """Each group with its points, then what they amount to."""
-    if not found.groups:
+    if not curves.groups:
         yield NO_GROUPS
-    for curve in found.groups:
+    for curve in curves.groups:
         yield value_name(curve.attribute, curve.value, curve.label) + ":"
         for point in curve.points:
             yield (
@@ -60,4 +57,4 @@ def curve_lines(found: GroupCurves) -> Iterator[str]:
                 f"({words.count(point.images)} images, seed {point.seed}): "
                 f"{words.percent_interval(point.error)} wrong"
             )
-        yield f"  {curve_said(curve)}"
+        yield f"  {curve_sentence(curve)}"

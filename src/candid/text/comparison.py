@@ -1,7 +1,4 @@
-"""What the report says of two models on the same images, in sentences.
-
-Everything here is plain text: whoever prints it escapes it.
-"""
+"""What the report says of two models on the same images, in sentences."""
 
 from __future__ import annotations
 
@@ -9,9 +6,9 @@ from candid.records import Estimate
 from candid.records.compare import Comparison, GroupChange
 from candid.text import words
 from candid.text.findings import value_name
-from candid.text.number import in_digits, in_unit, of_interval
+from candid.text.number import figure_in_unit, in_digits, interval_in_unit
 
-_TOLD = 3  # groups of either direction that the summary names
+_MOST_GROUPS = 3  # groups of either direction that the summary names
 
 
 def change_name(change: GroupChange) -> str:
@@ -28,7 +25,7 @@ def change_figures(change: GroupChange) -> str:
     """How far its accuracy or its error moved, how sure that is, and on what it stands."""
     e, metric = change.change, change.metric
     return (
-        f"{moved_by(e, metric)}, {moved_interval(e, metric)}; "
+        f"{format_change(e, metric)}, {change_interval(e, metric)}; "
         f"{words.images(change.n, change.people)}"
     )
 
@@ -36,38 +33,38 @@ def change_figures(change: GroupChange) -> str:
 # --- figures: shares, whose changes are in percentage points, and errors in a number's own unit ---
 
 
-def figure_said(value: float, metric: str) -> str:
+def format_figure(value: float, metric: str) -> str:
     """A figure of one model."""
     return words.percent(value) if metric == "accuracy" else in_digits(value)
 
 
-def moved_by(e: Estimate, metric: str) -> str:
+def format_change(e: Estimate, metric: str) -> str:
     """A change with its sign: "+1.2 points", or of a number "+0.31"."""
     if metric == "accuracy":
         return f"{words.points_of(e)} points"
-    return f"{'+' if e.value > 0 else ''}{in_unit(e)}"
+    return f"{'+' if e.value > 0 else ''}{figure_in_unit(e)}"
 
 
-def moved_cell(e: Estimate, metric: str) -> str:
+def change_cell(e: Estimate, metric: str) -> str:
     """The same for a table's cell, whose head tells the unit."""
-    return moved_by(e, metric).removesuffix(" points")
+    return format_change(e, metric).removesuffix(" points")
 
 
-def moved_interval(e: Estimate, metric: str) -> str:
+def change_interval(e: Estimate, metric: str) -> str:
     """The interval of a change."""
-    return words.points_interval(e) if metric == "accuracy" else of_interval(e)
+    return words.points_interval(e) if metric == "accuracy" else interval_in_unit(e)
 
 
-def gap_said(value: float, metric: str) -> str:
+def format_gap(value: float, metric: str) -> str:
     """A gap to the rest, with its sign."""
     if metric == "accuracy":
         return words.points(value)
     return f"{'+' if value > 0 else ''}{in_digits(value)}"
 
 
-def visible_said(value: float, metric: str) -> str:
+def format_visible(value: float, metric: str) -> str:
     """The smallest change that would be seen."""
-    return gap_said(value, metric).lstrip("+")
+    return format_gap(value, metric).lstrip("+")
 
 
 def figure_name(metric: str) -> str:
@@ -75,14 +72,14 @@ def figure_name(metric: str) -> str:
     return "Accuracy" if metric == "accuracy" else "Mean absolute error"
 
 
-def heads(metric: str) -> tuple[str, ...]:
+def column_heads(metric: str) -> tuple[str, ...]:
     """The heads of a table's columns: before and after, the change, those that lost and gained."""
     if metric == "accuracy":
         return "Right before", "Right after", "Change, points", "Became wrong", "Became right"
     return "Error before", "Error after", "Change", "Further off", "Nearer"
 
 
-def tested(metric: str) -> str:
+def significance_test(metric: str) -> str:
     """Whose p-values these are."""
     if metric == "accuracy":
         return (
@@ -92,7 +89,7 @@ def tested(metric: str) -> str:
     return "Student’s test of the mean difference by person"
 
 
-def kinds(comparison: Comparison) -> tuple[str, str]:
+def group_kinds(comparison: Comparison) -> tuple[str, str]:
     """What is looked at beside all images, one and several."""
     if comparison.is_number:
         return "range or group", "ranges and groups"
@@ -102,86 +99,88 @@ def kinds(comparison: Comparison) -> tuple[str, str]:
 def comparison_summary(comparison: Comparison) -> list[str]:
     """For whom it became better or worse, how sure that is, and what it cost the others."""
     better, worse = comparison.changed(1), comparison.changed(-1)
-    one, several = kinds(comparison)
-    said = [_told(g, "Better") for g in better[:_TOLD]] + [_told(g, "Worse") for g in worse[:_TOLD]]
-    more = len(better) + len(worse) - len(said)
+    one, several = group_kinds(comparison)
+    sentences = [_describe_change(g, "Better") for g in better[:_MOST_GROUPS]]
+    sentences += [_describe_change(g, "Worse") for g in worse[:_MOST_GROUPS]]
+    more = len(better) + len(worse) - len(sentences)
     if more:
-        said.append(
+        sentences.append(
             f"{words.many(more, f'more {one}', f'more {several}')} changed for sure; the table "
             "says."
         )
-    if not said:
-        said.append(
+    if not sentences:
+        sentences.append(
             f"None of the {words.count(len(comparison.judged()))} {several} that could be judged "
             "changed by more than chance explains."
         )
-    return [*said, overall(comparison), cost(comparison), *_unseen(comparison)]
+    sentences += [overall_sentence(comparison), cost_sentence(comparison)]
+    return sentences + _blind_spots(comparison)
 
 
-def _told(change: GroupChange, word: str) -> str:
+def _describe_change(change: GroupChange, word: str) -> str:
     metric = change.metric
-    a, b = (figure_said(x, metric) for x in (change.main.a, change.main.b))
-    said = f"off by {a} on average, now by {b}"
+    a, b = (format_figure(x, metric) for x in (change.main.a, change.main.b))
+    clause = f"off by {a} on average, now by {b}"
     if metric == "accuracy":
-        said = f"{a} were right, now {b} are"
-    text = f"{word} for {change_name(change)}: {said} ({change_figures(change)})"
+        clause = f"{a} were right, now {b} are"
+    text = f"{word} for {change_name(change)}: {clause} ({change_figures(change)})"
     if change.gap is not None:
         points = " points" if metric == "accuracy" else ""
         text += (
-            f"; its gap to the rest went from {gap_said(change.gap.a, metric)} to "
-            f"{gap_said(change.gap.b, metric)}{points}"
+            f"; its gap to the rest went from {format_gap(change.gap.a, metric)} to "
+            f"{format_gap(change.gap.b, metric)}{points}"
         )
     return f"{text}."
 
 
-def overall(comparison: Comparison) -> str:
+def overall_sentence(comparison: Comparison) -> str:
     """All images together."""
-    of, metric = comparison.overall, comparison.overall.metric
-    e = of.change
+    change, metric = comparison.overall, comparison.overall.metric
+    e = change.change
     chance = "" if e.low > 0 or e.high < 0 else ", which could be chance"
-    a, b = (figure_said(x, metric) for x in (of.main.a, of.main.b))
-    said = f"“{comparison.a}” was off by {a} on average and “{comparison.b}” is by {b}"
+    a, b = (format_figure(x, metric) for x in (change.main.a, change.main.b))
+    clause = f"“{comparison.a}” was off by {a} on average and “{comparison.b}” is by {b}"
     if metric == "accuracy":
-        said = f"{a} were right with “{comparison.a}” and {b} are with “{comparison.b}”"
+        clause = f"{a} were right with “{comparison.a}” and {b} are with “{comparison.b}”"
     return (
-        f"Over all {words.count(comparison.n)} {comparison.split} images, {said}: "
-        f"{moved_by(e, metric)} ({moved_interval(e, metric)} with {100 * e.confidence:g}% "
+        f"Over all {words.count(comparison.n)} {comparison.split} images, {clause}: "
+        f"{format_change(e, metric)} ({change_interval(e, metric)} with {100 * e.confidence:g}% "
         f"confidence){chance}."
     )
 
 
-def cost(comparison: Comparison) -> str:
+def cost_sentence(comparison: Comparison) -> str:
     """What the change took from whom."""
     lost, gained = comparison.overall.lost, comparison.overall.gained
-    worse, (one, several) = len(comparison.changed(-1)), kinds(comparison)
+    worse, (one, several) = len(comparison.changed(-1)), group_kinds(comparison)
     groups = words.many(worse, one, several) if worse else f"no {one.replace(' or ', ' and no ')}"
-    flipped = (
+    flips = (
         f"{words.many(lost, 'image that was', 'images that were')} right became wrong, and "
         f"{words.many(gained, 'that was', 'that were')} wrong became right"
     )
     if comparison.is_number:
-        flipped = (
+        flips = (
             f"{words.many(lost, 'image is', 'images are')} further off than before, and "
             f"{words.count(gained)} nearer"
         )
     return (
-        f"What it cost: {flipped}; {groups} of {words.count(len(comparison.judged()))} became "
+        f"What it cost: {flips}; {groups} of {words.count(len(comparison.judged()))} became "
         "worse for sure."
     )
 
 
-def _unseen(comparison: Comparison) -> list[str]:
+def _blind_spots(comparison: Comparison) -> list[str]:
     """What the comparison could not have seen."""
-    known = comparison.judged()
-    visible = words.middle(g.smallest_visible for g in known)
-    said, points = [], "" if comparison.is_number else " points"
+    judged = comparison.judged()
+    visible = words.upper_median(g.smallest_visible for g in judged)
+    sentences, points = [], "" if comparison.is_number else " points"
     if visible is not None:
-        said.append(
+        sentences.append(
             f"Half of the groups would have to change by at least "
-            f"{visible_said(visible, comparison.overall.metric)}{points} for that to be likely "
+            f"{format_visible(visible, comparison.overall.metric)}{points} for that to be likely "
             "(80%) seen: “not found” does not mean unchanged."
         )
-    few = len(comparison.groups) + len(comparison.classes_changed) - len(known)
+    few = len(comparison.groups) + len(comparison.classes_changed) - len(judged)
     if few:
-        said.append(f"{words.too_few(few, 'people')}.")
-    return said
+        sentences.append(f"{words.too_few(few, 'people')}.")
+    return sentences

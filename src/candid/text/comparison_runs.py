@@ -1,7 +1,4 @@
-"""What a page and a terminal say of three or more models on the same images, in sentences.
-
-Everything here is plain text: whoever prints it escapes it.
-"""
+"""What a page and a terminal say of three or more models on the same images, in sentences."""
 
 from __future__ import annotations
 
@@ -13,101 +10,103 @@ from candid.text import words
 from candid.text.comparison import (
     change_figures,
     change_name,
-    figure_said,
-    heads,
-    kinds,
-    visible_said,
+    column_heads,
+    format_figure,
+    format_visible,
+    group_kinds,
 )
-from candid.text.number import in_digits, in_unit, of_interval
+from candid.text.number import figure_in_unit, in_digits, interval_in_unit
 
-_TOLD = 3  # groups that the summary names
+_MOST_GROUPS = 3  # groups that the summary names
 
 
-def run_comparison_summary(found: RunComparison) -> list[str]:
+def run_comparison_summary(comparison: RunComparison) -> list[str]:
     """Which model is better, how sure that is, for whom they differ, what could not be seen."""
-    return [*_better(found), *_for_whom(found), *_unseen(found)]
+    parts = (_better_sentences, _group_sentences, _blind_spots)
+    return [sentence for part in parts for sentence in part(comparison)]
 
 
-def _better(found: RunComparison) -> Iterator[str]:
-    yield _ranking(found)
-    surely = [pair for pair in found.pairs if pair.overall.state == "found"]
-    for pair in surely:
-        yield pair_said(pair)
-    if rest := [pair for pair in found.pairs if pair.overall.state != "found"]:
+def _better_sentences(comparison: RunComparison) -> Iterator[str]:
+    yield _ranking(comparison)
+    for pair in comparison.pairs:
+        if pair.overall.state == "found":
+            yield pair_sentence(pair)
+    if rest := [pair for pair in comparison.pairs if pair.overall.state != "found"]:
         names = [f"“{pair.a}” and “{pair.b}”" for pair in rest]
-        yield f"No more than chance explains lies between {words.listed(names)}."
+        yield f"No more than chance explains lies between {words.join(names)}."
 
 
-def _ranking(found: RunComparison) -> str:
+def _ranking(comparison: RunComparison) -> str:
     """The best model, and how well it and the others do."""
-    best, *others = found.ranked()
-    images, main = f"{words.count(found.n)} {found.split} images", best.metrics[found.metric]
-    if found.is_number:
-        rest = [f"“{one.name}” by {in_unit(one.metrics['mae'])}" for one in others]
+    best, *others = comparison.ranked()
+    images = f"{words.count(comparison.n)} {comparison.split} images"
+    main = best.metrics[comparison.metric]
+    if comparison.is_number:
+        rest = [f"“{m.name}” by {figure_in_unit(m.metrics['mae'])}" for m in others]
         return (
-            f"Nearest is “{best.name}”: off by {in_unit(main)} ({of_interval(main)}) on average "
-            f"over {images}; {words.listed(rest)}."
+            f"Nearest is “{best.name}”: off by {figure_in_unit(main)} ({interval_in_unit(main)}) "
+            f"on average over {images}; {words.join(rest)}."
         )
-    rest = [f"“{one.name}” {words.share_of(one.metrics['accuracy'])}" for one in others]
+    rest = [f"“{m.name}” {words.share_of(m.metrics['accuracy'])}" for m in others]
     return (
         f"Most were right with “{best.name}”: {words.percent_interval(main)} of {images}; with "
-        f"{words.listed(rest)}."
+        f"{words.join(rest)}."
     )
 
 
-def pair_said(pair: Comparison) -> str:
+def pair_sentence(pair: Comparison) -> str:
     """Which of two is surely better, and by how much."""
     e, scale = pair.overall.change, 1 if pair.is_number else 100
     better, worse = (pair.b, pair.a) if pair.overall.gain > 0 else (pair.a, pair.b)
     low, high = (e.low, e.high) if e.value > 0 else (-e.high, -e.low)
-    said = f"is right more often than “{worse}”: by {words.size_in_points(e)} points"
+    clause = f"is right more often than “{worse}”: by {words.size_in_points(e)} points"
     ends = f"{words.number(scale * low, 1)} to {words.number(scale * high, 1)}"
     if pair.is_number:
-        said = f"is nearer than “{worse}”: by {in_unit(e).removeprefix('−')}"
+        clause = f"is nearer than “{worse}”: by {figure_in_unit(e).removeprefix('−')}"
         ends = f"{in_digits(low)} to {in_digits(high)}"
     return (
-        f"“{better}” {said} ({ends}; p {words.significant(pair.overall.adjusted_p, 2)} after Holm "
-        "over all pairs)."
+        f"“{better}” {clause} ({ends}; p {words.significant(pair.overall.adjusted_p, 2)} after "
+        "Holm over all pairs)."
     )
 
 
-def figure_names(found: RunComparison) -> list[str]:
+def figure_names(comparison: RunComparison) -> list[str]:
     """The heads of the columns of each model's figures."""
-    if found.is_number:
+    if comparison.is_number:
         return ["Mean absolute error", "Root mean squared error"]
     return ["Accuracy", "Weighted F1"]
 
 
 def pair_heads(metric: str) -> tuple[str, ...]:
     """The heads of the columns of a pair's figures."""
-    what = "Right" if metric == "accuracy" else "Error"
-    return f"{what} with the first", f"{what} with the second", *heads(metric)[2:]
+    figure = "Right" if metric == "accuracy" else "Error"
+    return f"{figure} with the first", f"{figure} with the second", *column_heads(metric)[2:]
 
 
-def _for_whom(found: RunComparison) -> Iterator[str]:
-    across = found.across()
-    differ = [g for g in across if g.found]
-    for g in differ[:_TOLD]:
-        yield f"{across_said(g, found)}."
-    if len(differ) > _TOLD:
-        one, several = kinds(found.pairs[0])
-        more = words.many(len(differ) - _TOLD, f"more {one} differs", f"more {several} differ")
-        yield f"{more}; the table says."
-    if not differ:
-        what = "range" if found.is_number else "class"
+def _group_sentences(comparison: RunComparison) -> Iterator[str]:
+    different = [g for g in comparison.across() if g.found]
+    for g in different[:_MOST_GROUPS]:
+        yield f"{across_sentence(g, comparison)}."
+    if len(different) > _MOST_GROUPS:
+        one, several = group_kinds(comparison.pairs[0])
+        n = len(different) - _MOST_GROUPS
+        rest = words.many(n, f"more {one} differs", f"more {several} differ")
+        yield f"{rest}; the table says."
+    if not different:
+        kind = "range" if comparison.is_number else "class"
         yield (
-            f"For no {what} and no group do any two of them differ by more than chance explains, "
-            f"in {words.count(found.looked_at)} looks."
+            f"For no {kind} and no group do any two of them differ by more than chance explains, "
+            f"in {words.count(comparison.looked_at)} looks."
         )
 
 
-def across_said(g: GroupAcross, found: RunComparison) -> str:
+def across_sentence(g: GroupAcross, comparison: RunComparison) -> str:
     """Between which two models a group differs most, and by how much."""
-    pair, change = found.pairs[g.widest], g.changes[g.widest]
-    a, b = (figure_said(x, change.metric) for x in (change.main.a, change.main.b))
-    said = f"the mean error is {a}" if pair.is_number else f"{a} are right"
+    pair, change = comparison.pairs[g.widest], g.changes[g.widest]
+    a, b = (format_figure(x, change.metric) for x in (change.main.a, change.main.b))
+    clause = f"the mean error is {a}" if pair.is_number else f"{a} are right"
     return (
-        f"For {change_name(change)}, {said} with “{pair.a}” and {b} with “{pair.b}” "
+        f"For {change_name(change)}, {clause} with “{pair.a}” and {b} with “{pair.b}” "
         f"({change_figures(change)})"
     )
 
@@ -117,40 +116,42 @@ def across_state(g: GroupAcross) -> str:
     return "found" if g.found else g.changes[g.widest].state
 
 
-def looks(found: RunComparison) -> str:
+def adjustment_sentence(comparison: RunComparison) -> str:
     """How the many looks are accounted for."""
     return (
-        f"Which model is better was asked of {words.count(len(found.pairs))} pairs; their p-values "
-        "are adjusted by Holm’s procedure, so that any of the differences called found is false "
-        f"with a chance of at most {words.percent(found.alpha, 0)}. For whom they differ was asked "
-        f"{words.count(found.looked_at)} times, of every "
-        f"{'range' if found.is_number else 'class'} and group with enough people in "
-        "every pair; there p-values are adjusted after Benjamini and Hochberg, as in an audit: at "
-        f"most {words.percent(found.alpha, 0)} of the differences found are chance, on average."
+        f"Which model is better was asked of {words.count(len(comparison.pairs))} pairs; their "
+        "p-values are adjusted by Holm’s procedure, so that any of the differences called found is "
+        f"false with a chance of at most {words.percent(comparison.alpha, 0)}. For whom they "
+        f"differ was asked {words.count(comparison.looked_at)} times, of every "
+        f"{'range' if comparison.is_number else 'class'} and group with enough people in every "
+        "pair; there p-values are adjusted after Benjamini and Hochberg, as in an audit: at most "
+        f"{words.percent(comparison.alpha, 0)} of the differences found are chance, on average."
     )
 
 
-def _unseen(found: RunComparison) -> Iterator[str]:
-    visible = words.middle(g.smallest_visible for pair in found.pairs for g in pair.judged())
+def _blind_spots(comparison: RunComparison) -> Iterator[str]:
+    judged = (g for pair in comparison.pairs for g in pair.judged())
+    visible = words.upper_median(g.smallest_visible for g in judged)
     if visible is not None:
-        points = "" if found.is_number else " points"
+        points = "" if comparison.is_number else " points"
         yield (
-            f"Half of the {kinds(found.pairs[0])[1]} would have to differ by at least "
-            f"{visible_said(visible, found.metric)}{points} between two models for that to be "
-            "likely (80%) seen: “not found” does not mean equal."
+            f"Half of the {group_kinds(comparison.pairs[0])[1]} would have to differ by at least "
+            f"{format_visible(visible, comparison.metric)}{points} between two models for that to "
+            "be likely (80%) seen: “not found” does not mean equal."
         )
 
 
-def run_comparison_lines(found: RunComparison, page: str) -> Iterator[str]:
+def run_comparison_lines(comparison: RunComparison, page: str) -> Iterator[str]:
     """What a terminal shows; `page` is a file, "" where there is none."""
-    yield f"{found.target} on {words.images(found.n, found.people)} of {found.split}"
-    width = max(map(len, found.names))
-    for one in found.ranked():
-        told = zip(figure_names(found), one.metrics.values(), strict=True)
-        figures = (f"{name[0].lower()}{name[1:]} {words.with_ends(e)}" for name, e in told)
-        yield f"  {one.name.ljust(width)}  {'  '.join(figures)}"
-    yield from run_comparison_summary(found)[1:]
-    yield looks(found)
-    yield from (f"note: {note}" for note in found.notes)
+    images = words.images(comparison.n, comparison.people)
+    yield f"{comparison.target} on {images} of {comparison.split}"
+    width = max(map(len, comparison.names))
+    for model in comparison.ranked():
+        named_figures = zip(figure_names(comparison), model.metrics.values(), strict=True)
+        figures = (f"{name[0].lower()}{name[1:]} {words.with_ends(e)}" for name, e in named_figures)
+        yield f"  {model.name.ljust(width)}  {'  '.join(figures)}"
+    yield from run_comparison_summary(comparison)[1:]
+    yield adjustment_sentence(comparison)
+    yield from (f"note: {note}" for note in comparison.notes)
     if page:
         yield f"comparison: {page}"

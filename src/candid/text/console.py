@@ -13,13 +13,13 @@ from candid.records.explanation import Explanation
 from candid.records.noise import LabelNoise
 from candid.records.tuning import Tuning
 from candid.text import notes, words
-from candid.text.audit import to_collect
-from candid.text.comparison import change_name, figure_name, heads
+from candid.text.audit import collection_sentences
+from candid.text.comparison import change_name, column_heads, figure_name
 from candid.text.group_table import group_table
-from candid.text.number import in_unit, number_audit_lines, of_interval
+from candid.text.number import figure_in_unit, interval_in_unit, number_audit_lines
 from candid.text.stories import (
     errors_by_label,
-    names_of_labels,
+    label_aliases,
     stories_of,
     story_lines,
     teller,
@@ -81,8 +81,8 @@ def f1_lines(evaluation: Evaluation) -> Iterator[str]:
         yield f"weighted F1 on {split.split}: {with_interval(split.metrics['weighted_f1'])}"
         if split.metrics_as_read:
             before = with_interval(split.metrics_as_read["weighted_f1"])
-            were = words.many(split.corrected, "label was", "labels were")
-            yield f"  before {were} corrected: {before}"
+            labels = words.many(split.corrected, "label was", "labels were")
+            yield f"  before {labels} corrected: {before}"
 
 
 # --- an audit ------------------------------------------------------------------------------------
@@ -113,29 +113,29 @@ def audit_lines(audit: Audit, out: str, page: str, *, hint: bool = False) -> Ite
 def _suspect_lines(noise: LabelNoise) -> Iterator[str]:
     """How many labels are likely wrong, and the likeliest of them by name."""
     yield (
-        f"labels: {noise.found:,} of {noise.n:,} {words.agreeing(noise.found, 'is', 'are')} likely "
+        f"labels: {noise.found:,} of {noise.n:,} {words.plural(noise.found, 'is', 'are')} likely "
         "wrong by confident learning; a model's own sure mistakes look the same, and only a person "
         "who looks can say"
     )
-    for one in noise.likely_wrong[:_MOST_SUSPECTS]:
-        yield f"  {one.id}: labelled {one.label}, likely {one.likely}"
+    for suspect in noise.likely_wrong[:_MOST_SUSPECTS]:
+        yield f"  {suspect.id}: labelled {suspect.label}, likely {suspect.likely}"
 
 
 def _comparison_lines(c: Comparison) -> Iterator[str]:
-    yield f"{c.a} → {c.b} on {words.images(c.n)} of {c.split}: {_changed(c.overall)}"
-    lost, gained = heads(c.overall.metric)[-2:]
-    were = f"{words.images(c.overall.lost)} {lost.lower()}, {c.overall.gained:,} {gained.lower()}"
-    yield f"  {were}"
-    looked = c.groups if not c.is_number else (*c.classes_changed, *c.groups)
-    changed = [g for g in looked if g.state == "found"]
-    for g in changed[:_MOST_CHANGES]:
-        yield f"  {change_name(g)}: {_changed(g)}"
-    if not changed:
+    yield f"{c.a} → {c.b} on {words.images(c.n)} of {c.split}: {_format_change(c.overall)}"
+    lost, gained = column_heads(c.overall.metric)[-2:]
+    flips = f"{words.images(c.overall.lost)} {lost.lower()}, {c.overall.gained:,} {gained.lower()}"
+    yield f"  {flips}"
+    changes = c.groups if not c.is_number else (*c.classes_changed, *c.groups)
+    certain = [g for g in changes if g.state == "found"]
+    for g in certain[:_MOST_CHANGES]:
+        yield f"  {change_name(g)}: {_format_change(g)}"
+    if not certain:
         yield f"  no group of {c.looked_at:,} changed for sure"
     yield from (f"  note: {note}" for note in c.notes)
 
 
-def _changed(change: GroupChange) -> str:
+def _format_change(change: GroupChange) -> str:
     """Both accuracies, or both mean errors, and how far they are apart."""
     e = change.change
     return (
@@ -155,34 +155,34 @@ def _split_lines(split: SplitAudit) -> Iterator[str]:
     if not split.findings:
         yield f"  {notes.nothing_found(split.gaps_looked_at, split.gaps_found)}"
     for story in stories[:_MOST_STORIES]:
-        first, *others = story_lines(split, [story])
+        first, *rest = story_lines(split, [story])
         yield f"  {teller(split, story).finding.severity}: {first}"
-        yield from (f"  {line}" for line in others)
+        yield from (f"  {line}" for line in rest)
     if len(stories) > _MOST_STORIES:
         yield f"  … and {len(stories) - _MOST_STORIES:,} more"
-    yield from (f"  note: {said}" for said in names_of_labels(split))
+    yield from (f"  note: {sentence}" for sentence in label_aliases(split))
     yield from (f"  {line}" for line in group_table(split, _MOST_GROUPS))
-    seen = [
+    smallest = [
         g.gaps["accuracy"].smallest_visible
         for g in split.groups
         if g.label is None and g.gaps["accuracy"].state == "not found"
     ]
-    known = sorted(x for x in seen if not math.isnan(x))
-    if known:
+    visible = sorted(x for x in smallest if not math.isnan(x))
+    if visible:
         yield (
-            f"  {_half_of(len(known))} without a finding would have shown a gap of "
-            f"{100 * known[len(known) // 2]:.1f} percentage points or more in 80% of cases"
+            f"  {_half_of_groups(len(visible))} without a finding would have shown a gap of "
+            f"{100 * visible[len(visible) // 2]:.1f} percentage points or more in 80% of cases"
         )
     if split.too_few:
         yield f"  {words.too_few(split.too_few, 'images' if split.people is None else 'people')}"
     if split.wanted:
         yield "  to collect next:"
-        yield from (f"    {said}" for said in to_collect(split))
+        yield from (f"    {sentence}" for sentence in collection_sentences(split))
     yield from (f"  note: {note}" for note in split.notes)
 
 
-def _half_of(groups: int) -> str:
-    return words.agreeing(groups, "the one group", f"half of the {words.count(groups)} groups")
+def _half_of_groups(groups: int) -> str:
+    return words.plural(groups, "the one group", f"half of the {words.count(groups)} groups")
 
 
 # --- an explanation ------------------------------------------------------------------------------
@@ -193,8 +193,8 @@ def explanation_lines(record: Explanation, file: str) -> Iterator[str]:
     yield f"{record.n:,} {record.split} images{words.of_people(record.people)} explained"
     for method in record.methods:
         failed = [c.code.lower() for c in method.checks if c.state == "failed"]
-        why = f" ({', '.join(failed)})" if failed else ""
-        yield f"  {method.title}: {method.state}{why}"
+        reasons = f" ({', '.join(failed)})" if failed else ""
+        yield f"  {method.title}: {method.state}{reasons}"
     for region in record.regions:
         claims = [
             c.method for c in record.claims if c.region == region.name and c.state == "passed"
@@ -204,13 +204,13 @@ def explanation_lines(record: Explanation, file: str) -> Iterator[str]:
         if not costs:
             continue
         least = min(costs, key=lambda e: e.value)
-        says = f"; {len(claims)} of {len(record.methods)} methods look there" if claims else ""
-        what = f"F1 falls by {100 * least.value:.1f} points more than by chance "
-        what += f"({100 * least.low:.1f} to {100 * least.high:.1f}"
+        claim = f"; {len(claims)} of {len(record.methods)} methods look there" if claims else ""
+        effect = f"F1 falls by {100 * least.value:.1f} points more than by chance "
+        effect += f"({100 * least.low:.1f} to {100 * least.high:.1f}"
         if record.number is not None:
-            what = f"the number moves by {in_unit(least)} more than by chance "
-            what += f"({of_interval(least)}"
-        yield f"  without the {region.name}: {what}, the mildest of {len(costs)} fills){says}"
+            effect = f"the number moves by {figure_in_unit(least)} more than by chance "
+            effect += f"({interval_in_unit(least)}"
+        yield f"  without the {region.name}: {effect}, the mildest of {len(costs)} fills){claim}"
     yield from (f"  note: {note}" for note in record.notes)
     yield f"explanation: {file}"
 
@@ -233,11 +233,11 @@ def tuning_lines(result: Tuning, files: Mapping[str, str]) -> Iterator[str]:
     head = ["trial", "F1", "ended", *(n.partition(".")[2] for n in names)]
     rows = [
         [str(t.number), f"{t.f1:.4f}", "early" if t.state == "stopped" else "", *(
-            _brief(t.settings.get(n, "")) for n in names
+            _format_setting(t.settings.get(n, "")) for n in names
         )]
         for t in ranked[:_MOST_TRIALS]
     ]  # fmt: skip
-    yield from words.aligned([head, *rows], right=lambda column: True)
+    yield from words.align_columns([head, *rows], right=lambda column: True)
     if len(ranked) > _MOST_TRIALS:
         yield f"… and {len(ranked) - _MOST_TRIALS} more"
     for finalist in result.finalists:
@@ -253,17 +253,17 @@ def tuning_lines(result: Tuning, files: Mapping[str, str]) -> Iterator[str]:
         if estimate is not None:
             yield f"weighted F1 of best/ on {split}: {with_interval(estimate)}"
     yield "chosen on validation, which flatters that figure; test was looked at this once"
-    yield from (f"{what}: {file}" for what, file in files.items())
+    yield from (f"{title}: {file}" for title, file in files.items())
 
 
-def _brief(value: object) -> str:
+def _format_setting(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 # --- using a run ---------------------------------------------------------------------------------
 
 
-class Labelled(Protocol):
+class JobOutcome(Protocol):
     """What became of the pictures of a job; of several labels, `target` is ""."""
 
     @property
@@ -280,7 +280,7 @@ class Labelled(Protocol):
     def reasons(self) -> Mapping[str, int]: ...  # noqa: D102
 
 
-def outcome_lines(outcome: Labelled, out: str, target: str) -> Iterator[str]:
+def outcome_lines(outcome: JobOutcome, out: str, target: str) -> Iterator[str]:
     """What became of the pictures of a job."""
     rows = words.many(outcome.rows, "row", "rows")
     faces = f", {rows}" if outcome.rows != outcome.images else ""
@@ -314,10 +314,10 @@ def no_look(run: str) -> str:
 
 def export_lines(onnx: str, size: int, checked: int, difference: float) -> Iterator[str]:
     """What was exported, and how near it is to the original."""
-    on = f"{checked:,} validation pictures" if checked else "noise"
+    sample = f"{checked:,} validation pictures" if checked else "noise"
     yield f"{onnx}: {size / 1e6:.1f} MB"
-    near = f"probabilities within {difference:.1g}" if difference else "the same probabilities"
-    yield f"  the same labels as torch on {on}, and {near}"
+    agreement = f"probabilities within {difference:.1g}" if difference else "the same probabilities"
+    yield f"  the same labels as torch on {sample}, and {agreement}"
 
 
 def transformers_lines(folder: str, files: tuple[str, ...], size: int) -> Iterator[str]:
@@ -332,11 +332,12 @@ def framing_export_lines(
     onnx: str, size: int, checked: int, other: int, difference: float
 ) -> Iterator[str]:
     """The exported framing network, and how near it is to the original."""
-    on = f"{checked:,} validation pictures" if checked else "noise"
-    same = f"all but {other:,} of " if other else ""
+    sample = f"{checked:,} validation pictures" if checked else "noise"
+    exceptions = f"all but {other:,} of " if other else ""
     yield f"{onnx}: {size / 1e6:.1f} MB, which frames pictures first"
     yield (
-        f"  the same frames as torch on {same}{on}, and corners within {difference:.1g} of the side"
+        f"  the same frames as torch on {exceptions}{sample}, and corners within {difference:.1g} "
+        "of the side"
     )
 
 

@@ -10,8 +10,8 @@ from candid.text import words
 from candid.text.wording import Values, Wording
 
 
-def _applied(v: Values) -> str:
-    did = ", ".join(
+def _describe_corrections(v: Values) -> str:
+    changes = ", ".join(
         (
             f"{words.many(v['label'], 'label was', 'labels were')} changed",
             f"{words.many(v['leave_out'], 'image', 'images')} left out",
@@ -19,21 +19,21 @@ def _applied(v: Values) -> str:
             f"{words.many(v['person'], 'identity', 'identities')} changed",
         )
     )
-    whose = ", ".join(f"{name or 'nobody named'} {count:,}" for name, count in v["who"].items())
-    more = f" Whose: {whose}." if whose else ""
+    people = ", ".join(f"{name or 'nobody named'} {count:,}" for name, count in v["who"].items())
+    rest = f" Whose: {people}." if people else ""
     if v["disputed"]:
-        image, was = words.many(v["disputed"], "image is", "images are"), v["disputed"]
-        more += f" {image} disputed and left as {words.agreeing(was, 'it was', 'they were')}."
+        images, disputed = words.many(v["disputed"], "image is", "images are"), v["disputed"]
+        rest += f" {images} disputed and left as {words.plural(disputed, 'it was', 'they were')}."
     if v["missing"]:
-        is_not = words.agreeing(v["missing"], "is not", "are not")
-        more += f" {words.images(v['missing'])} that the file names {is_not} here."
-    return f"By {v['file']}: {did}.{more}"
+        is_not = words.plural(v["missing"], "is not", "are not")
+        rest += f" {words.images(v['missing'])} that the file names {is_not} here."
+    return f"By {v['file']}: {changes}.{rest}"
 
 
 CORRECTION_WORDINGS = {
     "CORRECTIONS": Wording(
         "Corrections",
-        _applied,
+        _describe_corrections,
         todo=lambda v: (
             "Let another person decide what is disputed (candid corrections merge joins the files)."
             if v["disputed"]
@@ -45,21 +45,21 @@ CORRECTION_WORDINGS = {
 }
 
 
-def agreement_lines(found: Agreement, out: str) -> Iterator[str]:
+def agreement_lines(agreement: Agreement, out: str) -> Iterator[str]:
     """How far two files agree on the images that both decided."""
-    decisions = words.many(found.lines, "decision", "decisions")
-    yield f"{out}: {decisions} on {words.images(found.images)}"
-    if not found.both:
+    decisions = words.many(agreement.lines, "decision", "decisions")
+    yield f"{out}: {decisions} on {words.images(agreement.images)}"
+    if not agreement.both:
         yield "  no image was decided in both files"
         return
-    yield f"  decided in both: {words.images(found.both)}"
-    yield f"  the same decision: {words.percent_interval(found.agreement)}, Wilson"
-    yield f"  Cohen's kappa: {_kappa(found.kappa)}"
-    for pair in found.apart[:10]:
+    yield f"  decided in both: {words.images(agreement.both)}"
+    yield f"  the same decision: {words.percent_interval(agreement.agreement)}, Wilson"
+    yield f"  Cohen's kappa: {_format_kappa(agreement.kappa)}"
+    for pair in agreement.apart[:10]:
         yield f"    {pair.first} in the first file, {pair.second} in the second: {pair.count:,}"
 
 
-def _kappa(kappa: Estimate) -> str:
+def _format_kappa(kappa: Estimate) -> str:
     if kappa.value != kappa.value:
         return "undefined (only one decision occurs)"
     return f"{words.with_ends(kappa)}, {kappa.method}"

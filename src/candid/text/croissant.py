@@ -13,47 +13,47 @@ USES = (
     "their faces analysed.",
 )
 PREPROCESSING = "None: pictures and labels are as they were found, but for corrections named above."
-_MOST_ASSOCIATED = 12
+_MOST_ATTRIBUTES = 12
 
 
 def description(e: Exploration) -> str:
     """How many images of how many people, and what their label is."""
     drawn = "drawn faces" if e.synthetic else "images of faces"
-    of = "" if e.people is None else f" of {words.persons(e.people)}"
-    classes = words.listed([f"“{c}”" for c in e.classes])
-    return f"{words.count(e.n)} {drawn}{of}, each with the label “{e.target}”: {classes}."
+    people = "" if e.people is None else f" of {words.persons(e.people)}"
+    classes = words.join([f"“{c}”" for c in e.classes])
+    return f"{words.count(e.n)} {drawn}{people}, each with the label “{e.target}”: {classes}."
 
 
 def missing(e: Exploration) -> str:
     """What has no label, or no picture."""
     return (
         f"{words.count(e.unlabelled)} of {words.images(e.n)} "
-        f"{words.agreeing(e.unlabelled, 'has', 'have')} no label, and "
+        f"{words.plural(e.unlabelled, 'has', 'have')} no label, and "
         f"{words.count(e.unreadable)} cannot be read."
     )
 
 
 def limitations(e: Exploration) -> list[str]:
     """What the checks found."""
-    found = [f for f in e.findings if f.state == "found"]
-    return [f"{f.title} ({f.severity}). {f.detail}" for f in found]
+    findings = [f for f in e.findings if f.state == "found"]
+    return [f"{f.title} ({f.severity}). {f.detail}" for f in findings]
 
 
 def biases(e: Exploration) -> list[str]:
     """The shares of the classes, and which annotations go with the label, with their intervals."""
-    said = [
+    sentences = [
         f"{split.split}: “{name}” is the label of {words.share_with_ends(share)} of "
         f"{words.count(split.n)} images."
         for split in e.splits
         for name, share in zip(e.classes, split.shares, strict=True)
         if split.n
     ]
-    some = [a for a in e.attributes if a.split == "train" and a.association.value >= 0]
-    some = sorted(some, key=lambda a: -a.association.value)[:_MOST_ASSOCIATED]
-    return said + [
+    attributes = [a for a in e.attributes if a.split == "train" and a.association.value >= 0]
+    attributes = sorted(attributes, key=lambda a: -a.association.value)[:_MOST_ATTRIBUTES]
+    return sentences + [
         f"train: {a.attribute} is “{a.value}” in {words.share_with_ends(a.prevalence)}; Cramér's V "
         f"with the label is {words.with_ends(a.association)}."
-        for a in some
+        for a in attributes
     ]
 
 
@@ -61,8 +61,8 @@ def personal(e: Exploration, attributes: Sequence[str]) -> list[str]:
     """What it holds that is about people."""
     if e.synthetic:
         return ["None: a program drew every face."]
-    said = ["Pictures of faces, by which people can be recognised."]
+    sentences = ["Pictures of faces, by which people can be recognised."]
     if e.people is not None:
-        said.append("A number that tells which pictures show the same person.")
-    about = [e.target, *attributes]
-    return [*said, f"Annotations about them: {', '.join(about)}."]
+        sentences.append("A number that tells which pictures show the same person.")
+    annotations = [e.target, *attributes]
+    return [*sentences, f"Annotations about them: {', '.join(annotations)}."]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from candid.text import words
-from candid.text.wording import Values, Wording, counted, first_few
+from candid.text.wording import Values, Wording, first_few, value_counts
 
 
 def _unreadable(v: Values) -> str:
-    some = f"{words.count(v['count'])} of {words.many(v['of'], 'file', 'files')} cannot be read"
-    are = words.agreeing(v["count"], "is", "are")
-    return f"{some} and {are} left out: {'; '.join(counted(v['causes']))}."
+    files = f"{words.count(v['count'])} of {words.many(v['of'], 'file', 'files')} cannot be read"
+    verb = words.plural(v["count"], "is", "are")
+    return f"{files} and {verb} left out: {'; '.join(value_counts(v['causes']))}."
 
 
 def alike(name: str, spellings: list[str]) -> str:
@@ -18,16 +18,16 @@ def alike(name: str, spellings: list[str]) -> str:
 
 
 def _alike(v: Values) -> str:
-    named = first_few([alike(*one) for one in v["alike"]])
-    return f"Values that differ in case only count as different ones: {named}."
+    values = first_few([alike(*pair) for pair in v["alike"]])
+    return f"Values that differ in case only count as different ones: {values}."
 
 
 def _mixed(v: Values) -> str:
-    shown = counted(v["values"])
-    named = ", ".join(shown)
-    if v["kinds"] > len(shown):
-        named += f" and {v['kinds'] - len(shown):,} more"
-    return f"There are {v['kinds']:,} {v['what']}: {named}.{_goes_with_label(v)}"
+    counts = value_counts(v["values"])
+    listed = ", ".join(counts)
+    if v["kinds"] > len(counts):
+        listed += f" and {v['kinds'] - len(counts):,} more"
+    return f"There are {v['kinds']:,} {v['what']}: {listed}.{_goes_with_label(v)}"
 
 
 def _goes_with_label(v: Values) -> str:
@@ -75,14 +75,15 @@ def _absent_classes(v: Values) -> str:
 def _tiny_groups(v: Values) -> str:
     return (
         f"{words.count(v['count'])} of {words.many(v['of'], 'group', 'groups')} "
-        f"{words.agreeing(v['count'], 'has', 'have')} fewer than {v['few']} images in a split: "
+        f"{words.plural(v['count'], 'has', 'have')} fewer than {v['few']} images in a split: "
         f"{first_few(_in_splits(v))}."
     )
 
 
 def _constant(v: Values) -> str:
-    named = [name if known else f"{name} (never known)" for name, known in v["attributes"].items()]
-    return f"{first_few(named)}: the same for every image, so nothing can be compared by it."
+    attributes = v["attributes"].items()
+    names = [name if is_known else f"{name} (never known)" for name, is_known in attributes]
+    return f"{first_few(names)}: the same for every image, so nothing can be compared by it."
 
 
 _MIXED_ABSENT = "All {of:,} usable images are alike: {common}."

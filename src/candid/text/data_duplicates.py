@@ -10,14 +10,14 @@ from candid.text.wording import Values, Wording, by_split
 
 def beside(splits: tuple[str, str], labels: tuple[str, str], correlation: float | None) -> str:
     """Where two images stand, and how they are labelled; of near duplicates, how alike they are."""
-    both = f"{splits[0]} and {splits[1]}: {labels[0]} and {labels[1]}"
-    return both if correlation is None else f"{both}, correlation {correlation:.3f}"
+    text = f"{splits[0]} and {splits[1]}: {labels[0]} and {labels[1]}"
+    return text if correlation is None else f"{text}, correlation {correlation:.3f}"
 
 
 def _within(v: Values) -> str:
     return (
         f"{v['images']:,} images have an identical copy in their own split; {v['surplus']:,} of "
-        f"them {words.agreeing(v['surplus'], 'is', 'are')} surplus{_same_bytes(v)}."
+        f"them {words.plural(v['surplus'], 'is', 'are')} surplus{_same_bytes(v)}."
     )
 
 
@@ -35,14 +35,14 @@ def _same_bytes(v: Values) -> str:
 
 
 def _near(where: str) -> Callable[[Values], str]:
-    def found(v: Values) -> str:
+    def describe(v: Values) -> str:
         return (
             f"{words.many(v['images'], 'image is', 'images are')} near-identical to one in {where} "
             f"({words.many(v['pairs'], 'pair', 'pairs')}; "
             f"{by_split(v['splits'])}), identical copies aside. {_search(v)}"
         )
 
-    return found
+    return describe
 
 
 def _search(v: Values) -> str:
@@ -67,7 +67,7 @@ def _not_near(where: str) -> str:
 def _people(v: Values) -> str:
     return (
         f"{words.count(v['count'])} of {words.persons(v['of'])} "
-        f"{words.agreeing(v['count'], 'stands', 'stand')} in two splits or more, with "
+        f"{words.plural(v['count'], 'stands', 'stand')} in two splits or more, with "
         f"{words.images(v['images'])} ({by_split(v['splits'])}).{_aside(v)}"
     )
 

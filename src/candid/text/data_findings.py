@@ -9,7 +9,7 @@ from candid.text.corrections import CORRECTION_WORDINGS
 from candid.text.data_checks import CHECK_WORDINGS
 from candid.text.data_duplicates import DUPLICATE_WORDINGS
 from candid.text.data_layouts import LAYOUT_WORDINGS
-from candid.text.wording import Values, Wording, filled
+from candid.text.wording import Values, Wording, fill_in
 
 _WORDINGS: dict[str, Wording] = {
     **DUPLICATE_WORDINGS,
@@ -40,14 +40,14 @@ class FindingText(NamedTuple):
 def finding_text(code: str, state: State, values: Values) -> FindingText:
     """What a finding about the data says; `why` is the value of what does not apply."""
     wording = _WORDINGS[code]
-    title = filled(wording.title, values)
+    title = fill_in(wording.title, values)
     if state == "not applicable":
         return FindingText(title, _WHY_NOT[values["why"]], "")
     if state == "too few to say":
         return FindingText(title, f"There are {values['of']} training images.", "")
     if state == "not found":
-        return FindingText(title, filled(wording.absent, values), "")
-    return FindingText(title, filled(wording.found, values), filled(wording.todo, values))
+        return FindingText(title, fill_in(wording.absent, values), "")
+    return FindingText(title, fill_in(wording.found, values), fill_in(wording.todo, values))
 
 
 def source_detail(detail: str, source: str) -> str:

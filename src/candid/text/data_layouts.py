@@ -7,19 +7,19 @@ from candid.text.wording import Values, Wording
 
 _BY_HASH = "by a hash of the person or the image's name, each class in the same shares"
 _NOT_PACKED = "Copies were not kept on one side: which there are shows once all images are packed."
-_SHOWN = 6  # classes that some sources lack
+_MOST_CLASSES = 6  # classes that some sources lack
 
 
 def _moved(v: Values) -> str:
     """What became of copies when the split was chosen."""
     if v["moved"] is None:
         return _NOT_PACKED
-    whose = words.agreeing(v["moved"], "its", "their")
-    what = "copies and near copies" if v["near"] else "copies"
-    more = f"{words.images(v['moved'])} went along with {whose} {what}."
+    pronoun = words.plural(v["moved"], "its", "their")
+    copies = "copies and near copies" if v["near"] else "copies"
+    text = f"{words.images(v['moved'])} went along with {pronoun} {copies}."
     if not v["near"]:
-        more += " Near copies are too many, so they were not kept on one side."
-    return more
+        text += " Near copies are too many, so they were not kept on one side."
+    return text
 
 
 def _validation(v: Values) -> str:
@@ -37,16 +37,16 @@ def _split(v: Values) -> str:
 
 
 def _columns(v: Values) -> str:
-    reasons = "; ".join(f"{name}: {why}" for name, why in v["columns"].items())
+    reasons = "; ".join(f"{name}: {reason}" for name, reason in v["columns"].items())
     return f"Columns that were not read as attributes: {reasons}."
 
 
 def _dates(v: Values) -> str:
-    pairs = ", ".join(f"{date} ({was})" for date, was in v["ranges"].items())
-    did = "they were read as the ranges" if v["certain"] else "they were left as they are"
+    pairs = ", ".join(f"{date} ({range})" for date, range in v["ranges"].items())
+    outcome = "they were read as the ranges" if v["certain"] else "they were left as they are"
     return (
         f"{v['column']}: {pairs} in {v['count']:,} of {v['of']:,} rows: a spreadsheet takes "
-        f"ranges for dates; {did}."
+        f"ranges for dates; {outcome}."
     )
 
 
@@ -65,8 +65,8 @@ def lacking_class(name: str, sources: list[str]) -> str:
 
 
 def _lacking(v: Values) -> str:
-    named = [lacking_class(*one) for one in v["lacking"][:_SHOWN]]
-    return f"Classes that some of the data sets lack: {'; '.join(named)}."
+    classes = [lacking_class(*entry) for entry in v["lacking"][:_MOST_CLASSES]]
+    return f"Classes that some of the data sets lack: {'; '.join(classes)}."
 
 
 def _strangers(v: Values) -> str:
@@ -76,47 +76,47 @@ def _strangers(v: Values) -> str:
     )
 
 
-def _counted(title: str, detail: str, todo: str = "") -> Wording:
+def _same_wording(title: str, detail: str, todo: str = "") -> Wording:
     """The same words, whether any were found or none."""
     return Wording(title, detail, detail, todo, tells_share="always")
 
 
 LAYOUT_WORDINGS = {
-    "LABELS-WITHOUT-IMAGE": _counted(
+    "LABELS-WITHOUT-IMAGE": _same_wording(
         "Rows without a picture",
         "{count:,} of {of:,} {of:row|rows} {count:names|name} a picture that is not there; "
         "{count:it is|they are} left out.",
         "Complete the pictures, or remove the rows.",
     ),
-    "IMAGES-WITHOUT-LABEL": _counted(
+    "IMAGES-WITHOUT-LABEL": _same_wording(
         "Pictures without a label",
         "{count:,} of {of:,} {of:picture|pictures} {count:has|have} no row that describes "
         "{count:it|them}; {count:it is|they are} left out.",
         "Complete the labels, or remove the pictures.",
     ),
-    "ROWS-REPEATED": _counted(
+    "ROWS-REPEATED": _same_wording(
         "Images with several rows",
         "{count:,} of {of:,} {of:image|images} {count:has|have} more than one row; each counts "
         "once, with its first row.",
         "Remove the surplus rows.",
     ),
-    "ROWS-CONTRADICT": _counted(
+    "ROWS-CONTRADICT": _same_wording(
         "Images whose rows contradict each other",
         "{count:,} of {of:,} {of:image|images} {count:has|have} rows with different labels; "
         "{count:it counts|they count} as unlabelled.",
         "Look at them and keep the right row.",
     ),
-    "CLASSES-EXCLUDED": _counted(
+    "CLASSES-EXCLUDED": _same_wording(
         "Images of classes to leave out",
         "{count:,} of {of:,} {of:row|rows} {count:is|are} of a class that data.exclude_classes "
         "names; {count:it is|they are} left out.",
     ),
-    "FILES-LEFT-OUT": _counted(
+    "FILES-LEFT-OUT": _same_wording(
         "Files that are no pictures",
         "{count:,} of {of:,} {of:file|files} {count:does|do} not end like a picture and "
         "{count:was|were} left out.",
     ),
-    "NAMES-NOT-READ": _counted(
+    "NAMES-NOT-READ": _same_wording(
         "Names that do not say age, gender and race",
         "{count:,} of {of:,} {of:picture|pictures} {count:is|are} not named age_gender_race_date; "
         "{count:it is|they are} left out.",

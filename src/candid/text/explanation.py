@@ -1,7 +1,4 @@
-"""What the report says about where the network looks, in sentences.
-
-Everything here is plain text: whoever prints it escapes it.
-"""
+"""What the report says about where the network looks, in sentences."""
 
 from __future__ import annotations
 
@@ -73,25 +70,28 @@ def explanation_lead(e: Explanation, model: ModelCard | None = None) -> list[str
     """The whole section in a minute; of a known model also which part of a picture it sees."""
     methods = words.many(len(e.methods), "method", "methods")
     images = words.many(e.n, f"{e.split} image", f"{e.split} images")
-    said = [
-        f"{images}{words.of_people(e.people)} {words.agreeing(e.n, 'was', 'were')} explained with "
-        f"{methods}: each map marks where the picture {_marked(e)}."
+    sentences = [
+        f"{images}{words.of_people(e.people)} {words.plural(e.n, 'was', 'were')} explained with "
+        f"{methods}: each map marks where the picture {_map_meaning(e)}."
     ]
-    passed, failed = (
-        [m.title for m in e.methods if m.state == state] for state in ("passed", "failed")
-    )
+    passed = [m.title for m in e.methods if m.state == "passed"]
+    failed = [m.title for m in e.methods if m.state == "failed"]
     if passed:
-        said.append(f"{words.listed(passed)} passed every check that applies.")
+        sentences.append(f"{words.join(passed)} passed every check that applies.")
     elif e.methods:
-        said.append("No method passed its checks: the maps below are not to be relied on.")
+        sentences.append("No method passed its checks: the maps below are not to be relied on.")
     if failed:
-        said.append(f"{words.listed(failed)} failed at least one.")
+        sentences.append(f"{words.join(failed)} failed at least one.")
     if model is not None and (part := part_seen(model)):
-        said.append(part)
-    return [*said, *(_costliest(e) if e.number is None else _furthest(e)), *_claimed(e)]
+        sentences.append(part)
+    return [
+        *sentences,
+        *(_costliest_region(e) if e.number is None else _furthest_region(e)),
+        *_claim_sentences(e),
+    ]
 
 
-def _marked(e: Explanation) -> str:
+def _map_meaning(e: Explanation) -> str:
     """What each map marks."""
     if e.number is not None:
         return (
@@ -103,59 +103,59 @@ def _marked(e: Explanation) -> str:
     return "speaks for the class that the image is labelled with"
 
 
-def _costliest(e: Explanation) -> list[str]:
+def _costliest_region(e: Explanation) -> list[str]:
     """Which region costs most when it is painted over, and how much it costs elsewhere."""
     first = _first_region(e)
     if not first:
         return []
     maskings = [m for m in e.maskings if m.region == first]
-    told = [
+    costs = [
         f"{words.hundredths(m.f1_loss)} with {FILLS.get(m.fill, m.fill)}"
         for m in maskings
         if math.isfinite(m.f1_loss.value)
     ]
     text = (
         f"Of all regions, painting over the {first} costs most. Weighted F1 falls by "
-        f"{words.listed(told)} (in points, with {100 * e.confidence:g}% intervals)"
+        f"{words.join(costs)} (in points, with {100 * e.confidence:g}% intervals)"
     )
-    span = _span([100 * m.control_f1_loss.value for m in maskings], lambda x: words.number(x, 1))
-    if span:
+    losses = (100 * m.control_f1_loss.value for m in maskings)
+    if span := _format_range(losses, lambda x: words.number(x, 1)):
         text += f"; the same shape at random places costs {span}"
     return [text + "."]
 
 
-def _furthest(e: Explanation) -> list[str]:
+def _furthest_region(e: Explanation) -> list[str]:
     """Which region moves a number furthest when it is painted over, and how far and which way."""
     first = _first_region(e)
     if e.number is None or not first:
         return []
     maskings = [m for m in e.number.maskings if m.region == first]
-    known = [m for m in maskings if math.isfinite(m.moved.value)]
-    told = [
-        f"{number.in_unit(m.moved)} ({number.of_interval(m.moved)}) with "
+    measured = [m for m in maskings if math.isfinite(m.moved.value)]
+    distances = [
+        f"{number.figure_in_unit(m.moved)} ({number.interval_in_unit(m.moved)}) with "
         f"{FILLS.get(m.fill, m.fill)}"
-        for m in known
+        for m in measured
     ]
-    support = known[0].moved
+    support = measured[0].moved
     text = (
         f"Of all regions, painting over the {first} moves the number furthest: on average by "
-        f"{words.listed(told)} (with {100 * e.confidence:g}% intervals; "
+        f"{words.join(distances)} (with {100 * e.confidence:g}% intervals; "
         f"{words.images(support.n, support.people)})"
     )
-    if span := _span([m.control_moved.value for m in maskings], number.in_digits):
+    if span := _format_range([m.control_moved.value for m in maskings], number.in_digits):
         text += f"; the same shape at random places moves it by {span}"
-    return [f"{text}.", *_way(first, known)]
+    return [f"{text}.", *_direction_sentences(first, measured)]
 
 
-def _way(region: str, maskings: Sequence[NumberMasking]) -> list[str]:
+def _direction_sentences(region: str, maskings: Sequence[NumberMasking]) -> list[str]:
     """Whether a number is lower or higher without a region, where all fills agree."""
-    ways = {"lower": all(m.excess_shift.high < 0 for m in maskings)}
-    ways["higher"] = all(m.excess_shift.low > 0 for m in maskings)
+    directions = {"lower": all(m.excess_shift.high < 0 for m in maskings)}
+    directions["higher"] = all(m.excess_shift.low > 0 for m in maskings)
     return [
-        f"Without the {region} it is {way} than with the same shape painted over elsewhere, under "
-        "every fill."
-        for way, is_it in ways.items()
-        if is_it
+        f"Without the {region} it is {direction} than with the same shape painted over elsewhere, "
+        "under every fill."
+        for direction, agreed in directions.items()
+        if agreed
     ]
 
 
@@ -165,31 +165,31 @@ def _first_region(e: Explanation) -> str:
     return max((x for x in losses if math.isfinite(x[0])), default=(math.nan, ""))[1]
 
 
-def _span(values: Iterable[float], told: Callable[[float], str]) -> str:
+def _format_range(values: Iterable[float], format_value: Callable[[float], str]) -> str:
     """The least and the largest of the values that are known; "" without any."""
-    known = [value for value in values if math.isfinite(value)]
-    if not known:
+    finite = [value for value in values if math.isfinite(value)]
+    if not finite:
         return ""
-    low, high = told(min(known)), told(max(known))
+    low, high = format_value(min(finite)), format_value(max(finite))
     return low if low == high else f"{low} to {high}"
 
 
-def _claimed(e: Explanation) -> list[str]:
+def _claim_sentences(e: Explanation) -> list[str]:
     """Regions on which maps and masking agree that the answers rest."""
-    found: dict[str, list[str]] = {}
+    methods: dict[str, list[str]] = {}
     titles = {m.name: m.title for m in e.methods}
     for claim in e.claims:
         if claim.state == "passed":
-            found.setdefault(claim.region, []).append(titles.get(claim.method, claim.method))
-    if found:
-        told = [f"the {region} ({words.listed(by)})" for region, by in found.items()]
-        return [f"Maps with a passing badge and masking agree on {words.listed(told)}."]
+            methods.setdefault(claim.region, []).append(titles.get(claim.method, claim.method))
+    if methods:
+        regions = [f"the {region} ({words.join(by)})" for region, by in methods.items()]
+        return [f"Maps with a passing badge and masking agree on {words.join(regions)}."]
     if any(claim.state == "failed" for claim in e.claims):
         return ["On no region do maps with a passing badge and masking agree."]
     return []
 
 
-def cannot(e: Explanation) -> list[str]:
+def map_limits(e: Explanation) -> list[str]:
     """What maps can show, and what they cannot."""
     masking = (
         "Masking is the stronger evidence: something is taken away and the loss is measured. But a "
@@ -204,18 +204,18 @@ def cannot(e: Explanation) -> list[str]:
         "badge: a method whose map stays the same when the weights are randomised draws the edges "
         "of the picture, not the network’s reasons (Adebayo et al. 2018).",
         *([masking] if e.region_maskings else []),
-        *([] if e.number is None else [_adds_up(e.number)]),
+        *([] if e.number is None else [_reference_sentence(e.number)]),
         "An average over aligned faces says what is common, not what decided about one face.",
         "None of this says why annotators chose a label, nor what is true of the people in the "
         "pictures.",
     ]
 
 
-def _adds_up(found: NumberExplained) -> str:
+def _reference_sentence(explained: NumberExplained) -> str:
     """What the values of a number's map are beside."""
     return (
         "What raises or lowers the number does so beside a picture with nothing to see, the mean "
-        f"colour alone, of which the network says {number.in_digits(found.blank)}. What is "
+        f"colour alone, of which the network says {number.in_digits(explained.blank)}. What is "
         "explained is the mean of its distribution, also where the prediction is the median."
     )
 
@@ -234,7 +234,7 @@ def face_sentence(e: Explanation, x: ExplainedImage) -> str:
     )
 
 
-def both_sides(e: Explanation) -> tuple[str, str]:
+def sign_names(e: Explanation) -> tuple[str, str]:
     """What a map with a sign says above 0, and below."""
     return ("for", "against") if e.number is None else ("raising", "lowering")
 
@@ -243,16 +243,16 @@ def badge_reason(method: Method) -> str:
     """The figures behind a badge, on one line: of what failed, or of the first that passed."""
     failed = [c for c in method.checks if c.state == "failed"]
     passed = [c for c in method.checks if c.state == "passed"]
-    told = [check_figure(c) for c in failed or passed[:1]]
-    if not told:
+    figures = [format_check(c) for c in failed or passed[:1]]
+    if not figures:
         return "no check says anything about it"
     more = len(passed) - 1
     if not failed and more > 0:
-        told.append(f"{words.count(more)} more passed")
-    return "; ".join(told)
+        figures.append(f"{words.count(more)} more passed")
+    return "; ".join(figures)
 
 
-def check_figure(check: MapCheck) -> str:
+def format_check(check: MapCheck) -> str:
     """A check's figure beside what it was held against: "stability 0.88 (to lie above 0.50)"."""
     return (
         f"{check.title[:1].lower()}{check.title[1:]} {words.figure_of(check.figure, 2)} (to lie "

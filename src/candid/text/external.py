@@ -1,7 +1,4 @@
-"""What the report says of pictures from elsewhere, in sentences and rows.
-
-Everything here is plain text: whoever prints it escapes it.
-"""
+"""What the report says of pictures from elsewhere, in sentences and rows."""
 
 from __future__ import annotations
 
@@ -18,8 +15,8 @@ from candid.records.external import (
 )
 from candid.records.framing import FramingCard, SourceFrame, SourceFrames
 from candid.text import words
-from candid.text.labelling import from_there, most_lie
-from candid.text.stories import stories_of, story_told
+from candid.text.labelling import framing_clause, most_lie
+from candid.text.stories import stories_of, story_line
 
 HOME = "its own test images"
 COMMAND = "candid evaluate RUN DATA"
@@ -28,7 +25,7 @@ NOBODY_LOOKED = (
     f"and people, where a model usually does worse. {COMMAND} does it, with labelled pictures in "
     "any layout."
 )
-_GROUPS = 2  # stories of a source that are told
+_MOST_GROUPS = 2  # stories of a source that are told
 
 
 @dataclass(frozen=True)
@@ -83,11 +80,11 @@ def cells(row: PlaceRow) -> list[str]:
         "–" if math.isnan(f.flagged.value) else words.share_with_ends(f.flagged),
         words.share_of(f.coverage),
         words.share_with_ends(f.wrong),
-        promise_in_short(f.promise),
+        promise_cell(f.promise),
     ]
 
 
-def promise_in_short(check: PromiseCheck | None) -> str:
+def promise_cell(check: PromiseCheck | None) -> str:
     """The promise and what became of it, for a cell."""
     if check is None:
         return "none made"
@@ -98,27 +95,27 @@ def said(transfer: Transfer | None) -> list[str]:
     """How far from home, in short sentences; that nobody looked where nobody did."""
     if transfer is None or not transfer.sources:
         return [NOBODY_LOOKED]
-    return [sentence for source in transfer.sources for sentence in source_said(source)]
+    return [sentence for source in transfer.sources for sentence in source_sentences(source)]
 
 
-def framing_said(card: FramingCard | None) -> list[str]:
+def framing_sentences(card: FramingCard | None) -> list[str]:
     """What is done to pictures that lie otherwise than the training pictures, and how well."""
     if card is None:
         return []
-    moved = _undone(card)
+    error = _warp_accuracy(card)
     if not card.used:
         return [
             "Pictures are taken as they come: the network that should bring them to the frame of "
-            f"the training pictures did not learn to ({moved})."
+            f"the training pictures did not learn to ({error})."
         ]
     return [
         "A picture that shows more of a person or less, or lies otherwise than the training "
-        f"pictures, is brought to their frame first ({moved}). Of the validation pictures as they "
+        f"pictures, is brought to their frame first ({error}). Of the validation pictures as they "
         f"are, {words.share_with_ends(card.untouched)} are left as they are."
     ]
 
 
-def _undone(card: FramingCard) -> str:
+def _warp_accuracy(card: FramingCard) -> str:
     """How far a framing network undoes warps, in brackets."""
     return (
         f"measured on {words.images(card.validation)} of validation, each warped at random: the "
@@ -139,68 +136,72 @@ def aligned_said(frames: SourceFrames | None) -> list[str]:
     if not frames.card.used:
         return [
             "The pictures of every data set stayed as they came: the network that should bring "
-            f"them to the frame of “{frames.reference}” did not learn to ({_undone(frames.card)})."
+            f"them to the frame of “{frames.reference}” did not learn to "
+            f"({_warp_accuracy(frames.card)})."
         ]
     return [
         f"The pictures of the other data sets were held against those of “{frames.reference}” "
         "before anything was trained, by a network that learned from these alone "
-        f"({_undone(frames.card)}).",
-        *(_aligned(source, frames.reference) for source in frames.sources),
+        f"({_warp_accuracy(frames.card)}).",
+        *(_source_frame_sentence(source, frames.reference) for source in frames.sources),
     ]
 
 
-def _aligned(source: SourceFrame, reference: str) -> str:
+def _source_frame_sentence(source: SourceFrame, reference: str) -> str:
     """How the pictures of one data set lie, and what became of them."""
     frame, m = source.frame, source.measures
     if frame is None:
-        few = words.images(source.pictures)
-        return f"“{source.name}”: as it came, since {few} are too few to say how most of them lie."
-    known = m["width"]
+        images = words.images(source.pictures)
+        return (
+            f"“{source.name}”: as it came, since {images} are too few to say how most of them lie."
+        )
+    width = m["width"]
     x, y = (words.points_with_ends(m[axis]) for axis in ("x", "y"))
-    lies = (
-        f"the frame of “{reference}” is {_times(m['width'])} times as wide and "
-        f"{_times(m['height'])} times as high as its pictures, with its centre at {x} and {y} "
-        "hundredths of their sides from theirs to the right and below, turned by "
-        f"{words.number(m['rotation'].value, 1)}° "
-        f"({words.interval(m['rotation'], 1)}; {words.method(known)}, {words.support(known)} that "
-        f"lie so, of {words.count(source.pictures)} looked at; what the network itself errs by "
-        "comes on top)"
+    position = (
+        f"the frame of “{reference}” is {_format_ratio(m['width'])} times as wide and "
+        f"{_format_ratio(m['height'])} times as high as its pictures, with its centre at {x} and "
+        f"{y} hundredths of their sides from theirs to the right and below, turned by "
+        f"{words.number(m['rotation'].value, 1)}° ({words.interval(m['rotation'], 1)}; "
+        f"{words.method(width)}, {words.support(width)} that lie so, of "
+        f"{words.count(source.pictures)} looked at; what the network itself errs by comes on top)"
     )
     if not source.moved:
-        return f"“{source.name}”: as it came, since most of it lies as “{reference}” does: {lies}."
-    return f"“{source.name}”: {lies}{from_there(frame)}."
+        return (
+            f"“{source.name}”: as it came, since most of it lies as “{reference}” does: {position}."
+        )
+    return f"“{source.name}”: {position}{framing_clause(frame)}."
 
 
-def _times(e: Estimate) -> str:
+def _format_ratio(e: Estimate) -> str:
     return f"{words.number(e.value, 2)} ({words.interval(e, 2)})"
 
 
-def source_said(source: ExternalSource) -> list[str]:
+def source_sentences(source: ExternalSource) -> list[str]:
     """One source: how well, beside home, how sure, what was flagged, and the promise."""
     figures = source.figures
     accuracy = figures.evaluation.metrics["accuracy"]
     only, home = figures.evaluation.only_class, HOME
-    of = f" ({source.split})" if source.split else ""
-    who = words.images(figures.evaluation.n, figures.evaluation.people)
+    split = f" ({source.split})" if source.split else ""
+    images = words.images(figures.evaluation.n, figures.evaluation.people)
     if only is not None:
-        who += f", all labelled {only.name}"
+        images += f", all labelled {only.name}"
         home = f"those labelled {only.name} of {HOME}"
-    apart = source.differences.get("accuracy" if only is None else "recall")
+    difference = source.differences.get("accuracy" if only is None else "recall")
     return [
-        f"{source.name}{of}: right in {words.share_with_ends(accuracy)} of {who}"
-        f"{_apart(apart, home)}.",
-        *([] if only is None else [only_class_said(only.name)]),
-        *_sureness(figures),
-        *_flagged(figures),
-        *promise_said(figures),
-        *left_out(source),
-        *_groups(source),
-        *from_elsewhere(source),
+        f"{source.name}{split}: right in {words.share_with_ends(accuracy)} of {images}"
+        f"{_difference_clause(difference, home)}.",
+        *([] if only is None else [only_class_sentence(only.name)]),
+        *_confidence_sentences(figures),
+        *_flagged_sentences(figures),
+        *promise_sentences(figures),
+        *uncounted_sentences(source),
+        *_group_sentences(source),
+        *frame_sentences(source),
         *source.notes,
     ]
 
 
-def only_class_said(name: str) -> str:
+def only_class_sentence(name: str) -> str:
     """What follows where all images are labelled with one class."""
     return (
         f"That is the recall of {name} alone: what needs pictures with another label, such as ROC "
@@ -208,16 +209,16 @@ def only_class_said(name: str) -> str:
     )
 
 
-def promise_said(figures: ExternalFigures) -> list[str]:
+def promise_sentences(figures: ExternalFigures) -> list[str]:
     """The promise against the fact, in a sentence."""
-    answered = (
+    sentence = (
         f"It answered {words.share_of(figures.coverage)}, and "
         f"{words.share_with_ends(figures.wrong)} of these answers are wrong"
     )
     check = figures.promise
     if check is None:
-        return [f"{answered}; nothing was promised of them."]
-    what = "people with an answer, one picture of each" if check.by_person else "answers"
+        return [f"{sentence}; nothing was promised of them."]
+    units = "people with an answer, one picture of each" if check.by_person else "answers"
     bound = {
         "broken": f"at least {words.percent(check.low)}",
         "kept": f"at most {words.percent(check.high)}",
@@ -229,71 +230,71 @@ def promise_said(figures: ExternalFigures) -> list[str]:
         "too few to say": "can be neither confirmed nor refuted with so few",
     }[check.state]
     return [
-        f"{answered}. The promise that at most {words.percent(check.target_error)} are, made for "
+        f"{sentence}. The promise that at most {words.percent(check.target_error)} are, made for "
         f"pictures like the validation images, {verdict}: {words.count(check.mistakes)} mistakes "
-        f"among {words.count(check.n)} {what}, {bound} by an exact one-sided "
+        f"among {words.count(check.n)} {units}, {bound} by an exact one-sided "
         f"{100 * check.confidence:g}% bound."
     ]
 
 
-def _sureness(figures: ExternalFigures) -> list[str]:
+def _confidence_sentences(figures: ExternalFigures) -> list[str]:
     over, sure = figures.overconfidence, words.share_of(figures.confidence)
     if math.isnan(over.value):
         return []
-    way = "neither too sure of itself nor too little, as far as this tells"
+    verdict = "neither too sure of itself nor too little, as far as this tells"
     if over.low > 0:
-        way = "too sure of itself"
+        verdict = "too sure of itself"
     elif over.high < 0:
-        way = "less sure of itself than it might be"
+        verdict = "less sure of itself than it might be"
     side = "below" if over.value < 0 else "above"
     return [
-        f"Its mean confidence is {sure}: {way} ({words.size_in_points(over)} points {side} its "
+        f"Its mean confidence is {sure}: {verdict} ({words.size_in_points(over)} points {side} its "
         f"accuracy; {words.points_interval(over)})."
     ]
 
 
-def _flagged(figures: ExternalFigures) -> list[str]:
-    e, right, others = figures.flagged, figures.flagged_accuracy, figures.unflagged_accuracy
+def _flagged_sentences(figures: ExternalFigures) -> list[str]:
+    e, flagged, rest = figures.flagged, figures.flagged_accuracy, figures.unflagged_accuracy
     if math.isnan(e.value):
         return []
-    told = f"It called {words.share_with_ends(e)} unlike its training data"
-    if not right.n or not others.n:
-        return [f"{told}."]
+    sentence = f"It called {words.share_with_ends(e)} unlike its training data"
+    if not flagged.n or not rest.n:
+        return [f"{sentence}."]
     return [
-        f"{told}; it is right in {words.share_with_ends(right)} of those "
-        f"(n = {words.count(right.n)}) and in {words.share_with_ends(others)} of the others "
-        f"(n = {words.count(others.n)})."
+        f"{sentence}; it is right in {words.share_with_ends(flagged)} of those "
+        f"(n = {words.count(flagged.n)}) and in {words.share_with_ends(rest)} of the others "
+        f"(n = {words.count(rest.n)})."
     ]
 
 
-def left_out(source: AskedPictures) -> list[str]:
+def uncounted_sentences(source: AskedPictures) -> list[str]:
     """Which pictures are in no figure, if any are not."""
-    told = []
+    reasons = []
     if source.no_face:
-        told.append(
+        reasons.append(
             f"no face was found in {words.count(source.no_face)} of {words.count(source.pictures)}"
         )
     if source.unread_count:
-        told.append(f"{words.count(source.unread_count)} could not be read")
-    return [f"Not counted: {words.listed(told)}."] if told else []
+        reasons.append(f"{words.count(source.unread_count)} could not be read")
+    return [f"Not counted: {words.join(reasons)}."] if reasons else []
 
 
-def from_elsewhere(source: AskedPictures) -> list[str]:
+def frame_sentences(source: AskedPictures) -> list[str]:
     """How most of the pictures lie, and what became of it, where they do not lie as at home."""
     frame = source.frame
     if frame is None or frame.at_home:
         return []
-    said = most_lie(frame)
-    return [f"{said[0].upper()}{said[1:]}{from_there(frame)}."]
+    sentence = most_lie(frame)
+    return [f"{sentence[0].upper()}{sentence[1:]}{framing_clause(frame)}."]
 
 
-def _groups(source: ExternalSource) -> list[str]:
+def _group_sentences(source: ExternalSource) -> list[str]:
     if source.audit is None:
         return []
-    return [story_told(source.audit, s) for s in stories_of(source.audit)[:_GROUPS]]
+    return [story_line(source.audit, s) for s in stories_of(source.audit)[:_MOST_GROUPS]]
 
 
-def _apart(e: Estimate | None, home: str) -> str:
+def _difference_clause(e: Estimate | None, home: str) -> str:
     """How far from home, for a sentence's end; empty where nobody knows."""
     if e is None or math.isnan(e.value):
         return ""
@@ -305,15 +306,15 @@ def _apart(e: Estimate | None, home: str) -> str:
     return f", not surely another share than on {home} ({ends} points)"
 
 
-def methods(transfer: Transfer) -> list[str]:
+def interval_methods(transfer: Transfer) -> list[str]:
     """How the intervals were made, in the words of the figures; each once."""
-    found = [words.method(r.accuracy) for r in place_rows(transfer)]
-    found += [words.method(r.difference) for r in place_rows(transfer) if r.difference is not None]
-    return list(dict.fromkeys(found))
+    texts = [words.method(r.accuracy) for r in place_rows(transfer)]
+    texts += [words.method(r.difference) for r in place_rows(transfer) if r.difference is not None]
+    return list(dict.fromkeys(texts))
 
 
-def tried_on(transfer: Transfer | None) -> str:
+def tried_sources(transfer: Transfer | None) -> str:
     """Where it was tried, for a sentence's end; empty where nobody looked, or at its own alone."""
     sources = () if transfer is None else transfer.sources
     names = [f"“{s.name}”" for s in sources if not s.paired]
-    return f"how it does on {words.listed(names)} was measured" if names else ""
+    return f"how it does on {words.join(names)} was measured" if names else ""

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from candid.records import Estimate
 from candid.records.external_number import NumberFigures, NumberSource, NumberTransfer
 from candid.text import words
-from candid.text.external import HOME, NOBODY_LOOKED, from_elsewhere, left_out
+from candid.text.external import HOME, NOBODY_LOOKED, frame_sentences, uncounted_sentences
 from candid.text.findings import group_name
-from candid.text.number import behind_in, in_unit, of_interval
+from candid.text.number import figure_in_unit, groups_behind, interval_in_unit
 
 HEAD = (
     *("Pictures", "n", "Mean absolute error", "Less home", "RMSE", "R²", "Near", "Mean error"),
@@ -22,25 +22,28 @@ def number_said(transfer: NumberTransfer | None) -> list[str]:
     """How far from home, in short sentences; that nobody looked where nobody did."""
     if transfer is None or not transfer.sources:
         return [NOBODY_LOOKED]
-    return [said for source in transfer.sources for said in number_source_said(source, transfer)]
-
-
-def number_source_said(source: NumberSource, transfer: NumberTransfer) -> list[str]:
-    """One source: how far off, beside home, what intervals hold, what was flagged, for whom."""
-    found = source.figures.evaluation
-    mae, m = found.metrics["mae"], found.metrics
-    of = f" ({source.split})" if source.split else ""
     return [
-        f"{source.name}{of}: off by {in_unit(mae)} on average ({words.confidence(mae.confidence)} "
-        f"{of_interval(mae)}; {words.images(found.n, found.people)})"
-        f"{_apart(source.differences.get('mae'))}.",
-        f"RMSE {_own(m['rmse'])}, R² {words.with_ends(m['r2'])}; within {transfer.tolerance:.4g}: "
-        f"{words.share_with_ends(m['within'])}.",
-        _held(m["coverage"], transfer.coverage),
-        *_flagged(source.figures),
-        *left_out(source),
-        *_groups(source),
-        *from_elsewhere(source),
+        sentence
+        for source in transfer.sources
+        for sentence in number_source_sentences(source, transfer)
+    ]
+
+
+def number_source_sentences(source: NumberSource, transfer: NumberTransfer) -> list[str]:
+    """One source: how far off, beside home, what intervals hold, what was flagged, for whom."""
+    e, m = source.figures.evaluation, source.figures.evaluation.metrics
+    mae, split = m["mae"], f" ({source.split})" if source.split else ""
+    return [
+        f"{source.name}{split}: off by {figure_in_unit(mae)} on average "
+        f"({words.confidence(mae.confidence)} {interval_in_unit(mae)}; "
+        f"{words.images(e.n, e.people)}){_difference_clause(source.differences.get('mae'))}.",
+        f"RMSE {_format_figure(m['rmse'])}, R² {words.with_ends(m['r2'])}; within "
+        f"{transfer.tolerance:.4g}: {words.share_with_ends(m['within'])}.",
+        _coverage_sentence(m["coverage"], transfer.coverage),
+        *_flagged_sentences(source.figures),
+        *uncounted_sentences(source),
+        *_group_sentences(source),
+        *frame_sentences(source),
         *source.notes,
     ]
 
@@ -51,71 +54,71 @@ def number_rows(transfer: NumberTransfer) -> list[list[str]]:
     if transfer.home is not None:
         parts.append((HOME, transfer.home, None))
     parts += [(s.name, s.figures, s.differences.get("mae")) for s in transfer.sources]
-    return [list(_cells(name, figures, apart)) for name, figures, apart in parts]
+    return [list(_cells(name, figures, difference)) for name, figures, difference in parts]
 
 
-def _cells(name: str, figures: NumberFigures, apart: Estimate | None) -> Iterator[str]:
+def _cells(name: str, figures: NumberFigures, difference: Estimate | None) -> Iterator[str]:
     e, m = figures.evaluation, figures.evaluation.metrics
     yield name
     yield words.count(e.n) + words.of_people(e.people)
-    yield _own(m["mae"])
-    yield "–" if apart is None else _own(apart)
-    yield _own(m["rmse"])
+    yield _format_figure(m["mae"])
+    yield "–" if difference is None else _format_figure(difference)
+    yield _format_figure(m["rmse"])
     yield words.with_ends(m["r2"])
     yield words.share_with_ends(m["within"])
-    yield _own(m["bias"])
+    yield _format_figure(m["bias"])
     yield words.share_with_ends(m["coverage"])
     yield "–" if math.isnan(figures.flagged.value) else words.share_with_ends(figures.flagged)
 
 
-def _own(e: Estimate) -> str:
-    return f"{in_unit(e)} ({of_interval(e)})"
+def _format_figure(e: Estimate) -> str:
+    return f"{figure_in_unit(e)} ({interval_in_unit(e)})"
 
 
-def _apart(e: Estimate | None) -> str:
+def _difference_clause(e: Estimate | None) -> str:
     """How far from home, for a sentence's end; empty where nobody knows."""
     if e is None or math.isnan(e.value):
         return ""
-    way = f"not surely more or less than on {HOME}"
+    verdict = f"not surely more or less than on {HOME}"
     if e.low > 0:
-        way = f"{in_unit(e)} more than on {HOME}"
+        verdict = f"{figure_in_unit(e)} more than on {HOME}"
     elif e.high < 0:
-        way = f"{in_unit(e).removeprefix('−')} less than on {HOME}"
-    return f", {way} ({of_interval(e)})"
+        verdict = f"{figure_in_unit(e).removeprefix('−')} less than on {HOME}"
+    return f", {verdict} ({interval_in_unit(e)})"
 
 
-def _held(e: Estimate, made_for: float) -> str:
+def _coverage_sentence(e: Estimate, nominal: float) -> str:
     verdict = "which agrees"
-    if e.high < made_for:
+    if e.high < nominal:
         verdict = "fewer"
-    elif e.low > made_for:
+    elif e.low > nominal:
         verdict = "more than they need to"
     return (
-        f"Its intervals, made to hold {words.percent(made_for)} of the true values of pictures "
+        f"Its intervals, made to hold {words.percent(nominal)} of the true values of pictures "
         f"like the validation images, hold {words.share_with_ends(e)}: {verdict}."
     )
 
 
-def _flagged(figures: NumberFigures) -> Iterator[str]:
-    e, there, others = figures.flagged, figures.flagged_mae, figures.unflagged_mae
+def _flagged_sentences(figures: NumberFigures) -> Iterator[str]:
+    e, flagged, rest = figures.flagged, figures.flagged_mae, figures.unflagged_mae
     if math.isnan(e.value):
         return
-    told = f"It called {words.share_with_ends(e)} unlike its training data"
-    if there.n and others.n:
-        told += (
-            f"; there it is off by {_own(there)} (n = {words.count(there.n)}), and by "
-            f"{_own(others)} on the others (n = {words.count(others.n)})"
+    sentence = f"It called {words.share_with_ends(e)} unlike its training data"
+    if flagged.n and rest.n:
+        sentence += (
+            f"; there it is off by {_format_figure(flagged)} (n = {words.count(flagged.n)}), and "
+            f"by {_format_figure(rest)} on the others (n = {words.count(rest.n)})"
         )
-    yield f"{told}."
+    yield f"{sentence}."
 
 
-def _groups(source: NumberSource) -> Iterator[str]:
+def _group_sentences(source: NumberSource) -> Iterator[str]:
     """The group that is furthest behind, if any was found to be."""
-    found = [] if source.audit is None else behind_in(source.audit)
-    if source.audit is not None and found:
-        group, gap = found[0]
+    behind = [] if source.audit is None else groups_behind(source.audit)
+    if source.audit is not None and behind:
+        group, gap = behind[0]
         yield (
             f"Furthest behind the others there is {group_name(group.conditions)}, by "
-            f"{in_unit(gap)} ({of_interval(gap)}; {words.images(gap.n, gap.people)}), the widest "
-            f"of {words.gaps(source.audit.gaps_looked_at)} looked at."
+            f"{figure_in_unit(gap)} ({interval_in_unit(gap)}; {words.images(gap.n, gap.people)}), "
+            f"the widest of {words.gaps(source.audit.gaps_looked_at)} looked at."
         )

@@ -48,17 +48,17 @@ def fairness_sentence(figure: FairnessFigure) -> str:
             f"({kind} {words.hundredths_interval(e)})."
         )
     heading, share, is_ratio = _FIGURES[figure.name]
-    what = share.format(figure.about)
+    compared = share.format(figure.about)
     if math.isnan(e.value):
-        return f"{heading}: undefined, because the {what} cannot be computed in any two groups."
+        return f"{heading}: undefined, because the {compared} cannot be computed in any two groups."
     if is_ratio:
         return (
-            f"{heading}: the {what} is, for {about}: {figure.lowest}, {words.figure_of(e)} of "
+            f"{heading}: the {compared} is, for {about}: {figure.lowest}, {words.figure_of(e)} of "
             f"what it is for {about}: {figure.highest} ({kind} {words.interval(e)}); 1 would be "
             "equal."
         )
     return (
-        f"{heading}: the {what} is up to {words.hundredths_of(e)} percentage points higher "
+        f"{heading}: the {compared} is up to {words.hundredths_of(e)} percentage points higher "
         f"for {about}: {figure.highest} than for {about}: {figure.lowest} "
         f"({kind} {words.hundredths_interval(e)}); 0 would be equal."
     )

@@ -59,9 +59,9 @@ def group_detail(
     """What was found of a group; `errors` are its share of mistakes and that of the others."""
     among = ("", "") if label is None else (f" and labelled {label}", f" labelled {label}")
     # What was measured from pixels nobody wrote.
-    how = "with" if any(c.attribute in (TONE, ITA, HUE) for c in group) else "annotated"
+    by = "with" if any(c.attribute in (TONE, ITA, HUE) for c in group) else "annotated"
     detail = (
-        f"Of the pictures {how} {group_name(group)}{among[0]}, {words.percent(errors[0])} are "
+        f"Of the pictures {by} {group_name(group)}{among[0]}, {words.percent(errors[0])} are "
         f"classified otherwise than labelled; of the others{among[1]}, {words.percent(errors[1])}: "
         f"{_difference(gap, looked_at)}."
     )
@@ -82,10 +82,10 @@ def shortcut_title(shortcut: Shortcut) -> str:
 
 def shortcut_detail(shortcut: Shortcut, errors: tuple[float, float], looked_at: int) -> str:
     """What was found of a cue; `errors` are where it contradicts the label and where it agrees."""
-    goes = "; ".join(f"{value} goes with {c}" for value, c in shortcut.cue.items())
+    cues = "; ".join(f"{value} goes with {c}" for value, c in shortcut.cue.items())
     return (
         f"{shortcut.attribute} goes with the label (Cramér's V "
-        f"{words.figure_of(shortcut.association, 2)}; {goes}). Where it contradicts the label, "
+        f"{words.figure_of(shortcut.association, 2)}; {cues}). Where it contradicts the label, "
         f"{words.percent(errors[0])} are classified otherwise than labelled, where it agrees "
         f"{words.percent(errors[1])}, within the pictures labelled {' or '.join(shortcut.within)}: "
         f"{_difference(shortcut.gap, looked_at)}."

@@ -14,7 +14,7 @@ _HEAD = ("group", "images", "people", "wrong, %", "interval", "gap, points", "in
 def worst_groups(split: SplitAudit, most: int) -> list[Group]:
     """The groups that do worse than the rest, those found first, by the near end of their gap."""
     worse = [g for g in split.groups if "accuracy" in g.gaps and g.gaps["accuracy"].value < 0]
-    worse.sort(key=lambda g: (_state(g) != "found", _near(g), g.gaps["accuracy"].value))
+    worse.sort(key=lambda g: (_state(g) != "found", _near_end(g), g.gaps["accuracy"].value))
     return worse[:most]
 
 
@@ -22,7 +22,7 @@ def group_table(split: SplitAudit, most: int) -> list[str]:
     """So many of them in lines, with their errors; empty where no group does worse."""
     rows = [_cells(group) for group in worst_groups(split, most)]
     words_at = (0, len(_HEAD) - 1)
-    return [*words.aligned([_HEAD, *rows], right=lambda i: i not in words_at)] if rows else []
+    return [*words.align_columns([_HEAD, *rows], right=lambda i: i not in words_at)] if rows else []
 
 
 def _cells(group: Group) -> tuple[str, ...]:
@@ -46,7 +46,7 @@ def _state(group: Group) -> str:
     return group.state if group.state == "too few to say" else group.gaps["accuracy"].state
 
 
-def _near(group: Group) -> float:
+def _near_end(group: Group) -> float:
     """What sorts the widest sure gaps first, undefined intervals last."""
     near = worse_ends(group.gaps["accuracy"])[0]
     return -near if math.isfinite(near) else math.inf

@@ -1,7 +1,4 @@
-"""What is said of remedies: what each changes for whom, which one wins, how to use it.
-
-Everything here is plain text: whoever prints it escapes it.
-"""
+"""What is said of remedies: what each changes for whom, which one wins, how to use it."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from candid.text import words
 from candid.text.comparison import change_figures, change_name
 from candid.text.findings import value_name
 
-_TOLD = 3  # groups either way that are told of a remedy
+_MOST_GROUPS = 3  # groups either way that are told of a remedy
 
 HEAD = (
     *("Remedy", "All images", "Worst group", "Change there, points", "Adjusted p", "Helps"),
@@ -58,7 +55,7 @@ def remedy_notes(
         yield NO_LAYER
     elif unbalanced:
         yield (
-            f"The last layer was not fitted again balanced by {words.listed([*unbalanced])}: of "
+            f"The last layer was not fitted again balanced by {words.join([*unbalanced])}: of "
             "the validation images, not every label occurs with every value."
         )
     if not attributes:
@@ -75,15 +72,15 @@ JUDGED_BY_CORRECTIONS = (
 
 def retraining_notes(missing: Sequence[str], corrections: object) -> Iterator[str]:
     """Which remedies did not train anew, and why; by which labels all are judged."""
-    yield from (f"Not tried: {why}." for why in missing)
+    yield from (f"Not tried: {reason}." for reason in missing)
     if corrections is not None:
         yield JUDGED_BY_CORRECTIONS
 
 
-def what(remedy: RemedyOutcome) -> str:
+def describe_remedy(remedy: RemedyOutcome) -> str:
     """The remedy in words."""
-    said = NAMES[remedy.kind].format(remedy.attribute)
-    return f"{said}, on training images" if remedy.fitted_on == "training" else said
+    text = NAMES[remedy.kind].format(remedy.attribute)
+    return f"{text}, on training images" if remedy.fitted_on == "training" else text
 
 
 def cell_name(cell: CellAccuracy | CellCoverage) -> str:
@@ -93,25 +90,26 @@ def cell_name(cell: CellAccuracy | CellCoverage) -> str:
     return value_name(cell.attribute, cell.value, cell.label)
 
 
-def lead(found: Improvement) -> str:
+def improvement_lead(improvement: Improvement) -> str:
     """Who was asked, and by which groups."""
-    by = "labels alone"
-    if found.attributes:
-        source = "" if found.named else ", from the audit's findings"
-        by = f"label and {words.listed(list(found.attributes))}{source}"
-    of, without = ("people", "its person") if found.people is not None else ("images", "it")
+    grouping = "labels alone"
+    if improvement.attributes:
+        source = "" if improvement.named else ", from the audit's findings"
+        grouping = f"label and {words.join(list(improvement.attributes))}{source}"
+    is_by_person = improvement.people is not None
+    unit, left_out = ("people", "its person") if is_by_person else ("images", "it")
     return (
-        f"Remedies were tried on {words.images(found.n, found.people)} of validation in "
-        f"{found.folds} folds of {of}, grouped by {by}; each image is answered by what was "
-        f"fitted and chosen without {without}."
+        f"Remedies were tried on {words.images(improvement.n, improvement.people)} of validation "
+        f"in {improvement.folds} folds of {unit}, grouped by {grouping}; each image is answered by "
+        f"what was fitted and chosen without {left_out}."
     )
 
 
-def as_it_is(found: Improvement) -> list[tuple[str, str]]:
+def baseline_rows(improvement: Improvement) -> list[tuple[str, str]]:
     """Each combination and its accuracy, the lowest first."""
-    known = [c for c in found.cells if c.accuracy.n]
-    ordered = sorted(known, key=lambda c: c.accuracy.value)
-    return [(cell_name(c), _share(c.accuracy)) for c in ordered]
+    measured = [c for c in improvement.cells if c.accuracy.n]
+    ordered = sorted(measured, key=lambda c: c.accuracy.value)
+    return [(cell_name(c), _format_share(c.accuracy)) for c in ordered]
 
 
 def remedy_cells(remedy: RemedyOutcome) -> list[str]:
@@ -131,51 +129,52 @@ def remedy_cells(remedy: RemedyOutcome) -> list[str]:
     ]
 
 
-def outcome(found: Improvement) -> list[str]:
+def outcome_sentences(improvement: Improvement) -> list[str]:
     """Which one wins, for whom it is better and what it costs the others; or that none helps."""
-    tried = sum(r.eligible for r in found.remedies)
-    better = "the group that is worst off" if found.aim == "worst group" else "all images together"
-    best = next((r for r in found.remedies if r.name == found.winner), None)
+    n_eligible = sum(r.eligible for r in improvement.remedies)
+    is_for_group = improvement.aim == "worst group"
+    whom = "the group that is worst off" if is_for_group else "all images together"
+    best = next((r for r in improvement.remedies if r.name == improvement.winner), None)
     if best is None:
         return [
-            f"None helps: of {words.count(tried)} remedies, none makes it better for {better} by "
-            "more than chance explains."
+            f"None helps: of {words.count(n_eligible)} remedies, none makes it better for {whom} "
+            "by more than chance explains."
         ]
     aim = best.aim.change
-    said = [
-        f"{best.name} wins ({what(best)}): for {better} it is right "
+    sentences = [
+        f"{best.name} wins ({describe_remedy(best)}): for {whom} it is right "
         f"{words.hundredths_of(aim)} points more often ({words.points_interval(aim)}; "
         f"{words.images(aim.n, aim.people)}; adjusted p "
-        f"{words.number(best.adjusted_p)} among {words.count(tried)} remedies)."
+        f"{words.number(best.adjusted_p)} among {words.count(n_eligible)} remedies)."
     ]
     if best.beside_control is not None:
-        beside = best.beside_control.change
-        said.append(
-            f"Against the run trained again from another seed: {words.points_of(beside)} points "
-            f"there ({words.points_interval(beside)})."
+        difference = best.beside_control.change
+        sentences.append(
+            f"Against the run trained again from another seed: {words.points_of(difference)} "
+            f"points there ({words.points_interval(difference)})."
         )
-    said += remedy_changes(best)
+    sentences += remedy_changes(best)
     overall = best.overall.change
-    said.append(
+    sentences.append(
         f"All images together: {words.points_of(overall)} points "
         f"({words.points_interval(overall)})."
     )
-    return [*said, *_on_test(found)]
+    return [*sentences, *_test_sentence(improvement)]
 
 
 def remedy_changes(remedy: RemedyOutcome) -> list[str]:
     """For whom it is better, and whom it costs something."""
     better, worse = remedy.changed(1), remedy.changed(-1)
-    said = [f"Better for {_change(g)}." for g in better[:_TOLD]]
-    said += [f"Worse for {_change(g)}." for g in worse[:_TOLD]]
-    more = len(better) + len(worse) - len(said)
+    sentences = [f"Better for {_describe_change(g)}." for g in better[:_MOST_GROUPS]]
+    sentences += [f"Worse for {_describe_change(g)}." for g in worse[:_MOST_GROUPS]]
+    more = len(better) + len(worse) - len(sentences)
     if more:
-        named = words.many(more, "more class or group", "more classes and groups")
-        said.append(f"{named} changed for sure.")
-    return said or ["No class and no group changed by more than chance explains."]
+        rest = words.many(more, "more class or group", "more classes and groups")
+        sentences.append(f"{rest} changed for sure.")
+    return sentences or ["No class and no group changed by more than chance explains."]
 
 
-def _change(group: GroupChange) -> str:
+def _describe_change(group: GroupChange) -> str:
     accuracy = group.metrics["accuracy"]
     return (
         f"{change_name(group)}: {words.percent(accuracy.a)} were right, now "
@@ -183,58 +182,57 @@ def _change(group: GroupChange) -> str:
     )
 
 
-def _on_test(found: Improvement) -> Iterator[str]:
-    look = found.test
-    if look is None:
+def _test_sentence(improvement: Improvement) -> Iterator[str]:
+    if (test := improvement.test) is None:
         yield NO_TEST
         return
-    before, after = look.worst_before, look.worst_after
-    overall, aim = look.comparison.overall.metrics["accuracy"], look.aim.change
+    before, after = test.worst_before, test.worst_after
+    overall, aim = test.comparison.overall.metrics["accuracy"], test.aim.change
     yield (
-        f"On test, looked at this once: the worst group goes from {_share(before.accuracy)} "
-        f"({cell_name(before)}) to {_share(after.accuracy)} ({cell_name(after)}); where it was "
-        f"worst on validation, {words.points_of(aim)} points ({words.points_interval(aim)}; "
+        f"On test, looked at this once: the worst group goes from {_format_share(before.accuracy)} "
+        f"({cell_name(before)}) to {_format_share(after.accuracy)} ({cell_name(after)}); where it "
+        f"was worst on validation, {words.points_of(aim)} points ({words.points_interval(aim)}; "
         f"{words.images(aim.n, aim.people)}); all images {words.percent(overall.a)} → "
         f"{words.percent(overall.b)} ({words.points_interval(overall.difference)} points)."
     )
 
 
-def abstaining(remedy: RemedyOutcome) -> Iterator[str]:
+def abstention_lines(remedy: RemedyOutcome) -> Iterator[str]:
     """What no answer costs each group, the least answered first."""
     for c in sorted(remedy.coverage, key=lambda c: c.coverage.value):
         yield (
-            f"{cell_name(c)}: {_share(c.coverage)} are answered, and of the answers "
-            f"{_share(c.error)} are wrong"
+            f"{cell_name(c)}: {_format_share(c.coverage)} are answered, and of the answers "
+            f"{_format_share(c.error)} are wrong"
         )
 
 
-def improvement_lines(found: Improvement, run: str) -> Iterator[str]:
+def improvement_lines(improvement: Improvement, run: str) -> Iterator[str]:
     """What a reader should know in a minute; `run` is the run's folder."""
-    yield lead(found)
+    yield improvement_lead(improvement)
     yield "as it is:"
-    yield from (f"  {name}: {accuracy}" for name, accuracy in as_it_is(found))
-    yield from words.aligned([HEAD, *map(remedy_cells, found.remedies)])
-    for remedy in found.remedies:
+    yield from (f"  {name}: {accuracy}" for name, accuracy in baseline_rows(improvement))
+    yield from words.align_columns([HEAD, *map(remedy_cells, improvement.remedies)])
+    for remedy in improvement.remedies:
         if remedy.coverage:
             yield f"{remedy.name}, what it costs:"
-            yield from (f"  {line}" for line in abstaining(remedy))
-    yield from outcome(found)
-    yield from (f"note: {note}" for note in found.notes)
-    if found.folder:
-        yield from (f"next:  {line}" for line in commands(run, found))
+            yield from (f"  {line}" for line in abstention_lines(remedy))
+    yield from outcome_sentences(improvement)
+    yield from (f"note: {note}" for note in improvement.notes)
+    if improvement.folder:
+        yield from (f"next:  {line}" for line in commands(run, improvement))
 
 
-def commands(run: str, found: Improvement) -> list[str]:
+def commands(run: str, improvement: Improvement) -> list[str]:
     """How the winner is used, looked at as any run and, where it was trained anew, made again."""
-    made = f"{run}/{found.folder}"
-    said = [
-        shlex.join(["candid", "predict", made, "PICTURES"]),
-        shlex.join(["candid", "audit", run, made]),
+    folder = f"{run}/{improvement.folder}"
+    lines = [
+        shlex.join(["candid", "predict", folder, "PICTURES"]),
+        shlex.join(["candid", "audit", run, folder]),
     ]
-    if any(r.name == found.winner and r.trained for r in found.remedies):
-        said.append(shlex.join(["candid", "run", "DATA", "--config", f"{made}/config.toml"]))
-    return said
+    if any(r.name == improvement.winner and r.trained for r in improvement.remedies):
+        lines.append(shlex.join(["candid", "run", "DATA", "--config", f"{folder}/config.toml"]))
+    return lines
 
 
-def _share(e: Estimate) -> str:
+def _format_share(e: Estimate) -> str:
     return f"{words.percent_interval(e)}, n = {words.images(e.n, e.people)}"

@@ -140,8 +140,8 @@ class ReportInput:
     @property
     def headline(self) -> SplitEvaluation | None:
         """The split that speaks for the model: test, else validation, else whatever there is."""
-        named = (self.split(name) for name in ("test", "validation", "train"))
-        return next((s for s in named if s is not None and s.n > 0), None)
+        splits = (self.split(name) for name in ("test", "validation", "train"))
+        return next((s for s in splits if s is not None and s.n > 0), None)
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ class AuditInput:
     thumbnails: Mapping[str, bytes] = field(default_factory=dict)
 
 
-def attributes_of(exploration: Exploration, split: str) -> list[AttributeSummary]:
+def attributes_by_association(exploration: Exploration, split: str) -> list[AttributeSummary]:
     """The attributes of a split, those that go most with the label first, undefined ones last.
 
     Of an attribute that is "yes" or "no" only "yes" is kept: the other says the same.
@@ -207,9 +207,9 @@ def attributes_of(exploration: Exploration, split: str) -> list[AttributeSummary
     values: dict[str, set[str]] = {}
     for a in rows:
         values.setdefault(a.attribute, set()).add(a.value)
-    kept = [a for a in rows if a.value != "no" or values[a.attribute] != {"no", "yes"}]
+    rows = [a for a in rows if a.value != "no" or values[a.attribute] != {"no", "yes"}]
     # A NaN sorts last, whatever it is compared with.
-    return sorted(kept, key=lambda a: -a.association.value if a.association.value >= 0 else 2.0)
+    return sorted(rows, key=lambda a: -a.association.value if a.association.value >= 0 else 2.0)
 
 
 def without_people(inputs: ReportInput) -> ReportInput:
@@ -218,8 +218,10 @@ def without_people(inputs: ReportInput) -> ReportInput:
     What is said of groups and of all images stays as it is. Of places on the machine that made the
     run only the last part is left, and of settings that name one nothing.
     """
-    config, about = inputs.config, inputs.provenance
-    initial = about.initial and replace(about.initial, place=PurePath(about.initial.place).name)
+    config, provenance = inputs.config, inputs.provenance
+    initial = provenance.initial
+    if initial is not None:
+        initial = replace(initial, place=PurePath(initial.place).name)
     return replace(
         inputs,
         config=replace(
@@ -228,20 +230,20 @@ def without_people(inputs: ReportInput) -> ReportInput:
             train=replace(config.train, initial=""),
         ),
         provenance=replace(
-            about,
+            provenance,
             command=inputs.reproduction,
             data=inputs.data_name,
-            sources={name: name for name in about.sources},
+            sources={name: name for name in provenance.sources},
             initial=initial,
         ),
-        evaluation=_of_many(inputs.evaluation),
-        exploration=_of_many(inputs.exploration),
-        audit=_of_many(inputs.audit),
-        explanation=_of_many(inputs.explanation),
-        transfer=_of_many(inputs.transfer),
-        improvement=_of_many(inputs.improvement),
-        seeds=_of_many(inputs.seeds),
-        check=_of_many(inputs.check),
+        evaluation=_drop_single_images(inputs.evaluation),
+        exploration=_drop_single_images(inputs.exploration),
+        audit=_drop_single_images(inputs.audit),
+        explanation=_drop_single_images(inputs.explanation),
+        transfer=_drop_single_images(inputs.transfer),
+        improvement=_drop_single_images(inputs.improvement),
+        seeds=_drop_single_images(inputs.seeds),
+        check=_drop_single_images(inputs.check),
         thumbnails={},
         pictures={},
         samples={},
@@ -252,19 +254,19 @@ def without_people(inputs: ReportInput) -> ReportInput:
     )
 
 
-def _of_many(record: Any) -> Any:
+def _drop_single_images(record: Any) -> Any:
     """A record whose lists of single images are empty."""
     if isinstance(record, dict):
-        return {name: _of_many(value) for name, value in record.items()}
+        return {name: _drop_single_images(value) for name, value in record.items()}
     if isinstance(record, tuple):
         names = {f.name for f in fields(record[0])} if record and is_dataclass(record[0]) else ()
-        listed = "id" in names or "person" in names
-        return () if listed else tuple(_of_many(value) for value in record)
+        is_of_single_images = "id" in names or "person" in names
+        return () if is_of_single_images else tuple(_drop_single_images(value) for value in record)
     if not is_dataclass(record) or isinstance(record, type):
         return record
-    changed = {f.name: _of_many(getattr(record, f.name)) for f in fields(record)}
+    values = {f.name: _drop_single_images(getattr(record, f.name)) for f in fields(record)}
     if isinstance(record, Finding):
-        changed["examples"] = ()
+        values["examples"] = ()
     if isinstance(record, ExternalSource):
-        changed["data"] = PurePath(record.data).name
-    return replace(record, **changed)
+        values["data"] = PurePath(record.data).name
+    return replace(record, **values)

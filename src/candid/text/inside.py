@@ -1,7 +1,4 @@
-"""What the report says about a network seen from inside, in sentences.
-
-Everything here is plain text: whoever prints it escapes it.
-"""
+"""What the report says about a network seen from inside, in sentences."""
 
 from __future__ import annotations
 
@@ -15,13 +12,13 @@ from candid.text import number, words
 
 def unit_note(inside: Inside) -> str:
     """Which units are shown, and why these."""
-    shown = f"{words.count(len(inside.units))} of its {words.count(inside.units_in_layer)} units"
-    why = "those that vary most from face to face, or those that were asked for"
+    units = f"{words.count(len(inside.units))} of its {words.count(inside.units_in_layer)} units"
+    reason = "those that vary most from face to face, or those that were asked for"
     if inside.units and math.isfinite(inside.units[0].weight):
-        why = _MOVE_ANSWER if inside.number is None else _MOVE_NUMBER
+        reason = _MOVE_ANSWER if inside.number is None else _MOVE_NUMBER
     return (
-        f"Layer “{inside.layer}”, {shown}: {why}. From {words.count(inside.n)} faces, each unit’s "
-        "strongest and weakest."
+        f"Layer “{inside.layer}”, {units}: {reason}. From {words.count(inside.n)} faces, each "
+        "unit’s strongest and weakest."
     )
 
 
@@ -38,18 +35,20 @@ _MOVE_NUMBER = (
 
 def unit_figures(inside: Inside, unit: Unit) -> str:
     """How a unit varies, and how far it moves the answer, or a number and which way."""
-    said = [
+    parts = [
         f"mean {words.significant(unit.mean)}",
         f"standard deviation {words.significant(unit.sd)}",
     ]
     if math.isfinite(unit.weight) and inside.number is None:
-        said.append(f"moves the answer by {words.significant(unit.weight)}")
+        parts.append(f"moves the answer by {words.significant(unit.weight)}")
     elif math.isfinite(unit.weight):
-        said.append(f"moves the number by {number.in_digits(unit.weight)}{_way(unit)}")
-    return ", ".join(said)
+        parts.append(
+            f"moves the number by {number.in_digits(unit.weight)}{_direction_clause(unit)}"
+        )
+    return ", ".join(parts)
 
 
-def _way(unit: Unit) -> str:
+def _direction_clause(unit: Unit) -> str:
     """Whether more of a unit raises or lowers the number, and in which share of the faces."""
     if not math.isfinite(unit.raises):
         return ""
@@ -60,16 +59,16 @@ def _way(unit: Unit) -> str:
 
 def resemblance_note(inside: Inside) -> str:
     """What the worst mistakes are compared with."""
-    of, images = inside.number, words.count(inside.n)
+    explained, images = inside.number, words.count(inside.n)
     if not inside.mistakes:
-        if of is None:
+        if explained is None:
             return f"Among {images} images there is no mistake."
-        return f"Among {images} images none is {number.near_and_far(of.tolerance)[1]}."
+        return f"Among {images} images none is {number.near_and_far(explained.tolerance)[1]}."
     return (
-        f"{_chosen(inside, of)}, each beside the most similar of "
+        f"{_selection(inside, explained)}, each beside the most similar of "
         f"{words.count(inside.training_n)} training images: by the cosine of the "
         f"{words.count(inside.hidden_size)} numbers in the last hidden layer (1: the same "
-        f"direction). {_NEIGHBOURS if of is None else _NUMBER_NEIGHBOURS}"
+        f"direction). {_NEIGHBOURS if explained is None else _NUMBER_NEIGHBOURS}"
     )
 
 
@@ -79,18 +78,18 @@ _NUMBER_NEIGHBOURS = (
 )
 
 
-def _chosen(inside: Inside, of: NumberInside | None) -> str:
+def _selection(inside: Inside, explained: NumberInside | None) -> str:
     """Which mistakes are shown, of how many."""
-    shown, mistakes = words.count(len(inside.worst)), words.count(inside.mistakes)
+    count, mistakes = words.count(len(inside.worst)), words.count(inside.mistakes)
     among = f"among {words.count(inside.n)} images"
-    if of is None:
-        return f"The surest {shown} of {mistakes} mistakes {among}"
-    far = number.near_and_far(of.tolerance)[1]
-    return f"The {shown} furthest off of {mistakes} that are {far} {among}"
+    if explained is None:
+        return f"The surest {count} of {mistakes} mistakes {among}"
+    far_off = number.near_and_far(explained.tolerance)[1]
+    return f"The {count} furthest off of {mistakes} that are {far_off} {among}"
 
 
 @dataclass(frozen=True)
-class NeighbourWords:
+class NeighbourText:
     """What is said of a training image that resembles a mistake."""
 
     id: str
@@ -100,27 +99,27 @@ class NeighbourWords:
 
 
 @dataclass(frozen=True)
-class MistakeWords:
+class MistakeText:
     """What is said of a mistake: "labelled 62, predicted 31 (interval 22 to 45)"."""
 
     id: str
     label: str
     prediction: str
     rest: str  # how sure the prediction is, with what stands before it
-    neighbours: tuple[NeighbourWords, ...]
+    neighbours: tuple[NeighbourText, ...]
 
 
-def mistakes_said(inside: Inside) -> Iterator[MistakeWords]:
+def mistake_texts(inside: Inside) -> Iterator[MistakeText]:
     """Every mistake that is shown, and its neighbours, in words."""
     for r in inside.resemblances:
         near = tuple(_neighbour(n, n.label, n.label) for n in r.neighbours)
-        rest = f", {words.percent(r.confidence)}"
-        yield MistakeWords(r.id, r.label, r.prediction, rest, near)
+        certainty = f", {words.percent(r.confidence)}"
+        yield MistakeText(r.id, r.label, r.prediction, certainty, near)
     for x in () if inside.number is None else inside.number.resemblances:
         near = tuple(_neighbour(n, f"{n.value:g}", f"labelled {n.value:g}") for n in x.neighbours)
-        rest = f" (interval {number.of_interval(x)})"
-        yield MistakeWords(x.id, f"{x.value:g}", number.in_digits(x.predicted), rest, near)
+        certainty = f" (interval {number.interval_in_unit(x)})"
+        yield MistakeText(x.id, f"{x.value:g}", number.in_digits(x.predicted), certainty, near)
 
 
-def _neighbour(of: Neighbour | NumberNeighbour, label: str, caption: str) -> NeighbourWords:
-    return NeighbourWords(of.id, label, caption, words.number(of.similarity))
+def _neighbour(neighbour: Neighbour | NumberNeighbour, label: str, caption: str) -> NeighbourText:
+    return NeighbourText(neighbour.id, label, caption, words.number(neighbour.similarity))

@@ -8,16 +8,16 @@ from candid.records import Estimate
 from candid.records.label_check import DoubtedLabel, LabelCheck
 from candid.text import words
 
-_SHOWN = 5  # labels of each kind in the terminal
+_MOST_LABELS = 5  # labels of each kind in the terminal
 
 
 def notes(agreement: Estimate | None, counts: bool, people: int | None) -> Iterator[str]:
     """What a reader might not expect; `agreement` is within people, None where none is known."""
-    others = "other people alone"
+    source = "other people alone"
     if people is None:
-        others = "other pictures alone, of which nobody knows whether they show the same person"
+        source = "other pictures alone, of which nobody knows whether they show the same person"
     yield (
-        f"Each picture was judged by a network that learned from {others}. A mistake that "
+        f"Each picture was judged by a network that learned from {source}. A mistake that "
         "annotators make again and again it has learned as well, and it will not show here."
     )
     if agreement is None:
@@ -32,13 +32,13 @@ def notes(agreement: Estimate | None, counts: bool, people: int | None) -> Itera
 
 def check_lines(check: LabelCheck, folder: str) -> Iterator[str]:
     """What a reader should know in a minute; `folder` is where it lies."""
-    yield from check_said(check)
+    yield from check_sentences(check)
     yield from (f"note: {note}" for note in check.notes)
     yield f"check: {folder}"
     yield f"next:  candid review {folder}"
 
 
-def check_said(check: LabelCheck) -> Iterator[str]:
+def check_sentences(check: LabelCheck) -> Iterator[str]:
     """How many labels are likely wrong, in which split, and the likeliest."""
     noise = check.noise
     yield (
@@ -55,40 +55,42 @@ def check_said(check: LabelCheck) -> Iterator[str]:
         f"confident learning takes about {wrong} for wrong "
         f"({low:,} to {high:,}): {words.percent_interval(noise.rate)}, {words.method(noise.rate)}"
     )
-    where = ", ".join(
+    by_split = ", ".join(
         f"{name} {check.wrong_in_split.get(name, 0):,} of {n:,}"
         for name, n in check.of_split.items()
     )
-    found = check.found_by_both + check.found_by_model
-    yield f"likely wrong: {words.many(found, 'label', 'labels')} ({where})"
-    yield from _some(
+    total = check.found_by_both + check.found_by_model
+    yield f"likely wrong: {words.many(total, 'label', 'labels')} ({by_split})"
+    yield from _doubted_lines(
         "the model and the person's other pictures speak against",
         check.found_by_both,
         check.by_both,
     )
-    alone = "alone " if check.persons_count else ""
-    yield from _some(f"the model {alone}speaks against", check.found_by_model, check.by_model)
+    subject = "the model alone" if check.persons_count else "the model"
+    yield from _doubted_lines(f"{subject} speaks against", check.found_by_model, check.by_model)
     if check.persons_count:
         yield f"likely another person's picture: {check.found_by_person:,}"
-        yield from _some(
+        yield from _doubted_lines(
             "the person's other pictures alone speak against",
             check.found_by_person,
             check.by_person,
         )
 
 
-def _some(what: str, found: int, doubted: Sequence[DoubtedLabel]) -> Iterator[str]:
-    if not found:
+def _doubted_lines(title: str, count: int, labels: Sequence[DoubtedLabel]) -> Iterator[str]:
+    if not count:
         return
-    yield f"  {what} {found:,}:"
-    yield from (f"    {_line(one)}" for one in doubted[:_SHOWN])
-    if found > _SHOWN:
-        yield f"    … and {found - _SHOWN:,} more"
+    yield f"  {title} {count:,}:"
+    yield from (f"    {_doubted_line(label)}" for label in labels[:_MOST_LABELS])
+    if count > _MOST_LABELS:
+        yield f"    … and {count - _MOST_LABELS:,} more"
 
 
-def _line(one: DoubtedLabel) -> str:
-    said = f"{one.id} ({one.split}): labelled {one.label}, the model says {one.answer} at "
-    said += words.percent(one.answer_probability)
-    if one.others:
-        said += f", {one.agreeing:,} of {one.others:,} others of the person labelled {one.label}"
-    return said
+def _doubted_line(d: DoubtedLabel) -> str:
+    text = (
+        f"{d.id} ({d.split}): labelled {d.label}, the model says {d.answer} at "
+        f"{words.percent(d.answer_probability)}"
+    )
+    if d.others:
+        text += f", {d.agreeing:,} of {d.others:,} others of the person labelled {d.label}"
+    return text

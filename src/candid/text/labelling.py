@@ -68,16 +68,16 @@ def framed_from(frame: CommonFrame | None) -> str:
     """How many pictures were framed, for a summary; "" where each was by itself."""
     if frame is None:
         return ""
-    most = "most of these pictures lie as the training pictures do"
-    return f"framing: {most if frame.at_home else most_lie(frame)}{from_there(frame)}"
+    position = "most of these pictures lie as the training pictures do"
+    return f"framing: {position if frame.at_home else most_lie(frame)}{framing_clause(frame)}"
 
 
-def from_there(frame: CommonFrame) -> str:
+def framing_clause(frame: CommonFrame) -> str:
     """What was done with pictures that have a frame in common, to stand after how they lie."""
-    seen = f"{frame.far:.0%} of {frame.pictures:,} looked at lie otherwise than most"
+    note = f"{frame.far:.0%} of {frame.pictures:,} looked at lie otherwise than most"
     if frame.alike:
-        return f", and all were read so ({seen})"
-    return f"; each was framed by itself from there ({seen})"
+        return f", and all were read so ({note})"
+    return f"; each was framed by itself from there ({note})"
 
 
 def look_check(false_alarms: float, limit: float, checked: int, power: Estimate) -> str:

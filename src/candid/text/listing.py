@@ -15,20 +15,20 @@ _HEAD = (
 _NONE = "–"
 
 
-def run_lines(found: RunList) -> Iterator[str]:
+def run_lines(run_list: RunList) -> Iterator[str]:
     """A table of the runs, in their order; below it what is wrong with those that are not whole."""
-    if not found.runs:
-        yield f"no runs in {found.folder}"
+    if not run_list.runs:
+        yield f"no runs in {run_list.folder}"
         return
-    yield from words.aligned([_HEAD, *map(_cells, found.runs)])
+    yield from words.align_columns([_HEAD, *map(_cells, run_list.runs)])
     # Labels of one run of which the same is to be said have one line.
-    lacking: dict[tuple[str, str, str], list[RunSummary]] = {}
-    for r in found.runs:
+    problems: dict[tuple[str, str, str], list[RunSummary]] = {}
+    for r in run_list.runs:
         if r.state != "finished":
-            lacking.setdefault((r.whole or r.run, r.state, r.why), []).append(r)
-    for (whole, state, why), rows in lacking.items():
-        where = rows[0].run if len(rows) == 1 else f"{whole}, {words.count(len(rows))} labels"
-        yield f"{where}: {state}{f': {why}' if why else ''}"
+            problems.setdefault((r.whole or r.run, r.state, r.why), []).append(r)
+    for (run, state, reason), rows in problems.items():
+        subject = rows[0].run if len(rows) == 1 else f"{run}, {words.count(len(rows))} labels"
+        yield f"{subject}: {state}{f': {reason}' if reason else ''}"
 
 
 def _cells(r: RunSummary) -> tuple[str, ...]:
@@ -83,5 +83,5 @@ def removed_lines(removed: Iterable[str]) -> Iterator[str]:
 
 def logged_line(run: str, to: Sequence[str], steps: int, figures: int) -> str:
     """What of a run was logged where."""
-    sent = f"{words.many(steps, 'step', 'steps')} and {words.many(figures, 'figure', 'figures')}"
-    return f"{run}: {sent} to {words.listed([*to])}"
+    logged = f"{words.many(steps, 'step', 'steps')} and {words.many(figures, 'figure', 'figures')}"
+    return f"{run}: {logged} to {words.join([*to])}"

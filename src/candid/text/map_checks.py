@@ -38,16 +38,16 @@ def sooner(
     `plotted` is the answer's probability, a number, or the "distance" of a number from that of the
     whole picture.
     """
-    done, moves = ("Removing", "falls") if code == "DELETION" else ("Adding", "rises")
-    what, by = "the answer's probability", "by an area of"
+    action, change = ("Removing", "falls") if code == "DELETION" else ("Adding", "rises")
+    subject, measure = "the answer's probability", "by an area of"
     if plotted != "probability":
-        what, by = "the number", "by a mean on the way, in its own unit, of"
+        subject, measure = "the number", "by a mean on the way, in its own unit, of"
     if plotted == "distance":
-        moves = "moves away" if code == "DELETION" else "comes back"
+        change = "moves away" if code == "DELETION" else "comes back"
     return (
-        f"{done} what the map ranks first, {what} {moves} faster than in the order of the best of "
-        f"three baselines ({', '.join(baselines)}) {by} {words.with_ends(figure, 2)}: that is "
-        f"{best!r}."
+        f"{action} what the map ranks first, {subject} {change} faster than in the order of the "
+        f"best of three baselines ({', '.join(baselines)}) {measure} {words.with_ends(figure, 2)}: "
+        f"that is {best!r}."
     )
 
 

@@ -1,7 +1,6 @@
 """What report, model card and server say of a model, so that all say the same.
 
 What the model is for, how it does in plain words, what was not checked.
-Everything here is plain text: whoever prints it escapes it for HTML, Markdown or YAML.
 """
 
 from __future__ import annotations
@@ -23,19 +22,19 @@ WITHOUT_PEOPLE = "Pictures, and what is said of single ones, are left out of thi
 # --- what it is for ------------------------------------------------------------------------------
 
 
-def about(inputs: ReportInput) -> str:
+def model_purpose(inputs: ReportInput) -> str:
     """What the model is, in one sentence."""
     classes = inputs.classes
     value = (
-        f"the value {words.listed([f'“{c}”' for c in classes], 'or')}"
+        f"the value {words.join([f'“{c}”' for c in classes], 'or')}"
         if len(classes) <= _MOST_NAMED
         else f"each of {words.count(len(classes))} values"
     )
     face = "a drawn face" if inputs.is_drawn else "a face"
-    who = inputs.labeller if inputs.is_drawn else f"the annotators of “{inputs.data_name}”"
+    labeller = inputs.labeller if inputs.is_drawn else f"the annotators of “{inputs.data_name}”"
     return (
         f"From a picture of {face}, {inputs.side} × {inputs.side} pixels, the model estimates how "
-        f"probable it is that {who} gave it the label “{inputs.target}” with {value}."
+        f"probable it is that {labeller} gave it the label “{inputs.target}” with {value}."
     )
 
 
@@ -62,11 +61,11 @@ def uses(inputs: ReportInput) -> list[str]:
 def not_for(inputs: ReportInput) -> list[str]:
     """What the model is not for."""
     k = len(inputs.classes)
-    several = "Two words do" if k == 2 else f"{words.count(k)} words do"
+    words_do = "Two words do" if k == 2 else f"{words.count(k)} words do"
     wrote = "annotators wrote" if not inputs.is_drawn else f"{inputs.labeller} noted"
     return [
         no_identity(inputs.target, wrote),
-        f"{several} not describe everyone. Who fits none of them is still given one of them: the "
+        f"{words_do} not describe everyone. Who fits none of them is still given one of them: the "
         "model has no other answer.",
         "It is not for deciding anything about a person: not who is let in, hired, paid, watched, "
         "treated or shown an offer, and not how somebody is addressed.",
@@ -91,11 +90,11 @@ def data_limits(inputs: ReportInput) -> list[str]:
             "Some labels were made wrong on purpose, as annotators make mistakes. A wrong label "
             "counts as the truth here, so even a perfect model would not reach 1.",
         ]
-    elsewhere = external.tried_on(inputs.transfer)
+    sources = external.tried_sources(inputs.transfer)
     return [
         f"All images come from the data set “{inputs.data_name}”. On pictures from elsewhere "
         "(other cameras, light, ages, poses, parts of the world) the model can do worse"
-        + (", and nothing here says by how much." if not elsewhere else f"; {elsewhere}."),
+        + (", and nothing here says by how much." if not sources else f"; {sources}."),
         "A label that an annotator got wrong counts as the truth here: a model that repeats "
         "the annotators’ mistakes looks better than it is, one that does not looks worse.",
     ]
@@ -122,19 +121,20 @@ def limits(inputs: ReportInput) -> list[str]:
 
 def model_summary(inputs: ReportInput) -> list[str]:
     """The whole account in a minute, without a technical word."""
-    sentences = [about(inputs)]
+    sentences = [model_purpose(inputs)]
     split = inputs.headline
     if split is None:
         sentences.append("No predictions were measured, so nothing is known of how well it does.")
         return sentences
-    sentences += [_agreement(inputs, split), *_beside_a_guess(split), *_sureness(split)]
-    serious = attention(inputs)
+    sentences.append(_agreement(inputs, split))
+    sentences += _majority_sentences(split) + _calibration_sentences(split)
+    serious = pressing_findings(inputs)
     if inputs.exploration is None:
         sentences.append("The data were not looked at in this run.")
     elif serious:
         sentences.append(
             f"Of the checks of the data, {words.count(len(serious))} found something that can "
-            f"change what the figures mean: {words.listed([f'“{f.title}”' for f in serious])}."
+            f"change what the figures mean: {words.join([f'“{f.title}”' for f in serious])}."
         )
     if inputs.audit is None:
         sentences.append("Whether it does equally well for everyone was not measured.")
@@ -145,23 +145,23 @@ def _agreement(inputs: ReportInput, split: SplitEvaluation) -> str:
     accuracy = split.metrics.get("accuracy")
     measured = f"{words.count(split.n)} {split.split} images{words.of_people(split.people)}"
     if split.split == "train":
-        seen = " that it was also trained on"
+        use = " that it was also trained on"
     else:  # of a model that was trained elsewhere, nothing is known
-        seen = "" if inputs.model is None else " that it was not trained on"
+        use = "" if inputs.model is None else " that it was not trained on"
     if accuracy is None or not math.isfinite(accuracy.value):
-        return f"It was measured on {measured}{seen}."
+        return f"It was measured on {measured}{use}."
     return (
-        f"On {measured}{seen}, its answer is that of "
+        f"On {measured}{use}, its answer is that of "
         f"{inputs.labeller} in {words.hundredths_of(accuracy)} of 100 "
-        f"({_in_hundred(accuracy)})."
+        f"({_hundredths_interval(accuracy)})."
     )
 
 
-def _in_hundred(e: Estimate) -> str:
+def _hundredths_interval(e: Estimate) -> str:
     return f"{words.confidence(e.confidence)}: {words.hundredths_interval(e)}"
 
 
-def _beside_a_guess(split: SplitEvaluation) -> list[str]:
+def _majority_sentences(split: SplitEvaluation) -> list[str]:
     support_by_class = {c.name: c.support for c in split.classes}
     total = sum(support_by_class.values())
     if not total:
@@ -174,23 +174,24 @@ def _beside_a_guess(split: SplitEvaluation) -> list[str]:
     ]
 
 
-def _sureness(split: SplitEvaluation) -> list[str]:
+def _calibration_sentences(split: SplitEvaluation) -> list[str]:
     error = split.metrics.get("calibration_error")
     if error is None or not math.isfinite(error.value):
         return []
     return [
         "Where it says how sure it is, it is off by "
         f"{words.hundredths_of(error)} percentage points on average"
-        + (f" ({_in_hundred(error)})." if math.isfinite(error.low + error.high) else "."),
+        + (f" ({_hundredths_interval(error)})." if math.isfinite(error.low + error.high) else "."),
     ]
 
 
-def attention(inputs: ReportInput) -> list[Finding]:
+def pressing_findings(inputs: ReportInput) -> list[Finding]:
     """The findings that a reader should know of before the figures, the most serious first."""
     if inputs.exploration is None:
         return []
-    found = [f for f in inputs.exploration.findings if f.state == "found" and f.severity != "note"]
-    return sorted(found, key=lambda f: f.severity != "serious")
+    findings = [f for f in inputs.exploration.findings if f.state == "found"]
+    serious = [f for f in findings if f.severity == "serious"]
+    return serious + [f for f in findings if f.severity == "warning"]
 
 
 # --- what was not checked ------------------------------------------------------------------------
@@ -230,7 +231,7 @@ def shared_network(card: ModelCard) -> str:
     )
 
 
-def shown_settings(config: Config, provenance: Provenance) -> dict[str, str]:
+def public_settings(config: Config, provenance: Provenance) -> dict[str, str]:
     """What stands for a setting where others may read it: of weights their name, not their path."""
     initial = provenance.initial
     if not config.train.initial:
@@ -239,7 +240,7 @@ def shown_settings(config: Config, provenance: Provenance) -> dict[str, str]:
     return {"train.initial": name if initial is None else f"{name} (digest {initial.digest[:12]})"}
 
 
-def own_parts(inputs: ReportInput) -> str:
+def custom_code(inputs: ReportInput) -> str:
     """Which parts of the training are the user's own code; "" where none is."""
     config, texts = inputs.config, []
     if isinstance(config.network, OwnConfig) and config.network.module:
@@ -255,7 +256,7 @@ def own_parts(inputs: ReportInput) -> str:
     return f"{' '.join(texts)} This is code of the run's maker, and no part of Candid."
 
 
-def beginning(inputs: ReportInput) -> str:
+def initial_weights(inputs: ReportInput) -> str:
     """What training began with, and which layers learned less; "" where all was fresh."""
     train, initial = inputs.config.train, inputs.provenance.initial
     texts = []
@@ -268,10 +269,9 @@ def beginning(inputs: ReportInput) -> str:
         if initial.anew:
             texts.append(f"{', '.join(initial.anew)} began anew.")
     if train.freeze:
-        which = (
-            "All layers but the last" if train.freeze < 0 else f"The first {train.freeze} layers"
-        )
-        texts.append(f"{which} were not trained.")
+        layers = f"The first {train.freeze} layers"
+        layers = "All layers but the last" if train.freeze < 0 else layers
+        texts.append(f"{layers} were not trained.")
     if train.depth_decay != 1:
         texts.append(
             f"The learning rate of each layer is {train.depth_decay:g} times that of the next."
@@ -313,7 +313,7 @@ def _unknown(inputs: ReportInput) -> Iterator[Unchecked]:
             f"This is one training run, with seed {inputs.provenance.seed}. The intervals tell "
             "of the images that happened to be drawn, not of how much another seed would change.",
         )
-    if not external.tried_on(inputs.transfer):
+    if not external.tried_sources(inputs.transfer):
         yield nothing_outside(inputs.data_name)
     if not inputs.is_drawn:
         yield UNKNOWN_ANNOTATORS
@@ -338,7 +338,7 @@ def _instead_of_test(inputs: ReportInput) -> str:
         return ""
     if inputs.headline.split == "train":
         return "The figures come from images that the model was trained on, and flatter it."
-    if inputs.split("validation") is not None and _used_to(inputs):
+    if inputs.split("validation") is not None and _validation_uses(inputs):
         return (
             "The figures come from images that were also used to choose between weights or to fit "
             "the temperature, and are a little flattering."
@@ -348,11 +348,11 @@ def _instead_of_test(inputs: ReportInput) -> str:
 
 def validation_caveat(inputs: ReportInput) -> str:
     """What the validation images were also used for, which flatters their figures."""
-    used = _used_to(inputs)
+    used = _validation_uses(inputs)
     if not used or inputs.split("validation") is None:
         return ""
     text = (
-        f"The validation images were also used {words.listed(used)}, which flatters the figures on "
+        f"The validation images were also used {words.join(used)}, which flatters the figures on "
         "them a little"
     )
     return text + (
@@ -360,7 +360,7 @@ def validation_caveat(inputs: ReportInput) -> str:
     )
 
 
-def _used_to(inputs: ReportInput) -> list[str]:
+def _validation_uses(inputs: ReportInput) -> list[str]:
     # Of predictions that came from elsewhere, the settings of this run tell nothing.
     chose = inputs.model is not None and inputs.model.kept == "best"
     fitted = inputs.evaluation.temperature != 1
@@ -368,10 +368,10 @@ def _used_to(inputs: ReportInput) -> list[str]:
         ("to choose the weights that were kept", chose),
         ("to fit the temperature of the probabilities", fitted),
     )
-    return [use for use, made in uses if made]
+    return [use for use, applies in uses if applies]
 
 
 def caveats(inputs: ReportInput) -> list[str]:
     """What the evaluation notes about its figures; without notes, what validation was used for."""
-    own = validation_caveat(inputs)
-    return list(inputs.evaluation.notes) or ([own] if own else [])
+    caveat = validation_caveat(inputs)
+    return list(inputs.evaluation.notes) or ([caveat] if caveat else [])

@@ -16,7 +16,7 @@ NO_ATTRIBUTES = "The predictions have no attributes, so there are no groups to c
 
 def no_label(missing: int, n: int) -> str:
     """Where images have no label."""
-    have = words.agreeing(missing, "has no label and does", "have no label and do")
+    have = words.plural(missing, "has no label and does", "have no label and do")
     return f"{words.count(missing)} of {words.images(n)} {have} not count."
 
 
@@ -68,7 +68,7 @@ def some_without_people(split: str, unknown: int, n: int) -> str:
 
 def labels_corrected(split: str, corrected: int, n: int, as_read: Estimate, now: Estimate) -> str:
     """The same predictions against the labels as they were read, and as they were corrected."""
-    were = words.agreeing(corrected, "label was", "labels were")
+    were = words.plural(corrected, "label was", "labels were")
     return (
         f"{corrected:,} of {n:,} {split} {were} corrected. Weighted F1 against the labels as they "
         f"were read is {words.with_ends(as_read)}, and against the corrected ones, as in every "
@@ -111,15 +111,15 @@ def people_hashed(most: int) -> str:
 
 def no_prediction(missing: int, n: int, columns: Sequence[str] = ()) -> str:
     """Where rows have no prediction, in these columns if they are known."""
-    have = words.agreeing(missing, "has no prediction", "have no prediction")
+    have = words.plural(missing, "has no prediction", "have no prediction")
     where = f" in {', '.join(columns)}" if columns else ""
-    were = words.agreeing(missing, "was", "were")
+    were = words.plural(missing, "was", "were")
     return f"{words.count(missing)} of {_rows(n)} {have}{where} and {were} left out."
 
 
 def rows_unlabelled(unlabelled: int, n: int) -> str:
     """Where rows have no label."""
-    have = words.agreeing(unlabelled, "has no label and does", "have no label and do")
+    have = words.plural(unlabelled, "has no label and does", "have no label and do")
     return f"{words.count(unlabelled)} of {_rows(n)} {have} not count."
 
 
@@ -134,22 +134,20 @@ def counted_otherwise(column: str, as_read: float, shifted: float, step: int) ->
 
 def rows_repeated(n: int) -> str:
     """Where rows stand there twice."""
-    repeat, were = words.many(n, "row repeats", "rows repeat"), words.agreeing(n, "was", "were")
+    repeat, were = words.many(n, "row repeats", "rows repeat"), words.plural(n, "was", "were")
     return f"{repeat} another one word for word and {were} left out."
 
 
 def rows_unnamed(n: int, column: str) -> str:
     """Where rows have no name of an image."""
     have = words.many(n, "row has", "rows have")
-    return (
-        f"{have} no {column!r}; {words.agreeing(n, 'it goes by its', 'they go by their')} number."
-    )
+    return f"{have} no {column!r}; {words.plural(n, 'it goes by its', 'they go by their')} number."
 
 
 def columns_said_again(names: Sequence[str]) -> str:
     """Where columns are left out that hold the model's answers, or follow from them."""
-    follow = words.agreeing(len(names), "follows", "follow")
-    are = words.agreeing(len(names), "it is no group", "they are no groups")
+    follow = words.plural(len(names), "follows", "follow")
+    are = words.plural(len(names), "it is no group", "they are no groups")
     return (
         f"{', '.join(names)} {follow} from what the model said or whether it was right, so {are} "
         "unless named."
@@ -175,12 +173,13 @@ def too_many_values(name: str, values: int, most: int) -> str:
 
 def unknown_values(missing: Mapping[str, int], n: int) -> Iterator[str]:
     """Where some of n images have no value for attributes: by name how many."""
-    named = [f"{name} ({words.count(count)})" for name, count in missing.items() if count]
-    if named:
-        more = len(named) - _MOST_NAMED
-        shown = [*named[:_MOST_NAMED], *([words.many(more, "other", "others")] if more > 0 else [])]
+    names = [f"{name} ({words.count(count)})" for name, count in missing.items() if count]
+    if names:
+        more = len(names) - _MOST_NAMED
+        if more > 0:
+            names[_MOST_NAMED:] = [words.many(more, "other", "others")]
         yield (
-            f"Of {words.images(n)}, some have no value for {words.listed(shown)}: they count "
+            f"Of {words.images(n)}, some have no value for {words.join(names)}: they count "
             "neither in a group nor in its rest."
         )
 
@@ -198,23 +197,23 @@ def group_undefined(lost: int, draws: int) -> str:
     )
 
 
-def more_findings(found: int, told: int) -> Iterator[str]:
+def more_findings(total: int, listed: int) -> Iterator[str]:
     """Where there are more findings than the record lists."""
-    if found > told:
+    if total > listed:
         yield (
-            f"There are {found:,} findings; the {told:,} surest are told (audit.findings). Groups, "
-            "pairs and slices say what else was found."
+            f"There are {total:,} findings; the {listed:,} surest are told (audit.findings). "
+            "Groups, pairs and slices say what else was found."
         )
 
 
-def nothing_found(gaps: int, wide: int = 0) -> str:
+def nothing_found(gaps: int, n_wide: int = 0) -> str:
     """Where none of so many gaps is a finding, though so many are too wide to be chance."""
     if not gaps:
         return "no groups could be compared"
-    if not wide:
+    if not n_wide:
         return f"nothing found among {words.gaps(gaps)}"
     return (
-        f"no finding among {words.gaps(gaps)}; {words.many(wide, 'is', 'are')} too wide to be "
+        f"no finding among {words.gaps(gaps)}; {words.many(n_wide, 'is', 'are')} too wide to be "
         "chance: in another figure than mistakes, in a group's favour, or of a pair that does no "
         "worse than its parts"
     )
@@ -248,7 +247,7 @@ def all_labelled_count(split: str, n: int) -> str:
 def few_mistakes(mistakes: int, columns: int, prior_sd: float) -> str:
     """Where a regression has little to go by."""
     return (
-        f"There {words.agreeing(mistakes, 'is', 'are')} "
+        f"There {words.plural(mistakes, 'is', 'are')} "
         f"{words.many(mistakes, 'mistake', 'mistakes')} for "
         f"{words.many(columns, 'column', 'columns')}. With fewer than five each, "
         f"effects are rough; the prior of {prior_sd:g} logits keeps them from running away."
@@ -275,7 +274,7 @@ BOUNDS_OF_TWO = "Bounds for annotators who err without regard to the answer are 
 
 def label_suspects(suspects: int, mistakes: int) -> str:
     """What a list of likely wrong labels is worth."""
-    is_sure = words.agreeing(suspects, "is", "are")
+    is_sure = words.plural(suspects, "is", "are")
     return (
         f"{suspects:,} of the model's {words.many(mistakes, 'mistake', 'mistakes')} {is_sure} so "
         "sure that the label may be wrong instead. Only a person who looks can say which; a model "
@@ -304,32 +303,32 @@ PAIRED_BY_NUMBER = (
 
 def only_in(name: str, n: int) -> str:
     """Where images stand in one of the two alone."""
-    return f"{_labelled(n)} in {name} alone and {_do_not_count(n)}."
+    return f"{_count_labelled(n)} in {name} alone and {_not_counted(n)}."
 
 
 def relabelled(n: int) -> str:
     """Where the two disagree about labels."""
     are = words.many(n, "image is", "images are")
-    return f"{are} labelled differently in the two and {_do_not_count(n)}."
+    return f"{are} labelled differently in the two and {_not_counted(n)}."
 
 
 def not_in_all(n: int) -> str:
     """Where not all of several models speak of an image."""
-    return f"{_labelled(n)} not in all of them and {_do_not_count(n)}."
+    return f"{_count_labelled(n)} not in all of them and {_not_counted(n)}."
 
 
 def relabelled_by_some(n: int) -> str:
     """Where several disagree about labels."""
     are = words.many(n, "image is", "images are")
-    return f"{are} not labelled the same in all of them and {_do_not_count(n)}."
+    return f"{are} not labelled the same in all of them and {_not_counted(n)}."
 
 
-def _labelled(n: int) -> str:
+def _count_labelled(n: int) -> str:
     return words.many(n, "labelled image is", "labelled images are")
 
 
-def _do_not_count(n: int) -> str:
-    return words.agreeing(n, "does not count", "do not count")
+def _not_counted(n: int) -> str:
+    return words.plural(n, "does not count", "do not count")
 
 
 def targets_differ(targets: tuple[str, str], names: tuple[str, str]) -> str:
@@ -366,7 +365,7 @@ def few_to_differ(subsets: Sequence[tuple[str, int]], fewest: int) -> str:
 def failed_early(methods: Sequence[str], n: int) -> str:
     """Where methods failed their checks, and made no more maps than these took."""
     return (
-        f"{words.listed([*methods])} failed a check, and made no more maps: their means stand on "
+        f"{words.join([*methods])} failed a check, and made no more maps: their means stand on "
         f"the {words.count(n)} images of the checks."
     )
 
@@ -374,7 +373,7 @@ def failed_early(methods: Sequence[str], n: int) -> str:
 def decided_early(methods: Sequence[str], n: int, of: int) -> str:
     """Where fewer maps than could be made decided."""
     return (
-        f"{words.listed([*methods])}: {words.count(n)} of {words.count(of)} images decided, for "
+        f"{words.join([*methods])}: {words.count(n)} of {words.count(of)} images decided, for "
         "every region, whether maps are denser there than if they were spread evenly. Intervals of "
         "figures that may be decided before all images are wider accordingly."
     )

@@ -13,7 +13,7 @@ from candid.records.number import NumberEvaluation, NumberSplit
 from candid.text import notes, words
 from candid.text.findings import group_name
 
-_MOST_TOLD = 10
+_MOST_LISTED = 10
 
 _OF_ALL = (
     "It is promised for all images like these together, not for each group or range: there, it is "
@@ -30,12 +30,12 @@ def in_digits(x: float) -> str:
     return words.number(x, _decimals(x))
 
 
-def in_unit(e: words.WithInterval) -> str:
+def figure_in_unit(e: words.WithInterval) -> str:
     """A figure in the label's own unit, with the decimals that its interval deserves."""
     return words.number(e.value, words.decimals(e, _decimals(e.value)))
 
 
-def of_interval(e: words.WithInterval) -> str:
+def interval_in_unit(e: words.WithInterval) -> str:
     """The interval of a figure or a gap in the label's own unit."""
     return words.interval(e, _decimals(e.value))
 
@@ -79,7 +79,7 @@ def number_notes(card: NumberCard) -> Iterator[str]:
     )
 
 
-def within(evaluation: NumberEvaluation) -> str:
+def near_heading(evaluation: NumberEvaluation) -> str:
     """What the share of near predictions is called."""
     return f"Within {evaluation.tolerance:.4g}"
 
@@ -90,56 +90,56 @@ def near_and_far(tolerance: float) -> tuple[str, str]:
 
 
 def number_summary(
-    evaluation: NumberEvaluation, data_name: str, who: str = "the network"
+    evaluation: NumberEvaluation, data_name: str, model: str = "the network"
 ) -> Iterator[str]:
-    """What a reader should know first; `who` predicts."""
+    """What a reader should know first; `model` predicts."""
     split = evaluation.headline
     if split is None:
         yield f"No prediction of {evaluation.target} on “{data_name}” was measured."
         return
-    mae, blind = split.metrics["mae"], split.metrics.get("median_mae")
+    mae, median_mae = split.metrics["mae"], split.metrics.get("median_mae")
     guess = (
         ""
-        if blind is None
+        if median_mae is None
         else (
             f"; always answering the training median, {evaluation.median:g}, is off by "
-            f"{in_unit(blind)}"
+            f"{figure_in_unit(median_mae)}"
         )
     )
     yield (
-        f"On the {split.split} images of “{data_name}” {who} is off by "
-        f"{in_unit(mae)} on average ({words.confidence(mae.confidence)} "
-        f"{of_interval(mae)}; {words.images(mae.n, mae.people)}){guess}."
+        f"On the {split.split} images of “{data_name}” {model} is off by "
+        f"{figure_in_unit(mae)} on average ({words.confidence(mae.confidence)} "
+        f"{interval_in_unit(mae)}; {words.images(mae.n, mae.people)}){guess}."
     )
-    if (held := split.metrics.get("coverage")) is not None:
+    if (coverage := split.metrics.get("coverage")) is not None:
         yield (
             f"Its intervals, made to hold {words.percent(evaluation.coverage)} of the true values, "
-            f"hold {words.share_of(held)} ({words.interval(held, share=True)}) "
-            f"and are {in_unit(split.metrics['width'])} wide on "
+            f"hold {words.share_of(coverage)} ({words.interval(coverage, share=True)}) "
+            f"and are {figure_in_unit(split.metrics['width'])} wide on "
             "average."
         )
 
 
-def network_answers(evaluation: NumberEvaluation, bins: int) -> str:
+def network_description(evaluation: NumberEvaluation, bins: int) -> str:
     """How a network comes to a number, and what it is held against."""
     return (
         f"The network gives a distribution over {words.count(bins)} values; the prediction is its "
-        f"{evaluation.answer}, which was off by less on validation. {_BESIDE} "
+        f"{evaluation.answer}, which was off by less on validation. {_BASELINE} "
         f"{evaluation.median:g}, gives on the same images."
     )
 
 
-_BESIDE = "For comparison stands what always answering the training median,"
+_BASELINE = "For comparison stands what always answering the training median,"
 
 
-def table_answers(evaluation: NumberEvaluation) -> str:
+def table_description(evaluation: NumberEvaluation) -> str:
     """What is known of predictions that came without their network."""
     if math.isnan(evaluation.median):
         return (
             "The predictions came without intervals, and without the values that the model learned "
             "from: there is no blind guess to hold them against but these images’ own mean (R²)."
         )
-    return f"{_BESIDE} {evaluation.median:g}, gives on the same images."
+    return f"{_BASELINE} {evaluation.median:g}, gives on the same images."
 
 
 def near_by_these(tolerance: float) -> str:
@@ -153,31 +153,31 @@ def near_by_these(tolerance: float) -> str:
 
 def coverage_verdict(split: NumberSplit, coverage: float) -> str:
     """Whether the intervals of a split hold what they promise."""
-    held = split.metrics["coverage"]
+    measured = split.metrics["coverage"]
     name = words.percent(coverage)
-    if held.high < coverage:
+    if measured.high < coverage:
         return f"On {split.split} the intervals hold too few true values: fewer than {name}."
-    if held.low > coverage:
+    if measured.low > coverage:
         return f"On {split.split} the intervals are wider than they need to be for {name}."
     return f"On {split.split} what the intervals hold agrees with the {name} they were made for."
 
 
 def behind(audit: Audit | None) -> list[tuple[Group, Gap]]:
     """Groups that were found to be predicted worse than the rest, the widest gap first."""
-    return behind_in(audit.splits[0]) if audit is not None and audit.splits else []
+    return groups_behind(audit.splits[0]) if audit is not None and audit.splits else []
 
 
-def behind_in(split: SplitAudit) -> list[tuple[Group, Gap]]:
+def groups_behind(split: SplitAudit) -> list[tuple[Group, Gap]]:
     """The same in one split."""
-    known = [(g, g.gaps["mae"]) for g in split.singles() if "mae" in g.gaps]
-    found = [one for one in known if one[1].state == "found" and one[1].value > 0]
-    return sorted(found, key=lambda one: -one[1].value)
+    gaps = [(g, g.gaps["mae"]) for g in split.singles() if "mae" in g.gaps]
+    behind = [one for one in gaps if one[1].state == "found" and one[1].value > 0]
+    return sorted(behind, key=lambda one: -one[1].value)
 
 
 def number_verdict(audit: Audit) -> str:
     """An audit of a number in one sentence."""
     split = audit.splits[0]
-    off = f"Off by {in_unit(split.metrics['mae'])} on average"
+    off = f"Off by {figure_in_unit(split.metrics['mae'])} on average"
     if not split.gaps_looked_at:
         return f"{off}; for whom by more is not known, as no groups could be compared."
     if not behind(audit):
@@ -187,21 +187,21 @@ def number_verdict(audit: Audit) -> str:
 
 def number_audit_summary(audit: Audit) -> str:
     """What came of looking for groups that are predicted worse."""
-    split, found = audit.splits[0], behind(audit)
+    split, worse = audit.splits[0], behind(audit)
     if not split.gaps_looked_at:
         return "No groups could be compared, so whether one is predicted worse is not known."
     n = split.gaps_looked_at
-    looked = f"{words.many(n, 'gap was', 'gaps were')} looked at"
-    if not found:
-        return f"No group was found to be predicted worse than the rest; {looked}."
-    group, gap = found[0]
-    groups, first = ("1 group was", "It is") if len(found) == 1 else (
-        f"{words.count(len(found))} groups were", "Furthest behind is",
+    gaps = f"{words.many(n, 'gap was', 'gaps were')} looked at"
+    if not worse:
+        return f"No group was found to be predicted worse than the rest; {gaps}."
+    group, gap = worse[0]
+    count, first = ("1 group was", "It is") if len(worse) == 1 else (
+        f"{words.count(len(worse))} groups were", "Furthest behind is",
     )  # fmt: skip
     return (
-        f"{groups} found to be predicted worse than the rest; {looked}. "
-        f"{first} {group_name(group.conditions)}, by {in_unit(gap)} "
-        f"({of_interval(gap)}; {words.images(gap.n, gap.people)})."
+        f"{count} found to be predicted worse than the rest; {gaps}. "
+        f"{first} {group_name(group.conditions)}, by {figure_in_unit(gap)} "
+        f"({interval_in_unit(gap)}; {words.images(gap.n, gap.people)})."
     )
 
 
@@ -209,21 +209,21 @@ def number_audit_lines(split: SplitAudit) -> Iterator[str]:
     """What came of the audit of one split, in the terminal."""
     mae = split.metrics["mae"]
     yield f"{split.split}: {words.images(split.n, split.people)}"
-    ends = f"{words.confidence(mae.confidence)} {of_interval(mae)}"
-    behind_it = f"{words.images(mae.n, mae.people)}; {mae.method}"
-    yield f"  mean absolute error {in_unit(mae)} ({ends}; {behind_it})"
-    known = [(g, g.gaps["mae"]) for g in split.singles()]
-    found = sorted((one for one in known if one[1].state == "found"), key=lambda one: one[1].p)
-    for group, gap in found[:_MOST_TOLD]:
-        way = "more" if gap.value > 0 else "less"
-        size = in_unit(gap).removeprefix("−")
+    ends = f"{words.confidence(mae.confidence)} {interval_in_unit(mae)}"
+    support = f"{words.images(mae.n, mae.people)}; {mae.method}"
+    yield f"  mean absolute error {figure_in_unit(mae)} ({ends}; {support})"
+    gaps = [(g, g.gaps["mae"]) for g in split.singles()]
+    significant = sorted((one for one in gaps if one[1].state == "found"), key=lambda one: one[1].p)
+    for group, gap in significant[:_MOST_LISTED]:
+        direction = "more" if gap.value > 0 else "less"
+        size = figure_in_unit(gap).removeprefix("−")
         yield (
-            f"  {group_name(group.conditions)}: {size} {way} than the rest "
-            f"({of_interval(gap)}; {words.images(gap.n, gap.people)})"
+            f"  {group_name(group.conditions)}: {size} {direction} than the rest "
+            f"({interval_in_unit(gap)}; {words.images(gap.n, gap.people)})"
         )
-    if len(found) > _MOST_TOLD:
-        yield f"  … and {len(found) - _MOST_TOLD:,} more"
-    if not found:
+    if len(significant) > _MOST_LISTED:
+        yield f"  … and {len(significant) - _MOST_LISTED:,} more"
+    if not significant:
         yield f"  {notes.nothing_found(split.gaps_looked_at)}"
     if split.too_few:
         yield f"  {words.too_few(split.too_few, 'images' if split.people is None else 'people')}"
@@ -245,15 +245,15 @@ NOT_EXPLAINED = (
 def number_lines(evaluation: NumberEvaluation) -> Iterator[str]:
     """The figures of each split in the terminal."""
     for split in evaluation.splits:
-        told = (split.metrics[n] for n in ("mae", "median_mae", "coverage"))
-        yield mae_line(evaluation.target, split.split, *told)
+        metrics = (split.metrics[n] for n in ("mae", "median_mae", "coverage"))
+        yield mae_line(evaluation.target, split.split, *metrics)
 
 
-def mae_line(target: str, split: str, mae: Estimate, blind: Estimate, held: Estimate) -> str:
+def mae_line(target: str, split: str, mae: Estimate, guess: Estimate, coverage: Estimate) -> str:
     """The error of a number on a split, beside that of a blind guess."""
     return (
-        f"{target}: mean absolute error on {split} {in_unit(mae)} "
-        f"({words.confidence(mae.confidence)} {of_interval(mae)}; "
-        f"{words.images(mae.n, mae.people)}); the training median {in_unit(blind)}; "
-        f"intervals hold {words.share_of(held)}"
+        f"{target}: mean absolute error on {split} {figure_in_unit(mae)} "
+        f"({words.confidence(mae.confidence)} {interval_in_unit(mae)}; "
+        f"{words.images(mae.n, mae.people)}); the training median {figure_in_unit(guess)}; "
+        f"intervals hold {words.share_of(coverage)}"
     )

@@ -17,29 +17,29 @@ def no_answer(all_images: Estimate, count: int, groups: Sequence[tuple[str, Esti
     )
     if not groups:
         return sentence
-    named = "; ".join(
+    listed = "; ".join(
         f"{name} {words.share_of(e)} of {e.n:,} ({words.interval(e, share=True)})"
         for name, e in groups
     )
-    return f"{sentence} Most often: {named}."
+    return f"{sentence} Most often: {listed}."
 
 
 def unread(count: int, of: int) -> str:
     """How many pictures could not be read."""
-    were = words.agreeing(count, "was", "were")
+    verb = words.plural(count, "was", "were")
     pictures = f"{words.count(count)} of {words.many(of, 'picture', 'pictures')}"
-    return f"{pictures} could not be read and {were} not shown to the model."
+    return f"{pictures} could not be read and {verb} not shown to the model."
 
 
 def read_as(library: str, hard: bool) -> str:
     """Whose outputs were read, and that they are mere answers."""
-    only = (
+    limits = (
         " They are answers without probabilities, so areas under curves, losses and calibration "
         "are undefined."
         if hard
         else ""
     )
-    return f"Outputs were read as {library} writes them.{only}"
+    return f"Outputs were read as {library} writes them.{limits}"
 
 
 def several_faces(count: int) -> str:

@@ -13,31 +13,31 @@ EACH_BY_ITSELF = (
 )
 
 
-def so_many(found: Overview) -> str:
+def count_labels(overview: Overview) -> str:
     """How many labels there are: "3 labels"; of a number alone, what it is called."""
-    if len(found.targets) == 1:
-        return f"the number “{found.targets[0].name}”"
-    return f"{len(found.targets)} labels"
+    if len(overview.targets) == 1:
+        return f"the number “{overview.targets[0].name}”"
+    return f"{len(overview.targets)} labels"
 
 
-def summary(found: Overview, data_name: str) -> Iterator[str]:
+def overview_summary(overview: Overview, data_name: str) -> Iterator[str]:
     """What a reader should know first."""
-    parameters = f"{found.network}, {words.count(found.parameters)} parameters"
-    if len(found.targets) == 1:
-        yield f"A network ({parameters}) learned {so_many(found)} of “{data_name}”."
+    parameters = f"{overview.network}, {words.count(overview.parameters)} parameters"
+    if len(overview.targets) == 1:
+        yield f"A network ({parameters}) learned {count_labels(overview)} of “{data_name}”."
     else:
         yield (
-            f"One network ({parameters}) learned {len(found.targets)} labels of “{data_name}” at "
-            "once; it has a block of outputs for each."
+            f"One network ({parameters}) learned {len(overview.targets)} labels of “{data_name}” "
+            "at once; it has a block of outputs for each."
         )
-    better = [t for t in found.targets if beats_majority(t)]
+    better = [t for t in overview.targets if beats_majority(t)]
     guess = "always giving the commonest answer"
-    if any(t.is_number for t in found.targets):
+    if any(t.is_number for t in overview.targets):
         guess += " (of a number, the training median)"
-    behind = [t for t in found.targets if t.worst is not None]
-    audited = [t for t in found.targets if t.audited]
-    if len(found.targets) == 1:
-        yield from _of_one(found.targets[0])
+    with_gaps = [t for t in overview.targets if t.worst is not None]
+    audited = [t for t in overview.targets if t.audited]
+    if len(overview.targets) == 1:
+        yield from _single_summary(overview.targets[0])
         return
     yield (
         f"On {len(better)} of them it does better than {guess}, by an interval that does not reach "
@@ -46,18 +46,18 @@ def summary(found: Overview, data_name: str) -> Iterator[str]:
     if audited:
         numbers = " (of a number, in mean error)" if any(t.is_number for t in audited) else ""
         yield (
-            f"On {len(behind)} of {len(audited)} that were audited, some group was found to fall "
-            f"behind the rest in accuracy{numbers}."
+            f"On {len(with_gaps)} of {len(audited)} that were audited, some group was found to "
+            f"fall behind the rest in accuracy{numbers}."
         )
 
 
-def _of_one(target: TargetSummary) -> Iterator[str]:
+def _single_summary(target: TargetSummary) -> Iterator[str]:
     """What to know first of a number that was learned alone."""
-    done = "does better" if beats_majority(target) else "was not shown to do better"
-    yield f"It {done} than always giving the training median."
+    verdict = "does better" if beats_majority(target) else "was not shown to do better"
+    yield f"It {verdict} than always giving the training median."
     if target.audited:
-        some = "Some group was" if target.worst else "No group was"
-        yield f"{some} found to be predicted worse than the rest."
+        subject = "Some group was" if target.worst else "No group was"
+        yield f"{subject} found to be predicted worse than the rest."
 
 
 def beats_majority(target: TargetSummary) -> bool:
@@ -70,20 +70,20 @@ def beats_majority(target: TargetSummary) -> bool:
     return bool(target.metrics["weighted_f1"].low > target.metrics["majority_f1"].value)
 
 
-def overview_limits(found: Overview) -> Iterator[str]:
+def overview_limits(overview: Overview) -> Iterator[str]:
     """What to know of the figures of several labels together."""
-    if found.together is not None:
-        yield from _together(found.together, found.targets)
-    elif any(t.audited for t in found.targets) and len(found.targets) > 1:
+    if overview.together is not None:
+        yield from _joint_sentences(overview.together, overview.targets)
+    elif any(t.audited for t in overview.targets) and len(overview.targets) > 1:
         yield EACH_BY_ITSELF
-    if not found.explained:
+    if not overview.explained:
         yield (
             "There are many labels, so for each the data were not explored and the network was not "
             "explained. For one of them: candid explain RUN/targets/LABEL, then candid report."
         )
 
 
-def _together(together: Together, targets: Sequence[TargetSummary]) -> Iterator[str]:
+def _joint_sentences(together: Together, targets: Sequence[TargetSummary]) -> Iterator[str]:
     """What is left of the gaps where all labels are corrected together."""
     rate = words.percent(together.false_discovery_rate, 0)
     yield (
@@ -97,18 +97,18 @@ def _together(together: Together, targets: Sequence[TargetSummary]) -> Iterator[
             else "."
         )
     )
-    lost = [t for t in targets if t.worst is not None and not t.worst.together]
-    if lost:
+    lacking = [t for t in targets if t.worst is not None and not t.worst.together]
+    if lacking:
         yield (
             "The worst group in the table is not among them for: "
-            + ", ".join(t.name for t in lost)
+            + ", ".join(t.name for t in lacking)
             + "."
         )
 
 
-def lines(found: Overview) -> Iterator[str]:
+def lines(overview: Overview) -> Iterator[str]:
     """The weighted F1 of each label in the terminal, and what was left out."""
-    for t in found.targets:
+    for t in overview.targets:
         if t.is_number:
             mae, median = t.metrics["mae"], t.metrics["median_mae"]
             yield number.mae_line(t.name, t.split, mae, median, t.metrics["coverage"])
@@ -119,5 +119,5 @@ def lines(found: Overview) -> Iterator[str]:
             f"({words.confidence(f1.confidence)} {words.interval(f1, 4)}; "
             f"{words.images(f1.n, f1.people)}); the commonest answer {guess.value:.4f}"
         )
-    for name, why in found.left_out.items():
-        yield f"left out: {name}: {why}"
+    for name, reason in overview.left_out.items():
+        yield f"left out: {name}: {reason}"

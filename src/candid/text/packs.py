@@ -10,20 +10,20 @@ from candid.text import words
 _HEAD = ("pack", "data", "images", "side", "size", "made", "last used", "state")
 
 
-def pack_lines(found: PackList) -> Iterator[str]:
+def pack_lines(pack_list: PackList) -> Iterator[str]:
     """A table of the packs; below it how much they take, and what is or was pruned."""
-    if not found.packs:
-        yield f"no packs in {found.cache}"
+    if not pack_list.packs:
+        yield f"no packs in {pack_list.cache}"
         return
-    yield from words.aligned([_HEAD, *map(_cells, found.packs)])
-    total = sum(pack.size for pack in found.packs)
-    packs = words.many(len(found.packs), "pack", "packs")
-    yield f"{packs}, {words.size(total)}, in {found.cache}"
-    if found.pruned:
-        size = words.size(sum(pack.size for pack in found.pruned))
-        did = "removed" if found.done else "would remove"
-        yield f"{did} {', '.join(_short(pack) for pack in found.pruned)}: {size}"
-        if not found.done:
+    yield from words.align_columns([_HEAD, *map(_cells, pack_list.packs)])
+    total = sum(pack.size for pack in pack_list.packs)
+    packs = words.many(len(pack_list.packs), "pack", "packs")
+    yield f"{packs}, {words.size(total)}, in {pack_list.cache}"
+    if pack_list.pruned:
+        size = words.size(sum(pack.size for pack in pack_list.pruned))
+        verb = "removed" if pack_list.done else "would remove"
+        yield f"{verb} {', '.join(_short(pack) for pack in pack_list.pruned)}: {size}"
+        if not pack_list.done:
             yield "nothing was removed: add --yes to do so"
 
 

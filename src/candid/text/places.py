@@ -18,8 +18,8 @@ MOST_OF_MAP = (
 
 def map_in_words(values: ArrayLike) -> str:
     """Where a map (height, width) is strongest, as a sentence."""
-    told = strongest_fields(values)
-    return MOST_OF_MAP.replace("{places}", told) if told else EMPTY_MAP
+    fields = strongest_fields(values)
+    return MOST_OF_MAP.replace("{places}", fields) if fields else EMPTY_MAP
 
 
 def strongest_fields(values: ArrayLike, most: int = 3) -> str:
@@ -35,19 +35,19 @@ def strongest_fields(values: ArrayLike, most: int = 3) -> str:
     return ", ".join(f"{FIELDS[i]} {100 * sums[i] / total:.0f}%" for i in order if sums[i] > 0)
 
 
-def both_ways(values: ArrayLike, above: str, below: str) -> str:
+def signed_fields(values: ArrayLike, above: str, below: str) -> str:
     """Where a map is strongest above 0, and where below: "for: lower middle 40%; against: …"."""
-    known = _finite(values)
-    sides = ((above, np.maximum(known, 0)), (below, np.minimum(known, 0)))
-    return "; ".join(f"{name}: {strongest_fields(v, 2) or 'nothing'}" for name, v in sides)
+    finite = _finite(values)
+    parts = ((above, np.maximum(finite, 0)), (below, np.minimum(finite, 0)))
+    return "; ".join(f"{name}: {strongest_fields(v, 2) or 'nothing'}" for name, v in parts)
 
 
-def lightest_and_darkest(luma: ArrayLike) -> str:
+def describe_light(luma: ArrayLike) -> str:
     """Of the brightness of a picture (height, width), 0 to 1: its mean, and the extreme fields."""
-    known = _finite(luma)
-    means = _sums(known) / _sums(np.ones_like(known))
+    finite = _finite(luma)
+    means = _sums(finite) / _sums(np.ones_like(finite))
     lightest, darkest = FIELDS[int(means.argmax())], FIELDS[int(means.argmin())]
-    return f"luma {known.mean():.2f} on average, lightest {lightest}, darkest {darkest}"
+    return f"luma {finite.mean():.2f} on average, lightest {lightest}, darkest {darkest}"
 
 
 def field_at(row: float, column: float) -> str:

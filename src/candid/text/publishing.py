@@ -17,14 +17,14 @@ def repo_lines(
 ) -> Iterator[str]:
     """A repository, and the files that went there or would go."""
     size = sum(size for _, size in files)
-    shut = ", private" if private else ""
-    where = url or f"would go to the {kind} {repo}"
-    yield f"{where}: {len(files)} files, {size / 1e6:.2f} MB{shut}"
+    visibility = ", private" if private else ""
+    destination = url or f"would go to the {kind} {repo}"
+    yield f"{destination}: {len(files)} files, {size / 1e6:.2f} MB{visibility}"
     for name, size in files:
         yield f"  {size:>12,} {name}"
 
 
 def left_out_lines(left_out: Sequence[str]) -> Iterator[str]:
     """What stays here."""
-    for what in left_out:
-        yield f"stays here: {what}"
+    for text in left_out:
+        yield f"stays here: {text}"

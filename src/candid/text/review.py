@@ -55,13 +55,13 @@ def told_label(
     decision: str,
     label: str | None,
     answer: tuple[str, float] | None,
-    because: str,
+    reason: str,
 ) -> list[str]:
     """What annotators wrote about a picture, what the model says, and why it was shown."""
     lines = [decision, f"Annotators wrote: {label}."]
     if answer is not None:
         lines.append(f"The model says: {answer[0]}, at {words.percent(answer[1])}.")
-    return [*lines, because]
+    return [*lines, reason]
 
 
 def nearest_line(labels: Sequence[str]) -> str:
@@ -78,16 +78,18 @@ def told_page(
     kind: str, now: str, decided: int, labels: Sequence[str], group: str = ""
 ) -> list[str]:
     """What was decided about some pictures of a page, and what annotators wrote about them."""
-    some = words.many(decided, "picture", "pictures")
-    did = f"You left {some} out." if kind == "leave out" else f"You could not say of {some}."
-    lines = [f"You wrote {now} about {some}." if kind == "label" else did]
+    pictures = words.many(decided, "picture", "pictures")
+    decision = (
+        f"You left {pictures} out." if kind == "leave out" else f"You could not say of {pictures}."
+    )
+    lines = [f"You wrote {now} about {pictures}." if kind == "label" else decision]
     if labels:
         lines.append(f"Annotators wrote: {_tally(labels)}.")
-    if again := decided - len(labels):
+    if repeats := decided - len(labels):
         lines.append(
-            f"{words.count(again)} of them {words.agreeing(again, 'comes', 'come')} again later; "
-            "what was written about them is told then."
-            if again > 1
+            f"{words.count(repeats)} of them {words.plural(repeats, 'comes', 'come')} again "
+            "later; what was written about them is told then."
+            if repeats > 1
             else "One of them comes again later; what was written about it is told then."
         )
     if group:
@@ -95,12 +97,12 @@ def told_page(
     return lines
 
 
-def caption(label: str, answer: tuple[str, float] | None, because: str) -> str:
+def caption(label: str, answer: tuple[str, float] | None, reason: str) -> str:
     """The same of one picture of a page, below it."""
-    said = [f"Annotators: {label}."]
+    parts = [f"Annotators: {label}."]
     if answer is not None:
-        said.append(f"Model: {answer[0]}, {words.percent(answer[1])}.")
-    return " ".join([*said, because] if because else said)
+        parts.append(f"Model: {answer[0]}, {words.percent(answer[1])}.")
+    return " ".join([*parts, reason] if reason else parts)
 
 
 def told_files(kind: str, count: int) -> list[str]:
@@ -116,10 +118,10 @@ def _tally(labels: Sequence[str]) -> str:
 
 def told_pair(kind: str, first: str | None, second: str | None) -> list[str]:
     """What became of a pair of pictures, and what annotators wrote about each."""
-    did = "You kept both." if kind == "not the same" else "You kept one of the two."
+    sentence = "You kept both." if kind == "not the same" else "You kept one of the two."
     if first == second:
-        return [did, f"Annotators wrote {first} about both."]
-    return [did, f"Annotators wrote {first} about the first and {second} about the second."]
+        return [sentence, f"Annotators wrote {first} about both."]
+    return [sentence, f"Annotators wrote {first} about the first and {second} about the second."]
 
 
 # --- the end -------------------------------------------------------------------------------------
@@ -130,8 +132,8 @@ def summary_lines(s: ReviewSummary) -> Iterator[str]:
     yield f"{s.decided:,} of {s.shown:,} decided by {s.who}."
     if s.suspects.n:
         yield (
-            f"Of {_labels(s.suspects.n)} under suspicion ({s.suspected:,} in all), you would write "
-            f"otherwise {_share(s.suspects)}."
+            f"Of {_count_labels(s.suspects.n)} under suspicion ({s.suspected:,} in all), you would "
+            f"write otherwise {_format_share(s.suspects)}."
         )
     judged = [reason for reason in s.reasons if reason.judged]
     for reason in judged if len(judged) > 1 else ():
@@ -140,18 +142,18 @@ def summary_lines(s: ReviewSummary) -> Iterator[str]:
         )
     if s.decoys.n:
         yield (
-            f"Of {_labels(s.decoys.n)} that nobody suspected, drawn at random, you would write "
-            f"otherwise {_share(s.decoys)}."
+            f"Of {_count_labels(s.decoys.n)} that nobody suspected, drawn at random, you would "
+            f"write otherwise {_format_share(s.decoys)}."
         )
         yield (
-            f"So {_share(s.labels)} of all {s.suspected + s.unsuspected:,} labels are likely not "
-            "what you would write."
+            f"So {_format_share(s.labels)} of all {s.suspected + s.unsuspected:,} labels are "
+            "likely not what you would write."
         )
     if s.consistency.n:
-        twice = words.many(s.consistency.n, "picture", "pictures")
+        pictures = words.many(s.consistency.n, "picture", "pictures")
         yield (
-            f"Of {twice} that came twice, you said the same of {_share(s.consistency)}. The "
-            "figures above hold no better than that."
+            f"Of {pictures} that came twice, you said the same of {_format_share(s.consistency)}. "
+            "The figures above hold no better than that."
         )
     if s.cannot_say or s.left_out or s.not_blind:
         yield (
@@ -164,19 +166,19 @@ def summary_lines(s: ReviewSummary) -> Iterator[str]:
         yield f"Files that cannot be read: {s.files_out:,} left out, {s.files_kept:,} kept."
 
 
-def _labels(count: int) -> str:
+def _count_labels(count: int) -> str:
     return words.many(count, "label", "labels")
 
 
-def _share(e: Estimate) -> str:
+def _format_share(e: Estimate) -> str:
     ends = words.interval(e, share=True)
     return f"{words.share_of(e)} ({words.confidence(e.confidence)} {ends})"
 
 
 def started_lines(url: str, shown: int, done: int, file: str) -> Iterator[str]:
     """Where the page is, and what it writes."""
-    before = f", {done:,} of them decided before" if done else ""
-    yield f"{shown:,} to look at{before}: {url} (Ctrl+C stops it)"
+    earlier = f", {done:,} of them decided before" if done else ""
+    yield f"{shown:,} to look at{earlier}: {url} (Ctrl+C stops it)"
     yield f"every decision is a line in {file}"
 
 

@@ -1,7 +1,4 @@
-"""What is said of other seeds: how much is luck, whose answers it decides, what is withheld.
-
-Everything here is plain text: whoever prints it escapes it.
-"""
+"""What is said of other seeds: how much is luck, whose answers it decides, what is withheld."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ from candid.records.seeds import (
 from candid.text import words
 from candid.text.metrics import metric_text
 
-_TOLD = 3  # groups that sentences tell of
+_MOST_GROUPS = 3  # groups that sentences tell of
 
 FIGURE_HEAD = ("Figure", "This run", "Mean over seeds", "From", "To", "Spread over seeds")
 GROUP_HEAD = ("Group", "Images", "Changing", "Others", "Difference, points", "Adjusted p", "Found")
@@ -41,12 +38,12 @@ def headline_split(seeds: Seeds) -> SeedSplit | None:
     return seeds.splits[-1] if seeds.splits else None
 
 
-def clause(seeds: Seeds, split: str) -> str:
+def seeds_clause(seeds: Seeds, split: str) -> str:
     """For the first screen: the mean over seeds, and how far apart they are; "" if unknown."""
-    found = next((s for s in seeds.splits if s.split == split), None)
-    if found is None:
+    seed_split = next((s for s in seeds.splits if s.split == split), None)
+    if seed_split is None:
         return ""
-    f1 = found.figures["weighted_f1"]
+    f1 = seed_split.figures["weighted_f1"]
     return (
         f"Over {words.count(len(seeds.seeds))} seeds: {words.figure_of(f1.mean)} "
         f"({words.interval(f1.mean)}, for other seeds and people), from "
@@ -61,10 +58,15 @@ def seeds_summary(seeds: Seeds | None) -> list[str]:
     split = headline_split(seeds)
     if split is None:
         return ["There are no labelled images to compare the seeds on."]
-    return [_luck(seeds, split), _changing(seeds, split), *_group_sentences(split), *_held(split)]
+    return [
+        _luck_sentence(seeds, split),
+        _changing_sentence(seeds, split),
+        *_group_sentences(split),
+        *_abstention_sentences(split),
+    ]
 
 
-def _luck(seeds: Seeds, split: SeedSplit) -> str:
+def _luck_sentence(seeds: Seeds, split: SeedSplit) -> str:
     f1 = split.figures["weighted_f1"]
     rank = 1 + sum(v > f1.values[0] for v in f1.values)
     count = words.count(len(seeds.seeds))
@@ -89,25 +91,25 @@ def _share_of_seeds(f1: SeedFigure) -> str:
     )
 
 
-def _changing(seeds: Seeds, split: SeedSplit) -> str:
-    who = ""
+def _changing_sentence(seeds: Seeds, split: SeedSplit) -> str:
+    people = ""
     if split.changing_people is not None:
-        who = (
+        people = (
             f" {words.percent_interval(split.changing_people)} of "
             f"{words.persons(split.people or 0)} have at least one such picture."
         )
     return (
         f"The answer to {words.percent_interval(split.changing)} of {words.images(split.n)} on "
         f"{split.split} is not the same with all {words.count(len(seeds.seeds))} seeds; two seeds "
-        f"disagree on {words.percent_interval(split.disagreement)}.{who}"
+        f"disagree on {words.percent_interval(split.disagreement)}.{people}"
     )
 
 
 def _group_sentences(split: SeedSplit) -> Iterator[str]:
     found = [g for g in split.groups if g.state == "found"]
     for more, word in ((True, "more"), (False, "less")):
-        told = [g for g in found if (g.difference.value > 0) is more]
-        for g in told[:_TOLD]:
+        groups = [g for g in found if (g.difference.value > 0) is more]
+        for g in groups[:_MOST_GROUPS]:
             yield (
                 f"The seed decides {word} often for {g.attribute}: {g.value}: "
                 f"{words.percent_interval(g.changing)} of {words.count(g.changing.n)} images, "
@@ -117,7 +119,7 @@ def _group_sentences(split: SeedSplit) -> Iterator[str]:
         yield "It does so for no group more or less often than chance explains."
 
 
-def _held(split: SeedSplit) -> Iterator[str]:
+def _abstention_sentences(split: SeedSplit) -> Iterator[str]:
     rows = [w for w in split.abstention if w.withheld.n and w.given.n]
     for w in rows[:1]:
         verdict = "It is not clear whether it withholds just these"
@@ -167,7 +169,7 @@ def group_rows(split: SeedSplit) -> list[list[str]]:
 
 def _group_cells(g: GroupChanges) -> list[str]:
     """One group's row."""
-    said = {"found": "more often" if g.difference.value > 0 else "less often"}
+    verdicts = {"found": "more often" if g.difference.value > 0 else "less often"}
     return [
         f"{g.attribute}: {g.value}",
         f"{words.images(g.changing.n, g.changing.people)}",
@@ -175,7 +177,7 @@ def _group_cells(g: GroupChanges) -> list[str]:
         words.percent_interval(g.rest),
         words.points_with_ends(g.difference),
         words.number(g.adjusted_p) if math.isfinite(g.adjusted_p) else "–",
-        said.get(g.state, g.state),
+        verdicts.get(g.state, g.state),
     ]
 
 
@@ -193,7 +195,7 @@ def abstention_rows(split: SeedSplit) -> list[list[str]]:
     ]
 
 
-def divided(image: ChangingImage) -> str:
+def answer_counts(image: ChangingImage) -> str:
     """How many seeds gave which answer."""
     return ", ".join(f"{name} {words.count(n)}" for name, n in image.answers.items())
 

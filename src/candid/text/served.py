@@ -32,8 +32,8 @@ def trained_on(exploration: Exploration) -> list[str]:
     for split in exploration.splits:
         if split.split != "train":
             continue
-        who = words.of_people(split.people)
-        sentences.append(f"{split.n:,} pictures{who}, from “{exploration.name}”.")
+        people = words.of_people(split.people)
+        sentences.append(f"{split.n:,} pictures{people}, from “{exploration.name}”.")
         shares = zip(exploration.classes, split.counts, strict=True)
         sentences.append("; ".join(f"{n:,} labelled {name}" for name, n in shares) + ".")
     serious = [f for f in exploration.findings if f.state == "found" and f.severity == "serious"]

@@ -1,7 +1,4 @@
-"""For whom a model fails, told once for every story, in a sentence with its number.
-
-Everything here is plain text: whoever prints it escapes it.
-"""
+"""For whom a model fails, told once for every story, in a sentence with its number."""
 
 from __future__ import annotations
 
@@ -14,9 +11,9 @@ from candid.records.stories import Story
 from candid.text import words
 from candid.text.findings import group_name, worse_interval
 
-_NAMED = 3  # classes whose errors one line names, where there are many
-_FEW = 4  # classes that it names all
-_OTHERS = 4  # other names of a story
+_MOST_WORST = 3  # classes whose errors one line names, where there are many
+_FEW_CLASSES = 4  # classes that it names all
+_MOST_NAMES = 4  # other names of a story
 
 
 def stories_of(split: SplitAudit) -> tuple[Story, ...]:
@@ -27,14 +24,14 @@ def stories_of(split: SplitAudit) -> tuple[Story, ...]:
     """
     if split.stories or not split.findings:
         return tuple(s for s in split.stories if s.stands_for is None)
-    told: list[frozenset[str]] = []
-    kept = []
+    attributes_before: list[frozenset[str]] = []
+    stories = []
     for i, f in enumerate(split.findings):
-        about = frozenset(c.attribute for c in f.conditions)
-        if not any(about >= other for other in told):
-            told.append(about)
-            kept.append(Story((i,), f.finding.count))
-    return tuple(kept)
+        attributes = frozenset(c.attribute for c in f.conditions)
+        if not any(attributes >= earlier for earlier in attributes_before):
+            attributes_before.append(attributes)
+            stories.append(Story((i,), f.finding.count))
+    return tuple(stories)
 
 
 def teller(split: SplitAudit, story: Story) -> AuditFinding:
@@ -45,18 +42,21 @@ def teller(split: SplitAudit, story: Story) -> AuditFinding:
 def story_sentence(split: SplitAudit, story: Story) -> str:
     """Who is behind it, and how often it goes wrong for them and for the others."""
     f = teller(split, story)
-    mine, others = f.errors
-    if not (math.isfinite(mine) and math.isfinite(others)):
+    group_error, rest_error = f.errors
+    if not (math.isfinite(group_error) and math.isfinite(rest_error)):
         return words.sentence(f.finding.title)
-    here, there = _in_hundred(mine, others)
+    group_share, rest_share = _format_shares(group_error, rest_error)
     if f.kind == "shortcut":
         attribute = f.conditions[0].attribute
         return (
-            f"Of the pictures whose {attribute} contradicts the label, {here} are classified "
-            f"otherwise than labelled, of those where it agrees, {there}."
+            f"Of the pictures whose {attribute} contradicts the label, {group_share} are "
+            f"classified otherwise than labelled, of those where it agrees, {rest_share}."
         )
-    others_are = f"the others labelled {f.label}" if f.label is not None else "the others"
-    return f"Of {_who(f)}, {here} are {_taken_for(split, f)}, of {others_are}, {there}."
+    rest = f"the others labelled {f.label}" if f.label is not None else "the others"
+    return (
+        f"Of {_describe_group(f)}, {group_share} are {_describe_errors(split, f)}, of {rest}, "
+        f"{rest_share}."
+    )
 
 
 def story_figures(split: SplitAudit, story: Story) -> str:
@@ -69,17 +69,17 @@ def story_figures(split: SplitAudit, story: Story) -> str:
     )
 
 
-def story_told(split: SplitAudit, story: Story) -> str:
+def story_line(split: SplitAudit, story: Story) -> str:
     """The sentence and its figures, as one line."""
-    said = story_sentence(split, story).removesuffix(".")
-    return f"{said}: {story_figures(split, story)}."
+    sentence = story_sentence(split, story).removesuffix(".")
+    return f"{sentence}: {story_figures(split, story)}."
 
 
 def story_detail(split: SplitAudit, story: Story) -> str:
     """Its figures, and what else it goes by: the other findings of the same mistakes."""
     names = other_names(split, story)
-    also = f" The same mistakes: {'; '.join(names)}." if names else ""
-    return f"{words.sentence(story_figures(split, story))}{also}"
+    rest = f" The same mistakes: {'; '.join(names)}." if names else ""
+    return f"{words.sentence(story_figures(split, story))}{rest}"
 
 
 def finding_name(f: AuditFinding) -> str:
@@ -94,7 +94,7 @@ def other_names(split: SplitAudit, story: Story) -> list[str]:
     return [finding_name(split.findings[i]) for i in story.findings[1:]]
 
 
-def names_of_labels(split: SplitAudit) -> list[str]:
+def label_aliases(split: SplitAudit) -> list[str]:
     """Findings that say in other words what the errors per label say."""
     return [
         f"“{finding_name(teller(split, s))}” is nearly the label {s.stands_for} itself, so its gap "
@@ -114,54 +114,52 @@ def errors_by_label(split: SplitAudit) -> str:
     if not errors:
         return ""
     worst = sorted(errors, key=lambda name: -errors[name].value)
-    shown = worst if len(worst) <= _FEW else worst[:_NAMED]
-    rest = len(worst) - len(shown)
-    named = [f"{name}: {_error(errors[name])}" for name in shown]
+    listed = worst if len(worst) <= _FEW_CLASSES else worst[:_MOST_WORST]
+    rest = len(worst) - len(listed)
+    parts = [f"{name}: {_format_error(errors[name])}" for name in listed]
     more = f", and {words.count(rest)} others less often" if rest else ""
-    return f"Wrong, in 100 pictures of each label: {'; '.join(named)}{more}."
+    return f"Wrong, in 100 pictures of each label: {'; '.join(parts)}{more}."
 
 
-def _error(e: Estimate) -> str:
+def _format_error(e: Estimate) -> str:
     value = words.hundredths_of(e)
     return f"{value} ({words.hundredths_interval(e)}; {words.images(e.n, e.people)})"
 
 
-def _who(f: AuditFinding) -> str:
-    named = group_name(f.conditions)
+def _describe_group(f: AuditFinding) -> str:
+    name = group_name(f.conditions)
     return (
-        f"the pictures with {named}"
-        if f.label is None
-        else f"those labelled {f.label} with {named}"
+        f"the pictures with {name}" if f.label is None else f"those labelled {f.label} with {name}"
     )
 
 
-def _taken_for(split: SplitAudit, f: AuditFinding) -> str:
+def _describe_errors(split: SplitAudit, f: AuditFinding) -> str:
     """What becomes of the mistakes: of two classes, the other one."""
     classes = [name.removeprefix("error:") for name in split.metrics if name.startswith("error:")]
-    other = [name for name in classes if name != f.label]
-    if f.label is not None and len(other) == 1:
-        return f"taken for {other[0]}"
+    others = [name for name in classes if name != f.label]
+    if f.label is not None and len(others) == 1:
+        return f"taken for {others[0]}"
     return "classified otherwise than labelled"
 
 
-def _in_hundred(mine: float, others: float) -> tuple[str, str]:
+def _format_shares(group_error: float, rest_error: float) -> tuple[str, str]:
     """Two shares in hundredths: whole ones, or with a decimal where whole ones would be alike."""
-    digits = 0 if round(100 * mine) - round(100 * others) >= 1 else 1
-    here = words.number(100 * mine, digits)
-    there = words.number(100 * others, digits)
-    if digits == 0 and 0 < 100 * others < 0.5:
-        there = "fewer than 1"
-    return f"{here} in 100", there
+    digits = 0 if round(100 * group_error) - round(100 * rest_error) >= 1 else 1
+    group_share = words.number(100 * group_error, digits)
+    rest_share = words.number(100 * rest_error, digits)
+    if digits == 0 and 0 < 100 * rest_error < 0.5:
+        rest_share = "fewer than 1"
+    return f"{group_share} in 100", rest_share
 
 
 def story_lines(split: SplitAudit, stories: Sequence[Story]) -> list[str]:
     """Each story in a line, and below it a few of its other names."""
     lines = []
     for s in stories:
-        lines.append(story_told(split, s))
-        others = other_names(split, s)
-        if others:
-            more = len(others) - _OTHERS
+        lines.append(story_line(split, s))
+        names = other_names(split, s)
+        if names:
+            more = len(names) - _MOST_NAMES
             rest = f" and {words.count(more)} more" if more > 0 else ""
-            lines.append(f"  the same mistakes: {'; '.join(others[:_OTHERS])}{rest}")
+            lines.append(f"  the same mistakes: {'; '.join(names[:_MOST_NAMES])}{rest}")
     return lines

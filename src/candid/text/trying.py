@@ -9,7 +9,7 @@ from candid.records.embedded import EmbeddedModel
 from candid.records.explanation import Explanation, Method
 from candid.text import labelling, places, words
 from candid.text.inputs import ReportInput
-from candid.text.stories import stories_of, story_told
+from candid.text.stories import stories_of, story_line
 
 OTHER_NETWORK = (
     "The model is not inside this report: its page runs the networks “plain” and “deep” alone. "
@@ -38,16 +38,16 @@ def trying_lead(inputs: ReportInput) -> list[str]:
     """What is done with a picture, and what an answer is."""
     embedded = inputs.embedded
     framed = "framed and " if embedded is not None and embedded.framing is not None else ""
-    wrote = "a program gave" if inputs.is_drawn else "annotators gave"
+    giver = "a program gave" if inputs.is_drawn else "annotators gave"
     return [
         f"The model lies in this file. A picture of one face that you choose is {framed}labelled "
         "here, by your browser: it goes nowhere, and this page may connect to nothing.",
-        f"“{inputs.target}” is a label that {wrote} to pictures. An answer is a guess at that "
+        f"“{inputs.target}” is a label that {giver} to pictures. An answer is a guess at that "
         "label, not at who or what a person is.",
     ]
 
 
-def known_to_fail(inputs: ReportInput) -> str:
+def failure_sentence(inputs: ReportInput) -> str:
     """For whom the model is known to fail, in one line."""
     audit = inputs.audit
     if audit is None or not audit.splits:
@@ -55,10 +55,10 @@ def known_to_fail(inputs: ReportInput) -> str:
     stories = stories_of(audit.splits[0])
     if not stories:
         return "No group that could be judged was seen to do worse than the rest."
-    return f"Known to fail: {story_told(audit.splits[0], stories[0])}"
+    return f"Known to fail: {story_line(audit.splits[0], stories[0])}"
 
 
-def said_of_map(method: Method | None, explanation: Explanation | None) -> str:
+def map_sentence(method: Method | None, explanation: Explanation | None) -> str:
     """How the map is made, or why there is none."""
     if explanation is None:
         return "No map is drawn: no kind of map was checked on this model."
@@ -67,8 +67,8 @@ def said_of_map(method: Method | None, explanation: Explanation | None) -> str:
             "No map is drawn: of the kinds that this page can make, none passed its checks on this "
             "model."
         )
-    reads = "speaks for the label, orange against it" if method.signed else "is where it looks"
-    return f"{method.title}, which passed its checks on this model. Blue {reads}."
+    meaning = "speaks for the label, orange against it" if method.signed else "is where it looks"
+    return f"{method.title}, which passed its checks on this model. Blue {meaning}."
 
 
 def page_words(inputs: ReportInput, embedded: EmbeddedModel) -> dict[str, str | tuple[str, ...]]:

@@ -36,8 +36,8 @@ def search_summary(tuning: Tuning) -> list[str]:
         )
     elif tuning.difference is not None:
         sentences.append(
-            f"With fresh seeds, the best reached {_mean(best.mean)} on validation, "
-            f"{_more(tuning.difference)} than the settings that the search began with."
+            f"With fresh seeds, the best reached {_format_mean(best.mean)} on validation, "
+            f"{_format_difference(tuning.difference)} than the settings that the search began with."
         )
     else:
         sentences.append(
@@ -47,7 +47,7 @@ def search_summary(tuning: Tuning) -> list[str]:
     return sentences
 
 
-def _more(difference: Estimate) -> str:
+def _format_difference(difference: Estimate) -> str:
     size = words.number(abs(difference.value), words.decimals(difference, 4))
     text = f"{size} {'more' if difference.value >= 0 else 'less'}"
     if not math.isfinite(difference.low):
@@ -56,7 +56,7 @@ def _more(difference: Estimate) -> str:
     return f"{text} (95% interval {words.interval(difference, 4)}, {difference.method}{verdict})"
 
 
-def _mean(estimate: Estimate) -> str:
+def _format_mean(estimate: Estimate) -> str:
     """A figure with its interval, where there is one."""
     if not math.isfinite(estimate.low):
         return words.figure_of(estimate, 4)

@@ -1,7 +1,4 @@
-"""The first screen of the report: one sentence, four answers, and what to do next.
-
-Everything here is plain text: whoever prints it escapes it.
-"""
+"""The first screen of the report: one sentence, four answers, and what to do next."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ from candid.text.findings import worse_interval
 from candid.text.inputs import ReportInput
 from candid.text.stories import stories_of, story_sentence, teller
 
-_STORIES = 3  # that the first screen tells
+_MOST_STORIES = 3  # that the first screen tells
 
 
 @dataclass(frozen=True)
@@ -40,30 +37,30 @@ def verdict(inputs: ReportInput) -> str:
     split = inputs.headline
     if split is None:
         return "No predictions were measured, so nothing is known of this model."
-    where = {
+    pictures = {
         "test": "new pictures",
         "validation": "validation pictures",
         "train": "pictures that it was trained on",
     }[split.split]
-    right = right_in_short(split.metrics.get("accuracy"), f"{where} like its own")
-    if not right:
+    accuracy = accuracy_clause(split.metrics.get("accuracy"), f"{pictures} like its own")
+    if not accuracy:
         return UNKNOWN_ACCURACY
     return words.sentence(
-        f"{right}; {fails_in_short(_audited(inputs))}; {_elsewhere_in_short(inputs)}"
+        f"{accuracy}; {failure_clause(_audited_split(inputs))}; {_transfer_clause(inputs)}"
     )
 
 
 UNKNOWN_ACCURACY = "How often its answers are the labels is undefined on these images."
 
 
-def right_in_short(accuracy: Estimate | None, where: str) -> str:
+def accuracy_clause(accuracy: Estimate | None, pictures: str) -> str:
     """How often it is right; "" where that is not known."""
     if accuracy is None or not math.isfinite(accuracy.value):
         return ""
-    return f"Right in {words.number(100 * accuracy.value, 0)} of 100 {where}"
+    return f"Right in {words.number(100 * accuracy.value, 0)} of 100 {pictures}"
 
 
-def fails_in_short(split: SplitAudit | None) -> str:
+def failure_clause(split: SplitAudit | None) -> str:
     """Whether it fails more often for some."""
     if split is None:
         return "nobody measured for whom it fails"
@@ -74,63 +71,63 @@ def fails_in_short(split: SplitAudit | None) -> str:
     return "surely wrong more often for some people"
 
 
-def _elsewhere_in_short(inputs: ReportInput) -> str:
-    sources = _elsewhere(inputs)
+def _transfer_clause(inputs: ReportInput) -> str:
+    sources = _outside_sources(inputs)
     if not sources:
         return "untried elsewhere"
-    worst = _worst_place(sources)
-    return f"right in {words.number(100 * _right(worst), 0)} of 100 on “{worst.name}”"
+    worst = _worst_source(sources)
+    return f"right in {words.number(100 * _accuracy(worst), 0)} of 100 on “{worst.name}”"
 
 
 def answers(inputs: ReportInput) -> list[ScreenAnswer]:
     """How good, for whom it fails, how far from home it holds, what it looks at."""
     return [
-        _how_good(inputs),
-        for_whom(_audited(inputs)),
-        _how_far(inputs),
-        _what_it_looks_at(inputs),
+        _quality_answer(inputs),
+        failure_answer(_audited_split(inputs)),
+        _transfer_answer(inputs),
+        _explanation_answer(inputs),
     ]
 
 
-def _how_good(inputs: ReportInput) -> ScreenAnswer:
+def _quality_answer(inputs: ReportInput) -> ScreenAnswer:
     split = inputs.headline
     f1 = None if split is None else split.metrics.get("weighted_f1")
-    said = []
+    notes = []
     other = inputs.split("validation")
     if other is not None and other is not split and "weighted_f1" in other.metrics:
         figure = other.metrics["weighted_f1"]
-        said.append(f"Validation: {words.with_ends(figure)}.")
+        notes.append(f"Validation: {words.with_ends(figure)}.")
     if split is not None and inputs.seeds is not None:
-        said += filter(None, [seeds.clause(inputs.seeds, split.split)])
+        notes += filter(None, [seeds.seeds_clause(inputs.seeds, split.split)])
     if split is not None:
-        said += guess_said(split)
-    compared = None if inputs.audit is None else inputs.audit.comparison
-    if compared is not None:
-        change = compared.overall.metrics["accuracy"].difference
-        said.append(
-            f"Accuracy less that of “{compared.a}”, points: {words.points_with_ends(change)}."
+        notes += guess_notes(split)
+    comparison = None if inputs.audit is None else inputs.audit.comparison
+    if comparison is not None:
+        change = comparison.overall.metrics["accuracy"].difference
+        notes.append(
+            f"Accuracy less that of “{comparison.a}”, points: {words.points_with_ends(change)}."
         )
     elif f1 is not None and inputs.network != "plain":
-        said.append("No plainer network was trained to compare.")
-    return how_good(None if split is None else split.split, f1, said)
+        notes.append("No plainer network was trained to compare.")
+    return quality_answer(None if split is None else split.split, f1, notes)
 
 
-def guess_said(split: SplitEvaluation) -> Iterator[str]:
+def guess_notes(split: SplitEvaluation) -> Iterator[str]:
     """What always giving the commonest answer reaches."""
     if "majority_f1" in split.metrics:
         yield f"The commonest answer: {words.figure_of(split.metrics['majority_f1'])}."
 
 
-def how_good(split: str | None, f1: Estimate | None, said: Sequence[str]) -> ScreenAnswer:
-    """Its weighted F1 on a split; `said` is what to know beside it."""
+def quality_answer(split: str | None, f1: Estimate | None, notes: Sequence[str]) -> ScreenAnswer:
+    """Its weighted F1 on a split; `notes` is what to know beside it."""
     question, section = "How good is it?", "performance"
     if split is None or f1 is None:
-        return ScreenAnswer(question, section, tuple(said))
-    unit, ends = f"weighted F1, {split}", stands_on(f1, words.interval(f1))
-    return ScreenAnswer(question, section, tuple(said), words.figure_of(f1), unit, ends)
+        return ScreenAnswer(question, section, tuple(notes))
+    unit, ends = f"weighted F1, {split}", interval_and_support(f1, words.interval(f1))
+    return ScreenAnswer(question, section, tuple(notes), words.figure_of(f1), unit, ends)
 
 
-def for_whom(split: SplitAudit | None) -> ScreenAnswer:
+def failure_answer(split: SplitAudit | None) -> ScreenAnswer:
     """The stories of an audit; None: nobody made one."""
     question = "For whom does it fail?"
     if split is None:
@@ -139,44 +136,45 @@ def for_whom(split: SplitAudit | None) -> ScreenAnswer:
         return ScreenAnswer(question, "audit", ("No groups could be compared.",))
     stories = stories_of(split)
     if not stories:
-        said = "No group that could be judged does worse than the rest by more than chance."
-        return ScreenAnswer(question, "audit", (said,), "0", "stories")
+        note = "No group that could be judged does worse than the rest by more than chance."
+        return ScreenAnswer(question, "audit", (note,), "0", "stories")
     gap = teller(split, stories[0]).gap
     return ScreenAnswer(
         question,
         "audit",
-        tuple(story_sentence(split, s) for s in stories[:_STORIES]),
+        tuple(story_sentence(split, s) for s in stories[:_MOST_STORIES]),
         f"+{words.size_in_points(gap)}",
         "more mistakes in 100: the first of these",
-        stands_on(gap, worse_interval(gap)),
+        interval_and_support(gap, worse_interval(gap)),
     )
 
 
-def _how_far(inputs: ReportInput) -> ScreenAnswer:
-    question, section, sources = "How far from home does it hold?", "transfer", _elsewhere(inputs)
+def _transfer_answer(inputs: ReportInput) -> ScreenAnswer:
+    question, section = "How far from home does it hold?", "transfer"
+    sources = _outside_sources(inputs)
     if not sources:
-        nobody = "Nobody looked: it was measured on pictures of its own data set alone."
-        return ScreenAnswer(question, section, (nobody,))
-    worst = _worst_place(sources)
+        reason = "Nobody looked: it was measured on pictures of its own data set alone."
+        return ScreenAnswer(question, section, (reason,))
+    worst = _worst_source(sources)
     accuracy = worst.figures.evaluation.metrics["accuracy"]
-    said = []
-    if (apart := worst.differences.get("accuracy")) is not None:
-        said.append(f"Beside home, in points: {words.points_with_ends(apart)}.")
+    notes = []
+    if (difference := worst.differences.get("accuracy")) is not None:
+        notes.append(f"Beside home, in points: {words.points_with_ends(difference)}.")
     if worst.figures.promise is not None:
-        said.append(f"Its promise of few wrong answers there: {worst.figures.promise.state}.")
+        notes.append(f"Its promise of few wrong answers there: {worst.figures.promise.state}.")
     if len(sources) > 1:
-        said.append(f"The worst of {words.count(len(sources))} places.")
+        notes.append(f"The worst of {words.count(len(sources))} places.")
     return ScreenAnswer(
         question,
         section,
-        tuple(said),
+        tuple(notes),
         words.share_of(accuracy),
         f"right, on “{worst.name}”",
-        stands_on(accuracy, words.interval(accuracy, share=True)),
+        interval_and_support(accuracy, words.interval(accuracy, share=True)),
     )
 
 
-def _what_it_looks_at(inputs: ReportInput) -> ScreenAnswer:
+def _explanation_answer(inputs: ReportInput) -> ScreenAnswer:
     question, e = "What does it look at?", inputs.explanation
     if e is None:
         return ScreenAnswer(question, "unchecked", ("Nobody looked: no maps were made.",))
@@ -184,55 +182,55 @@ def _what_it_looks_at(inputs: ReportInput) -> ScreenAnswer:
     maps = (
         f"Of {words.count(len(e.methods))} kinds of maps, {words.count(passed)} passed every check."
     )
-    mildest = _mildest(e)
+    mildest = _mildest_masking(e)
     if mildest is None:
         return ScreenAnswer(question, "explanation", (maps,))
     loss = mildest.f1_loss
-    elsewhere = words.hundredths_of(mildest.control_f1_loss)
-    said = (
+    control = words.hundredths_of(mildest.control_f1_loss)
+    notes = (
         f"Painted over with {FILLS.get(mildest.fill, mildest.fill)}, the mildest way; the same "
-        f"shape at random places costs {elsewhere}.",
+        f"shape at random places costs {control}.",
         maps,
     )
     unit = f"points of F1 lost without the {mildest.region}"
     return ScreenAnswer(
         question,
         "explanation",
-        said,
+        notes,
         words.hundredths_of(loss),
         unit,
-        stands_on(loss, words.hundredths_interval(loss)),
+        interval_and_support(loss, words.hundredths_interval(loss)),
     )
 
 
-def _mildest(e: Explanation) -> Masking | None:
+def _mildest_masking(e: Explanation) -> Masking | None:
     """Of the region that costs most, the filling that costs least."""
     for region in e.by_cost(r.name for r in e.regions):
-        known = [m for m in e.maskings if m.region == region and math.isfinite(m.f1_loss.value)]
-        return min(known, key=lambda m: m.f1_loss.value, default=None)
+        measured = [m for m in e.maskings if m.region == region and math.isfinite(m.f1_loss.value)]
+        return min(measured, key=lambda m: m.f1_loss.value, default=None)
     return None
 
 
-def stands_on(e: Estimate | Gap, ends: str) -> str:
+def interval_and_support(e: Estimate | Gap, ends: str) -> str:
     """The ends of an interval, and what it stands on."""
     return f"{words.confidence(e.confidence)} {ends}; {words.images(e.n, e.people)}"
 
 
-def _audited(inputs: ReportInput) -> SplitAudit | None:
+def _audited_split(inputs: ReportInput) -> SplitAudit | None:
     return next(iter(inputs.audit.splits), None) if inputs.audit is not None else None
 
 
-def _elsewhere(inputs: ReportInput) -> list[ExternalSource]:
+def _outside_sources(inputs: ReportInput) -> list[ExternalSource]:
     """The places other than home where it was measured."""
     sources = () if inputs.transfer is None else inputs.transfer.sources
-    return [s for s in sources if not s.paired and math.isfinite(_right(s))]
+    return [s for s in sources if not s.paired and math.isfinite(_accuracy(s))]
 
 
-def _worst_place(sources: Sequence[ExternalSource]) -> ExternalSource:
-    return min(sources, key=_right)
+def _worst_source(sources: Sequence[ExternalSource]) -> ExternalSource:
+    return min(sources, key=_accuracy)
 
 
-def _right(source: ExternalSource) -> float:
+def _accuracy(source: ExternalSource) -> float:
     return source.figures.evaluation.metrics["accuracy"].value
 
 
@@ -248,7 +246,7 @@ class Action:
     commands: tuple[str, ...]
 
 
-_ACTIONS = 3
+_MOST_ACTIONS = 3
 
 
 def next_actions(inputs: ReportInput) -> list[Action]:
@@ -256,57 +254,59 @@ def next_actions(inputs: ReportInput) -> list[Action]:
     if inputs.headline is None:
         return []
     # What repairs the ground comes before what is built on it.
-    found = (*_repairs(inputs), *_adaptions(inputs), *_trials(inputs), *_looks(inputs))
-    return list(found[:_ACTIONS])
+    actions = (*_repairs(inputs), *_adaptations(inputs), *_trials(inputs), *_looks(inputs))
+    return list(actions[:_MOST_ACTIONS])
 
 
 def _repairs(inputs: ReportInput) -> Iterator[Action]:
     """Longer training, mended labels, a remedy that helps."""
-    convergence, tried = inputs.evaluation.convergence, inputs.improvement
+    convergence, remedies = inputs.evaluation.convergence, inputs.improvement
     if convergence is not None and convergence.code in ("still-falling", "too-short"):
-        command = _anew(inputs, "longer", f"train.steps={2 * inputs.config.train.steps}")
+        command = _retrain_command(inputs, "longer", f"train.steps={2 * inputs.config.train.steps}")
         yield Action("Train longer", convergence.sentence, (command,))
     noise = None if inputs.audit is None else inputs.audit.noise
     if noise is not None and noise.found and inputs.model is not None:
-        already = inputs.config.data.corrections and " It is already trained with corrections."
+        caveat = inputs.config.data.corrections and " It is already trained with corrections."
         yield Action(
             "Look at the "
             + words.many(noise.found, "label that is likely wrong", "labels that are likely wrong"),
-            f"They count as the truth now.{already} Then train with what you decided.",
-            ("candid review .", _corrected(inputs)),
+            f"They count as the truth now.{caveat} Then train with what you decided.",
+            ("candid review .", _correction_command(inputs)),
         )
-    if tried is not None and tried.folder:
-        commands = tuple(improvement.commands(".", tried))
-        yield Action("Use the remedy that helps", improvement.outcome(tried)[0], commands)
+    if remedies is not None and remedies.folder:
+        commands = tuple(improvement.commands(".", remedies))
+        yield Action(
+            "Use the remedy that helps", improvement.outcome_sentences(remedies)[0], commands
+        )
 
 
-def _anew(inputs: ReportInput, name: str, *settings: str) -> str:
+def _retrain_command(inputs: ReportInput, name: str, *settings: str) -> str:
     """The command that trains again beside the run, from its folder and on the data where they lay.
 
     A label among several has its folder two below the run's.
     """
     out = f"../../../{name}" if inputs.config.data.is_several else f"../{name}"
-    changed = "".join(f" --set {shlex.quote(setting)}" for setting in settings)
-    return f"candid run --repeat .{changed} --out {out}"
+    options = "".join(f" --set {shlex.quote(setting)}" for setting in settings)
+    return f"candid run --repeat .{options} --out {out}"
 
 
-def _corrected(inputs: ReportInput) -> str:
+def _correction_command(inputs: ReportInput) -> str:
     """The same with the decisions of a review, which are about one label."""
-    alone = ("data.targets=[]", f"data.target={inputs.target}")
-    settings = alone if inputs.config.data.is_several else ()
-    return _anew(inputs, "corrected", *settings, "data.corrections=corrections.csv")
+    one_label = ("data.targets=[]", f"data.target={inputs.target}")
+    settings = one_label if inputs.config.data.is_several else ()
+    return _retrain_command(inputs, "corrected", *settings, "data.corrections=corrections.csv")
 
 
-def _adaptions(inputs: ReportInput) -> Iterator[Action]:
+def _adaptations(inputs: ReportInput) -> Iterator[Action]:
     """The first place where its probabilities or its promise need to be mended."""
-    for source in _elsewhere(inputs) if inputs.model is not None else ():
+    for source in _outside_sources(inputs) if inputs.model is not None else ():
         promise = source.figures.promise
-        broken = promise is not None and promise.state == "broken"
-        if not source.calibration and (broken or source.figures.overconfidence.low > 0):
-            why = "its promise of few wrong answers is broken" if broken else "it is too sure"
+        is_broken = promise is not None and promise.state == "broken"
+        if not source.calibration and (is_broken or source.figures.overconfidence.low > 0):
+            reason = "its promise of few wrong answers is broken" if is_broken else "it is too sure"
             yield Action(
                 f"Adapt it to “{source.name}”",
-                f"There {why}; a few hundred labelled pictures mend its probabilities.",
+                f"There {reason}; a few hundred labelled pictures mend its probabilities.",
                 ("candid calibrate . DATA --name PLACE",),
             )
             return
@@ -316,13 +316,13 @@ def _trials(inputs: ReportInput) -> Iterator[Action]:
     """Pictures from elsewhere; remedies, and the mistakes, of the group that fares worst."""
     if inputs.model is None:
         return
-    if not _elsewhere(inputs):
+    if not _outside_sources(inputs):
         yield Action(
             "Try it on pictures from where it is to be used",
             "Nobody looked yet.",
             ("candid evaluate . DATA",),
         )
-    split = _audited(inputs)
+    split = _audited_split(inputs)
     if split is None or not stories_of(split):
         return
     if not inputs.improvement:

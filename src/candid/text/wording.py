@@ -27,22 +27,22 @@ class Wording:
     tells_share: Literal["never", "found", "always"] = "never"
 
 
-class _Agreeing(string.Formatter):
+class _PluralFormatter(string.Formatter):
     """Takes "{count:has|have}", too: the words that agree with a number."""
 
     def format_field(self, value: Any, format_spec: str) -> str:
-        one, both, several = format_spec.partition("|")
-        if both:
-            return words.agreeing(value, one, several)
+        one, has_forms, several = format_spec.partition("|")
+        if has_forms:
+            return words.plural(value, one, several)
         return str(super().format_field(value, format_spec))
 
 
-_AGREEING = _Agreeing()
+_FORMATTER = _PluralFormatter()
 
 
-def filled(text: str | Callable[[Values], str], values: Values) -> str:
+def fill_in(text: str | Callable[[Values], str], values: Values) -> str:
     """The words with the values in them; "{count:has|have}" agrees with a number."""
-    return _AGREEING.vformat(text, (), values) if isinstance(text, str) else text(values)
+    return _FORMATTER.vformat(text, (), values) if isinstance(text, str) else text(values)
 
 
 def first_few(names: Sequence[str]) -> str:
@@ -56,6 +56,6 @@ def by_split(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count:,} in {split}" for split, count in counts.items() if count)
 
 
-def counted(counts: Mapping[str, int], most: int = 4) -> list[str]:
+def value_counts(counts: Mapping[str, int], most: int = 4) -> list[str]:
     """The first of the values, each with how often it stands there."""
     return [f"{value} ({words.count(n)})" for value, n in list(counts.items())[:most]]

@@ -1,7 +1,4 @@
-"""How a figure, its interval and what it stands on are written: numbers, units, plurals, lists.
-
-Everything here is plain text: whoever prints it escapes it for HTML, Markdown or YAML.
-"""
+"""How a figure, its interval and what it stands on are written: numbers, units, plurals, lists."""
 
 from __future__ import annotations
 
@@ -64,63 +61,63 @@ def percent(share: float, digits: int = 1) -> str:
     return f"{text}%"
 
 
-def decimals(of: WithInterval, most: int, scale: float = 1.0) -> int:
+def decimals(figure: WithInterval, most: int, scale: float = 1.0) -> int:
     """How many decimals a figure deserves: `most`, or fewer where its interval is wide.
 
     Half the interval of `scale` times the figure keeps two significant digits, and the figure ends
     where they end: 0.957 (0.951 to 0.963), but 0.86 (0.72 to 0.95).
     """
-    half = scale * (of.high - of.low) / 2
+    half = scale * (figure.high - figure.low) / 2
     if not (math.isfinite(half) and half > 0):
         return most
     return max(0, min(most, 1 - math.floor(math.log10(half))))
 
 
-def figure_of(of: WithInterval, most: int = 3) -> str:
+def figure_of(figure: WithInterval, most: int = 3) -> str:
     """A figure with the decimals that its interval deserves, `most` at most."""
-    return number(of.value, decimals(of, most))
+    return number(figure.value, decimals(figure, most))
 
 
-def share_of(of: WithInterval) -> str:
+def share_of(figure: WithInterval) -> str:
     """A share as a percentage, with the decimals that its interval deserves."""
-    return percent(of.value, decimals(of, 1, 100))
+    return percent(figure.value, decimals(figure, 1, 100))
 
 
-def points_of(of: WithInterval) -> str:
+def points_of(figure: WithInterval) -> str:
     """A difference of shares in percentage points, with its sign."""
-    return points(of.value, decimals(of, 1, 100))
+    return points(figure.value, decimals(figure, 1, 100))
 
 
-def hundredths_of(of: WithInterval) -> str:
+def hundredths_of(figure: WithInterval) -> str:
     """A share in hundredths: "4.0"."""
-    return number(100 * of.value, decimals(of, 1, 100))
+    return number(100 * figure.value, decimals(figure, 1, 100))
 
 
-def size_in_points(of: WithInterval) -> str:
+def size_in_points(figure: WithInterval) -> str:
     """The size of a difference of shares in percentage points, without its sign."""
-    return number(100 * abs(of.value), decimals(of, 1, 100))
+    return number(100 * abs(figure.value), decimals(figure, 1, 100))
 
 
-def with_ends(of: WithInterval, most: int = 3) -> str:
+def with_ends(figure: WithInterval, most: int = 3) -> str:
     """A figure and its interval: "0.957 (0.951 to 0.963)"."""
-    return f"{figure_of(of, most)} ({interval(of, most)})"
+    return f"{figure_of(figure, most)} ({interval(figure, most)})"
 
 
-def share_with_ends(of: WithInterval) -> str:
+def share_with_ends(figure: WithInterval) -> str:
     """The same of a share: "95.7% (95.1% to 96.3%)"."""
-    return f"{share_of(of)} ({interval(of, share=True)})"
+    return f"{share_of(figure)} ({interval(figure, share=True)})"
 
 
-def points_with_ends(of: WithInterval) -> str:
+def points_with_ends(figure: WithInterval) -> str:
     """The same of a difference of shares, in percentage points with its sign."""
-    return f"{points_of(of)} ({points_interval(of)})"
+    return f"{points_of(figure)} ({points_interval(figure)})"
 
 
-def interval(of: WithInterval, digits: int = 3, *, share: bool = False) -> str:
+def interval(figure: WithInterval, digits: int = 3, *, share: bool = False) -> str:
     """The ends of the interval, "0.951 to 0.963"; "undefined" where either is."""
     if share:
-        return _ends(of, lambda end: percent(end, decimals(of, 1, 100)))
-    return _ends(of, lambda end: number(end, decimals(of, digits)))
+        return _format_interval(figure, lambda end: percent(end, decimals(figure, 1, 100)))
+    return _format_interval(figure, lambda end: number(end, decimals(figure, digits)))
 
 
 def points(value: float, digits: int = 1) -> str:
@@ -130,9 +127,9 @@ def points(value: float, digits: int = 1) -> str:
     return f"{'+' if value > 0 else ''}{number(100 * value, digits)}"
 
 
-def points_interval(of: WithInterval) -> str:
+def points_interval(figure: WithInterval) -> str:
     """The ends of an interval in percentage points, with signs; "undefined" where one is."""
-    return _ends(of, lambda end: points(end, decimals(of, 1, 100)))
+    return _format_interval(figure, lambda end: points(end, decimals(figure, 1, 100)))
 
 
 def hundredths(estimate: Estimate) -> str:
@@ -147,29 +144,29 @@ def percent_interval(estimate: Estimate) -> str:
     return f"{share_of(estimate)} ({hundredths_interval(estimate)})"
 
 
-def hundredths_interval(of: WithInterval) -> str:
+def hundredths_interval(figure: WithInterval) -> str:
     """The ends of the interval in hundredths, "3.1 to 4.9"; "undefined" where either is."""
-    return _ends(of, lambda end: number(100 * end, decimals(of, 1, 100)))
+    return _format_interval(figure, lambda end: number(100 * end, decimals(figure, 1, 100)))
 
 
-def _ends(of: WithInterval, told: Callable[[float], str]) -> str:
-    known = math.isfinite(of.low) and math.isfinite(of.high)
-    return f"{told(of.low)} to {told(of.high)}" if known else UNDEFINED
+def _format_interval(figure: WithInterval, format_end: Callable[[float], str]) -> str:
+    is_finite = math.isfinite(figure.low) and math.isfinite(figure.high)
+    return f"{format_end(figure.low)} to {format_end(figure.high)}" if is_finite else UNDEFINED
 
 
-def agreeing(n: int, one: str, several: str) -> str:
+def plural(n: int, one: str, several: str) -> str:
     """The words that agree with a number: "has" with one, "have" with any other."""
     return one if n == 1 else several
 
 
 def many(n: int, one: str, several: str) -> str:
     """So many of what is called `one`, or `several`."""
-    return f"{count(n)} {agreeing(n, one, several)}"
+    return f"{count(n)} {plural(n, one, several)}"
 
 
-def images(n: int, who: int | None = None) -> str:
+def images(n: int, people: int | None = None) -> str:
     """So many images, and the people behind them where they are known."""
-    return f"{many(n, 'image', 'images')}{of_people(who)}"
+    return f"{many(n, 'image', 'images')}{of_people(people)}"
 
 
 def of_people(n: int | None) -> str:
@@ -197,9 +194,9 @@ def groups_or_rests(n: int) -> str:
     return many(n, "group or its rest has", "groups or their rests have")
 
 
-def too_few(groups: int, what: str) -> str:
-    """So many groups that are too small, or what they are held against is; `what` counts."""
-    return f"{groups_or_rests(groups)} too few {what} to say anything"
+def too_few(groups: int, unit: str) -> str:
+    """So many groups that are too small, or what they are held against is; `unit` counts."""
+    return f"{groups_or_rests(groups)} too few {unit} to say anything"
 
 
 def confidence(share: float) -> str:
@@ -224,7 +221,7 @@ def size(count: float) -> str:
     return f"{count / 1000**power:.3g} {units[power]}"
 
 
-def aligned(
+def align_columns(
     table: Sequence[Sequence[str]], *, right: Callable[[int], bool] = lambda column: False
 ) -> Iterator[str]:
     """Rows of cells as lines, the cells of a column below each other; `right`: at its right."""
@@ -237,13 +234,13 @@ def aligned(
         yield "  ".join(cells).rstrip()
 
 
-def middle(values: Iterable[float]) -> float | None:
+def upper_median(values: Iterable[float]) -> float | None:
     """The middle one of the values that are known, the higher of two; None without any."""
-    known = sorted(filter(math.isfinite, values))
-    return known[len(known) // 2] if known else None
+    finite = sorted(filter(math.isfinite, values))
+    return finite[len(finite) // 2] if finite else None
 
 
-def listed(words: list[str], last: str = "and") -> str:
+def join(words: list[str], last: str = "and") -> str:
     """A, B and C."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} {last} {words[-1]}"
 

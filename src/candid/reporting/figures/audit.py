@@ -10,32 +10,32 @@ import altair as alt
 
 from candid.records.abstention import Abstention, RiskCoverage
 from candid.records.audit import SplitAudit
-from candid.reporting.audit_tables import GapRow, rows, worse_sides
+from candid.reporting.audit_tables import GapRow, drop_opposites, rows
 from candid.reporting.figures.chart import (
     Figure,
     Key,
     colour,
-    data_of,
-    distinct,
+    colour_key,
     figure,
     forest,
-    from_to,
-    key_to,
-    layered,
+    inline_data,
+    interval_tips,
+    layer,
     percent_axis,
+    short_names,
     tooltips,
 )
 from candid.text import words
-from candid.text.charts import Marked, coverage_told, pairs_told
+from candid.text.charts import ChartPoint, describe_coverage, describe_pairs
 from candid.text.findings import group_name
 
 _LONGEST = 34  # letters of a group's name: a range of a measure needs them
 MOST_GAPS = 40  # more lines nobody reads in a chart; the table has them all
 _MOST_PAIRS = 24
-_MOST_TOLD = 3  # groups or pairs that are told in words
+_MOST_NAMED = 3  # groups or pairs that are told in words
 _MOST_CURVES = 6
 # Which lines the page asks for: by name, or only those of gaps that were found.
-_ASKED = (
+_LINE_FILTER = (
     "(!only_found || datum.state === 'found') && "
     "(asked === '' ? (only_found || datum.shown) : indexof(datum.asked, asked) >= 0)"
 )
@@ -44,50 +44,50 @@ _STATES = {"found": "var(--c2)", "not found": "var(--c1)", "too few to say": "va
 
 def gap_forest(split: SplitAudit) -> Figure | None:
     """A forest plot: each group's accuracy less that of the rest, the worst first."""
-    known = worse_sides([r for r in rows(split) if math.isfinite(r.gap.value)])
-    if not known:
+    gaps = drop_opposites([r for r in rows(split) if math.isfinite(r.gap.value)])
+    if not gaps:
         return None
     half = MOST_GAPS // 2
-    middle = range(half, len(known) - half) if len(known) > MOST_GAPS else range(0)
-    data = _gap_rows(known, middle)
+    middle = range(half, len(gaps) - half) if len(gaps) > MOST_GAPS else range(0)
+    data = _gap_rows(gaps, middle)
     tips = tooltips(
         "group:N",
         ("gap:Q", "points of accuracy", "+.1f"),
-        *from_to("+.1f"),
+        *interval_tips("+.1f"),
         ("n:Q", "images", ","),
         ("people:Q", "people", ","),
         "state:N",
     )
     x = alt.X("gap:Q", title="points from the rest")
-    chart = forest(data, x, _STATES, tips, width=210, only=_ASKED).add_params(
+    chart = forest(data, x, _STATES, tips, width=210, only=_LINE_FILTER).add_params(
         alt.param(name="asked", value=""), alt.param(name="only_found", value=False)
     )
-    cut = f" The {half} at either end of {len(known)}; ask for others above." if middle else ""
-    told = [d for d in data if d["shown"]]
+    remark = f" The {half} at either end of {len(gaps)}; ask for others above." if middle else ""
+    visible = [d for d in data if d["shown"]]
     return figure(
         "audit-gaps",
         f"Gaps in accuracy to the rest, {split.split}",
         "Left of the line: worse than the rest; lines are "
-        f"{words.confidence(known[0].gap.confidence)}s. {words.count(split.n)} images. Of two "
-        f"opposite values the one that fares worse is shown.{cut}",
-        _gaps_told(known),
-        chart.properties(height=17 * len(told) + 20),
+        f"{words.confidence(gaps[0].gap.confidence)}s. {words.count(split.n)} images. Of two "
+        f"opposite values the one that fares worse is shown.{remark}",
+        _describe_gaps(gaps),
+        chart.properties(height=17 * len(visible) + 20),
         key=(Key("found", 2), Key("not found", 1), Key("too few to say", 0)),
     )
 
 
-def _gaps_told(known: Sequence[GapRow]) -> str:
+def _describe_gaps(rows: Sequence[GapRow]) -> str:
     """The chart in words: how many gaps were found, and those that are furthest behind."""
-    found = [r for r in known if _state(r) == "found"]
-    furthest = sorted(found or known, key=lambda r: r.gap.value)[:_MOST_TOLD]
-    named = "; ".join(
+    significant = [r for r in rows if _state(r) == "found"]
+    furthest = sorted(significant or rows, key=lambda r: r.gap.value)[:_MOST_NAMED]
+    parts = "; ".join(
         f"{r.name} {words.points_of(r.gap).removeprefix('+')} points "
         f"({words.points_interval(r.gap)}; {_state(r)})"
         for r in furthest
     )
     return (
-        f"Gaps in accuracy, {words.count(len(found))} of {words.count(len(known))} found. "
-        f"Furthest behind: {named}."
+        f"Gaps in accuracy, {words.count(len(significant))} of {words.count(len(rows))} found. "
+        f"Furthest behind: {parts}."
     )
 
 
@@ -95,9 +95,9 @@ def _state(row: GapRow) -> str:
     return row.group.state if row.group.state == "too few to say" else row.gap.state
 
 
-def _gap_rows(known: Sequence[GapRow], middle: range) -> list[dict[str, Any]]:
+def _gap_rows(rows: Sequence[GapRow], middle: range) -> list[dict[str, Any]]:
     """The gaps in percentage points; those in the middle are shown where they are asked for."""
-    names = distinct([r.name for r in known], _LONGEST)
+    names = short_names([r.name for r in rows], _LONGEST)
     return [
         {
             "group": name,
@@ -110,7 +110,7 @@ def _gap_rows(known: Sequence[GapRow], middle: range) -> list[dict[str, Any]]:
             "asked": r.name.lower(),
             "shown": i not in middle,
         }
-        for i, (name, r) in enumerate(zip(names, known, strict=True))
+        for i, (name, r) in enumerate(zip(names, rows, strict=True))
     ]
 
 
@@ -123,7 +123,7 @@ def pairs(split: SplitAudit) -> Figure | None:
         range(len(grid.conditions)),
         key=lambda i: min((g for g in grid.gap[i] if math.isfinite(g)), default=0.0),
     )[:_MOST_PAIRS]
-    names = distinct([group_name([grid.conditions[i]]) for i in order])
+    names = short_names([group_name([grid.conditions[i]]) for i in order])
     data: list[dict[str, Any]] = [
         {
             "a": names[i],
@@ -147,23 +147,23 @@ def pairs(split: SplitAudit) -> Figure | None:
         f"Orange: worse than the rest, blue: better; the darkest is {words.number(most, 1)} points "
         "of accuracy. A dot marks a gap that was found; the diagonal holds single values; empty: "
         "too few images. The values with the widest gaps.",
-        pairs_told(_worst_pairs(data), len(names)),
+        describe_pairs(_worst_pairs(data), len(names)),
         _heat_map(data, names, most).properties(height=max(120, 20 * len(names))),
     )
 
 
-def _worst_pairs(data: Sequence[dict[str, Any]]) -> list[Marked]:
+def _worst_pairs(data: Sequence[dict[str, Any]]) -> list[ChartPoint]:
     """The pairs that are furthest behind of those found, each once."""
     pairs = {frozenset((d["a"], d["b"])): d for d in data if d["found"] and d["gap"] < 0}
     return [
-        Marked(
+        ChartPoint(
             " with ".join(dict.fromkeys((d["a"], d["b"]))),
             d["gap"] / 100,
             d["low"] / 100,
             d["high"] / 100,
             d["n"],
         )
-        for d in sorted(pairs.values(), key=lambda d: d["gap"])[:_MOST_TOLD]
+        for d in sorted(pairs.values(), key=lambda d: d["gap"])[:_MOST_NAMED]
     ]
 
 
@@ -173,14 +173,14 @@ def _heat_map(data: list[dict[str, Any]], names: list[str], most: float) -> alt.
     across = axis.copy()
     across.labelAngle = -90
     across.labelOverlap = "greedy"  # on a narrow page some names would stand on others
-    base = alt.Chart(data_of(data)).encode(
+    base = alt.Chart(inline_data(data)).encode(
         x=alt.X("b:N", title=None, sort=names, axis=across),
         y=alt.Y("a:N", title=None, sort=names, axis=axis),
         tooltip=tooltips(
             ("a:N", "both"),
             ("b:N", "and"),
             ("gap:Q", "points of accuracy", "+.1f"),
-            *from_to("+.1f"),
+            *interval_tips("+.1f"),
             ("n:Q", "images", ","),
             ("found:N", "found"),
         ),
@@ -195,25 +195,25 @@ def _heat_map(data: list[dict[str, Any]], names: list[str], most: float) -> alt.
         )
     )
     dots = base.transform_filter("datum.found").mark_circle(size=26, color="var(--ink)", opacity=1)
-    return layered(cells, dots)
+    return layer(cells, dots)
 
 
 def coverage(abstention: Abstention) -> Figure | None:
     """Error among the surest images against how many of them are answered."""
     curves = [c for c in abstention.curves if c.kind in ("all", "group") and c.coverage]
-    everyone = [c for c in curves if c.kind == "all"]
+    overall = [c for c in curves if c.kind == "all"]
     worst = sorted((c for c in curves if c.kind == "group"), key=lambda c: -c.error[-1])
-    shown = everyone + worst[: _MOST_CURVES - 1]
-    if not shown:
+    visible = overall + worst[: _MOST_CURVES - 1]
+    if not visible:
         return None
-    names = distinct([_curve(c) for c in shown])
+    names = short_names([_curve_name(c) for c in visible])
     data: list[dict[str, Any]] = [
         {"group": name, "coverage": x, "error": y}
-        for name, c in zip(names, shown, strict=True)
+        for name, c in zip(names, visible, strict=True)
         for x, y in zip(c.coverage, c.error, strict=True)
     ]
     chart = (
-        alt.Chart(data_of(data))
+        alt.Chart(inline_data(data))
         .mark_line(strokeWidth=2)
         .encode(
             x=alt.X("coverage:Q", title="share of the images that is answered",
@@ -227,16 +227,16 @@ def coverage(abstention: Abstention) -> Figure | None:
         "audit-coverage",
         "Error against coverage",
         "The surest answers first. All images, and the groups with the highest error.",
-        coverage_told(
+        describe_coverage(
             [
-                Marked(name, c.error[-1], c.low[-1], c.high[-1], c.n)
-                for name, c in zip(names, shown, strict=True)
+                ChartPoint(name, c.error[-1], c.low[-1], c.high[-1], c.n)
+                for name, c in zip(names, visible, strict=True)
             ]
         ),
         chart.properties(height=260),
-        key=key_to(names),
+        key=colour_key(names),
     )
 
 
-def _curve(curve: RiskCoverage) -> str:
+def _curve_name(curve: RiskCoverage) -> str:
     return "all images" if curve.kind == "all" else f"{curve.attribute}: {curve.value}"

@@ -65,7 +65,7 @@ def vega_bundle() -> str:
     return str(vl_convert.javascript_bundle(_SNIPPET, _vega_lite_version()))
 
 
-def unvalidated() -> AbstractContextManager[None]:
+def skip_validation() -> AbstractContextManager[None]:
     """While it lasts, Altair does not hold every part of a chart to its schema: the tests do.
 
     It takes longer than all else that Altair does.
@@ -77,12 +77,12 @@ def _vega_lite_version() -> str:
     return ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
 
 
-def data_of(rows: Sequence[dict[str, Any]]) -> alt.InlineData:
+def inline_data(rows: Sequence[dict[str, Any]]) -> alt.InlineData:
     """Rows as Vega takes them: short numbers, and no NaN."""
     # Vega reads JSON, which has no NaN; a rule without an end is not drawn.
     clean = [
         {
-            key: None if isinstance(value, float) and not math.isfinite(value) else _brief(value)
+            key: None if isinstance(value, float) and not math.isfinite(value) else _round(value)
             for key, value in row.items()
         }
         for row in rows
@@ -90,7 +90,7 @@ def data_of(rows: Sequence[dict[str, Any]]) -> alt.InlineData:
     return alt.InlineData(values=clean)
 
 
-def _brief(value: Any) -> Any:
+def _round(value: Any) -> Any:
     return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
@@ -99,14 +99,14 @@ def interval_columns(estimate: Estimate) -> dict[str, float]:
     return {"value": estimate.value, "low": estimate.low, "high": estimate.high}
 
 
-def short(name: str, most: int = _MOST_NAMES) -> str:
+def shorten(name: str, most: int = _MOST_NAMES) -> str:
     """A name from the data, cut to fit an axis."""
     return name if len(name) <= most else name[: most - 1] + "…"
 
 
-def distinct(names: Sequence[str], most: int = _MOST_NAMES) -> list[str]:
+def short_names(names: Sequence[str], most: int = _MOST_NAMES) -> list[str]:
     """The names, cut where they are long, and still distinct."""
-    cut = [short(name, most) for name in names]
+    cut = [shorten(name, most) for name in names]
     return list(names) if len(set(cut)) < len(set(names)) else cut
 
 
@@ -114,17 +114,17 @@ def colour(
     names: Sequence[str], places: Sequence[int] | None = None, *, field: str = "class"
 ) -> alt.Color:
     """One colour per class, the same in every chart; `places` are their places among all."""
-    at = range(len(names)) if places is None else places
-    scale = alt.Scale(domain=list(names), range=[COLOURS[i % len(COLOURS)] for i in at])
+    indices = range(len(names)) if places is None else places
+    scale = alt.Scale(domain=list(names), range=[COLOURS[i % len(COLOURS)] for i in indices])
     return alt.Color(f"{field}:N", sort=list(names), scale=scale, legend=None)
 
 
-def key_to(names: Sequence[str], places: Sequence[int] | None = None) -> tuple[Key, ...]:
+def colour_key(names: Sequence[str], places: Sequence[int] | None = None) -> tuple[Key, ...]:
     """The key to `colour` and `dash`."""
-    at = range(len(names)) if places is None else places
+    indices = range(len(names)) if places is None else places
     return tuple(
         Key(name, i % len(COLOURS) + 1, dashed=i >= len(COLOURS))
-        for name, i in zip(names, at, strict=True)
+        for name, i in zip(names, indices, strict=True)
     )
 
 
@@ -135,22 +135,22 @@ def dash(names: Sequence[str], places: Sequence[int]) -> alt.StrokeDash:
     return alt.StrokeDash("class:N", sort=list(names), scale=scale, legend=None)
 
 
-def again(channel: Any, field: str) -> Any:
+def same_axis(channel: Any, field: str) -> Any:
     """The same axis for another field of another layer: two would not agree on scale and title."""
-    same = channel.copy()
-    same.shorthand = field
-    return same
+    axis = channel.copy()
+    axis.shorthand = field
+    return axis
 
 
-def layered(*charts: alt.Chart) -> alt.LayerChart:
+def layer(*charts: alt.Chart) -> alt.LayerChart:
     """Charts over each other, the first below all others."""
     return alt.LayerChart(layer=[*charts])
 
 
-def whiskers(base: alt.Chart, x: alt.X, width: float = 1.5, **encoded: Any) -> alt.Chart:
+def whiskers(base: alt.Chart, x: alt.X, width: float = 1.5, **channels: Any) -> alt.Chart:
     """The intervals of a chart whose rows have `low` and `high`."""
     lines: alt.Chart = base.mark_rule(strokeWidth=width)
-    return lines.encode(x=again(x, "low:Q"), x2="high:Q", **encoded)
+    return lines.encode(x=same_axis(x, "low:Q"), x2="high:Q", **channels)
 
 
 def forest(
@@ -167,7 +167,7 @@ def forest(
     `states` gives the colour of each row's `state`, `width` the pixels of a name; only rows for
     which the expression `only` holds are drawn.
     """
-    chart = alt.Chart(data_of(data))
+    chart = alt.Chart(inline_data(data))
     base = (chart.transform_filter(only) if only else chart).encode(
         y=group_axis([row["group"] for row in data], width),
         color=alt.Color(
@@ -178,7 +178,7 @@ def forest(
         tooltip=tips,
     )
     dots = base.mark_circle(size=50, opacity=1).encode(x=x)
-    return layered(zero_line(x), whiskers(base, x, 2), dots)
+    return layer(zero_line(x), whiskers(base, x, 2), dots)
 
 
 def group_axis(names: Sequence[str], width: int, field: str = "group") -> alt.Y:
@@ -191,15 +191,15 @@ Column = str | tuple[str, str | None] | tuple[str, str | None, str]
 
 def tooltips(*columns: Column) -> list[alt.Tooltip]:
     """Tooltips: a field, or a field with its title and its format."""
-    made = []
+    channels = []
     for column in columns:
-        field, *named = (column,) if isinstance(column, str) else column
-        known: dict[str, Any] = dict(zip(("title", "format"), named, strict=False))
-        made.append(alt.Tooltip(field, **{key: value for key, value in known.items() if value}))
-    return made
+        field, *options = (column,) if isinstance(column, str) else column
+        named: dict[str, Any] = dict(zip(("title", "format"), options, strict=False))
+        channels.append(alt.Tooltip(field, **{name: x for name, x in named.items() if x}))
+    return channels
 
 
-def from_to(form: str) -> tuple[Column, Column]:
+def interval_tips(form: str) -> tuple[Column, Column]:
     """The ends of an interval, for `tooltips`."""
     return ("low:Q", "from", form), ("high:Q", "to", form)
 
@@ -208,7 +208,7 @@ def zero_line(x: Any) -> alt.Chart:
     """The dashed upright line at 0 of a quantitative axis."""
     field = str(x.shorthand).removesuffix(":Q")
     line: alt.Chart = (
-        alt.Chart(data_of([{field: 0}]))
+        alt.Chart(inline_data([{field: 0}]))
         .mark_rule(color="var(--rule-strong)", strokeDash=[4, 4])
         .encode(x=x)
     )
@@ -218,7 +218,7 @@ def zero_line(x: Any) -> alt.Chart:
 def diagonal(scale: alt.Scale, low: float = 0.0) -> alt.Chart:
     """The dashed line on which both axes agree."""
     line: alt.Chart = (
-        alt.Chart(data_of([{"a": low, "b": low}, {"a": 1.0, "b": 1.0}]))
+        alt.Chart(inline_data([{"a": low, "b": low}, {"a": 1.0, "b": 1.0}]))
         .mark_line(color="var(--faint)", strokeDash=[4, 4], strokeWidth=1.5)
         .encode(x=alt.X("a:Q", scale=scale, title=""), y=alt.Y("b:Q", scale=scale, title=""))
     )
@@ -258,33 +258,33 @@ def figure(
     spec["padding"] = 2
     spec["background"] = "transparent"
     # Letters are measured without the reader's fonts, so the drawing keeps some room at its side.
-    fixed = {
+    static = {
         "width": WIDE if wide else NARROW,
         "padding": {"left": 12, "right": 6, "top": 2, "bottom": 2},
         # One picture with one text: what every mark says of itself, nobody is read.
         "config": _CONFIG | {"aria": False},
     }
-    drawn = _drawn(json.dumps(spec | fixed))
+    svg = _draw(json.dumps(spec | static))
     return Figure(
         name=name,
         title=title,
         caption=caption,
         alt=alt_text,
         spec=spec | {"width": "container"},
-        svg=_own_ids(drawn, name),
+        svg=_prefix_ids(svg, name),
         key=key,
     )
 
 
 @lru_cache(maxsize=256)
-def _drawn(spec: str) -> str:
+def _draw(spec: str) -> str:
     """The drawing as SVG; pages that are made again have most of their charts in common."""
     import vl_convert
 
     return str(vl_convert.vegalite_to_svg(spec, vl_version=_vega_lite_version()))
 
 
-def _own_ids(svg: str, name: str) -> str:
+def _prefix_ids(svg: str, name: str) -> str:
     """Prefix the ids of a drawing's clip paths and gradients: they share one page with others'."""
     svg = re.sub(r'\bid="([\w-]+)"', rf'id="{name}-\1"', svg)
     return re.sub(r"url\(#([\w-]+)\)", rf"url(#{name}-\1)", svg)

@@ -13,18 +13,18 @@ from candid.reporting.figures.chart import (
     MOST_CLASSES,
     Column,
     Figure,
-    data_of,
-    distinct,
     figure,
     group_axis,
-    layered,
+    inline_data,
+    layer,
     plain_axis,
+    short_names,
     tooltips,
 )
 from candid.text import words
 
 _MOST_PAIRS = 20  # of classes that are taken for each other, where these are too many for a matrix
-_SAID: tuple[Column, ...] = (
+_TOOLTIPS: tuple[Column, ...] = (
     ("label:N", "labelled"),
     ("prediction:N", "predicted"),
     ("count:Q", "images", ","),
@@ -37,7 +37,7 @@ def confusion(split: SplitEvaluation) -> Figure | None:
 
     Of more than `MOST_CLASSES` classes the pairs that are taken for each other most often.
     """
-    names = distinct([c.name for c in split.classes])
+    names = short_names([c.name for c in split.classes])
     rows = _cells(names, split)
     if not rows:
         return None
@@ -46,23 +46,23 @@ def confusion(split: SplitEvaluation) -> Figure | None:
         key=lambda r: r["count"],
         reverse=True,
     )
-    wrong = sum(r["count"] for r in confused)
-    off = f"{words.count(wrong)} of {words.count(split.n)} images off the diagonal."
-    often = "; ".join(
+    n_wrong = sum(r["count"] for r in confused)
+    off_diagonal = f"{words.count(n_wrong)} of {words.count(split.n)} images off the diagonal."
+    pairs = "; ".join(
         f"labelled {r['label']}, predicted {r['prediction']}: {words.count(r['count'])}"
         for r in confused[:6]
     )
-    found = f"{off} Most often {often}." if often else off
+    description = f"{off_diagonal} Most often {pairs}." if pairs else off_diagonal
     name = f"confusion-{split.split}"
     if len(names) > MOST_CLASSES and confused:
-        return _confused_pairs(name, split.split, confused[:_MOST_PAIRS], len(confused), off, found)
+        return _confused_pairs(name, split.split, confused, off_diagonal, description)
     step = 30 if len(names) <= 10 else 14
     return figure(
         name,
         f"Confusion, {split.split}",
         "Rows are labels, columns predictions; the stronger the colour, the larger the share of "
-        f"the row. {off}",
-        f"Confusion matrix, {split.split}. {found}",
+        f"the row. {off_diagonal}",
+        f"Confusion matrix, {split.split}. {description}",
         _confusion_marks(rows, names).properties(height=max(180, step * len(names))),
         wide=len(names) > 6,
     )
@@ -81,30 +81,31 @@ def _cells(names: Sequence[str], split: SplitEvaluation) -> list[dict[str, Any]]
 
 
 def _confused_pairs(
-    name: str, split: str, rows: list[dict[str, Any]], pairs: int, off: str, found: str
+    name: str, split: str, confused: list[dict[str, Any]], off_diagonal: str, description: str
 ) -> Figure:
     """A bar for each label and prediction that is not the label: so many classes fill no matrix."""
-    pair = [f"{_middle_cut(r['label'])} as {_middle_cut(r['prediction'])}" for r in rows]
-    if len(set(pair)) < len(pair):
-        pair = [f"{r['label']} as {r['prediction']}" for r in rows]
-    told = [r | {"pair": p} for r, p in zip(rows, pair, strict=True)]
-    bars: alt.Chart = alt.Chart(data_of(told)).mark_bar(color=COLOURS[0], height=9)
+    rows = confused[:_MOST_PAIRS]
+    labels = [f"{_shorten_middle(r['label'])} as {_shorten_middle(r['prediction'])}" for r in rows]
+    if len(set(labels)) < len(labels):
+        labels = [f"{r['label']} as {r['prediction']}" for r in rows]
+    data = [r | {"pair": p} for r, p in zip(rows, labels, strict=True)]
+    bars: alt.Chart = alt.Chart(inline_data(data)).mark_bar(color=COLOURS[0], height=9)
     bars = bars.encode(
         x=alt.X("count:Q", title="images", axis=plain_axis()),
-        y=group_axis(pair, 250, "pair"),
-        tooltip=tooltips(*_SAID),
+        y=group_axis(labels, 250, "pair"),
+        tooltip=tooltips(*_TOOLTIPS),
     )
     return figure(
         name,
         f"Most often confused, {split}",
         f"A label and what was predicted instead: the {len(rows)} most frequent of "
-        f"{words.count(pairs)} pairs. {off}",
-        f"What was taken for what, {split}. {found}",
+        f"{words.count(len(confused))} pairs. {off_diagonal}",
+        f"What was taken for what, {split}. {description}",
         bars.properties(height=16 * len(rows)),
     )
 
 
-def _middle_cut(name: str, most: int = 14) -> str:
+def _shorten_middle(name: str, most: int = 14) -> str:
     """A name whose ends are kept, as that is where names that are alike differ."""
     return name if len(name) <= most else f"{name[: most // 2]}…{name[1 - most // 2 :]}"
 
@@ -115,7 +116,7 @@ def _confusion_marks(rows: list[dict[str, Any]], names: list[str]) -> alt.Chart 
     across = axis.copy()
     across.labelAngle = 0 if len(names) <= 3 else -90
     across.labelOverlap = False
-    base = alt.Chart(data_of(rows)).encode(
+    base = alt.Chart(inline_data(rows)).encode(
         x=alt.X(
             "prediction:N",
             title="predicted",
@@ -123,7 +124,7 @@ def _confusion_marks(rows: list[dict[str, Any]], names: list[str]) -> alt.Chart 
             axis=across,
         ),
         y=alt.Y("label:N", title="labelled", sort=names, axis=axis),
-        tooltip=tooltips(*_SAID),
+        tooltip=tooltips(*_TOOLTIPS),
     )
     shade = alt.Scale(domain=[0, 1], range=[0.06, 1])
     cells: alt.Chart = base.mark_rect(color=COLOURS[0], stroke="var(--paper)", strokeWidth=2)
@@ -134,4 +135,4 @@ def _confusion_marks(rows: list[dict[str, Any]], names: list[str]) -> alt.Chart 
     counts = base.mark_text(fontSize=13 if len(names) <= 4 else 10).encode(
         text=alt.Text("count:Q", format=","), color=ink
     )
-    return layered(cells, counts)
+    return layer(cells, counts)

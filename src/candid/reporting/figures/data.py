@@ -12,23 +12,23 @@ from candid.records import AttributeSummary, Exploration, Histogram
 from candid.reporting.figures.chart import (
     MOST_CLASSES,
     Figure,
-    again,
     colour,
-    data_of,
-    distinct,
+    colour_key,
     figure,
-    from_to,
     group_axis,
+    inline_data,
     interval_columns,
-    key_to,
-    layered,
+    interval_tips,
+    layer,
     percent_axis,
+    same_axis,
     share_axis,
+    short_names,
     tooltips,
     whiskers,
 )
 from candid.text import words
-from candid.text.inputs import attributes_of
+from candid.text.inputs import attributes_by_association
 
 
 def balance(exploration: Exploration) -> Figure | None:
@@ -57,13 +57,13 @@ def balance(exploration: Exploration) -> Figure | None:
         f"({words.method(exploration.splits[0].shares[0])}).",
         f"Bars of class shares. {alt_text}.",
         _balance_marks(exploration, rows).properties(height=step * len(exploration.splits)),
-        key=key_to(exploration.classes),
+        key=colour_key(exploration.classes),
     )
 
 
 def _balance_marks(exploration: Exploration, rows: list[dict[str, Any]]) -> alt.LayerChart:
     """A bar with its interval for each class of each split."""
-    base = alt.Chart(data_of(rows)).encode(
+    base = alt.Chart(inline_data(rows)).encode(
         y=alt.Y("split:N", title=None, sort=[s.split for s in exploration.splits]),
         color=colour(exploration.classes),
         yOffset=alt.YOffset("class:N", sort=list(exploration.classes)),
@@ -71,26 +71,26 @@ def _balance_marks(exploration: Exploration, rows: list[dict[str, Any]]) -> alt.
             "split:N",
             ("class:N", "labelled"),
             ("value:Q", "share", ".1%"),
-            *from_to(".1%"),
+            *interval_tips(".1%"),
             ("count:Q", "images", ","),
         ),
     )
     x = share_axis("value:Q", "share of images")
     bars = base.mark_bar(height={"band": 0.8}).encode(x=x)
-    return layered(bars, whiskers(base, x, color=alt.value("var(--ink)")))
+    return layer(bars, whiskers(base, x, color=alt.value("var(--ink)")))
 
 
 def histograms(name: str, title: str, groups: Sequence[Histogram], what: str) -> Figure | None:
     """One histogram per class, each as a share of its own images."""
-    shown = [g for g in groups if sum(g.counts)]
-    if not shown or len(groups) > MOST_CLASSES:
+    nonempty = [g for g in groups if sum(g.counts)]
+    if not nonempty or len(groups) > MOST_CLASSES:
         return None
     means = [
         f"labelled {g.group}: mean {words.number(g.mean)}, standard deviation "
         f"{words.number(g.sd)}, n = {words.count(sum(g.counts))}"
-        for g in shown
+        for g in nonempty
     ]
-    n = sum(sum(g.counts) for g in shown)
+    n = sum(sum(g.counts) for g in nonempty)
     caption = f"Each class as a share of its own images; n = {words.count(n)}."
     if len(means) <= 3:
         caption += f" {'; '.join(means)}.".replace(" labelled", " Labelled", 1)
@@ -99,32 +99,32 @@ def histograms(name: str, title: str, groups: Sequence[Histogram], what: str) ->
         title,
         caption,
         f"Histograms of {what}. {'; '.join(means)}.",
-        _histogram_marks(shown, what).properties(height=180),
-        key=key_to([g.group for g in shown]),
+        _histogram_marks(nonempty, what).properties(height=180),
+        key=colour_key([g.group for g in nonempty]),
         wide=False,
     )
 
 
-def _histogram_marks(shown: Sequence[Histogram], what: str) -> alt.Chart:
+def _histogram_marks(groups: Sequence[Histogram], what: str) -> alt.Chart:
     """Bars that one can see through, or steps where there are too many."""
     rows = [
         {"class": g.group, "low": low, "high": high, "share": n / sum(g.counts), "count": n}
-        for g in shown
+        for g in groups
         for low, high, n in zip(g.edges[:-1], g.edges[1:], g.counts, strict=True)
     ]
-    base = alt.Chart(data_of(rows)).encode(
+    base = alt.Chart(inline_data(rows)).encode(
         y=alt.Y("share:Q", stack=None, title="share of images", axis=percent_axis()),
-        color=colour([g.group for g in shown]),
+        color=colour([g.group for g in groups]),
         tooltip=tooltips(
             ("class:N", "labelled"),
-            *from_to(".2f"),
+            *interval_tips(".2f"),
             ("share:Q", None, ".1%"),
             ("count:Q", "images", ","),
         ),
     )
     axis = alt.Axis(grid=False, tickCount=5)
     bars: alt.Chart
-    if len(shown) <= 3:
+    if len(groups) <= 3:
         x = alt.X("low:Q", bin="binned", title=what, axis=axis)
         bars = base.mark_bar(opacity=0.45, binSpacing=0).encode(x=x, x2="high:Q")
     else:
@@ -150,33 +150,33 @@ def _class_share(a: AttributeSummary, i: int) -> str:
 
 def attributes(exploration: Exploration, split: str, most: int = 15) -> Figure | None:
     """How often the attributes that go most with the label stand in each class."""
-    here = [a for a in attributes_of(exploration, split) if math.isfinite(a.association.value)]
-    if not here or len(exploration.classes) > MOST_CLASSES:
+    ordered = attributes_by_association(exploration, split)
+    summaries = [a for a in ordered if math.isfinite(a.association.value)][:most]
+    if not summaries or len(exploration.classes) > MOST_CLASSES:
         return None
-    here = here[:most]
-    names = distinct(
-        [a.attribute if a.value == "yes" else f"{a.attribute}: {a.value}" for a in here]
+    names = short_names(
+        [a.attribute if a.value == "yes" else f"{a.attribute}: {a.value}" for a in summaries]
     )
     alt_text = "; ".join(
         f"{a.attribute} {a.value}: "
         + ", ".join(f"{_class_share(a, i)} of {name}" for i, name in enumerate(exploration.classes))
-        for a in here[:5]
+        for a in summaries[:5]
     )
     return figure(
         "attributes",
         "Attributes that go most with the label",
-        f"Among the {words.count(max(a.prevalence.n for a in here))} images of {split}: the share "
-        "of each class’s images that bear the attribute, ordered by Cramér’s V with the label. The "
-        "further apart the dots, the easier it is for a model to use the attribute in place of the "
-        "label.",
+        f"Among the {words.count(max(a.prevalence.n for a in summaries))} images of {split}: the "
+        "share of each class’s images that bear the attribute, ordered by Cramér’s V with the "
+        "label. The further apart the dots, the easier it is for a model to use the attribute in "
+        "place of the label.",
         f"Dots per class for the attributes most associated with the label. {alt_text}.",
-        _attribute_marks(exploration, here, names).properties(height=20 * len(names) + 8),
-        key=key_to(exploration.classes),
+        _attribute_marks(exploration, summaries, names).properties(height=20 * len(names) + 8),
+        key=colour_key(exploration.classes),
     )
 
 
 def _attribute_rows(
-    exploration: Exploration, here: Sequence[AttributeSummary], names: Sequence[str]
+    exploration: Exploration, summaries: Sequence[AttributeSummary], names: Sequence[str]
 ) -> list[dict[str, Any]]:
     """A row for each class of each attribute."""
     return [
@@ -188,21 +188,21 @@ def _attribute_rows(
             **interval_columns(a.association),
             **_share_ends(a, i),
         }
-        for name, a in zip(names, here, strict=True)
+        for name, a in zip(names, summaries, strict=True)
         for i, (c, s) in enumerate(zip(exploration.classes, a.class_shares, strict=True))
         if math.isfinite(s)
     ]
 
 
 def _attribute_marks(
-    exploration: Exploration, here: Sequence[AttributeSummary], names: Sequence[str]
+    exploration: Exploration, summaries: Sequence[AttributeSummary], names: Sequence[str]
 ) -> alt.LayerChart:
     """A dot for each class on the line of each attribute."""
     y = group_axis(names, 150, "attribute")
-    base = alt.Chart(data_of(_attribute_rows(exploration, here, names)))
+    base = alt.Chart(inline_data(_attribute_rows(exploration, summaries, names)))
     x = share_axis("share:Q", "share of the class’s images")
     lines = base.mark_rule(color="var(--rule-strong)").encode(
-        y=y, x=again(x, "min(share):Q"), x2="max(share):Q"
+        y=y, x=same_axis(x, "min(share):Q"), x2="max(share):Q"
     )
     dots = base.mark_circle(size=70, opacity=1).encode(
         y=y,
@@ -221,4 +221,4 @@ def _attribute_marks(
             ("n:Q", "images of the split", ","),
         ),
     )
-    return layered(lines, dots)
+    return layer(lines, dots)

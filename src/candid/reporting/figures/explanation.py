@@ -23,15 +23,15 @@ from candid.reporting.figures.chart import (
     Column,
     Figure,
     Key,
-    again,
-    data_of,
-    distinct,
     figure,
-    from_to,
+    inline_data,
     interval_columns,
-    layered,
+    interval_tips,
+    layer,
     percent_axis,
-    short,
+    same_axis,
+    short_names,
+    shorten,
     tooltips,
     whiskers,
 )
@@ -41,7 +41,7 @@ from candid.text.explanation import FILLS
 _STEP = 9  # pixels between the lines of one region
 _LEAST = 4  # lines per region, at least
 _REGION, _ELSEWHERE = "the region", "the same shape, elsewhere"  # what is painted over
-_MOST_TOLD = 3  # regions that are told in words
+_MOST_NAMED = 3  # regions that are told in words
 
 
 def region_shares(e: Explanation) -> Figure | None:
@@ -49,23 +49,23 @@ def region_shares(e: Explanation) -> Figure | None:
     subset = next((s for s in e.subsets if s.kind == "all"), next(iter(e.subsets), None))
     if subset is None:
         return None
-    found = [s for s in e.shares if s.subset == subset.key and math.isfinite(s.share.value)]
-    if not found:
+    shares = [s for s in e.shares if s.subset == subset.key and math.isfinite(s.share.value)]
+    if not shares:
         return None
-    shown = _shown(e)
-    methods = [m for m in e.methods if any(s.method == m.name for s in found)]
+    names = _axis_names(e)
+    methods = [m for m in e.methods if any(s.method == m.name for s in shares)]
     failed = [m.title for m in methods if m.state != "passed"]
-    marks = _share_marks(methods, found, failed, shown)
-    chart: Any = _area_bars(e, shown) + marks[0] + marks[1]
+    marks = _share_marks(methods, shares, failed, names)
+    chart: Any = _area_bars(e, names) + marks[0] + marks[1]
     return figure(
         "region-shares",
         "Where the maps lie",
         "The share of each map’s strength in each region, over "
         f"{words.images(subset.n, subset.people)}, with intervals "
-        f"({words.method(found[0].share)}); the grey bar is the region’s share of the area. A dot "
+        f"({words.method(shares[0].share)}); the grey bar is the region’s share of the area. A dot "
         "right of the bar: more than its area would get by chance. Hollow: the method "
         "bears no passing badge.",
-        f"Shares of the maps by region. {_shares_told(e, methods, found, shown)}.",
+        f"Shares of the maps by region. {_describe_shares(e, methods, shares, names)}.",
         chart.properties(height=_height(e, len(methods))),
         key=(
             Key("share of the area", 0),
@@ -81,15 +81,15 @@ def region_shares(e: Explanation) -> Figure | None:
 _SHARE_AXIS = alt.X("value:Q", title="share of the map", axis=percent_axis())
 
 
-def _area_bars(e: Explanation, shown: dict[str, str]) -> alt.Chart:
+def _area_bars(e: Explanation, names: dict[str, str]) -> alt.Chart:
     """Each region's share of the area, as a grey bar."""
-    areas = [{"region": shown[r.name], "area": r.area} for r in e.regions if math.isfinite(r.area)]
+    areas = [{"region": names[r.name], "area": r.area} for r in e.regions if math.isfinite(r.area)]
     bars: alt.Chart = (
-        alt.Chart(data_of(areas))
+        alt.Chart(inline_data(areas))
         .mark_bar(color="var(--rule)", stroke="var(--faint)", height={"band": 0.84})
         .encode(
-            x=again(_SHARE_AXIS, "area:Q"),
-            y=_regions_axis(shown),
+            x=same_axis(_SHARE_AXIS, "area:Q"),
+            y=_regions_axis(names),
             tooltip=tooltips("region:N", ("area:Q", "share of the area", ".1%")),
         )
     )
@@ -98,34 +98,34 @@ def _area_bars(e: Explanation, shown: dict[str, str]) -> alt.Chart:
 
 def _share_marks(
     methods: Sequence[Method],
-    found: Sequence[RegionShare],
+    shares: Sequence[RegionShare],
     failed: list[str],
-    shown: dict[str, str],
+    region_names: dict[str, str],
 ) -> tuple[alt.Chart, alt.Chart]:
     """Each method's share of each region: a dot with its interval."""
     titles = {m.name: m.title for m in methods}
     names = list(titles.values())
     rows: list[dict[str, Any]] = [
         {
-            "region": shown[s.region],
+            "region": region_names[s.region],
             "method": titles[s.method],
             "area": s.area,
             "density": s.density.value,
             "images": s.share.n,
             **interval_columns(s.share),
         }
-        for s in found
-        if s.method in titles and s.region in shown
+        for s in shares
+        if s.method in titles and s.region in region_names
     ]
-    base = alt.Chart(data_of(rows)).encode(
-        y=_regions_axis(shown),
+    base = alt.Chart(inline_data(rows)).encode(
+        y=_regions_axis(region_names),
         yOffset=alt.YOffset("method:N", sort=names, scale=alt.Scale(domain=names)),
         color=alt.Color("method:N", scale=_colours(names), legend=None),
         tooltip=tooltips(
             "region:N",
             "method:N",
             ("value:Q", "share of the map", ".1%"),
-            *from_to(".1%"),
+            *interval_tips(".1%"),
             ("area:Q", "share of the area", ".1%"),
             ("density:Q", "share over area", ".2f"),
             ("images:Q", "images", ","),
@@ -136,49 +136,51 @@ def _share_marks(
     return whiskers(base, _SHARE_AXIS), dots
 
 
-def _shares_told(
-    e: Explanation, methods: Sequence[Method], found: Sequence[RegionShare], shown: dict[str, str]
+def _describe_shares(
+    e: Explanation, methods: Sequence[Method], shares: Sequence[RegionShare], names: dict[str, str]
 ) -> str:
     """The chart in words, for those who cannot see it: where maps lie most for their area."""
     passed = {m.name: m.title for m in methods if m.state == "passed"}
     titles, area = passed or {m.name: m.title for m in methods}, {r.name: r.area for r in e.regions}
-    drawn = [s for s in found if s.method in titles and s.region in shown]
-    densest = sorted(
-        (s for s in drawn if math.isfinite(s.density.value)), key=lambda s: -s.density.value
-    )
-    told = "; ".join(
+    visible = [s for s in shares if s.method in titles and s.region in names]
+    dense = [s for s in visible if math.isfinite(s.density.value)]
+    parts = "; ".join(
         f"{s.region} {words.share_of(s.share)} of {titles[s.method]} on "
         f"{words.percent(area[s.region])} of the area"
-        for s in densest[:_MOST_TOLD]
+        for s in sorted(dense, key=lambda s: -s.density.value)[:_MOST_NAMED]
     )
-    of = "methods that bear a passing badge" if passed else "methods, none of which passed"
-    return f"Most for its area, of {of}: {told or 'nothing that can be told'}"
+    scope = "methods that bear a passing badge" if passed else "methods, none of which passed"
+    return f"Most for its area, of {scope}: {parts or 'nothing that can be told'}"
 
 
 def region_masking(e: Explanation) -> Figure | None:
     """What painting a region over costs, beside the same shape at random places."""
-    shown = _shown(e)
-    found = [m for m in e.maskings if m.region in shown and math.isfinite(m.f1_loss.value)]
-    if not found:
+    names = _axis_names(e)
+    maskings = [m for m in e.maskings if m.region in names and math.isfinite(m.f1_loss.value)]
+    if not maskings:
         return None
-    fills = list(dict.fromkeys(FILLS.get(m.fill, m.fill) for m in found))
-    dearest = sorted(found, key=lambda m: -m.f1_loss.value)[:_MOST_TOLD]
-    told = "; ".join(
+    fills = list(dict.fromkeys(FILLS.get(m.fill, m.fill) for m in maskings))
+    costliest = sorted(maskings, key=lambda m: -m.f1_loss.value)[:_MOST_NAMED]
+    parts = "; ".join(
         f"{m.region} with {FILLS.get(m.fill, m.fill)}: {words.hundredths(m.f1_loss)} points lost, "
         f"{words.share_of(m.flips)} of the answers change, elsewhere "
         f"{words.hundredths(m.control_f1_loss)}"
-        for m in dearest
+        for m in costliest
     )
     return figure(
         "region-masking",
         "What painting a region over costs",
         f"Points of weighted F1 lost when the region is painted over in all "
-        f"{words.count(max(m.f1_loss.n for m in found))} images that show it, with intervals "
-        f"({words.method(found[0].f1_loss)}). The short line is the loss when the same shape is "
+        f"{words.count(max(m.f1_loss.n for m in maskings))} images that show it, with intervals "
+        f"({words.method(maskings[0].f1_loss)}). The short line is the loss when the same shape is "
         "painted over at random places instead: what lies right of it, the region itself costs.",
-        f"Loss of weighted F1 by region and fill. It costs most to paint over {told}.",
+        f"Loss of weighted F1 by region and fill. It costs most to paint over {parts}.",
         _cost_marks(
-            _loss_rows(found, shown), fills, shown, "points of weighted F1 lost", _OF_LOSS
+            _loss_rows(maskings, names),
+            fills,
+            names,
+            "points of weighted F1 lost",
+            _LOSS_TOOLTIPS,
         ).properties(height=_height(e, len(fills))),
         key=tuple(Key(fill, i + 1) for i, fill in enumerate(fills)),
         wide=False,
@@ -187,29 +189,33 @@ def region_masking(e: Explanation) -> Figure | None:
 
 def number_masking(e: Explanation) -> Figure | None:
     """As `region_masking` of a number: how far painting a region over moves it."""
-    shown, maskings = _shown(e), () if e.number is None else e.number.maskings
-    found = [m for m in maskings if m.region in shown and math.isfinite(m.moved.value)]
-    if not found:
+    names, all_maskings = _axis_names(e), () if e.number is None else e.number.maskings
+    maskings = [m for m in all_maskings if m.region in names and math.isfinite(m.moved.value)]
+    if not maskings:
         return None
-    fills = list(dict.fromkeys(FILLS.get(m.fill, m.fill) for m in found))
-    furthest = sorted(found, key=lambda m: -m.moved.value)[:_MOST_TOLD]
-    told = "; ".join(
-        f"{m.region} with {FILLS.get(m.fill, m.fill)}: {number.in_unit(m.moved)}, elsewhere "
-        f"{number.in_unit(m.control_moved)}"
+    fills = list(dict.fromkeys(FILLS.get(m.fill, m.fill) for m in maskings))
+    furthest = sorted(maskings, key=lambda m: -m.moved.value)[:_MOST_NAMED]
+    parts = "; ".join(
+        f"{m.region} with {FILLS.get(m.fill, m.fill)}: {number.figure_in_unit(m.moved)}, elsewhere "
+        f"{number.figure_in_unit(m.control_moved)}"
         for m in furthest
     )
     marks = _cost_marks(
-        _moved_rows(found, shown), fills, shown, f"how far {short(e.target)} moves", _OF_MOVED
+        _moved_rows(maskings, names),
+        fills,
+        names,
+        f"how far {shorten(e.target)} moves",
+        _MOVED_TOOLTIPS,
     )
     return figure(
         "region-masking",
         "How far painting a region over moves it",
         "The mean distance between the number with the region painted over and without, in all "
-        f"{words.count(max(m.moved.n for m in found))} images that show it, with intervals "
-        f"({words.method(found[0].moved)}), in its own unit. The short line is the distance when "
-        "the same shape is painted over at random places instead: what lies right of it, the "
+        f"{words.count(max(m.moved.n for m in maskings))} images that show it, with intervals "
+        f"({words.method(maskings[0].moved)}), in its own unit. The short line is the distance "
+        "when the same shape is painted over at random places instead: what lies right of it, the "
         "region itself moves.",
-        f"How far the number moves by region and fill. It moves furthest without {told}.",
+        f"How far the number moves by region and fill. It moves furthest without {parts}.",
         marks.properties(height=_height(e, len(fills))),
         key=tuple(Key(fill, i + 1) for i, fill in enumerate(fills)),
         wide=False,
@@ -217,15 +223,15 @@ def number_masking(e: Explanation) -> Figure | None:
 
 
 # What the tooltips of both tell beside the region and the fill.
-_OF_LOSS: tuple[Column, ...] = (
+_LOSS_TOOLTIPS: tuple[Column, ...] = (
     ("value:Q", "points of F1 lost", ".1f"),
-    *from_to(".1f"),
+    *interval_tips(".1f"),
     ("flips:Q", "answers that change", ".1%"),
     ("images:Q", "images", ","),
 )
-_OF_MOVED: tuple[Column, ...] = (
+_MOVED_TOOLTIPS: tuple[Column, ...] = (
     ("value:Q", "moves by", ".3g"),
-    *from_to(".3g"),
+    *interval_tips(".3g"),
     ("shift:Q", "up (below 0: down) by", ".3g"),
     ("rise:Q", "mean absolute error grows by", ".3g"),
     ("images:Q", "images", ","),
@@ -235,68 +241,68 @@ _OF_MOVED: tuple[Column, ...] = (
 def _cost_marks(
     rows: list[dict[str, Any]],
     fills: list[str],
-    shown: dict[str, str],
+    names: dict[str, str],
     title: str,
-    told: Sequence[Column],
+    columns: Sequence[Column],
 ) -> alt.LayerChart:
     """Each fill's cost in each region: a dot with its interval, and a tick for the control's."""
-    base = alt.Chart(data_of(rows)).encode(
-        y=_regions_axis(shown),
+    base = alt.Chart(inline_data(rows)).encode(
+        y=_regions_axis(names),
         yOffset=alt.YOffset("fill:N", sort=fills),
         color=alt.Color("fill:N", scale=_colours(fills), legend=None),
         tooltip=tooltips(
             "region:N",
             ("what:N", "painted over"),
             ("fill:N", "with"),
-            *told,
+            *columns,
         ),
     )
     x = alt.X("value:Q", title=title, axis=alt.Axis(tickCount=5))
-    zero = alt.Chart(data_of([{"value": 0.0}])).mark_rule(color="var(--rule-strong)")
-    inside = alt.datum.what == _REGION
-    here, elsewhere = base.transform_filter(inside), base.transform_filter(~inside)
-    ticks = elsewhere.mark_tick(thickness=2, height=8, color="var(--ink)")
-    return layered(
-        zero.encode(x=again(x, "value:Q")),
+    zero = alt.Chart(inline_data([{"value": 0.0}])).mark_rule(color="var(--rule-strong)")
+    is_region = alt.datum.what == _REGION
+    regions, controls = base.transform_filter(is_region), base.transform_filter(~is_region)
+    ticks = controls.mark_tick(thickness=2, height=8, color="var(--ink)")
+    return layer(
+        zero.encode(x=same_axis(x, "value:Q")),
         ticks.encode(x=x, color=alt.value("var(--ink)")),
-        whiskers(here, x),
-        here.mark_circle(size=46, opacity=1).encode(x=x),
+        whiskers(regions, x),
+        regions.mark_circle(size=46, opacity=1).encode(x=x),
     )
 
 
-def _loss_rows(found: Sequence[Masking], shown: dict[str, str]) -> list[dict[str, Any]]:
+def _loss_rows(maskings: Sequence[Masking], names: dict[str, str]) -> list[dict[str, Any]]:
     """The loss of each region with each fill, and that of the control."""
     return [
         {
-            "region": shown[m.region],
+            "region": names[m.region],
             "fill": FILLS.get(m.fill, m.fill),
-            "what": what,
+            "what": place,
             "flips": flips.value,
-            "images": lost.n,
-            **{key: 100 * value for key, value in interval_columns(lost).items()},
+            "images": loss.n,
+            **{key: 100 * value for key, value in interval_columns(loss).items()},
         }
-        for m in found
-        for what, lost, flips in (
+        for m in maskings
+        for place, loss, flips in (
             (_REGION, m.f1_loss, m.flips),
             (_ELSEWHERE, m.control_f1_loss, m.control_flips),
         )
     ]
 
 
-def _moved_rows(found: Sequence[NumberMasking], shown: dict[str, str]) -> list[dict[str, Any]]:
+def _moved_rows(maskings: Sequence[NumberMasking], names: dict[str, str]) -> list[dict[str, Any]]:
     """How far each region with each fill moves the number, and how far the control does."""
     return [
         {
-            "region": shown[m.region],
+            "region": names[m.region],
             "fill": FILLS.get(m.fill, m.fill),
-            "what": what,
+            "what": place,
             "shift": shift.value,
             "rise": rise.value,
             "images": moved.n,
             **interval_columns(moved),
         }
-        for m in found
-        for what, moved, shift, rise in (
+        for m in maskings
+        for place, moved, shift, rise in (
             (_REGION, m.moved, m.shift, m.error_rise),
             (_ELSEWHERE, m.control_moved, m.control_shift, m.control_error_rise),
         )
@@ -306,10 +312,10 @@ def _moved_rows(found: Sequence[NumberMasking], shown: dict[str, str]) -> list[d
 # --- what both have ------------------------------------------------------------------------------
 
 
-def _shown(e: Explanation) -> dict[str, str]:
+def _axis_names(e: Explanation) -> dict[str, str]:
     """The regions, the costliest first, each as it stands on the axis."""
     order = e.by_cost([r.name for r in e.regions])
-    return dict(zip(order, distinct(order), strict=True))
+    return dict(zip(order, short_names(order), strict=True))
 
 
 def _height(e: Explanation, lines: int) -> int:
@@ -318,8 +324,8 @@ def _height(e: Explanation, lines: int) -> int:
     return len(e.regions) * (most * _STEP + 6)
 
 
-def _regions_axis(shown: dict[str, str]) -> alt.Y:
-    order = list(shown.values())
+def _regions_axis(names: dict[str, str]) -> alt.Y:
+    order = list(names.values())
     axis = alt.Axis(labelLimit=110, grid=True, tickBand="extent")
     return alt.Y("region:N", title=None, sort=order, scale=alt.Scale(domain=order), axis=axis)
 

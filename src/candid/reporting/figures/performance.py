@@ -14,20 +14,20 @@ from candid.reporting.figures.chart import (
     MOST_CLASSES,
     Figure,
     Key,
-    again,
     colour,
+    colour_key,
     dash,
-    data_of,
     diagonal,
     figure,
-    from_to,
+    inline_data,
     interval_columns,
-    key_to,
-    layered,
+    interval_tips,
+    layer,
+    same_axis,
     tooltips,
 )
 from candid.text import words
-from candid.text.charts import Marked, reliability_told
+from candid.text.charts import ChartPoint, describe_reliability
 from candid.text.metrics import metric_text
 
 
@@ -53,25 +53,25 @@ def scores(splits: Sequence[SplitEvaluation]) -> Figure | None:
         f"1 is perfect; the axis starts at {words.number(floor, 2)}. "
         + " ".join(f"{s.split.capitalize()}: n = {words.count(s.n)}." for s in splits),
         "Scores with intervals. "
-        + "; ".join(f"{s.split} {_scores_told(s, keys)}" for s in splits)
+        + "; ".join(f"{s.split} {_describe_scores(s, keys)}" for s in splits)
         + ".",
         _score_marks(rows, names, order, floor).properties(height=36 * measured + 10),
-        key=key_to(order),
+        key=colour_key(order),
     )
 
 
-def _scores_told(split: SplitEvaluation, keys: Sequence[str]) -> str:
+def _describe_scores(split: SplitEvaluation, keys: Sequence[str]) -> str:
     """A split's scores with their intervals, in words."""
-    known = [(metric_text(key).name, split.metrics[key]) for key in keys if key in split.metrics]
-    told = ", ".join(f"{name} {words.with_ends(e)}" for name, e in known)
-    return f"{told}, n = {words.count(split.n)}"
+    scores = [(metric_text(key).name, split.metrics[key]) for key in keys if key in split.metrics]
+    parts = ", ".join(f"{name} {words.with_ends(e)}" for name, e in scores)
+    return f"{parts}, n = {words.count(split.n)}"
 
 
 def _score_marks(
     rows: list[dict[str, Any]], names: list[str], order: list[str], floor: float
 ) -> alt.LayerChart:
     """A dot with its interval for each metric of each split."""
-    base = alt.Chart(data_of(rows)).encode(
+    base = alt.Chart(inline_data(rows)).encode(
         y=alt.Y("metric:N", title=None, sort=names),
         yOffset=alt.YOffset("split:N", sort=order, scale=alt.Scale(paddingOuter=0.6)),
         color=colour(order, field="split"),
@@ -79,7 +79,7 @@ def _score_marks(
             "metric:N",
             "split:N",
             ("value:Q", None, ".3f"),
-            *from_to(".3f"),
+            *interval_tips(".3f"),
             ("n:Q", "images", ","),
         ),
     )
@@ -89,8 +89,8 @@ def _score_marks(
         scale=alt.Scale(domain=[floor, 1], nice=False),
         axis=alt.Axis(tickCount=6),
     )
-    intervals = base.mark_rule(strokeWidth=2, clip=True).encode(x=again(x, "low:Q"), x2="high:Q")
-    return layered(intervals, base.mark_circle(size=60, opacity=1).encode(x=x))
+    bars = base.mark_rule(strokeWidth=2, clip=True).encode(x=same_axis(x, "low:Q"), x2="high:Q")
+    return layer(bars, base.mark_circle(size=60, opacity=1).encode(x=x))
 
 
 def roc(split: SplitEvaluation) -> Figure | None:
@@ -113,7 +113,7 @@ def precision_recall(split: SplitEvaluation) -> Figure | None:
 def _curves(
     split: SplitEvaluation,
     name: str,
-    what: str,
+    kind: str,
     curves: Sequence[Curve],
     axes: tuple[str, str],
     areas: dict[str, Estimate],
@@ -124,28 +124,28 @@ def _curves(
     rows = _curve_rows(curves)
     if not rows or len(curves) > MOST_CLASSES:
         return None
-    classes, drawn = [c.name for c in split.classes], {row["class"] for row in rows}
-    shown = [c for c in classes if c in drawn]
-    places = [classes.index(c) for c in shown]
-    told = [
+    classes, with_points = [c.name for c in split.classes], {row["class"] for row in rows}
+    visible = [c for c in classes if c in with_points]
+    places = [classes.index(c) for c in visible]
+    parts = [
         f"{c}: {area} {words.figure_of(areas[c])} ({words.interval(areas[c])}; "
         f"n = {words.count(areas[c].n)})"
-        for c in shown
+        for c in visible
     ]
-    said = "; ".join(told)
+    text = "; ".join(parts)
     in_table = f"The {area} of each class stands in its table above"
     notes = " Dashed: a guess." if guess else ""
-    if guess and len(shown) < len(classes):
+    if guess and len(visible) < len(classes):
         notes = f" The other class’s curve is its mirror image.{notes}"
-    caption = f"{said if len(told) <= 3 else in_table}.{notes}"
-    title = f"{what}, {split.split}"
+    caption = f"{text if len(parts) <= 3 else in_table}.{notes}"
+    title = f"{kind}, {split.split}"
     return figure(
         f"{name}-{split.split}",
         title,
         caption,
-        f"{title}. {said}.",
-        _curve_marks(rows, axes, shown, places, guess=guess).properties(height=250),
-        key=key_to(shown, places),
+        f"{title}. {text}.",
+        _curve_marks(rows, axes, visible, places, guess=guess).properties(height=250),
+        key=colour_key(visible, places),
         wide=False,
     )
 
@@ -173,7 +173,7 @@ def _curve_marks(
     unit = alt.Scale(domain=[0, 1], nice=False)
     axis = alt.Axis(tickCount=5, format=".1f")
     line: alt.Chart = (
-        alt.Chart(data_of(rows))
+        alt.Chart(inline_data(rows))
         .mark_line(strokeWidth=2, interpolate="linear")
         .encode(
             x=alt.X("x:Q", title=x, scale=unit, axis=axis),
@@ -188,28 +188,28 @@ def _curve_marks(
             ),
         )
     )
-    return layered(diagonal(unit), line) if guess else line
+    return layer(diagonal(unit), line) if guess else line
 
 
-def reliability(split: SplitEvaluation, beside: Sequence[SplitEvaluation] = ()) -> Figure | None:
-    """What confidence promised against what came true, on the axes of the splits `beside` it.
+def reliability(split: SplitEvaluation, others: Sequence[SplitEvaluation] = ()) -> Figure | None:
+    """What confidence promised against what came true, on axes that `others` share.
 
     Where a temperature was fitted, open dots show the same before it.
     """
     after, before = _bins(split.reliability, _AFTER), _bins(split.reliability_before, _BEFORE)
     if not after:
         return None
-    said = _calibration_said(split)
-    how = words.method(split.reliability[0].accuracy)
+    calibration = _describe_calibration(split)
+    method = words.method(split.reliability[0].accuracy)
     open_dots = " Open: the same images before the temperature was fitted." if before else ""
     return figure(
         f"reliability-{split.split}",
         f"Reliability, {split.split}",
-        f"Images in bins of confidence, with intervals ({how}); the larger the dot, the more "
-        f"images. On the dashed line, confidence comes true.{open_dots} {said}; "
+        f"Images in bins of confidence, with intervals ({method}); the larger the dot, the more "
+        f"images. On the dashed line, confidence comes true.{open_dots} {calibration}; "
         f"n = {words.count(split.n)}.",
-        reliability_told(split.split, said, [_marked(row) for row in after]),
-        _reliability_marks(before, after, _lowest([split, *beside])).properties(height=250),
+        describe_reliability(split.split, calibration, [_chart_point(row) for row in after]),
+        _reliability_marks(before, after, _lowest([split, *others])).properties(height=250),
         key=(Key(_BEFORE, 0, is_open=True), Key(_AFTER, 1)) if before else (),
         wide=False,
     )
@@ -221,14 +221,14 @@ def _reliability_marks(
     """A dot with its interval for each bin, and a ring for what it was before the temperature."""
     scale = alt.Scale(domain=[low, 1], nice=False, clamp=True)
     axis = alt.Axis(tickCount=5, format=".1f")
-    base = alt.Chart(data_of([*before, *after])).encode(
+    base = alt.Chart(inline_data([*before, *after])).encode(
         x=alt.X("confidence:Q", title="confidence", scale=scale, axis=axis),
         tooltip=tooltips(
             *([("when:N", "temperature")] if before else []),
             ("between:N", "confidence from"),
             ("confidence:Q", "mean confidence", ".3f"),
             ("value:Q", "came true", ".3f"),
-            *from_to(".3f"),
+            *interval_tips(".3f"),
             ("n:Q", "images", ","),
         ),
     )
@@ -237,7 +237,7 @@ def _reliability_marks(
     fitted = base.transform_filter(f"datum.when == '{_AFTER}'")
     dots = fitted.mark_circle(color=COLOURS[0], opacity=1).encode(y=y, size=size)
     bars = fitted.mark_rule(color=COLOURS[0], strokeWidth=1.5, clip=True).encode(
-        y=again(y, "low:Q"), y2="high:Q"
+        y=same_axis(y, "low:Q"), y2="high:Q"
     )
     below = [diagonal(scale, low)]
     if before:
@@ -245,7 +245,7 @@ def _reliability_marks(
             color="var(--faint)", opacity=1, filled=False, strokeWidth=1.3
         )
         below.append(rings.encode(y=y, size=size))
-    return layered(*below, bars, dots)
+    return layer(*below, bars, dots)
 
 
 _BEFORE, _AFTER = "before the temperature", "after it"
@@ -266,22 +266,22 @@ def _bins(bins: Sequence[ReliabilityBin], when: str) -> list[dict[str, Any]]:
     ]
 
 
-def _marked(row: dict[str, Any]) -> Marked:
+def _chart_point(row: dict[str, Any]) -> ChartPoint:
     """A bin for the chart's words, named by its mean confidence."""
     name = words.number(row["confidence"], 2)
-    return Marked(name, row["value"], row["low"], row["high"], row["n"])
+    return ChartPoint(name, row["value"], row["low"], row["high"], row["n"])
 
 
-def _calibration_said(split: SplitEvaluation) -> str:
+def _describe_calibration(split: SplitEvaluation) -> str:
     """The calibration error with its interval, and where a temperature was fitted, that before."""
     after, before = (
         split.metrics.get(key) for key in ("calibration_error", "calibration_error_before")
     )
-    shown = [(after, "")]
+    errors = [(after, "")]
     if split.reliability_before:
-        shown = [(before, "before the temperature was fitted"), (after, "after")]
+        errors = [(before, "before the temperature was fitted"), (after, "after")]
     return "Calibration error " + " and ".join(
-        f"{words.with_ends(e)} {when}".rstrip() for e, when in shown if e is not None
+        f"{words.with_ends(e)} {when}".rstrip() for e, when in errors if e is not None
     )
 
 

@@ -15,9 +15,9 @@ from candid.reporting.figures.chart import (
     COLOURS,
     Figure,
     Key,
-    data_of,
     figure,
-    layered,
+    inline_data,
+    layer,
     plain_axis,
     tooltips,
 )
@@ -27,10 +27,10 @@ _MOST_POINTS = 600
 
 
 def loss_curve(
-    history: Sequence[HistoryRow], images: int | None = None, what: str = "cross-entropy"
+    history: Sequence[HistoryRow], images: int | None = None, axis: str = "cross-entropy"
 ) -> Figure | None:
     """Training loss per batch, smoothed, and validation loss; `images` stand in validation."""
-    return _training_curve(history, images, "loss", "Loss", what)
+    return _training_curve(history, images, "loss", "Loss", axis)
 
 
 def f1_curve(history: Sequence[HistoryRow], images: int | None = None) -> Figure | None:
@@ -55,17 +55,17 @@ def _training_curve(
             np.array([row.step for row in measured], dtype=np.float64),
             np.array([getattr(row, validation) for row in measured]),
         )
-    said = _told(measured, validation) if measured else "No validation figures."
+    description = _describe(measured, validation) if measured else "No validation figures."
     mean = f"their moving mean over {words.count(window)} batches" if window > 1 else "the same"
     times = words.many(len(measured), "time", "times")
-    whole = "the whole validation set" + ("" if images is None else f" (n = {words.count(images)})")
+    n = "" if images is None else f" (n = {words.count(images)})"
     return figure(
         f"training-{name}",
         title,
         "Faint: each training batch, augmented and with dropout, n = "
-        f"{words.many(len(history), 'batch', 'batches')}. Line: {mean}. Dots: {whole}, "
-        f"measured {times}, without dropout.",
-        f"{title} over training. {said}",
+        f"{words.many(len(history), 'batch', 'batches')}. Line: {mean}. Dots: the whole validation "
+        f"set{n}, measured {times}, without dropout.",
+        f"{title} over training. {description}",
         _curve_marks(lines, axis).properties(height=240),
         key=tuple(Key(line, i) for i, line in enumerate(lines)),
     )
@@ -78,12 +78,12 @@ def _curve_marks(
     rows: list[dict[str, Any]] = [
         {"line": line, "step": round(x), "value": float(y)}
         for line, (xs, ys) in lines.items()
-        for x, y in zip(*_thinned(xs, ys), strict=True)
+        for x, y in zip(*_thin(xs, ys), strict=True)
         if math.isfinite(y)
     ]
     low, high = _robust_range([row["value"] for row in rows])
     colours = ["var(--faint)", COLOURS[0], COLOURS[1]][: len(lines)]
-    base = alt.Chart(data_of(rows)).encode(
+    base = alt.Chart(inline_data(rows)).encode(
         x=alt.X("step:Q", title="batch", scale=alt.Scale(nice=False), axis=plain_axis()),
         y=alt.Y(
             "value:Q",
@@ -103,10 +103,10 @@ def _curve_marks(
         "datum.line == 'each batch'"
     )
     thick = base.mark_line(strokeWidth=2).transform_filter("datum.line != 'each batch'")
-    return layered(thin, thick, dots)
+    return layer(thin, thick, dots)
 
 
-def _told(measured: Sequence[HistoryRow], key: str) -> str:
+def _describe(measured: Sequence[HistoryRow], key: str) -> str:
     first, last = measured[0], measured[-1]
     values = [getattr(row, key) for row in measured]
     return (
@@ -118,9 +118,9 @@ def _told(measured: Sequence[HistoryRow], key: str) -> str:
 
 def _moving_mean(values: NDArray[np.float64], window: int) -> NDArray[np.float64]:
     """(n,) centred mean over `window` values, fewer at the ends; NaN are left out."""
-    known = np.isfinite(values)
-    sums = np.concatenate([[0.0], np.cumsum(np.where(known, values, 0.0))])
-    counts = np.concatenate([[0], np.cumsum(known)])
+    is_finite = np.isfinite(values)
+    sums = np.concatenate([[0.0], np.cumsum(np.where(is_finite, values, 0.0))])
+    counts = np.concatenate([[0], np.cumsum(is_finite)])
     index = np.arange(len(values))
     low = np.maximum(index - (window - 1) // 2, 0)
     high = np.minimum(index + window // 2 + 1, len(values))
@@ -128,7 +128,7 @@ def _moving_mean(values: NDArray[np.float64], window: int) -> NDArray[np.float64
     return np.where(n > 0, (sums[high] - sums[low]) / np.maximum(n, 1), np.nan)
 
 
-def _thinned(
+def _thin(
     xs: NDArray[np.float64], ys: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """At most `_MOST_POINTS` of the points, evenly spread, the first and the last among them."""

@@ -13,15 +13,15 @@ from candid.reporting.figures.chart import (
     COLOURS,
     Figure,
     Key,
-    again,
     colour,
-    data_of,
     figure,
-    from_to,
     group_axis,
+    inline_data,
     interval_columns,
-    layered,
+    interval_tips,
+    layer,
     plain_axis,
+    same_axis,
     share_axis,
     tooltips,
 )
@@ -57,9 +57,9 @@ def history(tuning: Tuning) -> Figure | None:
     low, high = _range([t.f1 for t in measured if t.state == "finished"] or [measured[0].f1])
     x = alt.X("trial:Q", title="trial", axis=plain_axis())
     y = _f1_axis(low, high)
-    base = alt.Chart(data_of(rows))
+    base = alt.Chart(inline_data(rows))
     line = base.mark_line(color="var(--rule-strong)", interpolate="step-after").encode(
-        x=x, y=again(y, "best:Q")
+        x=x, y=same_axis(y, "best:Q")
     )
     dots = base.mark_circle(size=50, opacity=1).encode(
         x=x,
@@ -68,13 +68,13 @@ def history(tuning: Tuning) -> Figure | None:
         tooltip=tooltips("trial:Q", ("f1:Q", "F1", ".4f"), "state:N"),
     )
     below = sum(t.f1 < low for t in measured)
-    cut = f" {words.count(below)} lie below the axis and are drawn at its foot." if below else ""
+    remark = f" {words.count(below)} lie below the axis and are drawn at its foot." if below else ""
     return figure(
         "history",
         "Trial by trial",
         f"Dots: {words.count(len(measured))} trials, each measured on the whole validation set "
         f"(n = {words.count(tuning.n_validation)}); one that was stopped, at its last evaluation."
-        f"{cut} Line: the best finished so far.",
+        f"{remark} Line: the best finished so far.",
         f"Weighted F1 of {words.count(len(measured))} trials; the best finished has "
         f"{words.number(best, 4)}.",
         (line + dots).properties(height=240),
@@ -84,8 +84,8 @@ def history(tuning: Tuning) -> Figure | None:
 
 def curves(tuning: Tuning) -> Figure | None:
     """Validation F1 of every trial over its images."""
-    drawn = [t for t in tuning.trials if t.curve]
-    if not drawn:
+    with_curve = [t for t in tuning.trials if t.curve]
+    if not with_curve:
         return None
     step = tuning.images_per_trial / tuning.evaluations
     rows: list[dict[str, Any]] = [
@@ -95,12 +95,12 @@ def curves(tuning: Tuning) -> Figure | None:
             "f1": f1,
             "state": _STATES[2] if t.is_start else t.state,
         }
-        for t in drawn
+        for t in with_curve
         for i, f1 in enumerate(t.curve)
     ]
-    low, high = _range([f1 for t in drawn for f1 in t.curve[len(t.curve) // 3 :]])
+    low, high = _range([f1 for t in with_curve for f1 in t.curve[len(t.curve) // 3 :]])
     lines = (
-        alt.Chart(data_of(rows))
+        alt.Chart(inline_data(rows))
         .mark_line(strokeWidth=1.5, opacity=0.8, point=alt.OverlayMarkDef(size=14, filled=True))
         .encode(
             x=alt.X("images:Q", title="images so far", axis=plain_axis()),
@@ -110,13 +110,13 @@ def curves(tuning: Tuning) -> Figure | None:
             tooltip=tooltips("trial:Q", ("images:Q", None, ","), ("f1:Q", "F1", ".4f"), "state:N"),
         )
     )
-    stopped = sum(t.state == "stopped" for t in drawn)
+    stopped = sum(t.state == "stopped" for t in with_curve)
     return figure(
         "curves",
         "The curves of the trials",
         f"One line per trial, measured {tuning.evaluations} times if it was not stopped "
         f"(n = {words.count(tuning.n_validation)}). What lies below the axis is drawn at its foot.",
-        f"Validation F1 of {words.count(len(drawn))} trials over their images; "
+        f"Validation F1 of {words.count(len(with_curve))} trials over their images; "
         f"{words.count(stopped)} were stopped early.",
         lines.properties(height=260),
         key=_KEY,
@@ -129,18 +129,18 @@ def importance(tuning: Tuning) -> Figure | None:
         return None
     order = sorted(tuning.importance, key=lambda s: -tuning.importance[s].value)
     rows = [{"setting": s, **interval_columns(tuning.importance[s])} for s in order]
-    base = alt.Chart(data_of(rows)).encode(
+    base = alt.Chart(inline_data(rows)).encode(
         y=group_axis(order, 220, "setting"),
         tooltip=tooltips(
             "setting:N",
             ("value:Q", "share", ".1%"),
-            *from_to(".1%"),
+            *interval_tips(".1%"),
         ),
     )
     x = share_axis("value:Q", "share of the variance of F1")
     bars = base.mark_bar(color=COLOURS[0], opacity=0.45).encode(x=x)
     whiskers = base.mark_rule(color="var(--ink)", strokeWidth=1.5).encode(
-        x=again(x, "low:Q"), x2="high:Q"
+        x=same_axis(x, "low:Q"), x2="high:Q"
     )
     finished = sum(t.state == "finished" for t in tuning.trials)
     draws = tuning.importance[order[0]].draws
@@ -198,12 +198,12 @@ def _finalist_marks(
     )
     y = group_axis(list(names.values()), 220, "finalist")
     ticks = (
-        alt.Chart(data_of(means))
+        alt.Chart(inline_data(means))
         .mark_tick(color="var(--ink)", thickness=2, size=22)
         .encode(x=x, y=y, tooltip=tooltips(("f1:Q", "mean", ".4f")))
     )
     circles = (
-        alt.Chart(data_of(dots))
+        alt.Chart(inline_data(dots))
         .mark_circle(size=60, opacity=1)
         .encode(
             x=x,
@@ -212,7 +212,7 @@ def _finalist_marks(
             tooltip=tooltips("seed:N", ("f1:Q", "F1", ".4f")),
         )
     )
-    return layered(ticks, circles)
+    return layer(ticks, circles)
 
 
 def _f1_axis(low: float, high: float) -> alt.Y:
