@@ -70,15 +70,15 @@ def person_numbers(person: NDArray[np.int64] | None) -> NDArray[np.int64] | None
     """(n,) identities in which each unknown one (-1) is replaced by a new person."""
     if person is None:
         return None
-    known = person >= 0
+    has_person = person >= 0
     top = int(person.max(initial=-1)) + 1
-    return np.where(known, person, top + np.cumsum(~known))
+    return np.where(has_person, person, top + np.cumsum(~has_person))
 
 
 def known_persons(person: NDArray[np.int64] | None) -> NDArray[np.int64] | None:
     """As `person_numbers`; None where nobody is known: each image is independent."""
-    known = person is not None and bool((person >= 0).any())
-    return person_numbers(person) if known else None
+    any_person = person is not None and bool((person >= 0).any())
+    return person_numbers(person) if any_person else None
 
 
 def drawn_rows(rows: NDArray[np.intp], most: int, rng: np.random.Generator) -> NDArray[np.intp]:
@@ -129,10 +129,10 @@ class Table(PerImage):
     @cached_property
     def labelled(self) -> NDArray[np.bool_]:
         """(n,) the images with a label for any of the targets."""
-        known = self.label >= 0
+        mask = self.label >= 0
         for name in self.further_targets:
-            known = known | self.attributes[name].known
-        return known
+            mask = mask | self.attributes[name].known
+        return mask
 
     @cached_property
     def _persons(self) -> NDArray[np.int64] | None:
@@ -369,7 +369,7 @@ def arrow_table(frame: Any) -> pa.Table:
     return table.select([n for n in table.column_names if not n.startswith("__index_level_")])
 
 
-def value_per_image(values: Any, what: str) -> pa.Array:
+def value_per_image(values: Any, name: str) -> pa.Array:
     """One value per image from a list, an array or a data frame's column; null where missing."""
     import narwhals.stable.v2 as nw
 
@@ -383,7 +383,7 @@ def value_per_image(values: Any, what: str) -> pa.Array:
             array = pa.array(flat, from_pandas=True)
     except (pa.ArrowException, TypeError, ValueError) as error:
         raise DataError(
-            f"The values of {what} cannot be read as a column: {error}.",
+            f"The values of {name} cannot be read as a column: {error}.",
             expected="one word, number or boolean per image",
             todo="pass a list, an array or a column of a data frame",
         ) from error

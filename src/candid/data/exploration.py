@@ -174,8 +174,8 @@ def _sizes(store: Store) -> tuple[SizeCount, ...]:
     if len(entries) <= _MOST_SIZES:
         return tuple(entries)
     rest = entries[_MOST_SIZES - 1 :]
-    other = SizeCount(f"{len(rest):,} other sizes", sum(c.count for c in rest))
-    return (*entries[: _MOST_SIZES - 1], other)
+    remainder = SizeCount(f"{len(rest):,} other sizes", sum(c.count for c in rest))
+    return (*entries[: _MOST_SIZES - 1], remainder)
 
 
 def _persons(dataset: Dataset, rows: NDArray[np.intp]) -> NDArray[np.int64] | None:

@@ -32,7 +32,7 @@ from candid.text.data_layouts import lacking_class
 
 
 def load_places(
-    where: Path | Sequence[Path], config: DataConfig, *, names: Sequence[str] = ()
+    paths: Path | Sequence[Path], config: DataConfig, *, names: Sequence[str] = ()
 ) -> Dataset:
     """Read the labels at a path, or at several as one data set, without opening images.
 
@@ -41,8 +41,8 @@ def load_places(
     other has; ConfigError also where one is named twice, or settings name a missing one; DataError
     as for `layouts.load_dataset`.
     """
-    if isinstance(where, Path):
-        return _apply_corrections(_load_one(where, config), config)
+    if isinstance(paths, Path):
+        return _apply_corrections(_load_one(paths, config), config)
     if config.targets:
         raise ConfigError(
             "Several labels of several data sets cannot be learned together.",
@@ -55,7 +55,7 @@ def load_places(
             expected="data.stream = auto or never for several",
             todo="leave data.stream as it is, so that they are packed; or name one data set",
         )
-    names = tuple(names) or source_names(where)
+    names = tuple(names) or source_names(paths)
     if (reference := config.reference_source) and reference not in names:
         raise ConfigError(
             f"data.reference_source = {reference!r} is none of the data sets.",
@@ -63,7 +63,7 @@ def load_places(
             todo=did_you_mean(reference, names),
         )
     settings = {name: settings_of(config, name, names) for name in names}
-    datasets = _read_each(dict(zip(names, where, strict=True)), settings, config)
+    datasets = _read_each(dict(zip(names, paths, strict=True)), settings, config)
     return _apply_corrections(join_datasets(datasets, settings, config), config)
 
 
@@ -81,17 +81,17 @@ def _apply_corrections(dataset: Dataset, config: DataConfig) -> Dataset:
     return dataset
 
 
-def _load_one(where: Path, config: DataConfig) -> Dataset:
+def _load_one(path: Path, config: DataConfig) -> Dataset:
     options: dict[str, Any] = {"target": first_target(config), "layout": config.layout or None}
     if not config.targets:
-        return layouts.load_dataset(where, config=config, **options)
+        return layouts.load_dataset(path, config=config, **options)
     options["config"] = replace(config, attributes=())  # targets need not be among them
     try:
-        dataset_read = layouts.load_dataset(where, learnable=False, **options)
+        dataset_read = layouts.load_dataset(path, learnable=False, **options)
     except TargetError as error:
         if error.code != UNCLEAR_TARGET:
             raise
-        dataset_read = layouts.load_dataset(where, learnable=False, **options | {"target": ALL})
+        dataset_read = layouts.load_dataset(path, learnable=False, **options | {"target": ALL})
     dataset = with_targets(dataset_read, config)
     check_learnable(dataset)
     return dataset
@@ -250,9 +250,9 @@ def _concatenate_persons(datasets: Sequence[Dataset]) -> NDArray[np.int64] | Non
     for dataset in datasets:
         number = np.full(len(dataset), -1, np.int64)
         if dataset.person is not None:
-            known = dataset.person >= 0
-            persons, index = np.unique(dataset.person[known], return_inverse=True)
-            number[known] = first + index
+            has_person = dataset.person >= 0
+            persons, index = np.unique(dataset.person[has_person], return_inverse=True)
+            number[has_person] = first + index
             first += len(persons)
         numbers.append(number)
     return np.concatenate(numbers)
@@ -276,9 +276,9 @@ def _select_attributes(
     """The attributes to audit, by their name or their original one; `SOURCE` always."""
     if not config.attributes:
         return united
-    wanted = dict.fromkeys(config.attributes)
+    names = dict.fromkeys(config.attributes)
     known_names = {name for d in datasets for name in (*d.attributes, d.target)}
-    for name in wanted:
+    for name in names:
         if name not in united and name not in known_names:
             raise ConfigError(
                 f"data.attributes names {name!r}, which none of the data sets has.",
@@ -288,7 +288,7 @@ def _select_attributes(
     return {
         name: attribute
         for name, attribute in united.items()
-        if name == SOURCE or name in wanted or original_names[name] in wanted
+        if name == SOURCE or name in names or original_names[name] in names
     }
 
 

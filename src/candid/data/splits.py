@@ -157,11 +157,11 @@ def _components(
 
 
 def read_splits(
-    words: Iterable[str | None], *, where: str, rows: Iterable[int] | None = None
+    words: Iterable[str | None], *, file: str, rows: Iterable[int] | None = None
 ) -> NDArray[np.str_]:
     """(n,) the splits of the data's own words.
 
-    `where` names the file in an error; `rows` are the rows in it, if some were left out. Raises
+    `file` is its name for errors; `rows` are the rows in it, if some were left out. Raises
     DataError for a row without a split, or with an unknown word.
     """
     split_words = WORDS | CODES
@@ -170,9 +170,9 @@ def read_splits(
         name = split_words.get((word or "").strip().lower())
         if name is None:
             raise DataError(
-                f"Row {row + 1} of {where} has the split {word!r}."
+                f"Row {row + 1} of {file} has the split {word!r}."
                 if word
-                else f"Row {row + 1} of {where} has no split.",
+                else f"Row {row + 1} of {file} has no split.",
                 expected="train, val or test in every row (or CelebA's 0, 1 and 2)",
                 todo="mend the row, or name another column with data.split_column",
             )

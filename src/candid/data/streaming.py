@@ -93,14 +93,14 @@ class Stream:
         epoch that are yielded; None: all. Raises DataError where a store cannot be reached.
         """
         rows, order = self._read_order(place.epoch), self._shuffle(place.epoch)
-        wanted = np.arange(len(self)) >= place.given
+        selected = np.arange(len(self)) >= place.given
         if mine is not None:
-            wanted &= mine
+            selected &= mine
         needed = np.zeros(len(self), np.bool_)
-        needed[order[wanted]] = True
+        needed[order[selected]] = True
         buffer: dict[int, bytes | ImageError] = {}
         next_in = 0
-        for position in np.flatnonzero(wanted).tolist():
+        for position in np.flatnonzero(selected).tolist():
             stop = min(len(self), position + self.buffer)
             for index in (next_in + np.flatnonzero(needed[next_in:stop])).tolist():
                 buffer[index] = self._read(int(rows[index]))

@@ -88,10 +88,10 @@ def _why_not_learned(dataset: Dataset, name: str) -> str:
         return "It has one class only."
     if len(classes) > MOST_CLASSES:
         return f"It has {len(classes):,} classes, more than {MOST_CLASSES}."
-    known = label >= 0
-    if len(np.unique(label[known & (dataset.split == "train")])) < 2:
+    labelled = label >= 0
+    if len(np.unique(label[labelled & (dataset.split == "train")])) < 2:
         return "Training would see one class only."
-    validated = (known & (dataset.split == "validation")).any()
+    validated = (labelled & (dataset.split == "validation")).any()
     return "" if validated else "No validation image has a label."
 
 
@@ -141,14 +141,14 @@ def of_target(dataset: Dataset, name: str, config: DataConfig) -> Dataset:
         del attributes[name]
         first = _as_attribute(dataset)
         attributes = {free_name(first.name, {first.name, *attributes}): first} | attributes
-    wanted = {*config.attributes} or {*attributes}
+    attribute_names = {*config.attributes} or {*attributes}
     return replace(
         dataset,
         target=name,
         classes=classes,
         label=label,
         class_words=classes,
-        attributes={n: replace(a, name=n) for n, a in attributes.items() if n in wanted},
+        attributes={n: replace(a, name=n) for n, a in attributes.items() if n in attribute_names},
         further_targets=(),
         targets_left_out={},
         numbers=tuple(n for n in dataset.numbers if n == name),

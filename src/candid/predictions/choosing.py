@@ -54,7 +54,7 @@ class ColumnNames:
     """The names of a table's columns; `notes` says what was assumed."""
 
     names: list[str]
-    where: str
+    source: str
     notes: list[str] = field(default_factory=list)
 
     def find(self, name: str, role: str) -> str:
@@ -62,7 +62,7 @@ class ColumnNames:
         if name in self.names:
             return name
         raise PredictionsError(
-            f"{self.where} has no column called {name!r} for the {role}.",
+            f"{self.source} has no column called {name!r} for the {role}.",
             expected=f"one of its {len(self.names)} columns",
             todo=did_you_mean(name, self.names),
         )
@@ -76,7 +76,7 @@ class ColumnNames:
                 matches = [self.find(name, role)]
             elif not matches:
                 raise PredictionsError(
-                    f"No column of {self.where} fits the pattern {name!r} for the {role}.",
+                    f"No column of {self.source} fits the pattern {name!r} for the {role}.",
                     expected="the beginning of some columns' names and a star",
                     todo=did_you_mean(name.strip("*"), self.names),
                 )
@@ -147,11 +147,11 @@ class ColumnNames:
         label. Raises PredictionsError where a named column is missing or cannot be a group.
         """
         rest = [n for n in self.names if n not in used]
-        wanted = self.expand(groups, "group") if groups else rest
-        parsed = {n: columns.read_column(n, table[n]) for n in wanted}
+        names = self.expand(groups, "group") if groups else rest
+        parsed = {n: columns.read_column(n, table[n]) for n in names}
         candidates = {n: a for n, a in parsed.items() if isinstance(a, Attribute)}
         if groups:
-            for name in (n for n in wanted if n not in candidates):
+            for name in (n for n in names if n not in candidates):
                 raise PredictionsError(
                     f"The column {name!r} cannot be a group: {parsed[name]}.",
                     expected="a column with a few words, or numbers",

@@ -68,10 +68,10 @@ class Folder:
         options = pads.ParquetReadOptions(dictionary_columns=[*groups, c["label"]])
         file_format = pads.ParquetFileFormat(read_options=options)
         names = dict.fromkeys([c["label"], *c["prediction"], c["person"], c["split"], *groups])
-        wanted = [name for name in names if name is not None]
+        column_names = [name for name in names if name is not None]
         for file in self.files:
             scanner = pads.dataset(file, format=file_format).scanner(
-                columns=wanted, batch_size=BATCH, batch_readahead=2, use_threads=False
+                columns=column_names, batch_size=BATCH, batch_readahead=2, use_threads=False
             )
             for batch in scanner.to_batches():
                 if len(batch):
@@ -132,8 +132,8 @@ class Folder:
             return probability
         if all(table[name].null_count == len(table) for name in c["prediction"]):
             return np.full((len(table), len(self.classes)), np.nan)
-        known = replace(answers.label, code=label.astype(np.int16))
-        return read_answers(table, known, c["prediction"], c["positive"], c["scale"]).probability
+        truth = replace(answers.label, code=label.astype(np.int16))
+        return read_answers(table, truth, c["prediction"], c["positive"], c["scale"]).probability
 
     def _labels(self, table: pa.Table) -> NDArray[np.intp]:
         column = table[self._columns["label"]]

@@ -111,7 +111,7 @@ class _SourceTable:
 
     def about(self) -> dict[str, str]:
         """The provenance: where it came from, and the notes."""
-        provenance = {"data": self.names.where, "source": "a table of another model's predictions"}
+        provenance = {"data": self.names.source, "source": "a table of another model's predictions"}
         return provenance | ({"notes": " ".join(self.notes)} if self.notes else {})
 
 
@@ -321,12 +321,12 @@ def _remarks(p: Predictions, answers: Answers, column: str) -> Iterator[str]:
     if p.hard or answers.positive is None:
         return
     positive = p.label == answers.positive
-    other = (p.label >= 0) & ~positive
+    negative = (p.label >= 0) & ~positive
     score, name = p.probability[:, answers.positive], p.classes[answers.positive]
     yield f"{column!r} was taken for the probability of {name!r}."
-    if min(np.count_nonzero(positive), np.count_nonzero(other)) < _LEAST_TO_DOUBT:
+    if min(np.count_nonzero(positive), np.count_nonzero(negative)) < _LEAST_TO_DOUBT:
         return
-    high, low = float(score[positive].mean()), float(score[other].mean())
+    high, low = float(score[positive].mean()), float(score[negative].mean())
     if high < low:
         yield (
             f"It is {high:.2f} on average where the label says {name!r} and {low:.2f} elsewhere: "

@@ -129,13 +129,13 @@ class NumberPredictions(NumberAnswers):
     high: Floats
 
 
-def _finite(values: Any, what: str) -> Floats:
+def _finite(values: Any, name: str) -> Floats:
     """(n,) numbers, all of them finite."""
     try:
         numbers = np.asarray(values, np.float64)
     except (TypeError, ValueError) as error:
         raise PredictionsError(
-            f"The {what} are no numbers: {error}.",
+            f"The {name} are no numbers: {error}.",
             expected="a number per image",
             todo="leave out the rows that have none",
         ) from error
@@ -143,20 +143,20 @@ def _finite(values: Any, what: str) -> Floats:
         numbers = numbers[:, 0]
     if numbers.ndim != 1 or not len(numbers):
         raise PredictionsError(
-            f"The {what} have the shape {numbers.shape}.",
+            f"The {name} have the shape {numbers.shape}.",
             expected="(n,), a number per image, and at least one",
             todo="pass one column",
         )
     if missing := np.count_nonzero(~np.isfinite(numbers)):
         raise PredictionsError(
-            f"{missing:,} of {len(numbers):,} {what} are not finite.",
+            f"{missing:,} of {len(numbers):,} {name} are not finite.",
             expected="a number per image",
             todo="leave out the rows that have none",
         )
-    return not_too_large(numbers, f"the {what}")
+    return not_too_large(numbers, f"the {name}")
 
 
-def not_too_large(values: Floats, what: str) -> Floats:
+def not_too_large(values: Floats, name: str) -> Floats:
     """(n,) the numbers; NaN is allowed.
 
     Raises PredictionsError where one is so large that sums of squares would overflow.
@@ -165,7 +165,7 @@ def not_too_large(values: Floats, what: str) -> Floats:
     if large.any():
         row = int(np.argmax(large))
         raise PredictionsError(
-            f"{what[0].upper()}{what[1:]} hold {values[row]:g} in row {row + 1}, "
+            f"{name[0].upper()}{name[1:]} hold {values[row]:g} in row {row + 1}, "
             f"{np.count_nonzero(large):,} in all that are too large.",
             expected=f"numbers from -{LARGEST:g} to {LARGEST:g}",
             todo="write them in a larger unit, or leave the rows out",

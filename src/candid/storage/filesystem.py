@@ -217,8 +217,8 @@ class Far(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         """As for any file."""
-        left = max(0, self.size - self._place)
-        size = min(left, len(buffer))
+        rest = max(0, self.size - self._place)
+        size = min(rest, len(buffer))
         data = part_of(self.url, self._place, size) if size else b""
         buffer[: len(data)] = data
         self._place += len(data)
@@ -258,8 +258,8 @@ def remove(name: str) -> None:
 def _reading(name: str) -> contextlib.AbstractContextManager[None]:
     return _translate_errors(
         name,
-        lambda told: DataError(
-            f"Cannot read {name}: {told}.",
+        lambda reason: DataError(
+            f"Cannot read {name}: {reason}.",
             expected="a file or folder that is there and may be read",
             todo="check the name, and the credentials where it lies on an object store",
         ),
@@ -269,8 +269,8 @@ def _reading(name: str) -> contextlib.AbstractContextManager[None]:
 def _writing(verb: str, name: str, todo: str) -> contextlib.AbstractContextManager[None]:
     return _translate_errors(
         name,
-        lambda told: OutputError(
-            f"Cannot {verb} {name}: {told}.",
+        lambda reason: OutputError(
+            f"Cannot {verb} {name}: {reason}.",
             expected="a place on an object store that these credentials may write to",
             todo=todo,
         ),
@@ -305,8 +305,8 @@ def _open_store(url: str) -> tuple[Any, str]:
     """The store's file system, and the file's name in it."""
     unknown = _translate_errors(  # an unknown store, or credentials that are no credentials
         url,
-        lambda told: DataError(
-            f"Cannot reach {url}: {told}.",
+        lambda reason: DataError(
+            f"Cannot reach {url}: {reason}.",
             expected="a path, or a URL of a store that fsspec knows: s3://, gs://, abfs://, …",
             todo="check the URL",
         ),

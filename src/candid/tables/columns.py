@@ -211,9 +211,9 @@ def choose_target(target: str | None, columns: Iterable[str], usual: Sequence[st
             todo=did_you_mean(target, names),
             code=NO_SUCH_TARGET,
         )
-    found = find_usual(names, usual) or (names[0] if len(names) == 1 else None)
-    if found is not None:
-        return found
+    column = find_usual(names, usual) or (names[0] if len(names) == 1 else None)
+    if column is not None:
+        return column
     raise TargetError(
         "Which column is the label is not clear.",
         expected="a target; " + (did_you_mean("", names) if names else "there are no columns"),

@@ -149,13 +149,13 @@ def rename_classes(words: Sequence[str], config: DataConfig) -> list[str]:
 
 
 def check_class_settings(
-    words: Sequence[str], named: Sequence[str], target: str, config: DataConfig
+    words: Sequence[str], renamed: Sequence[str], target: str, config: DataConfig
 ) -> None:
     """Raise a ConfigError where the settings rename or exclude an unknown class."""
     names = [word.partition("=")[0] for word in config.class_names]
     for setting, words_set, allowed in (
         ("class_names", names, words),
-        ("exclude_classes", config.exclude_classes, named),
+        ("exclude_classes", config.exclude_classes, renamed),
     ):
         if unknown := [word for word in words_set if word not in allowed]:
             raise ConfigError(
@@ -292,13 +292,13 @@ def counted_finding(
 
 
 def match_pictures(
-    pictures: Pictures, names: Sequence[str], where: str, *, anywhere: bool = False
+    pictures: Pictures, names: Sequence[str], file: str, *, anywhere: bool = False
 ) -> tuple[NDArray[np.intp], list[str], list[Finding]]:
     """The rows of a label file whose image exists, these images, and findings about the others.
 
-    `names` are (n,), `where` is the file's name; see `Pictures.locate`.
+    `names` are (n,), `file` is its name; see `Pictures.locate`.
     """
-    matches = pictures.locate(names, where, anywhere=anywhere)
+    matches = pictures.locate(names, file, anywhere=anywhere)
     rows = np.array([row for row, path in enumerate(matches) if path is not None], dtype=np.intp)
     paths = [path for path in matches if path is not None]
     missing = [name for name, path in zip(names, matches, strict=True) if path is None]
@@ -306,7 +306,7 @@ def match_pictures(
         similar = pictures.find_ignoring_case(names[0])
         hint = f", and {similar} is there" if similar else ""
         raise DataError(
-            f"None of the {len(names):,} pictures that {where} names is in {pictures.root}; the "
+            f"None of the {len(names):,} pictures that {file} names is in {pictures.root}; the "
             f"first is {names[0]!r}{hint}.",
             expected=f"names relative to {pictures.root} or to a folder in it"
             + (", with large and small letters as the files have them" if similar else ""),
@@ -315,16 +315,16 @@ def match_pictures(
             else "name the folder of the pictures with --image-folder (in a table: or the right "
             "column with --set data.path_column=…)",
         )
-    extra = sorted(set(pictures.paths).difference(paths))
-    return rows, paths, unmatched(missing, len(names), extra, len(pictures.paths))
+    unused = sorted(set(pictures.paths).difference(paths))
+    return rows, paths, unmatched(missing, len(names), unused, len(pictures.paths))
 
 
 def unmatched(
-    missing: Sequence[str], rows: int, extra: Sequence[str], pictures: int
+    missing: Sequence[str], rows: int, unused: Sequence[str], pictures: int
 ) -> list[Finding]:
     """The findings about rows without an image, and images without a row."""
     without_image = counted_finding("LABELS-WITHOUT-IMAGE", missing, rows, severity="warning")
-    return [without_image, unlabelled_finding(extra, pictures)]
+    return [without_image, unlabelled_finding(unused, pictures)]
 
 
 def unlabelled_finding(missing: Sequence[str], of: int) -> Finding:

@@ -152,7 +152,7 @@ def _partition(path: Path, names: list[str]) -> NDArray[np.str_] | None:
                 expected="0 (train), 1 (validation) or 2 (test) for every image",
                 todo="mend the line, or fetch the file again",
             )
-    return splits.read_splits(codes, where=file.name)
+    return splits.read_splits(codes, file=file.name)
 
 
 def _read_column(file: Path | None, names: list[str]) -> list[str | None] | None:

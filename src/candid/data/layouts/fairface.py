@@ -43,7 +43,7 @@ def read_fairface(path: Path, target: str | None, config: DataConfig) -> Dataset
         )
     pictures = scan(Path(config.image_folder or path))
     tables, paths, missing = _match_rows(pictures, files, config)
-    extra = sorted(set(pictures.paths).difference(paths))
+    unused = sorted(set(pictures.paths).difference(paths))
     if not paths:
         raise DataError(
             f"None of the {len(missing):,} pictures that FairFace's label files name is in "
@@ -59,9 +59,9 @@ def read_fairface(path: Path, target: str | None, config: DataConfig) -> Dataset
         file_source(pictures.root, paths),
         target,
         config,
-        where="FairFace's label files",
+        file="FairFace's label files",
         usual=("gender",),
-        findings=unmatched(missing, len(paths) + len(missing), extra, len(pictures.paths)),
+        findings=unmatched(missing, len(paths) + len(missing), unused, len(pictures.paths)),
     )
 
 

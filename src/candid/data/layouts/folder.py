@@ -83,8 +83,8 @@ def _findings(pictures: Pictures, ids: Sequence[str]) -> list[Finding]:
     labelled = set(ids)
     unlabelled = [p for p in pictures.paths if p not in labelled]
     files = len(pictures.others) + len(pictures.paths)
-    others = counted_finding("FILES-LEFT-OUT", pictures.others, files)
-    return [unlabelled_finding(unlabelled, len(pictures.paths)), others]
+    other_files = counted_finding("FILES-LEFT-OUT", pictures.others, files)
+    return [unlabelled_finding(unlabelled, len(pictures.paths)), other_files]
 
 
 def _no_classes(path: Path, by_split: bool, n: int) -> LayoutError | DataError:

@@ -100,7 +100,7 @@ def _read(
         lambda keep: source_class(files, image, file[keep], row[keep]),
         target,
         config,
-        where=path.name,
+        file=path.name,
         class_names=class_names,
         usual=(*LABELS, *only),
     )

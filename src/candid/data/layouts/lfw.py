@@ -58,18 +58,18 @@ def read_lfw(path: Path, target: str | None, config: DataConfig) -> Dataset:
             expected="pictures such as Aaron_Eckhart/Aaron_Eckhart_0001.jpg",
             todo="name the folder that holds them, or another layout with --layout",
         )
-    keys, attributes, where = _read_annotations(path, faces, target)
+    keys, attributes, file = _read_annotations(path, faces, target)
     rows = np.array([i for i, key in enumerate(keys) if key in faces], dtype=np.intp)
     paths = [faces[keys[i]] for i in rows]
     if not paths:
         raise DataError(
-            f"{where} describes none of the {len(faces):,} pictures in {path}.",
+            f"{file} describes none of the {len(faces):,} pictures in {path}.",
             expected="the same people and numbers in both",
             todo="fetch it again",
         )
     attributes = {name: attribute[rows] for name, attribute in attributes.items()}
     missing = [f"{person} {number}" for person, number in keys if (person, number) not in faces]
-    extra = sorted(set(pictures.paths).difference(paths))
+    unused = sorted(set(pictures.paths).difference(paths))
     return assemble(
         path,
         "lfw",
@@ -80,7 +80,7 @@ def read_lfw(path: Path, target: str | None, config: DataConfig) -> Dataset:
         ),
         file_source(path, paths),
         config,
-        unmatched(missing, len(keys), extra, len(pictures.paths)),
+        unmatched(missing, len(keys), unused, len(pictures.paths)),
     )
 
 

@@ -43,22 +43,22 @@ class Pictures:
             raise _outside_error(f"The link {self.outside[0]!r}", self.root)
 
     def locate(
-        self, names: Sequence[str], where: str, *, anywhere: bool = False
+        self, names: Sequence[str], file: str, *, anywhere: bool = False
     ) -> list[str | None]:
         """The path of the image for each name, None where there is none.
 
-        Names in the label file `where` may be relative to the folder or to one folder in it,
+        Names in the label file `file` may be relative to the folder or to one folder in it,
         absolute but inside it, with back slashes, or without a suffix; with `anywhere` they may
         leave it by .. or an absolute path, but not by a link. Raises DataError with the row (from
         1) where a name leaves the folder and may not.
         """
-        known = set(self.paths)
+        existing = set(self.paths)
         outside = set(self.outside)
         outside_folders = _OutsideFolders(self.root)
         matches: list[str | None] = []
         unmatched: list[tuple[int, str]] = []
         for row, name in enumerate(names):
-            if name in known:
+            if name in existing:
                 matches.append(name)
                 continue
             inside = self.inside(name)
@@ -66,12 +66,12 @@ class Pictures:
                 matches.append(outside_folders.find(name))
                 continue
             if inside is None or not outside.isdisjoint(_ancestry(inside)):
-                raise _outside_error(f"Row {row + 1} of {where} names {name!r}, which", self.root)
-            matches.append(inside if inside in known else None)
+                raise _outside_error(f"Row {row + 1} of {file} names {name!r}, which", self.root)
+            matches.append(inside if inside in existing else None)
             if matches[-1] is None:
                 unmatched.append((row, inside))
         if unmatched:
-            self._match_in_folders(unmatched, matches, known, outside, where)
+            self._match_in_folders(unmatched, matches, existing, outside, file)
         return matches
 
     def inside(self, name: str) -> str | None:
@@ -97,15 +97,15 @@ class Pictures:
         self,
         unmatched: list[tuple[int, str]],
         matches: list[str | None],
-        known: set[str],
+        existing: set[str],
         outside: set[str],
-        where: str,
+        file: str,
     ) -> None:
         """Try unmatched names relative to a subfolder, and with a suffix."""
         by_stem = _without_suffix(self.paths)
 
         def find(path: str) -> str | None:
-            return path if path in known else by_stem.get(path)
+            return path if path in existing else by_stem.get(path)
 
         sample = [name for _, name in unmatched[:_SAMPLE]]
         folder = max(
@@ -115,7 +115,7 @@ class Pictures:
         for row, name in unmatched:
             path = posixpath.join(folder, name)
             if not outside.isdisjoint(_ancestry(path)):
-                raise _outside_error(f"Row {row + 1} of {where} names {name!r}, which", self.root)
+                raise _outside_error(f"Row {row + 1} of {file} names {name!r}, which", self.root)
             matches[row] = find(path) or find(name)
 
     def _folders(self) -> list[str]:

@@ -58,8 +58,8 @@ def read_utkface(path: Path, target: str | None, config: DataConfig) -> Dataset:
         )
     attributes = _attributes([m for _, m in parsed])
     ids = [p for p, _ in parsed]
-    others = [p for p, m in matches if m is None]
-    finding = counted_finding("NAMES-NOT-READ", others, len(matches), severity="warning")
+    unmatched = [p for p, m in matches if m is None]
+    finding = counted_finding("NAMES-NOT-READ", unmatched, len(matches), severity="warning")
     return assemble(
         path,
         "utkface",
