@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 _ALL_ROWS = slice(None)
-ROW = "row "  # before its number, the name of an image that has none
+ROW = "row "  # before its number: the name of an unnamed image
 
 
 class PerImage:
@@ -100,10 +100,10 @@ class Table(PerImage):
     classes: tuple[str, ...]
     ids: NDArray[np.str_]  # (n,) one per image, unique
     split: NDArray[np.str_]  # (n,) "train", "validation" or "test"
-    label: NDArray[np.int16]  # (n,) index into `classes`; -1 where nobody annotated the image
+    label: NDArray[np.int16]  # (n,) index into `classes`; -1 where not annotated
     # (n,) the labels before any was corrected; None where none was
     label_as_read: NDArray[np.int16] | None = field(default=None, kw_only=True)
-    # (n,) the same number for the same person, -1 unknown; None where nobody knows
+    # (n,) the same number for the same person, -1 unknown; None without persons
     person: NDArray[np.int64] | None = field(default=None, kw_only=True)
     attributes: Mapping[str, Attribute] = field(default_factory=dict, kw_only=True)
     further_targets: tuple[str, ...] = field(default=(), kw_only=True)  # names of attributes
@@ -169,20 +169,20 @@ class Table(PerImage):
         ids: Any = None,
         split: Any = None,
     ) -> Table:
-        """A table of values that lie in memory, as lists, arrays or columns of any data frame.
+        """A table from lists, arrays or columns of any data frame.
 
         Parameters
         ----------
         label
             (n,) words, numbers or booleans.
         target
-            What the label is called.
+            The label's name.
         classes
             The label's values in the wanted order; None: those that occur, sorted.
         columns
             Other annotations: a data frame, a mapping of names to (n,) values, or one column.
         person
-            (n,) who is in the image.
+            (n,) the person in each image.
         ids
             (n,) names of the images; None: they are numbered.
         split

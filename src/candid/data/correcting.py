@@ -26,8 +26,8 @@ from candid.tables.corrections import Consensus, Correction, Kind, read_correcti
 def corrected(dataset: Dataset, file: str) -> Dataset:
     """Apply the corrections in a file, if one is named.
 
-    Raises DataError where the file cannot be read, or its corrections are of other data: none of
-    its images is here, a class is none of the label's, or a label was another one.
+    Raises DataError where the file cannot be read, or its corrections are of other data: without a
+    common image, with an unknown class, or another label before.
     """
     if not file:
         return dataset
@@ -43,7 +43,7 @@ def correct(dataset: Dataset, corrections: Iterable[Correction], name: str = "")
     label = _labels(dataset, rows, votes, row_of, name)
     person, split, group = _persons(dataset, votes.person, row_of, name)
     for image in votes.copy_of:
-        _follow(image, votes.copy_of, name)  # of those that name each other none would be kept
+        _follow(image, votes.copy_of, name)  # a circle would drop all of its images
     dropped = votes.left_out | {i for i in votes.copy_of if i in row_of}
     finding = _finding(dataset, votes, row_of, label != dataset.label, dropped, name)
     result = replace(

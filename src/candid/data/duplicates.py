@@ -48,10 +48,10 @@ _DECOYS = 4096  # rows whose mirrored pairs are counted
 _LUMA = np.asarray([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 
-def row_blocks(rows: NDArray[np.intp], size: int = _ROWS) -> Iterator[NDArray[np.intp]]:
-    """The rows in blocks of `size`, so that memory does not grow with the store."""
-    for start in range(0, len(rows), size):
-        yield rows[start : start + size]
+def row_blocks(rows: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
+    """The rows in blocks, so that memory does not grow with the store."""
+    for start in range(0, len(rows), _ROWS):
+        yield rows[start : start + _ROWS]
 
 
 def luma(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -132,7 +132,7 @@ def data_fingerprint(dataset: Dataset, store: Store, side: int = 0) -> str:
 
 
 def streamed_fingerprint(dataset: Dataset, part: str) -> str:
-    """A digest of the annotations and of the packed images, whose digest is `part`."""
+    """A digest of the annotations and of `part`, the digest of the packed images."""
     return _digest(dataset, (part,), [])
 
 

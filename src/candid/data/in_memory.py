@@ -31,29 +31,28 @@ def load_images(
     split: Any = None,
     config: Config | None = None,
 ) -> Dataset:
-    """A data set of images that are in memory, or of a list of paths.
+    """A data set of images in memory, or of a list of paths.
 
-    A run on images in memory cannot find them again: what needs them later is for `train` and
-    `run`, while the data set is there.
+    A run on images in memory cannot find them later: pass the data set to `train` or `run`.
 
     Parameters
     ----------
     images
-        uint8 pixels (n, height, width, 3), a list of such arrays, what Pillow opened, or n paths.
+        uint8 pixels (n, height, width, 3), a list of such arrays, of Pillow's images, or n paths.
     label
         (n,) words, whole numbers or booleans.
     target
-        What the label is called.
+        The label's name.
     classes
         The label's values in the wanted order; None: those that occur, sorted.
     person
-        (n,) who is in the image.
+        (n,) the person in each image.
     groups
         What to audit by: a data frame, a mapping of names to (n,) values, or one column.
     split
         (n,) train, validation or test; None: chosen by person, in the shares of the settings.
     config
-        Its `data` section says the shares; None: the defaults.
+        Its `data` section has the shares; None: the defaults.
 
     Raises
     ------

@@ -140,20 +140,16 @@ def join_groups(
 def _components(
     member: NDArray[np.intp], first: NDArray[np.intp], second: NDArray[np.intp]
 ) -> NDArray[np.intp]:
-    """(n,) the least of the groups 0, 1, … that each image's group is linked to, by union-find."""
-    root = list(range(int(member.max(initial=-1)) + 1))
+    """(n,) the least of the groups 0, 1, … that each image's group is linked to."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
 
-    def find(i: int) -> int:
-        while root[i] != i:
-            root[i] = root[root[i]]
-            i = root[i]
-        return i
-
-    for i, j in zip(member[first].tolist(), member[second].tolist(), strict=True):
-        low, high = sorted((find(i), find(j)))
-        root[high] = low
-    roots = np.array([find(i) for i in range(len(root))], dtype=np.intp)
-    return roots[member]
+    n = int(member.max(initial=-1)) + 1
+    links = coo_array((np.ones(len(first)), (member[first], member[second])), (n, n))
+    component = connected_components(links, directed=False)[1]
+    least = np.unique(component, return_index=True)[1]
+    result: NDArray[np.intp] = least[component[member]]
+    return result
 
 
 def read_splits(
@@ -328,7 +324,7 @@ def _splits_of_copies(
 
 
 def _replace_findings(findings: Sequence[Finding], new: Sequence[Finding]) -> tuple[Finding, ...]:
-    """The findings with each one whose code is among the `new` replaced by the next of these."""
+    """The findings, where those with the code of a `new` one are replaced by these in order."""
     codes, replacements = {f.code for f in new}, iter(new)
     return tuple(next(replacements) if f.code in codes else f for f in findings)
 

@@ -66,8 +66,8 @@ def members(file: BinaryIO, mode: Literal["r:", "r:*"], *, to_the_end: bool) -> 
     """The regular files in a tar file, in order, without hidden ones.
 
     `mode` is that of `tarfile.open`, "r:*" where it may be compressed; `to_the_end`: an archive
-    without an end mark is truncated. Raises tarfile.ReadError where it is none, or where it is
-    damaged, whatever the libraries raise there.
+    without an end mark is truncated. Raises tarfile.ReadError for another or a damaged file,
+    whatever the libraries raise there.
     """
     try:
         archive = tarfile.open(fileobj=file, mode=mode, tarinfo=_Header)  # noqa: SIM115

@@ -126,7 +126,7 @@ def _read_answers(y_prob: Any, n: int, classes: tuple[str, ...]) -> NDArray[np.i
 def as_predictions(y_true: Any, y_prob: Any = None, **options: Any) -> Predictions:
     """Predictions from arrays, from a file or a run's folder, or as they are.
 
-    `y_true` are labels beside `y_prob` and what else `Predictions.from_arrays` takes; or
+    `y_true` are labels, with `y_prob` and the options of `Predictions.from_arrays`; or
     `Predictions`, a run's folder, or its predictions.parquet alone. Raises DataError or
     PredictionsError where they cannot be read, or do not fit each other.
     """
@@ -153,7 +153,7 @@ def as_predictions(y_true: Any, y_prob: Any = None, **options: Any) -> Predictio
 def as_number_answers(y_true: Any, y_pred: Any = None, **options: Any) -> NumberAnswers:
     """Answers about a number from arrays, from a file of Candid's, or as they are.
 
-    `y_true` are true numbers beside `y_pred` and what else `NumberAnswers.from_arrays` takes; or
+    `y_true` are true numbers, with `y_pred` and the options of `NumberAnswers.from_arrays`; or
     `NumberAnswers`, or a file of a number. Raises DataError or PredictionsError where they cannot
     be read, or do not fit each other.
     """

@@ -117,17 +117,14 @@ class ColumnNames:
         return columns.find_usual((n for n in self.names if n not in taken), usual)
 
     def person(self, name: str | None, taken: Iterable[str | None]) -> str | None:
-        """The column that says who is in the image, if there is one."""
+        """The column of persons, if there is one."""
         column = self.special(name, columns.PERSON_COLUMNS, "person", taken)
         if column and name is None:
             self.notes.append(f"People are told apart by {column!r}.")
         return column
 
     def split(self, table: pa.Table, name: str | None, taken: Iterable[str | None]) -> str | None:
-        """The column that was named, or one with a usual name that says what was learned from.
-
-        Where a usual name has no word of splits, it is a column like any other.
-        """
+        """The column that was named, or one with a usual name that holds splits."""
         column = self.special(name, columns.SPLIT_COLUMNS, "split", taken)
         if column is None or name is not None:
             return column

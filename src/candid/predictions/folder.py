@@ -32,8 +32,8 @@ class Piece:
     """A batch of rows."""
 
     split: NDArray[np.intp]  # (n,) indices into SPLITS
-    label: NDArray[np.intp]  # (n,), -1 where nobody annotated the image
-    probability: NDArray[np.float64]  # (n, classes), NaN where the model said nothing
+    label: NDArray[np.intp]  # (n,), -1 where not annotated
+    probability: NDArray[np.float64]  # (n, classes), NaN without a prediction
     key: NDArray[np.int64]  # (n,) the same for the same person; unknown ones all differ
     attributes: Mapping[str, NDArray[np.intp]]  # (n,) codes into `Folder.words`; -1 unknown
 
@@ -50,8 +50,8 @@ class Folder:
     hard: bool
     # Those that are audited; `meaning` gives the values of other models' tables in the end.
     attributes: tuple[Attribute, ...]
-    by_person: bool  # whether a column says who is in the image
-    notes: tuple[str, ...]  # what was assumed
+    by_person: bool  # whether there is a column of persons
+    notes: tuple[str, ...]  # assumptions
     # By attribute, the code of each word; it grows as rows are read.
     words: dict[str, dict[str, int]] = field(default_factory=dict)
     _columns: dict[str, Any] = field(default_factory=dict)
@@ -62,7 +62,7 @@ class Folder:
     def pieces(self) -> Iterator[Piece]:
         """All rows, table by table.
 
-        Raises PredictionsError where a table holds what cannot be.
+        Raises PredictionsError where a value is impossible.
         """
         c, groups = self._columns, [a.name for a in self.attributes]
         options = pads.ParquetReadOptions(dictionary_columns=[*groups, c["label"]])

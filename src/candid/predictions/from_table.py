@@ -287,7 +287,7 @@ def _unique_rows(
     parts = [*parts, p.split, *(a.data for a in p.attributes.values())]
     parts += [] if p.person is None else [p.person]
     differs = np.zeros(len(p), np.bool_)
-    for part in parts:  # what is not equal to itself is missing
+    for part in parts:  # NaN, which does not equal itself, is missing
         differs |= (part != part[first_of]) & ((part == part) | (part[first_of] == part[first_of]))
     if differs.any():
         row = int(np.argmax(differs))

@@ -35,7 +35,7 @@ _NUMBERS = ("value", "predicted", "low", "high")
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class NumberAnswers(PerImage):
-    """What any model says of a number of n images, all of which have a true value.
+    """Any model's predictions of a number for n images, all with a true value.
 
     Attributes
     ----------
@@ -44,13 +44,13 @@ class NumberAnswers(PerImage):
     ids, split
         (n,) str: names, and train, validation or test.
     value, predicted
-        (n,) what is true, and what is predicted.
+        (n,) the true and the predicted numbers.
     person
-        (n,) int64, the same number for the same person, -1 unknown; None where nobody knows.
+        (n,) int64, the same number for the same person, -1 unknown; None without persons.
     attributes
         Every other annotation, by name.
     provenance
-        What is to be known of where they come from.
+        Where they come from; free text by key.
     """
 
     PER_IMAGE: ClassVar[tuple[str, ...]] = (
@@ -78,14 +78,14 @@ class NumberAnswers(PerImage):
         ids: Any = None,
         split: Any = None,
     ) -> NumberAnswers:
-        """What any model says of a number, from lists, arrays or columns of a data frame.
+        """Any model's predictions of a number, from lists, arrays or columns of a data frame.
 
         Parameters
         ----------
         y_true, y_pred
-            (n,) what is true and what is predicted, in the same unit.
+            (n,) the true and the predicted numbers, in the same unit.
         target
-            What the number is called.
+            The number's name.
         groups, person, ids, split
             As in `Predictions.from_arrays`.
 

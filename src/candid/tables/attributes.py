@@ -69,7 +69,7 @@ def bin_attribute(attribute: Attribute, rows: NDArray[np.intp]) -> Attribute:
         integers = bool(np.all(numbers == np.rint(numbers)))
         edges = np.quantile(selected, [0.25, 0.5, 0.75])
         edges = np.unique(np.ceil(edges) if integers else edges)
-        # Where a value is so common that it is a quartile and the least, no bin lies below it.
+        # A quartile may be the least value, and no bin lies below that.
         edges = edges[edges > selected.min()] if edges[-1] > selected.min() else distinct[1:2]
         names = _bin_names(edges, integers=integers)
     codes = np.searchsorted(edges, attribute.data, side="right").astype(np.int16)

@@ -50,7 +50,7 @@ SPLIT_WORDS: dict[str, Split] = {
 MISSING = ("NA", "N/A", "NaN", "null", "#N/A", "<NA>")  # in any case; an empty cell anyway
 _PAIRS = (("no", "yes"), ("false", "true"), ("0", "1"), ("-1", "1"))
 _LETTERS = (("n", "y"), ("f", "t"))  # only where both occur: F alone may well be "female"
-_CODES = range(-1, 10)  # whole numbers that all lie here are codes, others are quantities
+_CODES = range(-1, 10)  # whole numbers in this range are codes, others are quantities
 
 
 def read_column(

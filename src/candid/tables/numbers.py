@@ -25,7 +25,7 @@ def encode_numbers(attribute: Attribute) -> tuple[tuple[str, ...], NDArray[np.in
     Raises
     ------
     TargetError
-        Where a word is none, or where one is too large.
+        Where a word is no number, or one is too large.
     """
     data = _read_numbers(attribute)
     finite = np.isfinite(data)

@@ -42,6 +42,7 @@ _MATERIALS = [(paint, region) for region, paints in _PAINTS_OF.items() for paint
 NUMBER = {paint: i for i, (paint, _) in enumerate(_MATERIALS)}
 REGION_OF = np.array([REGIONS.index(region) for _, region in _MATERIALS], np.uint8)
 PAINTS = tuple(NUMBER)[1:]
+_STEPS = 6  # of a spline between two points
 _INVERSE_RADII = np.array([1 / 0.6**2, 1 / 0.8**2])
 _SKIN = {"skin", "skin mark", "nose shade", "nose light", "ear", "neck"}
 _ABOVE = {"hair", "hair light", "hat", "hat band"}  # these cast a shadow on the forehead
@@ -147,15 +148,15 @@ def circle(n: int) -> Points:
 
 
 @cache
-def _spline_basis(n: int, steps: int, closed: bool) -> Points:
+def _spline_basis(n: int, closed: bool) -> Points:
     """(m, n) weights of a Catmull–Rom spline through n points."""
-    t = np.linspace(0, 1, steps, endpoint=False)[:, None]
+    t = np.linspace(0, 1, _STEPS, endpoint=False)[:, None]
     w0, w1 = -0.5 * t + t**2 - 0.5 * t**3, 1 - 2.5 * t**2 + 1.5 * t**3
     w2, w3 = 0.5 * t + 2 * t**2 - 1.5 * t**3, -0.5 * t**2 + 0.5 * t**3
     weights = np.hstack([w0, w1, w2, w3])
     pieces = []
     for i in range(n if closed else n - 1):
-        piece = np.zeros((steps, n))
+        piece = np.zeros((_STEPS, n))
         for k in range(4):
             j = i + k - 1
             piece[:, j % n if closed else min(max(j, 0), n - 1)] += weights[:, k]
@@ -167,7 +168,7 @@ def _spline_basis(n: int, steps: int, closed: bool) -> Points:
 
 def spline(*points: tuple[float, float], closed: bool = True) -> Points:
     """(m, 2) points of a Catmull–Rom spline through the given ones."""
-    curve: Points = _spline_basis(len(points), 6, closed) @ np.array(points)
+    curve: Points = _spline_basis(len(points), closed) @ np.array(points)
     return curve
 
 
