@@ -189,10 +189,3 @@ class Dataset(Table):
             f"{self.name}: {len(self):,} images{people_text}, {len(self.attributes)} attributes; "
             f"target {self.target}",
         )
-
-
-def codes(words: list[Any]) -> tuple[tuple[str, ...], NDArray[np.int16]]:
-    """Distinct words in sorted order, and each row's index among them (-1 for None or "")."""
-    values = tuple(sorted({str(w) for w in words if w is not None and str(w) != ""}))
-    index = {w: i for i, w in enumerate(values)}
-    return values, np.asarray([index.get(str(w), -1) for w in words], dtype=np.int16)

@@ -81,13 +81,13 @@ class Reframe(Protocol):
 class Repacking:
     """How to make a pack from another one.
 
-    Images that `moved` (n,) marks are decoded again, and `reframe` brings them to another frame.
+    Images that `mask` (n,) marks are decoded again, and `reframe` brings them to another frame.
     The others are copied from the other pack, whose `pixels` are (n, side, side, 3); `rows(start,
     stop)` reads its index.
     """
 
     reframe: Reframe
-    moved: NDArray[np.bool_]
+    mask: NDArray[np.bool_]
     pixels: NDArray[np.uint8]
     rows: Callable[[int, int], list[Row]]
 
@@ -212,7 +212,7 @@ def _finished_rows(chunks: list[_Chunk]) -> set[int]:
 def _copy(repacking: Repacking, path: Path, offset: int, chunks: list[_Chunk]) -> Iterator[_Chunk]:
     """Copy the rows that do not change from the other pack, without finished ones."""
     n, side = repacking.pixels.shape[:2]
-    skipped = _finished_rows(chunks) | {*np.flatnonzero(repacking.moved).tolist()}
+    skipped = _finished_rows(chunks) | {*np.flatnonzero(repacking.mask).tolist()}
     for start, stop in _chunks(skipped, n, side, None):
         block = np.ascontiguousarray(repacking.pixels[start:stop])
         yield _write_chunk(path, offset, start, block, repacking.rows(start, stop))

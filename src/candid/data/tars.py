@@ -91,7 +91,7 @@ def members(file: BinaryIO, mode: Literal["r:", "r:*"], *, to_the_end: bool) -> 
 
 
 def _check_end(archive: tarfile.TarFile, to_the_end: bool) -> None:
-    reason = _Header.end_reason(archive)
+    reason = getattr(archive, "candid_ended", None)
     if isinstance(reason, tarfile.EmptyHeaderError):  # type: ignore[attr-defined]
         if to_the_end:
             raise tarfile.ReadError("it has no end mark")
@@ -119,11 +119,6 @@ class _Header(tarfile.TarInfo):
         except tarfile.TarError as error:
             archive.candid_ended = error  # type: ignore[attr-defined]
             raise
-
-    @staticmethod
-    def end_reason(archive: tarfile.TarFile) -> Exception | None:
-        """Why there was no further member."""
-        return getattr(archive, "candid_ended", None)
 
 
 # --- images, in any order ------------------------------------------------------------------------

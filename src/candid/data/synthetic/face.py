@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from candid.data.dataset import codes
 from candid.predictions import Attribute
 
 RGB = tuple[int, int, int]
@@ -311,8 +310,10 @@ def face_attributes(faces: Sequence[Face]) -> dict[str, Attribute]:
         yes = np.array([attribute_word(face, name) == "yes" for face in faces], np.int16)
         attributes[name] = Attribute(name, "binary", ("no", "yes"), yes)
     for name in CATEGORICAL:
-        values, data = codes([attribute_word(face, name) for face in faces])
-        attributes[name] = Attribute(name, "categorical", values, data)
+        words = [attribute_word(face, name) for face in faces]
+        values, data = np.unique(words, return_inverse=True)
+        codes = data.astype(np.int16)
+        attributes[name] = Attribute(name, "categorical", tuple(values.tolist()), codes)
     for name, field_name in _NUMERIC.items():
         # As many digits as in the label file.
         numbers = np.array([round(getattr(face, field_name), 3) for face in faces])
