@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from candid.data.dataset import Dataset
-from candid.data.label_files import beside_description, picture_paths, write_labels
+from candid.data.label_files import beside_description, image_paths, write_labels
 from candid.errors import ConfigError
 from candid.records import SPLITS, Exploration
 from candid.storage.files import write_text
@@ -78,7 +78,7 @@ def _distribution(folder: Path, table: Path, dataset: Dataset) -> list[dict[str,
             "sha256": digest,
         }
     ]
-    names = picture_paths(dataset.source, folder)
+    names = image_paths(dataset.source, folder)
     if names is None:
         return parts
     kinds: dict[str, set[str]] = {}

@@ -312,11 +312,11 @@ def _splits_of_copies(
     result = np.full(int(component.max(initial=-1)) + 1, -1, np.intp)
     rows, ends = np.unique(copies.links(), return_inverse=True)
     first, second = ends.reshape(2, -1)
-    picture = _components(np.arange(len(rows)), first, second)
+    image = _components(np.arange(len(rows)), first, second)
     is_fixed, own_source = ~free[rows], source[rows]
     best = np.full((len(rows), int(source.max(initial=0)) + 1), -1, np.intp)
-    np.maximum.at(best, (picture[is_fixed], own_source[is_fixed]), code[rows[is_fixed]])
-    elsewhere = best[picture]  # (linked rows, sources)
+    np.maximum.at(best, (image[is_fixed], own_source[is_fixed]), code[rows[is_fixed]])
+    elsewhere = best[image]  # (linked rows, sources)
     elsewhere[np.arange(len(rows)), own_source] = -1
     is_free = free[rows]
     np.maximum.at(result, component[rows[is_free]], elsewhere.max(axis=1)[is_free])

@@ -45,7 +45,7 @@ LAYOUTS = {  # the specific before the general
     "utkface": Layout(utkface.recognise_utkface, utkface.read_utkface),
     "huggingface": Layout(huggingface.recognise_huggingface, huggingface.read_huggingface),
     "webdataset": Layout(webdataset.recognise_webdataset, webdataset.read_webdataset),
-    "table": Layout(table.recognise_picture_table, table.read_picture_table),
+    "table": Layout(table.recognise_image_table, table.read_image_table),
     "folder": Layout(folder.recognise_folder, folder.read_folder),
 }
 _SEPARATE_IMAGES = ("celeba", "fairface", "table")  # those that may have data.image_folder

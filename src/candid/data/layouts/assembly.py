@@ -15,7 +15,7 @@ import candid.tables.columns as columns
 from candid.data import splits
 from candid.data.dataset import Dataset, Source
 from candid.data.findings import make_finding
-from candid.data.layouts.pictures import Pictures
+from candid.data.layouts.pictures import ImageFiles
 from candid.data.sources import FileSource
 from candid.data.targets import free_name, of_target
 from candid.errors import ConfigError, DataError, TargetError, did_you_mean
@@ -291,40 +291,40 @@ def counted_finding(
     )
 
 
-def match_pictures(
-    pictures: Pictures, names: Sequence[str], file: str, *, anywhere: bool = False
+def match_images(
+    images: ImageFiles, names: Sequence[str], file: str, *, anywhere: bool = False
 ) -> tuple[NDArray[np.intp], list[str], list[Finding]]:
     """The rows of a label file whose image exists, these images, and findings about the others.
 
-    `names` are (n,), `file` is its name; see `Pictures.locate`.
+    `names` are (n,), `file` is its name; see `ImageFiles.locate`.
     """
-    matches = pictures.locate(names, file, anywhere=anywhere)
+    matches = images.locate(names, file, anywhere=anywhere)
     rows = np.array([row for row, path in enumerate(matches) if path is not None], dtype=np.intp)
     paths = [path for path in matches if path is not None]
     missing = [name for name, path in zip(names, matches, strict=True) if path is None]
     if not paths:
-        similar = pictures.find_ignoring_case(names[0])
+        similar = images.find_ignoring_case(names[0])
         hint = f", and {similar} is there" if similar else ""
         raise DataError(
-            f"None of the {len(names):,} pictures that {file} names is in {pictures.root}; the "
+            f"None of the {len(names):,} pictures that {file} names is in {images.root}; the "
             f"first is {names[0]!r}{hint}.",
-            expected=f"names relative to {pictures.root} or to a folder in it"
+            expected=f"names relative to {images.root} or to a folder in it"
             + (", with large and small letters as the files have them" if similar else ""),
             todo="write the names as the files are called"
             if similar
             else "name the folder of the pictures with --image-folder (in a table: or the right "
             "column with --set data.path_column=…)",
         )
-    unused = sorted(set(pictures.paths).difference(paths))
-    return rows, paths, unmatched(missing, len(names), unused, len(pictures.paths))
+    unused = sorted(set(images.paths).difference(paths))
+    return rows, paths, unmatched(missing, len(names), unused, len(images.paths))
 
 
 def unmatched(
-    missing: Sequence[str], rows: int, unused: Sequence[str], pictures: int
+    missing: Sequence[str], rows: int, unused: Sequence[str], images: int
 ) -> list[Finding]:
     """The findings about rows without an image, and images without a row."""
     without_image = counted_finding("LABELS-WITHOUT-IMAGE", missing, rows, severity="warning")
-    return [without_image, unlabelled_finding(unused, pictures)]
+    return [without_image, unlabelled_finding(unused, images)]
 
 
 def unlabelled_finding(missing: Sequence[str], of: int) -> Finding:

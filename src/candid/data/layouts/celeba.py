@@ -22,9 +22,9 @@ from candid.data.layouts.assembly import (
     choose_label,
     counted_finding,
     file_source,
-    match_pictures,
+    match_images,
 )
-from candid.data.layouts.pictures import Pictures, folders_in, scan
+from candid.data.layouts.pictures import ImageFiles, folders_in, scan
 from candid.errors import DataError, LayoutError, TargetError
 from candid.records import Finding
 from candid.settings import DataConfig
@@ -58,7 +58,7 @@ def read_celeba(path: Path, target: str | None, config: DataConfig) -> Dataset:
     image_names = names  # the label files name JPEG; images were published as PNG, too
     if images.paths and not any(p.endswith(".jpg") for p in images.paths):
         image_names = [name.removesuffix(".jpg") for name in names]
-    rows, paths, left_over = match_pictures(images, image_names, file.name)
+    rows, paths, left_over = match_images(images, image_names, file.name)
     selected = table.take(pa.array(rows))
     attributes = {n: _attribute(n, selected[n], rows, file) for n in table.column_names[1:]}
     keys = [names[i] for i in rows]
@@ -124,7 +124,7 @@ def _attribute(name: str, column: pa.ChunkedArray, rows: NDArray[np.intp], file:
     return attribute
 
 
-def _images(path: Path) -> Pictures:
+def _images(path: Path) -> ImageFiles:
     for parent in _FOLDERS:
         for name in _IMAGES:
             folder = path / parent / name

@@ -14,8 +14,8 @@ from candid.data import splits
 from candid.data.dataset import Dataset, Source
 from candid.data.findings import make_finding
 from candid.data.label_files import is_described
-from candid.data.layouts.assembly import LayoutRows, assemble, file_source, match_pictures
-from candid.data.layouts.pictures import Pictures, files_in, folders_in, scan, scan_named
+from candid.data.layouts.assembly import LayoutRows, assemble, file_source, match_images
+from candid.data.layouts.pictures import ImageFiles, files_in, folders_in, scan, scan_named
 from candid.errors import ConfigError, DataError, LayoutError, TargetError, did_you_mean
 from candid.records import Finding
 from candid.settings import DataConfig
@@ -29,7 +29,7 @@ _TABLES = (*SUFFIXES[:-1], "metadata.jsonl")  # in a folder, which may hold othe
 LABELS = ("label", "class", "target")
 
 
-def recognise_picture_table(path: Path) -> bool:
+def recognise_image_table(path: Path) -> bool:
     """Whether this is a table, or a folder with one (of several: with paths), or one per split."""
     if path.is_file():
         return path.name.lower().endswith(SUFFIXES)
@@ -37,7 +37,7 @@ def recognise_picture_table(path: Path) -> bool:
     return len(files) == 1 or bool(_path_tables(files, DataConfig())) or bool(_by_folder(path))
 
 
-def read_picture_table(path: Path, target: str | None, config: DataConfig) -> Dataset:
+def read_image_table(path: Path, target: str | None, config: DataConfig) -> Dataset:
     """Read a table and find its images; the default target is label, class or target.
 
     Paths are relative to `data.image_folder`, or else to the table's folder, and may leave it.
@@ -46,7 +46,8 @@ def read_picture_table(path: Path, target: str | None, config: DataConfig) -> Da
     root = Path(config.image_folder or root)
     path_column = _path_column(table, config, name)
     names = [word or "" for word in columns.to_words(table[path_column])]
-    rows, paths, findings = match_pictures(_pictures(root, names, name), names, name, anywhere=True)
+    images = _find_images(root, names, name)
+    rows, paths, findings = match_images(images, names, name, anywhere=True)
     table = table.drop_columns([path_column]).take(pa.array(rows))
     if Path(name).stem.lower() == "metadata" and not _split_column(table, config, target, name):
         table = _add_split_from_paths(table, paths)
@@ -64,14 +65,14 @@ def read_picture_table(path: Path, target: str | None, config: DataConfig) -> Da
     )
 
 
-def _pictures(root: Path, names: list[str], file: str) -> Pictures:
+def _find_images(root: Path, names: list[str], file: str) -> ImageFiles:
     """The images in the names' folders; in all folders, if that finds fewer than half."""
-    pictures = scan_named(root, names)
-    matches = pictures.locate(names, file, anywhere=True)
+    images = scan_named(root, names)
+    matches = images.locate(names, file, anywhere=True)
     missing = sum(
-        m is None and pictures.inside(n) is not None for n, m in zip(names, matches, strict=True)
+        m is None and images.inside(n) is not None for n, m in zip(names, matches, strict=True)
     )
-    return pictures if 2 * missing <= len(names) else scan(root)
+    return images if 2 * missing <= len(names) else scan(root)
 
 
 def dataset_from_columns(

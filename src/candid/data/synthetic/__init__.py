@@ -128,16 +128,16 @@ class _Drawer:
         """The first image's number, the images (none if they are files), their regions."""
         start, faces = job
         results = [draw_face(face, self.side) for face in faces]
-        pictures, regions = (np.stack(arrays) for arrays in zip(*results, strict=True))
+        images, regions = (np.stack(arrays) for arrays in zip(*results, strict=True))
         if self.folder is None:
-            return start, pictures, regions
+            return start, images, regions
         # Without chroma subsampling: at 64 pixels it would smear lips and irises.
         jpeg: dict[str, Any] = {"quality": self.quality, "subsampling": 0} if self.quality else {}
-        for i, picture in enumerate(pictures, start):
+        for i, image in enumerate(images, start):
             path = self.folder / _name(i, self.quality)
             with writing(path):
-                Image.fromarray(picture).save(path, **jpeg)
-        return start, pictures[:0], regions
+                Image.fromarray(image).save(path, **jpeg)
+        return start, images[:0], regions
 
 
 def _draw_all(
@@ -159,8 +159,8 @@ def _draw_all(
     in_process = workers == 1 or world.n < _FEW
     with progress("drawing faces", world.n, unit="faces", quiet=quiet) as bar:
         results = map(draw, jobs) if in_process else in_processes(draw, jobs, workers)
-        for start, pictures, masks in results:
-            images[start : start + len(pictures)] = pictures
+        for start, block, masks in results:
+            images[start : start + len(block)] = block
             regions[start : start + len(masks)] = masks
             bar.update(len(masks))
     return images, regions
