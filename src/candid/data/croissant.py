@@ -119,8 +119,8 @@ def _records(dataset: Dataset) -> dict[str, Any]:
         fields.append(_column("person", kind, "The same number for the same person."))
     for name, attribute in dataset.attributes.items():
         numeric = attribute.kind == "numeric"
-        text_of = "An annotation." if numeric else f"An annotation: {', '.join(attribute.values)}."
-        fields.append(_column(name, "sc:Float" if numeric else "sc:Text", text_of))
+        note = "An annotation." if numeric else f"An annotation: {', '.join(attribute.values)}."
+        fields.append(_column(name, "sc:Float" if numeric else "sc:Text", note))
     return {
         "@type": "cr:RecordSet",
         "@id": _IMAGES,

@@ -87,12 +87,12 @@ def _load_one(path: Path, config: DataConfig) -> Dataset:
         return layouts.load_dataset(path, config=config, **options)
     options["config"] = replace(config, attributes=())  # targets need not be among them
     try:
-        dataset_read = layouts.load_dataset(path, learnable=False, **options)
+        dataset = layouts.load_dataset(path, learnable=False, **options)
     except TargetError as error:
         if error.code != UNCLEAR_TARGET:
             raise
-        dataset_read = layouts.load_dataset(path, learnable=False, **options | {"target": ALL})
-    dataset = with_targets(dataset_read, config)
+        dataset = layouts.load_dataset(path, learnable=False, **options | {"target": ALL})
+    dataset = with_targets(dataset, config)
     check_learnable(dataset)
     return dataset
 
@@ -117,11 +117,11 @@ def _read_each(
                 raise error.of(name) from error
             errors[name] = error
     if not datasets:
-        name, error_of = next(iter(errors.items()))
-        raise error_of.of(name)
+        name, cause = next(iter(errors.items()))
+        raise cause.of(name)
     classes = {c.casefold() for d in datasets.values() for c in d.classes}
-    for name, error_of in errors.items():
-        datasets[name] = _read_default_target(paths[name], name, settings[name], classes, error_of)
+    for name, cause in errors.items():
+        datasets[name] = _read_default_target(paths[name], name, settings[name], classes, cause)
     _reject_mixed(datasets)
     return {name: datasets[name] for name in paths}
 

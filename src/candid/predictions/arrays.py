@@ -133,9 +133,9 @@ def as_predictions(y_true: Any, y_prob: Any = None, **options: Any) -> Predictio
     is_complete = isinstance(y_true, Predictions | str | PathLike)
     options = {name: value for name, value in options.items() if value is not None}
     if is_complete != (y_prob is None) or (is_complete and options):
-        superfluous = ", ".join([*(["y_prob"] if y_prob is not None else []), *options])
+        surplus = ", ".join([*(["y_prob"] if y_prob is not None else []), *options])
         raise PredictionsError(
-            f"There are predictions and, beside them, {superfluous}."
+            f"There are predictions and, beside them, {surplus}."
             if is_complete
             else "There are labels and no probabilities.",
             expected="y_true and y_prob, or predictions alone",
@@ -159,9 +159,9 @@ def as_number_answers(y_true: Any, y_pred: Any = None, **options: Any) -> Number
     """
     options = {name: value for name, value in options.items() if value is not None}
     if isinstance(y_true, NumberAnswers | str | PathLike):
-        if superfluous := [*(["y_pred"] if y_pred is not None else []), *options]:
+        if surplus := [*(["y_pred"] if y_pred is not None else []), *options]:
             raise PredictionsError(
-                f"There are answers about a number and, beside them, {', '.join(superfluous)}.",
+                f"There are answers about a number and, beside them, {', '.join(surplus)}.",
                 expected="the answers alone",
                 todo="pass groups, person and split to candid.NumberAnswers.from_arrays",
             )

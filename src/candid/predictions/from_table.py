@@ -137,8 +137,8 @@ def predictions_from(table: Any, spec: Columns) -> Predictions:
     source = _open_source(table, spec)
     label, prediction, notes = source.label, source.prediction, source.notes
     scale = spec.scale or "probability"
-    label_read = read_label(source.table, label)
-    answers = read_answers(source.table, label_read, prediction, spec.positive, scale)
+    truth = read_label(source.table, label)
+    answers = read_answers(source.table, truth, prediction, spec.positive, scale)
     fields, id_column, used = source.per_image(answers.label)
     p = Predictions(
         classes=answers.label.classes,

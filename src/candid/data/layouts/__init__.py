@@ -108,8 +108,8 @@ def read_place(
     if config.image_folder:
         _check_image_folder(Path(config.image_folder), layout)
     names = [layout] if layout else _SEPARATE_IMAGES if config.image_folder else [*LAYOUTS]
-    found_path, found_layout = _recognise(local, [LAYOUTS[name] for name in names])
-    return replace(found_layout.read(found_path, target, config), origin=str(local.resolve()))
+    root, reader = _recognise(local, [LAYOUTS[name] for name in names])
+    return replace(reader.read(root, target, config), origin=str(local.resolve()))
 
 
 def _read_shards(
@@ -151,9 +151,9 @@ def _check_image_folder(folder: Path, layout: str | None) -> None:
 def _recognise(path: Path, layouts: list[Layout]) -> tuple[Path, Layout]:
     """The path and the layout that fits it; a single one is not checked, as it raises itself."""
     for candidate in _nested_folders(path):
-        for known_layout in layouts:
-            if known_layout.recognise(candidate):
-                return candidate, known_layout
+        for layout in layouts:
+            if layout.recognise(candidate):
+                return candidate, layout
     if len(layouts) == 1:
         return path, layouts[0]
     if len(layouts) < len(LAYOUTS):
