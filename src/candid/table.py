@@ -256,8 +256,8 @@ def per_image_values(
         )
     names, code = _encode_labels(values, classes)
     attributes = attributes_from(annotations)
-    columns_given = {"person": person, "ids": ids, "split": split}
-    arrays = {k: value_per_image(v, k) for k, v in columns_given.items() if v is not None}
+    optional = {"person": person, "ids": ids, "split": split}
+    arrays = {k: value_per_image(v, k) for k, v in optional.items() if v is not None}
     sizes = {k: len(a) for k, a in arrays.items()} | {k: len(a.data) for k, a in attributes.items()}
     for name, size in sizes.items():
         if size != n:

@@ -166,11 +166,11 @@ def _correlate_decoys(
     if count < 2:
         return np.zeros(0, np.float32), 0.0
     _, x = np.nonzero(_band(side))
-    mirrored = features * np.where(x % 2, -1, 1).astype(np.float32)
+    decoys = features * np.where(x % 2, -1, 1).astype(np.float32)
     sample = np.random.default_rng(0).permutation(count)[:_DECOYS]
     correlations = []
     for rows in row_blocks(sample):
-        products = features[rows] @ mirrored.T
+        products = features[rows] @ decoys.T
         products[np.arange(len(rows)), rows] = -2  # a face and its own mirror image are no pair
         correlations.append(products[products >= threshold])
     pairs, n_compared = count * (count - 1) / 2, len(sample) * (count - 1)
@@ -229,8 +229,8 @@ def detail(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     rows = (basis @ luma(pixels) @ basis.T)[:, band] * weight
     noise = _NOISE**2 * float(np.sum(weight**2))
     lengths = np.sqrt(np.sum(rows**2, axis=1, keepdims=True) + noise)
-    scaled: NDArray[np.float32] = (rows / lengths).astype(np.float32)
-    return scaled
+    unit: NDArray[np.float32] = (rows / lengths).astype(np.float32)
+    return unit
 
 
 def _band(side: int) -> NDArray[np.bool_]:

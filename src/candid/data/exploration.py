@@ -62,9 +62,9 @@ class ExplorationImages:
         for c in [1] if two else range(len(self.classes)):
             difference = self.difference[c]
             if not np.isnan(difference).any():
-                scaled = 127.5 + 127.5 * difference / max(float(np.abs(difference).max()), 1e-6)
+                levels = 127.5 + 127.5 * difference / max(float(np.abs(difference).max()), 1e-6)
                 name = "difference" if two else f"difference-{self.classes[c]}"
-                images[name] = np.rint(scaled).astype(np.uint8)
+                images[name] = np.rint(levels).astype(np.uint8)
         return images
 
 
@@ -89,8 +89,8 @@ def explore_images(
     # An image may lack the first label and have another: only the first counts.
     dataset = replace(dataset, further_targets=())
     whole = None if whole is None else replace(whole, further_targets=())
-    counted, usable = (dataset, store.usable) if whole is None else (whole, None)
-    summaries = [_summarize_split(counted, usable, split, confidence) for split in SPLITS]
+    population, usable = (dataset, store.usable) if whole is None else (whole, None)
+    summaries = [_summarize_split(population, usable, split, confidence) for split in SPLITS]
     rows = np.flatnonzero(store.usable)
     brightness, contrast = luma_statistics(store, rows)
     all_findings = (*dataset.findings, *check_data(dataset, store, contrast=contrast, quiet=quiet))
@@ -104,10 +104,10 @@ def explore_images(
         layout=dataset.layout,
         target=dataset.target,
         classes=dataset.classes,
-        n=len(counted),
+        n=len(population),
         unreadable=int(np.count_nonzero(~store.usable)),
-        unlabelled=int(np.count_nonzero(counted.label < 0)),
-        people=None if counted.person is None else _count_persons(counted.person),
+        unlabelled=int(np.count_nonzero(population.label < 0)),
+        people=None if population.person is None else _count_persons(population.person),
         side=store.side,
         fingerprint=data_fingerprint(dataset, store),
         sizes=_sizes(store),

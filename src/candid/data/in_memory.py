@@ -59,13 +59,13 @@ def load_images(
     DataError
         Where values are missing, lengths differ, or something is no image.
     """
-    loaded, data_config = images_of(images), (config or Config()).data
+    image_list, data_config = images_of(images), (config or Config()).data
     is_number = target in data_config.numbers
     if is_number:
         values = np.asarray(label, np.float64)
         classes, code = encode_numbers(Attribute(target, "numeric", (), values))
         label = [None if c < 0 else classes[c] for c in code.tolist()]
-    fields = per_image_values(label, target, classes, groups, None, _ids(loaded), split)
+    fields = per_image_values(label, target, classes, groups, None, _ids(image_list), split)
     # The split depends on persons as words, and not on the order of the images.
     persons = None if person is None else arrow_table({"person": person})["person"]
     rows = LayoutRows(
@@ -75,7 +75,7 @@ def load_images(
         label=fields["label"],
         split=None if split is None else fields["split"],
         person=None if persons is None else columns.to_words(persons),
-        keys=[image_name(image, number) for number, image in enumerate(loaded, 1)],
+        keys=[image_name(image, number) for number, image in enumerate(image_list, 1)],
         attributes=fields["attributes"],
         is_number=is_number,
     )
@@ -83,7 +83,7 @@ def load_images(
         Path("images"),
         "memory",
         rows,
-        lambda keep: MemorySource(tuple(loaded[i] for i in keep)),
+        lambda keep: MemorySource(tuple(image_list[i] for i in keep)),
         data_config,
     )
 

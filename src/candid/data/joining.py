@@ -201,7 +201,7 @@ def join_datasets(
         words = (word.partition("=")[2] for c in settings.values() for word in c.class_names)
         classes, label = unite_labels(parts, names, frozenset(map(str.casefold, words)))
     ids = [np.char.add(f"{name}/", d.ids) for name, d in datasets.items()]
-    joined = Dataset(
+    dataset = Dataset(
         name=" + ".join(names),
         layout=", ".join(dict.fromkeys(d.layout for d in parts)),
         target=target,
@@ -217,8 +217,8 @@ def join_datasets(
         numbers=(target,) if is_number else (),
         parts=tuple(Part(n, d.origin, d.layout, d.target) for n, d in datasets.items()),
     )
-    check_learnable(joined)
-    return joined
+    check_learnable(dataset)
+    return dataset
 
 
 def _check_classes(
@@ -268,26 +268,26 @@ def _concatenate_hashes(datasets: Sequence[Dataset]) -> NDArray[np.uint64] | Non
 
 
 def _select_attributes(
-    united: dict[str, Attribute],
+    attributes: dict[str, Attribute],
     original_names: Mapping[str, str],
     datasets: Sequence[Dataset],
     config: DataConfig,
 ) -> dict[str, Attribute]:
     """The attributes to audit, by their name or their original one; `SOURCE` always."""
     if not config.attributes:
-        return united
+        return attributes
     names = dict.fromkeys(config.attributes)
     known_names = {name for d in datasets for name in (*d.attributes, d.target)}
     for name in names:
-        if name not in united and name not in known_names:
+        if name not in attributes and name not in known_names:
             raise ConfigError(
                 f"data.attributes names {name!r}, which none of the data sets has.",
-                expected=f"one of the {len(united)} attributes",
-                todo=did_you_mean(name, united),
+                expected=f"one of the {len(attributes)} attributes",
+                todo=did_you_mean(name, attributes),
             )
     return {
         name: attribute
-        for name, attribute in united.items()
+        for name, attribute in attributes.items()
         if name == SOURCE or name in names or original_names[name] in names
     }
 

@@ -40,8 +40,8 @@ _NAMES = np.array(SPLITS)
 
 def hashed(keys: Iterable[str]) -> NDArray[np.uint64]:
     """(n,) the first eight bytes of BLAKE2b of each key, never 0."""
-    encoded = (key.encode("utf-8", "surrogateescape") for key in keys)
-    digests = (blake2b(key, digest_size=8).digest() for key in encoded)
+    byte_keys = (key.encode("utf-8", "surrogateescape") for key in keys)
+    digests = (blake2b(key, digest_size=8).digest() for key in byte_keys)
     return np.array([int.from_bytes(digest, "big") or 1 for digest in digests], np.uint64)
 
 

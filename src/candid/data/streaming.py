@@ -93,14 +93,14 @@ class Stream:
         epoch that are yielded; None: all. Raises DataError where a store cannot be reached.
         """
         rows, order = self._read_order(place.epoch), self._shuffle(place.epoch)
-        selected = np.arange(len(self)) >= place.given
+        mask = np.arange(len(self)) >= place.given
         if mine is not None:
-            selected &= mine
+            mask &= mine
         needed = np.zeros(len(self), np.bool_)
-        needed[order[selected]] = True
+        needed[order[mask]] = True
         buffer: dict[int, bytes | ImageError] = {}
         n_read = 0
-        for position in np.flatnonzero(selected).tolist():
+        for position in np.flatnonzero(mask).tolist():
             stop = min(len(self), position + self.buffer)
             for index in (n_read + np.flatnonzero(needed[n_read:stop])).tolist():
                 buffer[index] = self._read(int(rows[index]))

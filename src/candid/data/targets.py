@@ -52,7 +52,7 @@ def with_targets(dataset: Dataset, config: DataConfig) -> Dataset:
     numbers = [
         name
         for name in named
-        if columns.is_number(dataset.attributes[name], forced=name in config.numbers)
+        if columns.is_number(dataset.attributes[name], as_number=name in config.numbers)
     ]
     dataset = replace(dataset, numbers=(*dataset.numbers, *numbers))
     for name in named:
@@ -91,8 +91,8 @@ def _why_not_learned(dataset: Dataset, name: str) -> str:
     labelled = label >= 0
     if len(np.unique(label[labelled & (dataset.split == "train")])) < 2:
         return "Training would see one class only."
-    validated = (labelled & (dataset.split == "validation")).any()
-    return "" if validated else "No validation image has a label."
+    has_validation = (labelled & (dataset.split == "validation")).any()
+    return "" if has_validation else "No validation image has a label."
 
 
 def label_of(dataset: Dataset, name: str) -> tuple[tuple[str, ...], NDArray[np.int16]]:
@@ -120,10 +120,10 @@ def in_ranges(dataset: Dataset) -> Dataset:
     if not dataset.is_number:
         return dataset
     cut = bin_attribute(_as_attribute(dataset), dataset.rows("train"))
-    used = np.unique(cut.data[cut.data >= 0])
+    codes = np.unique(cut.data[cut.data >= 0])
     index = np.append(np.full(len(cut.values), -1, np.int16), np.int16(-1))
-    index[used] = np.arange(len(used))
-    words = tuple(cut.values[i] for i in used)
+    index[codes] = np.arange(len(codes))
+    words = tuple(cut.values[i] for i in codes)
     numbers = tuple(n for n in dataset.numbers if n != dataset.target)
     return replace(
         dataset, classes=words, class_words=words, label=index[cut.data], numbers=numbers

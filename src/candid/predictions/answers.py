@@ -131,10 +131,10 @@ def _are_classes(cells: Cells, truth: Label) -> bool:
         return distinct <= {*truth.classes}
     if distinct <= {"0", "1"}:
         return True
-    coded = all(re.fullmatch(r"-?\d+", c) for c in truth.classes) or truth.two_valued
+    is_coded = all(re.fullmatch(r"-?\d+", c) for c in truth.classes) or truth.two_valued
     names = {"-1", "1"} if truth.two_valued else {*truth.classes}
     few_codes = len(truth.classes) > 2 and distinct <= {str(i) for i in range(-1, 10)}
-    return coded and (distinct <= names or (few_codes and bool(distinct & names)))
+    return is_coded and (distinct <= names or (few_codes and bool(distinct & names)))
 
 
 def _one_hot(cells: Cells, truth: Label, positive: str | None) -> tuple[Label, Floats]:

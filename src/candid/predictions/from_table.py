@@ -260,14 +260,14 @@ def _read_splits(table: pa.Table, name: str | None, notes: list[str]) -> NDArray
 
 
 def _read_ids(table: pa.Table, name: str | None, notes: list[str]) -> NDArray[np.str_]:
-    numbered = [f"{ROW}{i}" for i in range(1, len(table) + 1)]
+    row_names = [f"{ROW}{i}" for i in range(1, len(table) + 1)]
     if name is None:
         notes.append("No column names the images, so the rows are numbered.")
-        return np.array(numbered)
+        return np.array(row_names)
     words = columns.to_words(table[name])
     if empty := words.count(None):
         notes.append(text.rows_unnamed(empty, name))
-    return np.array([w or row for w, row in zip(words, numbered, strict=True)])
+    return np.array([w or row for w, row in zip(words, row_names, strict=True)])
 
 
 # --- rows ----------------------------------------------------------------------------------------

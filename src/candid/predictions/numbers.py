@@ -103,8 +103,8 @@ class NumberAnswers(PerImage):
             )
         labels = np.zeros(len(value), np.int64)  # the other fields do not depend on them
         fields = per_image_values(labels, target, ("0",), groups, person, ids, split)
-        shared = {name: fields[name] for name in ("ids", "split", "person", "attributes")}
-        return NumberAnswers(target=target, value=value, predicted=predicted, **shared)
+        common = {name: fields[name] for name in ("ids", "split", "person", "attributes")}
+        return NumberAnswers(target=target, value=value, predicted=predicted, **common)
 
     def __len__(self) -> int:
         return len(self.ids)

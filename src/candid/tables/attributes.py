@@ -60,17 +60,17 @@ def bin_attribute(attribute: Attribute, rows: NDArray[np.intp]) -> Attribute:
     if attribute.kind != "numeric":
         return attribute
     numbers = attribute.data[~np.isnan(attribute.data)]
-    selected = attribute.data[rows]
-    selected = selected[~np.isnan(selected)] if np.any(~np.isnan(selected)) else numbers
+    sample = attribute.data[rows]
+    sample = sample[~np.isnan(sample)] if np.any(~np.isnan(sample)) else numbers
     distinct = np.unique(numbers)
     if len(distinct) <= 4:
         edges, names = distinct[1:], [f"{x:g}" for x in distinct]
     else:
         integers = bool(np.all(numbers == np.rint(numbers)))
-        edges = np.quantile(selected, [0.25, 0.5, 0.75])
+        edges = np.quantile(sample, [0.25, 0.5, 0.75])
         edges = np.unique(np.ceil(edges) if integers else edges)
         # A quartile may be the least value, and no bin lies below that.
-        edges = edges[edges > selected.min()] if edges[-1] > selected.min() else distinct[1:2]
+        edges = edges[edges > sample.min()] if edges[-1] > sample.min() else distinct[1:2]
         names = _bin_names(edges, integers=integers)
     codes = np.searchsorted(edges, attribute.data, side="right").astype(np.int16)
     codes[np.isnan(attribute.data)] = -1

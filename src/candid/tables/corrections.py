@@ -298,11 +298,11 @@ def tally(corrections: Iterable[Correction]) -> Consensus:
     who: dict[tuple[str, Kind], tuple[str, ...]] = {}
     for (name, _), votes in last.items():
         counts = Counter((c.kind, c.now) for c in votes.values() if c.kind != "cannot say")
-        ranked = counts.most_common(2)
-        if len(ranked) == 2 and ranked[0][1] == ranked[1][1]:
+        top = counts.most_common(2)
+        if len(top) == 2 and top[0][1] == top[1][1]:
             disputed.append(name)
-        elif ranked:
-            kind, now = ranked[0][0]
+        elif top:
+            kind, now = top[0][0]
             decisions[kind][name] = now
             who[name, kind] = tuple(w for w, c in votes.items() if (c.kind, c.now) == (kind, now))
     return Consensus(

@@ -228,8 +228,8 @@ def _describe_contents(path: Path) -> str:
     folders = sorted(f.name for f in entries if f.is_dir())
     suffixes = Counter(f.suffix.lower() or "no suffix" for f in entries if not f.is_dir())
     names = ", ".join(folders[:4]) + (", …" if len(folders) > 4 else "")
-    counted = f"{len(folders):,} {'folder' if len(folders) == 1 else 'folders'} ({names})"
-    parts = [counted] if folders else []
+    summary = f"{len(folders):,} {'folder' if len(folders) == 1 else 'folders'} ({names})"
+    parts = [summary] if folders else []
     for suffix, n in suffixes.most_common(4):
         parts.append(f"{n:,} {'file' if n == 1 else 'files'} with {suffix}")
     return f"Seen: {'; '.join(parts)}."

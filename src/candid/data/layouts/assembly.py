@@ -62,7 +62,7 @@ def choose_label(
     `numbers` are the labels that are numbers even if they look like classes.
     """
     target = columns.choose_target(target, attributes, usual)
-    number = columns.is_number(attributes[target], forced=target in numbers)
+    number = columns.is_number(attributes[target], as_number=target in numbers)
     classes, label = columns.to_label(attributes[target], _NO_YES.get(target), number=number)
     rest = {name: a for name, a in attributes.items() if name != target}
     fields = {"target": target, "classes": classes, "label": label, "is_number": number}
@@ -149,13 +149,13 @@ def rename_classes(words: Sequence[str], config: DataConfig) -> list[str]:
 
 
 def check_class_settings(
-    words: Sequence[str], renamed: Sequence[str], target: str, config: DataConfig
+    words: Sequence[str], new_names: Sequence[str], target: str, config: DataConfig
 ) -> None:
     """Raise a ConfigError where the settings rename or exclude an unknown class."""
     names = [word.partition("=")[0] for word in config.class_names]
     for setting, words_set, allowed in (
         ("class_names", names, words),
-        ("exclude_classes", config.exclude_classes, renamed),
+        ("exclude_classes", config.exclude_classes, new_names),
     ):
         if unknown := [word for word in words_set if word not in allowed]:
             raise ConfigError(
@@ -259,10 +259,10 @@ def check_learnable(dataset: Dataset, usable: NDArray[np.bool_] | None = None) -
 
 def _check_distinct(dataset: Dataset) -> None:
     """Raise a TargetError where all labelled images have the same label."""
-    used = np.unique(dataset.label[dataset.label >= 0])
-    if len(used) != 1:
+    codes = np.unique(dataset.label[dataset.label >= 0])
+    if len(codes) != 1:
         return
-    label, name = dataset.classes[used[0]], repr(dataset.target)
+    label, name = dataset.classes[codes[0]], repr(dataset.target)
     if dataset.is_number:
         raise TargetError(
             f"The target {name} has one value only: every image has {label}.",

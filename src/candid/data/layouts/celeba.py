@@ -59,8 +59,8 @@ def read_celeba(path: Path, target: str | None, config: DataConfig) -> Dataset:
     if images.paths and not any(p.endswith(".jpg") for p in images.paths):
         image_names = [name.removesuffix(".jpg") for name in names]
     rows, paths, left_over = match_images(images, image_names, file.name)
-    selected = table.take(pa.array(rows))
-    attributes = {n: _attribute(n, selected[n], rows, file) for n in table.column_names[1:]}
+    described = table.take(pa.array(rows))
+    attributes = {n: _attribute(n, described[n], rows, file) for n in table.column_names[1:]}
     keys = [names[i] for i in rows]
     return assemble(
         path,
@@ -97,12 +97,12 @@ def _read_attributes(file: Path) -> tuple[pa.Table, list[Finding]]:
             todo="fetch it again",
         )
     table = read_spaced(file, ["image", *head[1].split()], skip=2)
-    stated = int(head[0])
-    if stated == table.num_rows:
+    count = int(head[0])
+    if count == table.num_rows:
         return table, []
     rows = table.num_rows
     finding = counted_finding(
-        "LABEL-COUNT", [file.name], 1, severity="warning", file=file.name, said=stated, rows=rows
+        "LABEL-COUNT", [file.name], 1, severity="warning", file=file.name, said=count, rows=rows
     )
     return table, [finding]
 

@@ -117,7 +117,7 @@ def dataset_from_columns(
             todo="name another target",
         )
     number = target in config.numbers and not config.class_names
-    number = columns.is_number(column, forced=number)
+    number = columns.is_number(column, as_number=number)
     classes, label = columns.to_label(column, number=number)
     words = columns.to_words(table[split]) if split else None
     layout_rows = LayoutRows(
