@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 _ALL_ROWS = slice(None)
-ROW = "row "  # before its number, the name of an image that has none
+ROW = "row "  # before its number: the name of an unnamed image
 
 
 class PerImage:
@@ -70,15 +70,15 @@ def person_numbers(person: NDArray[np.int64] | None) -> NDArray[np.int64] | None
     """(n,) identities in which each unknown one (-1) is replaced by a new person."""
     if person is None:
         return None
-    known = person >= 0
+    has_person = person >= 0
     top = int(person.max(initial=-1)) + 1
-    return np.where(known, person, top + np.cumsum(~known))
+    return np.where(has_person, person, top + np.cumsum(~has_person))
 
 
 def known_persons(person: NDArray[np.int64] | None) -> NDArray[np.int64] | None:
     """As `person_numbers`; None where nobody is known: each image is independent."""
-    known = person is not None and bool((person >= 0).any())
-    return person_numbers(person) if known else None
+    any_person = person is not None and bool((person >= 0).any())
+    return person_numbers(person) if any_person else None
 
 
 def drawn_rows(rows: NDArray[np.intp], most: int, rng: np.random.Generator) -> NDArray[np.intp]:
@@ -100,10 +100,10 @@ class Table(PerImage):
     classes: tuple[str, ...]
     ids: NDArray[np.str_]  # (n,) one per image, unique
     split: NDArray[np.str_]  # (n,) "train", "validation" or "test"
-    label: NDArray[np.int16]  # (n,) index into `classes`; -1 where nobody annotated the image
+    label: NDArray[np.int16]  # (n,) index into `classes`; -1 where not annotated
     # (n,) the labels before any was corrected; None where none was
     label_as_read: NDArray[np.int16] | None = field(default=None, kw_only=True)
-    # (n,) the same number for the same person, -1 unknown; None where nobody knows
+    # (n,) the same number for the same person, -1 unknown; None without persons
     person: NDArray[np.int64] | None = field(default=None, kw_only=True)
     attributes: Mapping[str, Attribute] = field(default_factory=dict, kw_only=True)
     further_targets: tuple[str, ...] = field(default=(), kw_only=True)  # names of attributes
@@ -129,10 +129,10 @@ class Table(PerImage):
     @cached_property
     def labelled(self) -> NDArray[np.bool_]:
         """(n,) the images with a label for any of the targets."""
-        known = self.label >= 0
+        mask = self.label >= 0
         for name in self.further_targets:
-            known = known | self.attributes[name].known
-        return known
+            mask = mask | self.attributes[name].known
+        return mask
 
     @cached_property
     def _persons(self) -> NDArray[np.int64] | None:
@@ -169,20 +169,20 @@ class Table(PerImage):
         ids: Any = None,
         split: Any = None,
     ) -> Table:
-        """A table of values that lie in memory, as lists, arrays or columns of any data frame.
+        """A table from lists, arrays or columns of any data frame.
 
         Parameters
         ----------
         label
             (n,) words, numbers or booleans.
         target
-            What the label is called.
+            The label's name.
         classes
             The label's values in the wanted order; None: those that occur, sorted.
         columns
             Other annotations: a data frame, a mapping of names to (n,) values, or one column.
         person
-            (n,) who is in the image.
+            (n,) the person in each image.
         ids
             (n,) names of the images; None: they are numbered.
         split
@@ -256,8 +256,8 @@ def per_image_values(
         )
     names, code = _encode_labels(values, classes)
     attributes = attributes_from(annotations)
-    columns_given = {"person": person, "ids": ids, "split": split}
-    arrays = {k: value_per_image(v, k) for k, v in columns_given.items() if v is not None}
+    optional = {"person": person, "ids": ids, "split": split}
+    arrays = {k: value_per_image(v, k) for k, v in optional.items() if v is not None}
     sizes = {k: len(a) for k, a in arrays.items()} | {k: len(a.data) for k, a in attributes.items()}
     for name, size in sizes.items():
         if size != n:
@@ -369,7 +369,7 @@ def arrow_table(frame: Any) -> pa.Table:
     return table.select([n for n in table.column_names if not n.startswith("__index_level_")])
 
 
-def value_per_image(values: Any, what: str) -> pa.Array:
+def value_per_image(values: Any, name: str) -> pa.Array:
     """One value per image from a list, an array or a data frame's column; null where missing."""
     import narwhals.stable.v2 as nw
 
@@ -383,7 +383,7 @@ def value_per_image(values: Any, what: str) -> pa.Array:
             array = pa.array(flat, from_pandas=True)
     except (pa.ArrowException, TypeError, ValueError) as error:
         raise DataError(
-            f"The values of {what} cannot be read as a column: {error}.",
+            f"The values of {name} cannot be read as a column: {error}.",
             expected="one word, number or boolean per image",
             todo="pass a list, an array or a column of a data frame",
         ) from error

@@ -18,7 +18,7 @@ import candid.tables.columns as columns
 from candid.data.dataset import Dataset
 from candid.data.layouts import load_dataset
 from candid.data.layouts.assembly import check_learnable
-from candid.data.layouts.pictures import Pictures
+from candid.data.layouts.pictures import ImageFiles
 from candid.data.sources import FileSource
 from candid.errors import ConfigError, DataError, ImageError, LayoutError, TargetError
 from candid.settings import DataConfig
@@ -211,7 +211,7 @@ def test_pictures_elsewhere_are_refused_where_the_names_are_not_the_user_s(tmp_p
     (tmp_path / "in").mkdir()
     for name in ("../x.jpg", f"{tmp_path}/x.jpg"):
         with pytest.raises(DataError, match="leaves the data folder"):
-            Pictures(tmp_path / "in").locate([name], "a stranger's table")
+            ImageFiles(tmp_path / "in").locate([name], "a stranger's table")
         with pytest.raises(ImageError, match="leaves the data folder"):
             FileSource(tmp_path / "in", [name]).read(0)
 

@@ -125,13 +125,13 @@ def test_impossible_shares(shares: tuple[float, float]) -> None:
 def test_words() -> None:
     words = ["Train", "val", "valid", "dev", "validation", "test", "0", "1", "2"]
     expected = ["train", *["validation"] * 4, "test", "train", "validation", "test"]
-    assert splits.read_splits(words, where="t.csv").tolist() == expected
+    assert splits.read_splits(words, file="t.csv").tolist() == expected
 
 
 @pytest.mark.parametrize(("word", "said"), [("trian", "'trian'"), (None, "no split"), ("3", "'3'")])
 def test_a_word_that_is_no_split_names_its_row(word: str | None, said: str) -> None:
     with pytest.raises(DataError, match=f"Row 2 of t.csv has .*{said}"):
-        splits.read_splits(["train", word], where="t.csv")
+        splits.read_splits(["train", word], file="t.csv")
 
 
 @pytest.mark.parametrize(

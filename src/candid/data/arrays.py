@@ -49,7 +49,7 @@ def images_of(images: Any) -> list[ImageLike]:
 
 
 def _column(images: Any) -> Any:
-    """The only column of a data frame or of an array of words; anything else as it is."""
+    """The only column of a data frame or of an array of words; anything else unchanged."""
     import narwhals.stable.v2 as nw
 
     frame = nw.from_native(images, eager_only=True, pass_through=True)

@@ -38,18 +38,18 @@ def prunable(
     `above` bytes are left; none that is in use.
     """
     free = [pack for pack in packs.packs if pack.state != "in use"]
-    removed = []
+    selection = []
     if older is not None:
         since = _to_iso(datetime.datetime.now(datetime.UTC).timestamp() - older * 86_400)
-        removed = [pack for pack in free if pack.used < since]
+        selection = [pack for pack in free if pack.used < since]
     if above is not None:
-        size = sum(pack.size for pack in packs.packs) - sum(pack.size for pack in removed)
-        for pack in [pack for pack in reversed(free) if pack not in removed]:
+        size = sum(pack.size for pack in packs.packs) - sum(pack.size for pack in selection)
+        for pack in [pack for pack in reversed(free) if pack not in selection]:
             if size <= above:
                 break
-            removed.append(pack)
+            selection.append(pack)
             size -= pack.size
-    return tuple(removed)
+    return tuple(selection)
 
 
 def remove_pack(pack: PackSummary) -> bool:
@@ -94,7 +94,7 @@ def _summary(folder: Path) -> PackSummary:
     data, example = describe_index(index) if index.is_file() else ("", "")
     stats = [entry.stat(follow_symlinks=False) for entry in os.scandir(folder)]
     newest = index if index.is_file() else folder
-    used = max((_mtime(folder / LOCK), _mtime(newest)))
+    last_use = max((_mtime(folder / LOCK), _mtime(newest)))
     return PackSummary(
         folder=str(folder),
         state=state,
@@ -104,7 +104,7 @@ def _summary(folder: Path) -> PackSummary:
         side=shape[1],
         size=sum(stat.st_size for stat in stats),
         made=_to_iso(_mtime(newest)),
-        used=_to_iso(used),
+        used=_to_iso(last_use),
     )
 
 

@@ -276,9 +276,9 @@ def constant_attributes(dataset: Dataset, store: Store) -> Finding:
     constant: dict[str, bool] = {}  # and whether its value is known of any image
     for attribute in dataset.attributes.values():
         data = attribute.data[rows]
-        known = data[~np.isnan(data)] if attribute.kind == "numeric" else data[data >= 0]
-        if len(np.unique(known)) < 2:
-            constant[attribute.name] = len(known) > 0
+        values = data[~np.isnan(data)] if attribute.kind == "numeric" else data[data >= 0]
+        if len(np.unique(values)) < 2:
+            constant[attribute.name] = len(values) > 0
     n = len(dataset.attributes)
     return make_finding(code, count=len(constant), of=n, attributes=constant)
 

@@ -26,8 +26,8 @@ from candid.tables.corrections import Consensus, Correction, Kind, read_correcti
 def corrected(dataset: Dataset, file: str) -> Dataset:
     """Apply the corrections in a file, if one is named.
 
-    Raises DataError where the file cannot be read, or its corrections are of other data: none of
-    its images is here, a class is none of the label's, or a label was another one.
+    Raises DataError where the file cannot be read, or its corrections are of other data: without a
+    common image, with an unknown class, or another label before.
     """
     if not file:
         return dataset
@@ -43,9 +43,9 @@ def correct(dataset: Dataset, corrections: Iterable[Correction], name: str = "")
     label = _labels(dataset, rows, votes, row_of, name)
     person, split, group = _persons(dataset, votes.person, row_of, name)
     for image in votes.copy_of:
-        _follow(image, votes.copy_of, name)  # of those that name each other none would be kept
-    dropped = votes.left_out | {i for i in votes.copy_of if i in row_of}
-    finding = _finding(dataset, votes, row_of, label != dataset.label, dropped, name)
+        _follow(image, votes.copy_of, name)  # a circle would drop all of its images
+    ids_to_drop = votes.left_out | {i for i in votes.copy_of if i in row_of}
+    finding = _finding(dataset, votes, row_of, label != dataset.label, ids_to_drop, name)
     result = replace(
         dataset,
         label=label,
@@ -55,7 +55,7 @@ def correct(dataset: Dataset, corrections: Iterable[Correction], name: str = "")
         split_hash=group,
         findings=(*dataset.findings, finding),
     )
-    keep = np.array([i not in dropped for i in dataset.ids.tolist()], np.bool_)
+    keep = np.array([i not in ids_to_drop for i in dataset.ids.tolist()], np.bool_)
     return result if keep.all() else result[keep]
 
 
@@ -185,25 +185,25 @@ def _finding(
     votes: Consensus,
     row_of: Mapping[str, int],
     changed: NDArray[np.bool_],
-    dropped: frozenset[str],
+    ids_to_drop: frozenset[str],
     name: str,
 ) -> Finding:
     """The number of corrections by kind and by author; `changed` (n,) marks changed labels."""
-    applied: dict[Kind, list[str]] = {
-        "label": [i for i in dataset.ids[changed].tolist() if i not in dropped],
+    ids_by_kind: dict[Kind, list[str]] = {
+        "label": [i for i in dataset.ids[changed].tolist() if i not in ids_to_drop],
         "leave out": [i for i in votes.left_out if i in row_of],
         "same image": [i for i in votes.copy_of if i in row_of],
-        "person": [i for i in votes.person if i in row_of and i not in dropped],
+        "person": [i for i in votes.person if i in row_of and i not in ids_to_drop],
     }
     who: Counter[str] = Counter()
-    for kind, images in applied.items():
+    for kind, images in ids_by_kind.items():
         for image in images:
             who.update(votes.who[image, kind])
-    images = sorted({i for ids in applied.values() for i in ids}, key=row_of.__getitem__)
-    mentioned = {i for i, _ in votes.who} | set(votes.disputed)
-    missing = len(mentioned - row_of.keys())
+    images = sorted({i for ids in ids_by_kind.values() for i in ids}, key=row_of.__getitem__)
+    all_ids = {i for i, _ in votes.who} | set(votes.disputed)
+    missing = len(all_ids - row_of.keys())
     disputed = sum(i in row_of for i in votes.disputed)
-    values: dict[str, Any] = {kind.replace(" ", "_"): len(ids) for kind, ids in applied.items()}
+    values: dict[str, Any] = {kind.replace(" ", "_"): len(ids) for kind, ids in ids_by_kind.items()}
     return make_finding(
         "CORRECTIONS",
         count=len(images),

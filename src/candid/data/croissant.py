@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from candid.data.dataset import Dataset
-from candid.data.label_files import beside_description, picture_paths, write_labels
+from candid.data.label_files import beside_description, image_paths, write_labels
 from candid.errors import ConfigError
 from candid.records import SPLITS, Exploration
 from candid.storage.files import write_text
@@ -78,7 +78,7 @@ def _distribution(folder: Path, table: Path, dataset: Dataset) -> list[dict[str,
             "sha256": digest,
         }
     ]
-    names = picture_paths(dataset.source, folder)
+    names = image_paths(dataset.source, folder)
     if names is None:
         return parts
     kinds: dict[str, set[str]] = {}
@@ -119,8 +119,8 @@ def _records(dataset: Dataset) -> dict[str, Any]:
         fields.append(_column("person", kind, "The same number for the same person."))
     for name, attribute in dataset.attributes.items():
         numeric = attribute.kind == "numeric"
-        text_of = "An annotation." if numeric else f"An annotation: {', '.join(attribute.values)}."
-        fields.append(_column(name, "sc:Float" if numeric else "sc:Text", text_of))
+        note = "An annotation." if numeric else f"An annotation: {', '.join(attribute.values)}."
+        fields.append(_column(name, "sc:Float" if numeric else "sc:Text", note))
     return {
         "@type": "cr:RecordSet",
         "@id": _IMAGES,

@@ -99,37 +99,37 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Dataset(Table):
-    """The n images of a table, whose fields are described there, and where they lie.
+    """The n images of a `Table`, with their source.
 
     Attributes
     ----------
     name
-        What to call it in a report: the folder's name.
+        Its name in a report: the folder's name.
     layout
         The layout that read it: "celeba", "folder", …
     source
-        Where the encoded images lie; row i is image i, whose id is the path inside the data folder,
-        or a row's key.
+        The encoded images; row i is image i, whose id is the path inside the data folder, or a
+        row's key.
     findings
-        What the layout saw while it read: rows without a picture, contradictory labels, …
+        The layout's findings: rows without an image, contradictory labels, …
     origin
         The path that it was read from, to read it again; empty where it was made by hand.
     split_hash
         (n,) uint64 hashes of the person or the name, by which Candid chose the split; 0 where the
-        data says it itself, None where it does so everywhere. Packing keeps copies together then.
+        data has its own, None where it has for all. Packing keeps copies together then.
     class_words
-        The label's values as the layout read them, before the settings named or excluded any.
+        The label's values as the layout read them, before the settings renamed or excluded any.
     parts
-        The data sets that it was joined from, in order; empty where it is one. The attribute
-        "source" says of each image which of them it is from.
+        The data sets that it was joined from, in order; empty for a single one. The attribute
+        "source" has the data set of each image.
     no_yes
-        Words for no and yes of yes-or-no labels, by name, where the layout has better ones than
-        "not Smiling" and "Smiling".
+        Words for no and yes of binary labels, by name, where the layout has better ones than "not
+        Smiling" and "Smiling".
     targets_left_out
-        Annotations that were asked for with all others and cannot be learned, and why.
+        Annotations that cannot be learned with all others, and why.
     numbers
-        Which of the labels to be learned are numbers; where `target` is one, `classes` are its
-        different values, ascending.
+        The labels that are numbers; where `target` is one, `classes` are its distinct values,
+        ascending.
     """
 
     PER_IMAGE = (*Table.PER_IMAGE, "split_hash")
@@ -153,12 +153,12 @@ class Dataset(Table):
 
     @property
     def is_several(self) -> bool:
-        """Whether what it learns has a folder for each label: several labels, or a number."""
+        """Whether a run has a folder for each label: several labels, or a number."""
         return self.is_number or bool(self.further_targets)
 
     @property
     def origins(self) -> dict[str, str]:
-        """The path that each of several data sets was read from, by its name; of one, none."""
+        """The path of each of several joined data sets, by name."""
         return {part.name: part.origin for part in self.parts}
 
     def __getitem__(self, rows: NDArray[Any]) -> Dataset:
@@ -189,10 +189,3 @@ class Dataset(Table):
             f"{self.name}: {len(self):,} images{people_text}, {len(self.attributes)} attributes; "
             f"target {self.target}",
         )
-
-
-def codes(words: list[Any]) -> tuple[tuple[str, ...], NDArray[np.int16]]:
-    """Distinct words in sorted order, and each row's index among them (-1 for None or "")."""
-    values = tuple(sorted({str(w) for w in words if w is not None and str(w) != ""}))
-    index = {w: i for i, w in enumerate(values)}
-    return values, np.asarray([index.get(str(w), -1) for w in words], dtype=np.int16)

@@ -92,8 +92,8 @@ def decode(
         if max(width, height) <= 2 * side:
             return None
         # As if for a square of twice the size, so that the resampling still has a choice.
-        fitted = _fit_size(width, height, side, fit)
-        return 2 * fitted[0], 2 * fitted[1]
+        size = _fit_size(width, height, side, fit)
+        return 2 * size[0], 2 * size[1]
 
     with _translate_errors(data):
         return _decode_as(
@@ -203,9 +203,9 @@ def _decode_as(
     """Open, decode (a JPEG no larger than `draft_size`), rotate, resize, and convert to sRGB."""
 
     def draft(image: Image.Image) -> Image.Image:
-        needed = draft_size(*image.size) if is_jpeg(image) else None
-        if needed:
-            image.draft(None, needed)
+        size = draft_size(*image.size) if is_jpeg(image) else None
+        if size:
+            image.draft(None, size)
         return image
 
     image = open_encoded(data)
@@ -283,13 +283,13 @@ def _square(image: Image.Image, side: int, fit: str) -> Image.Image:
         edge = min(width, height)
         left, top = (width - edge) // 2, (height - edge) // 2
         return _resize(image, (side, side), (left, top, left + edge, top + edge))
-    fitted = _fit_size(width, height, side, fit)
-    image = _resize(image, fitted, (0, 0, width, height))
+    size = _fit_size(width, height, side, fit)
+    image = _resize(image, size, (0, 0, width, height))
     if fit == "stretch":
         return image
     mean = tuple(int(m) for m in np.rint(np.asarray(image, np.float64).mean((0, 1))))
     canvas = Image.new("RGB", (side, side), mean)
-    canvas.paste(image, ((side - fitted[0]) // 2, (side - fitted[1]) // 2))
+    canvas.paste(image, ((side - size[0]) // 2, (side - size[1]) // 2))
     return canvas
 
 
@@ -377,10 +377,10 @@ def in_srgb(image: Image.Image, profile: bytes) -> Image.Image:
 def _transform(profile: bytes) -> ImageCms.ImageCmsTransform | None:
     """The transform of an embedded RGB profile to sRGB; None for sRGB, another space, or damage."""
     try:
-        embedded = ImageCms.ImageCmsProfile(BytesIO(profile))
-        name = ImageCms.getProfileDescription(embedded)
-        if embedded.profile.xcolor_space.strip() != "RGB" or "srgb" in name.lower():
+        source = ImageCms.ImageCmsProfile(BytesIO(profile))
+        name = ImageCms.getProfileDescription(source)
+        if source.profile.xcolor_space.strip() != "RGB" or "srgb" in name.lower():
             return None
-        return ImageCms.buildTransform(embedded, ImageCms.createProfile("sRGB"), "RGB", "RGB")
+        return ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), "RGB", "RGB")
     except (ImageCms.PyCMSError, OSError, ValueError):
         return None

@@ -138,11 +138,11 @@ def find_links(dataset: Dataset, copies: Copies) -> dict[str, Links]:
 
 def _link(key: NDArray[Any], over: NDArray[Any]) -> Links:
     """Rows whose key (-1: none) has two values of `over`, each with a row of another value."""
-    known = np.flatnonzero(key >= 0)
-    _, inverse = np.unique(key[known], return_inverse=True)
-    both = np.unique(np.stack([inverse, over[known]]), axis=1)
-    values = np.bincount(both[0], minlength=int(inverse.max(initial=-1)) + 1)
-    rows = known[values[inverse] > 1]
+    candidates = np.flatnonzero(key >= 0)
+    _, inverse = np.unique(key[candidates], return_inverse=True)
+    pairs = np.unique(np.stack([inverse, over[candidates]]), axis=1)
+    values = np.bincount(pairs[0], minlength=int(inverse.max(initial=-1)) + 1)
+    rows = candidates[values[inverse] > 1]
     rows = rows[np.argsort(key[rows], kind="stable")]  # equal keys side by side
     _, first_of_group, group = np.unique(key[rows], return_index=True, return_inverse=True)
     first = rows[first_of_group][group]
@@ -158,6 +158,6 @@ def _persons(dataset: Dataset) -> NDArray[Any]:
 
 def _labelled_copies(dataset: Dataset, groups: NDArray[np.intp]) -> int:
     """The number of labelled images with a labelled copy of identical pixels."""
-    known = groups[(groups >= 0) & (dataset.label >= 0)]
-    counts = np.unique(known, return_counts=True)[1]
+    labelled_groups = groups[(groups >= 0) & (dataset.label >= 0)]
+    counts = np.unique(labelled_groups, return_counts=True)[1]
     return int(counts[counts > 1].sum())

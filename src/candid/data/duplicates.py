@@ -48,10 +48,10 @@ _DECOYS = 4096  # rows whose mirrored pairs are counted
 _LUMA = np.asarray([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 
-def row_blocks(rows: NDArray[np.intp], size: int = _ROWS) -> Iterator[NDArray[np.intp]]:
-    """The rows in blocks of `size`, so that memory does not grow with the store."""
-    for start in range(0, len(rows), size):
-        yield rows[start : start + size]
+def row_blocks(rows: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
+    """The rows in blocks, so that memory does not grow with the store."""
+    for start in range(0, len(rows), _ROWS):
+        yield rows[start : start + _ROWS]
 
 
 def luma(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -166,11 +166,11 @@ def _correlate_decoys(
     if count < 2:
         return np.zeros(0, np.float32), 0.0
     _, x = np.nonzero(_band(side))
-    mirrored = features * np.where(x % 2, -1, 1).astype(np.float32)
+    decoys = features * np.where(x % 2, -1, 1).astype(np.float32)
     sample = np.random.default_rng(0).permutation(count)[:_DECOYS]
     correlations = []
     for rows in row_blocks(sample):
-        products = features[rows] @ mirrored.T
+        products = features[rows] @ decoys.T
         products[np.arange(len(rows)), rows] = -2  # a face and its own mirror image are no pair
         correlations.append(products[products >= threshold])
     pairs, n_compared = count * (count - 1) / 2, len(sample) * (count - 1)
@@ -229,8 +229,8 @@ def detail(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     rows = (basis @ luma(pixels) @ basis.T)[:, band] * weight
     noise = _NOISE**2 * float(np.sum(weight**2))
     lengths = np.sqrt(np.sum(rows**2, axis=1, keepdims=True) + noise)
-    scaled: NDArray[np.float32] = (rows / lengths).astype(np.float32)
-    return scaled
+    unit: NDArray[np.float32] = (rows / lengths).astype(np.float32)
+    return unit
 
 
 def _band(side: int) -> NDArray[np.bool_]:

@@ -152,7 +152,7 @@ def memory(image: Image.Image, full_size: tuple[int, int]) -> int:
         decoder = own_bytes  # a whole strip, plain text, runs
     rgb_copy = 0.0 if image.mode == "RGB" and "transparency" not in image.info else rgb
     rotation = 2 * rgb if orientation(image) > 1 else 0.0
-    peak = max(own_bytes + decoder + rgb_copy, rotation) + 1  # and what is resampled
+    peak = max(own_bytes + decoder + rgb_copy, rotation) + 1  # and the resampled image
     strip = 40 * min(pixels, max(STRIP, width)) if rgb_copy else 0
     return int(pixels * peak) + strip + 16 * width  # rows that decoders keep
 

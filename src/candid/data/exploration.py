@@ -15,7 +15,7 @@ from candid.data.checks import check_data, luma_statistics
 from candid.data.dataset import Dataset
 from candid.data.duplicate_findings import find_links
 from candid.data.duplicates import find_copies, row_blocks
-from candid.data.findings import shortened, write_findings
+from candid.data.findings import shorten, write_findings
 from candid.data.store import Store
 from candid.records import (
     SPLITS,
@@ -62,9 +62,9 @@ class ExplorationImages:
         for c in [1] if two else range(len(self.classes)):
             difference = self.difference[c]
             if not np.isnan(difference).any():
-                scaled = 127.5 + 127.5 * difference / max(float(np.abs(difference).max()), 1e-6)
+                levels = 127.5 + 127.5 * difference / max(float(np.abs(difference).max()), 1e-6)
                 name = "difference" if two else f"difference-{self.classes[c]}"
-                images[name] = np.rint(scaled).astype(np.uint8)
+                images[name] = np.rint(levels).astype(np.uint8)
         return images
 
 
@@ -89,8 +89,8 @@ def explore_images(
     # An image may lack the first label and have another: only the first counts.
     dataset = replace(dataset, further_targets=())
     whole = None if whole is None else replace(whole, further_targets=())
-    counted, usable = (dataset, store.usable) if whole is None else (whole, None)
-    summaries = [_summarize_split(counted, usable, split, confidence) for split in SPLITS]
+    population, usable = (dataset, store.usable) if whole is None else (whole, None)
+    summaries = [_summarize_split(population, usable, split, confidence) for split in SPLITS]
     rows = np.flatnonzero(store.usable)
     brightness, contrast = luma_statistics(store, rows)
     all_findings = (*dataset.findings, *check_data(dataset, store, contrast=contrast, quiet=quiet))
@@ -104,10 +104,10 @@ def explore_images(
         layout=dataset.layout,
         target=dataset.target,
         classes=dataset.classes,
-        n=len(counted),
+        n=len(population),
         unreadable=int(np.count_nonzero(~store.usable)),
-        unlabelled=int(np.count_nonzero(counted.label < 0)),
-        people=None if counted.person is None else _count_persons(counted.person),
+        unlabelled=int(np.count_nonzero(population.label < 0)),
+        people=None if population.person is None else _count_persons(population.person),
         side=store.side,
         fingerprint=data_fingerprint(dataset, store),
         sizes=_sizes(store),
@@ -117,7 +117,7 @@ def explore_images(
         attributes=_summarize_splits(dataset, store, confidence, draws, seed),
         brightness=_histograms(dataset, labelled_rows, brightness[labelled], 1.0),
         contrast=_histograms(dataset, labelled_rows, contrast[labelled], 0.5),
-        findings=tuple(shortened(f) for f in all_findings),
+        findings=tuple(shorten(f) for f in all_findings),
     )
     return exploration, _images(dataset, store, seed)
 
@@ -132,7 +132,7 @@ def data_fingerprint(dataset: Dataset, store: Store, side: int = 0) -> str:
 
 
 def streamed_fingerprint(dataset: Dataset, part: str) -> str:
-    """A digest of the annotations and of the packed images, whose digest is `part`."""
+    """A digest of the annotations and of `part`, the digest of the packed images."""
     return _digest(dataset, (part,), [])
 
 
@@ -174,8 +174,8 @@ def _sizes(store: Store) -> tuple[SizeCount, ...]:
     if len(entries) <= _MOST_SIZES:
         return tuple(entries)
     rest = entries[_MOST_SIZES - 1 :]
-    other = SizeCount(f"{len(rest):,} other sizes", sum(c.count for c in rest))
-    return (*entries[: _MOST_SIZES - 1], other)
+    remainder = SizeCount(f"{len(rest):,} other sizes", sum(c.count for c in rest))
+    return (*entries[: _MOST_SIZES - 1], remainder)
 
 
 def _persons(dataset: Dataset, rows: NDArray[np.intp]) -> NDArray[np.int64] | None:

@@ -31,42 +31,41 @@ def load_images(
     split: Any = None,
     config: Config | None = None,
 ) -> Dataset:
-    """A data set of images that are in memory, or of a list of paths.
+    """A data set of images in memory, or of a list of paths.
 
-    A run on images in memory cannot find them again: what needs them later is for `train` and
-    `run`, while the data set is there.
+    A run on images in memory cannot find them later: pass the data set to `train` or `run`.
 
     Parameters
     ----------
     images
-        uint8 pixels (n, height, width, 3), a list of such arrays, what Pillow opened, or n paths.
+        uint8 pixels (n, height, width, 3), a list of such arrays, of Pillow's images, or n paths.
     label
         (n,) words, whole numbers or booleans.
     target
-        What the label is called.
+        The label's name.
     classes
         The label's values in the wanted order; None: those that occur, sorted.
     person
-        (n,) who is in the image.
+        (n,) the person in each image.
     groups
         What to audit by: a data frame, a mapping of names to (n,) values, or one column.
     split
         (n,) train, validation or test; None: chosen by person, in the shares of the settings.
     config
-        Its `data` section says the shares; None: the defaults.
+        Its `data` section has the shares; None: the defaults.
 
     Raises
     ------
     DataError
         Where values are missing, lengths differ, or something is no image.
     """
-    loaded, data_config = images_of(images), (config or Config()).data
+    image_list, data_config = images_of(images), (config or Config()).data
     is_number = target in data_config.numbers
     if is_number:
         values = np.asarray(label, np.float64)
         classes, code = encode_numbers(Attribute(target, "numeric", (), values))
         label = [None if c < 0 else classes[c] for c in code.tolist()]
-    fields = per_image_values(label, target, classes, groups, None, _ids(loaded), split)
+    fields = per_image_values(label, target, classes, groups, None, _ids(image_list), split)
     # The split depends on persons as words, and not on the order of the images.
     persons = None if person is None else arrow_table({"person": person})["person"]
     rows = LayoutRows(
@@ -76,7 +75,7 @@ def load_images(
         label=fields["label"],
         split=None if split is None else fields["split"],
         person=None if persons is None else columns.to_words(persons),
-        keys=[image_name(image, number) for number, image in enumerate(loaded, 1)],
+        keys=[image_name(image, number) for number, image in enumerate(image_list, 1)],
         attributes=fields["attributes"],
         is_number=is_number,
     )
@@ -84,7 +83,7 @@ def load_images(
         Path("images"),
         "memory",
         rows,
-        lambda keep: MemorySource(tuple(loaded[i] for i in keep)),
+        lambda keep: MemorySource(tuple(image_list[i] for i in keep)),
         data_config,
     )
 

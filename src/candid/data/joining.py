@@ -32,7 +32,7 @@ from candid.text.data_layouts import lacking_class
 
 
 def load_places(
-    where: Path | Sequence[Path], config: DataConfig, *, names: Sequence[str] = ()
+    paths: Path | Sequence[Path], config: DataConfig, *, names: Sequence[str] = ()
 ) -> Dataset:
     """Read the labels at a path, or at several as one data set, without opening images.
 
@@ -41,8 +41,8 @@ def load_places(
     other has; ConfigError also where one is named twice, or settings name a missing one; DataError
     as for `layouts.load_dataset`.
     """
-    if isinstance(where, Path):
-        return _apply_corrections(_load_one(where, config), config)
+    if isinstance(paths, Path):
+        return _apply_corrections(_load_one(paths, config), config)
     if config.targets:
         raise ConfigError(
             "Several labels of several data sets cannot be learned together.",
@@ -55,7 +55,7 @@ def load_places(
             expected="data.stream = auto or never for several",
             todo="leave data.stream as it is, so that they are packed; or name one data set",
         )
-    names = tuple(names) or source_names(where)
+    names = tuple(names) or source_names(paths)
     if (reference := config.reference_source) and reference not in names:
         raise ConfigError(
             f"data.reference_source = {reference!r} is none of the data sets.",
@@ -63,7 +63,7 @@ def load_places(
             todo=did_you_mean(reference, names),
         )
     settings = {name: settings_of(config, name, names) for name in names}
-    datasets = _read_each(dict(zip(names, where, strict=True)), settings, config)
+    datasets = _read_each(dict(zip(names, paths, strict=True)), settings, config)
     return _apply_corrections(join_datasets(datasets, settings, config), config)
 
 
@@ -81,18 +81,18 @@ def _apply_corrections(dataset: Dataset, config: DataConfig) -> Dataset:
     return dataset
 
 
-def _load_one(where: Path, config: DataConfig) -> Dataset:
+def _load_one(path: Path, config: DataConfig) -> Dataset:
     options: dict[str, Any] = {"target": first_target(config), "layout": config.layout or None}
     if not config.targets:
-        return layouts.load_dataset(where, config=config, **options)
+        return layouts.load_dataset(path, config=config, **options)
     options["config"] = replace(config, attributes=())  # targets need not be among them
     try:
-        dataset_read = layouts.load_dataset(where, learnable=False, **options)
+        dataset = layouts.load_dataset(path, learnable=False, **options)
     except TargetError as error:
         if error.code != UNCLEAR_TARGET:
             raise
-        dataset_read = layouts.load_dataset(where, learnable=False, **options | {"target": ALL})
-    dataset = with_targets(dataset_read, config)
+        dataset = layouts.load_dataset(path, learnable=False, **options | {"target": ALL})
+    dataset = with_targets(dataset, config)
     check_learnable(dataset)
     return dataset
 
@@ -117,11 +117,11 @@ def _read_each(
                 raise error.of(name) from error
             errors[name] = error
     if not datasets:
-        name, error_of = next(iter(errors.items()))
-        raise error_of.of(name)
+        name, cause = next(iter(errors.items()))
+        raise cause.of(name)
     classes = {c.casefold() for d in datasets.values() for c in d.classes}
-    for name, error_of in errors.items():
-        datasets[name] = _read_default_target(paths[name], name, settings[name], classes, error_of)
+    for name, cause in errors.items():
+        datasets[name] = _read_default_target(paths[name], name, settings[name], classes, cause)
     _reject_mixed(datasets)
     return {name: datasets[name] for name in paths}
 
@@ -201,7 +201,7 @@ def join_datasets(
         words = (word.partition("=")[2] for c in settings.values() for word in c.class_names)
         classes, label = unite_labels(parts, names, frozenset(map(str.casefold, words)))
     ids = [np.char.add(f"{name}/", d.ids) for name, d in datasets.items()]
-    joined = Dataset(
+    dataset = Dataset(
         name=" + ".join(names),
         layout=", ".join(dict.fromkeys(d.layout for d in parts)),
         target=target,
@@ -217,8 +217,8 @@ def join_datasets(
         numbers=(target,) if is_number else (),
         parts=tuple(Part(n, d.origin, d.layout, d.target) for n, d in datasets.items()),
     )
-    check_learnable(joined)
-    return joined
+    check_learnable(dataset)
+    return dataset
 
 
 def _check_classes(
@@ -250,9 +250,9 @@ def _concatenate_persons(datasets: Sequence[Dataset]) -> NDArray[np.int64] | Non
     for dataset in datasets:
         number = np.full(len(dataset), -1, np.int64)
         if dataset.person is not None:
-            known = dataset.person >= 0
-            persons, index = np.unique(dataset.person[known], return_inverse=True)
-            number[known] = first + index
+            has_person = dataset.person >= 0
+            persons, index = np.unique(dataset.person[has_person], return_inverse=True)
+            number[has_person] = first + index
             first += len(persons)
         numbers.append(number)
     return np.concatenate(numbers)
@@ -268,27 +268,27 @@ def _concatenate_hashes(datasets: Sequence[Dataset]) -> NDArray[np.uint64] | Non
 
 
 def _select_attributes(
-    united: dict[str, Attribute],
+    attributes: dict[str, Attribute],
     original_names: Mapping[str, str],
     datasets: Sequence[Dataset],
     config: DataConfig,
 ) -> dict[str, Attribute]:
     """The attributes to audit, by their name or their original one; `SOURCE` always."""
     if not config.attributes:
-        return united
-    wanted = dict.fromkeys(config.attributes)
+        return attributes
+    names = dict.fromkeys(config.attributes)
     known_names = {name for d in datasets for name in (*d.attributes, d.target)}
-    for name in wanted:
-        if name not in united and name not in known_names:
+    for name in names:
+        if name not in attributes and name not in known_names:
             raise ConfigError(
                 f"data.attributes names {name!r}, which none of the data sets has.",
-                expected=f"one of the {len(united)} attributes",
-                todo=did_you_mean(name, united),
+                expected=f"one of the {len(attributes)} attributes",
+                todo=did_you_mean(name, attributes),
             )
     return {
         name: attribute
-        for name, attribute in united.items()
-        if name == SOURCE or name in wanted or original_names[name] in wanted
+        for name, attribute in attributes.items()
+        if name == SOURCE or name in names or original_names[name] in names
     }
 
 

@@ -86,7 +86,7 @@ def _protect_data(path: Path, dataset: Dataset) -> None:
 
 def _rows(dataset: Dataset, folder: Path, path_column: str) -> Iterator[dict[str, Any]]:
     """Each image's values by column."""
-    paths = picture_paths(dataset.source, folder) or dataset.ids.tolist()
+    paths = image_paths(dataset.source, folder) or dataset.ids.tolist()
     columns: dict[str, list[Any]] = {
         path_column: [as_utf8(path).decode() for path in paths],
         dataset.target: _words(dataset.label, dataset.classes),
@@ -110,10 +110,10 @@ def _cells(attribute: Attribute) -> list[Any]:
     return _words(attribute.data, attribute.values)
 
 
-def picture_paths(source: Source, folder: Path) -> list[str] | None:
+def image_paths(source: Source, folder: Path) -> list[str] | None:
     """The images' paths from a folder; None where they are not files."""
     if isinstance(source, SourceSubset):
-        paths = picture_paths(source.source, folder)
+        paths = image_paths(source.source, folder)
         return None if paths is None else [paths[row] for row in source.rows.tolist()]
     if not isinstance(source, FileSource):
         return None

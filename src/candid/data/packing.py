@@ -81,13 +81,13 @@ class Reframe(Protocol):
 class Repacking:
     """How to make a pack from another one.
 
-    Images that `moved` (n,) marks are decoded again, and `reframe` brings them to another frame.
+    Images that `mask` (n,) marks are decoded again, and `reframe` brings them to another frame.
     The others are copied from the other pack, whose `pixels` are (n, side, side, 3); `rows(start,
     stop)` reads its index.
     """
 
     reframe: Reframe
-    moved: NDArray[np.bool_]
+    mask: NDArray[np.bool_]
     pixels: NDArray[np.uint8]
     rows: Callable[[int, int], list[Row]]
 
@@ -111,12 +111,12 @@ def fill(
     source, reframe = dataset.source, None if repacking is None else repacking.reframe
     packer = _Packer(source, config, str(pixels), offset, reframe)
     with writing(folder), open_journal(path, {"pack": key}, replace=True) as journal:
-        done = _read_done(journal, pixels, offset, n, side)
+        chunks = _read_done(journal, pixels, offset, n, side)
         if repacking is not None:
-            for chunk in _copy(repacking, pixels, offset, done):
+            for chunk in _copy(repacking, pixels, offset, chunks):
                 journal.add(vars(chunk))
-                done.append(chunk)
-        done_rows = _finished_rows(done)
+                chunks.append(chunk)
+        done_rows = _finished_rows(chunks)
         todo = _chunks(done_rows, n, side, source.file if isinstance(source, Sharded) else None)
         with (
             progress("packing", n, unit="images", done=len(done_rows), quiet=quiet) as bar,
@@ -124,9 +124,9 @@ def fill(
         ):
             for chunk in results:
                 journal.add(vars(chunk))
-                done.append(chunk)
+                chunks.append(chunk)
                 bar.update(len(chunk.rows))
-        _finish(folder, dataset, done)
+        _finish(folder, dataset, chunks)
         journal.remove()
 
 
@@ -143,8 +143,8 @@ def _prepare(path: Path, shape: tuple[int, ...], journal: Path) -> int:
                 if file.read(len(header)) == header:
                     return len(header)
         # Caches of a damaged pack must not outlive its pixels.
-        for outdated in (path.with_name("index.parquet"), path.with_name(COPIES), journal, path):
-            outdated.unlink(missing_ok=True)
+        for stale_file in (path.with_name("index.parquet"), path.with_name(COPIES), journal, path):
+            stale_file.unlink(missing_ok=True)
         try:
             with path.open("xb") as file:
                 file.write(header)
@@ -177,7 +177,7 @@ def _reserve(handle: int, size: int) -> None:
 
 
 def _chunks(
-    done: set[int], n: int, side: int, shard: NDArray[np.int64] | None
+    done_rows: set[int], n: int, side: int, shard: NDArray[np.int64] | None
 ) -> list[tuple[int, int]]:
     """The rows that are not done, in runs small enough for one worker at a time.
 
@@ -187,7 +187,7 @@ def _chunks(
     starts_shard = np.zeros(n, np.bool_)  # a shard
     if shard is not None:
         starts_shard[1:] = shard[1:] != shard[:-1]
-    todo = np.setdiff1d(np.arange(n), np.fromiter(done, np.intp, len(done)))
+    todo = np.setdiff1d(np.arange(n), np.fromiter(done_rows, np.intp, len(done_rows)))
     breaks = np.flatnonzero((np.diff(todo) > 1) | starts_shard[todo[1:]]) + 1
     runs = [(int(run[0]), int(run[-1]) + 1) for run in np.split(todo, breaks) if len(run)]
     return [(i, min(i + most, stop)) for start, stop in runs for i in range(start, stop, most)]
@@ -209,11 +209,11 @@ def _finished_rows(chunks: list[_Chunk]) -> set[int]:
     return {row for c in chunks for row in range(c.start, c.start + len(c.rows))}
 
 
-def _copy(repacking: Repacking, path: Path, offset: int, done: list[_Chunk]) -> Iterator[_Chunk]:
+def _copy(repacking: Repacking, path: Path, offset: int, chunks: list[_Chunk]) -> Iterator[_Chunk]:
     """Copy the rows that do not change from the other pack, without finished ones."""
     n, side = repacking.pixels.shape[:2]
-    skipped = _finished_rows(done) | {*np.flatnonzero(repacking.moved).tolist()}
-    for start, stop in _chunks(skipped, n, side, None):
+    rows_to_skip = _finished_rows(chunks) | {*np.flatnonzero(repacking.mask).tolist()}
+    for start, stop in _chunks(rows_to_skip, n, side, None):
         block = np.ascontiguousarray(repacking.pixels[start:stop])
         yield _write_chunk(path, offset, start, block, repacking.rows(start, stop))
 
@@ -235,19 +235,19 @@ def _digest(data: bytes | memoryview) -> str:
 def _read_done(journal: PartsJournal, pixels: Path, offset: int, n: int, side: int) -> list[_Chunk]:
     """The finished chunks, whose pixels still have their checksum."""
     size = side * side * 3
-    done: dict[int, _Chunk] = {}
+    chunks: dict[int, _Chunk] = {}
     with pixels.open("rb") as file:
         for chunk in (_Chunk(**plain) for plain in journal.parts()):
             file.seek(offset + chunk.start * size)
-            is_new = chunk.start not in done and 0 <= chunk.start <= n - len(chunk.rows)
+            is_new = chunk.start not in chunks and 0 <= chunk.start <= n - len(chunk.rows)
             if is_new and _digest(file.read(len(chunk.rows) * size)) == chunk.checksum:
-                done[chunk.start] = chunk
-    return list(done.values())
+                chunks[chunk.start] = chunk
+    return list(chunks.values())
 
 
-def _finish(folder: Path, dataset: Dataset, done: list[_Chunk]) -> None:
+def _finish(folder: Path, dataset: Dataset, chunks: list[_Chunk]) -> None:
     """Flush the pixels, then write the index, which marks the pack as complete."""
-    rows = [row for chunk in sorted(done, key=lambda chunk: chunk.start) for row in chunk.rows]
+    rows = [row for chunk in sorted(chunks, key=lambda chunk: chunk.start) for row in chunk.rows]
     columns = dict(zip(list(INDEX)[1:], map(list, zip(*rows, strict=True)), strict=True))
     columns["usable"] = [word == "" for word in columns["reason"]]
     table = pa.table(

@@ -39,8 +39,8 @@ def in_processes(
 
     Raises BrokenProcessPool where a process died.
     """
-    pickled = pickle.dumps(work)
-    with _pickle_file(pickled) as name:
+    payload = pickle.dumps(work)
+    with _pickle_file(payload) as name:
         pool = ProcessPoolExecutor(
             workers,
             mp_context=_SPAWN,
@@ -48,9 +48,9 @@ def in_processes(
             initargs=(name,),
         )
         try:
-            with _block_interrupts(), _hide_main(pickled):
-                finished = as_completed([pool.submit(_call_worker, task) for task in tasks])
-            for future in finished:
+            with _block_interrupts(), _hide_main(payload):
+                futures = as_completed([pool.submit(_call_worker, task) for task in tasks])
+            for future in futures:
                 yield future.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
@@ -63,10 +63,10 @@ def in_own_process(work: Callable[[], object]) -> Iterator[Callable[[], bool]]:
     Yields a function that waits for its end and returns whether it succeeded; its error is not
     reported. The block's end terminates the process.
     """
-    pickled = pickle.dumps(work)
-    with _pickle_file(pickled) as name:
+    payload = pickle.dumps(work)
+    with _pickle_file(payload) as name:
         process = _SPAWN.Process(target=_run_alone, args=(name,), daemon=True)
-        with _block_interrupts(), _hide_main(pickled):
+        with _block_interrupts(), _hide_main(payload):
             process.start()
 
         def wait() -> bool:
@@ -89,7 +89,7 @@ def _run_alone(name: str) -> None:
 
 
 @contextlib.contextmanager
-def _pickle_file(pickled: bytes) -> Iterator[str]:
+def _pickle_file(payload: bytes) -> Iterator[str]:
     """Write pickled work to a file for processes.
 
     Not as an argument: if a process died before reading a long one, this one would wait for ever.
@@ -98,7 +98,7 @@ def _pickle_file(pickled: bytes) -> Iterator[str]:
     with writing(Path(tempfile.gettempdir()), "$TMPDIR"):
         handle, name = tempfile.mkstemp(prefix="candid-", suffix=".pickle")
         with open(handle, "wb") as file:
-            file.write(pickled)
+            file.write(payload)
     try:
         yield name
     finally:
@@ -123,12 +123,12 @@ def _block_interrupts() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _hide_main(pickled: bytes) -> Iterator[None]:
+def _hide_main(payload: bytes) -> Iterator[None]:
     """Processes that are started in the block do not run this process's script again.
 
     So a script needs no `if __name__ == "__main__":`, unless the script itself defines the work.
     """
-    if b"__main__" in pickled:
+    if b"__main__" in payload:
         yield
         return
     main = sys.modules["__main__"]

@@ -40,8 +40,8 @@ _NAMES = np.array(SPLITS)
 
 def hashed(keys: Iterable[str]) -> NDArray[np.uint64]:
     """(n,) the first eight bytes of BLAKE2b of each key, never 0."""
-    encoded = (key.encode("utf-8", "surrogateescape") for key in keys)
-    digests = (blake2b(key, digest_size=8).digest() for key in encoded)
+    byte_keys = (key.encode("utf-8", "surrogateescape") for key in keys)
+    digests = (blake2b(key, digest_size=8).digest() for key in byte_keys)
     return np.array([int.from_bytes(digest, "big") or 1 for digest in digests], np.uint64)
 
 
@@ -140,28 +140,24 @@ def join_groups(
 def _components(
     member: NDArray[np.intp], first: NDArray[np.intp], second: NDArray[np.intp]
 ) -> NDArray[np.intp]:
-    """(n,) the least of the groups 0, 1, … that each image's group is linked to, by union-find."""
-    root = list(range(int(member.max(initial=-1)) + 1))
+    """(n,) the least of the groups 0, 1, … that each image's group is linked to."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
 
-    def find(i: int) -> int:
-        while root[i] != i:
-            root[i] = root[root[i]]
-            i = root[i]
-        return i
-
-    for i, j in zip(member[first].tolist(), member[second].tolist(), strict=True):
-        low, high = sorted((find(i), find(j)))
-        root[high] = low
-    roots = np.array([find(i) for i in range(len(root))], dtype=np.intp)
-    return roots[member]
+    n = int(member.max(initial=-1)) + 1
+    links = coo_array((np.ones(len(first)), (member[first], member[second])), (n, n))
+    component = connected_components(links, directed=False)[1]
+    least = np.unique(component, return_index=True)[1]
+    result: NDArray[np.intp] = least[component[member]]
+    return result
 
 
 def read_splits(
-    words: Iterable[str | None], *, where: str, rows: Iterable[int] | None = None
+    words: Iterable[str | None], *, file: str, rows: Iterable[int] | None = None
 ) -> NDArray[np.str_]:
     """(n,) the splits of the data's own words.
 
-    `where` names the file in an error; `rows` are the rows in it, if some were left out. Raises
+    `file` is its name for errors; `rows` are the rows in it, if some were left out. Raises
     DataError for a row without a split, or with an unknown word.
     """
     split_words = WORDS | CODES
@@ -170,9 +166,9 @@ def read_splits(
         name = split_words.get((word or "").strip().lower())
         if name is None:
             raise DataError(
-                f"Row {row + 1} of {where} has the split {word!r}."
+                f"Row {row + 1} of {file} has the split {word!r}."
                 if word
-                else f"Row {row + 1} of {where} has no split.",
+                else f"Row {row + 1} of {file} has no split.",
                 expected="train, val or test in every row (or CelebA's 0, 1 and 2)",
                 todo="mend the row, or name another column with data.split_column",
             )
@@ -316,11 +312,11 @@ def _splits_of_copies(
     result = np.full(int(component.max(initial=-1)) + 1, -1, np.intp)
     rows, ends = np.unique(copies.links(), return_inverse=True)
     first, second = ends.reshape(2, -1)
-    picture = _components(np.arange(len(rows)), first, second)
+    image = _components(np.arange(len(rows)), first, second)
     is_fixed, own_source = ~free[rows], source[rows]
     best = np.full((len(rows), int(source.max(initial=0)) + 1), -1, np.intp)
-    np.maximum.at(best, (picture[is_fixed], own_source[is_fixed]), code[rows[is_fixed]])
-    elsewhere = best[picture]  # (linked rows, sources)
+    np.maximum.at(best, (image[is_fixed], own_source[is_fixed]), code[rows[is_fixed]])
+    elsewhere = best[image]  # (linked rows, sources)
     elsewhere[np.arange(len(rows)), own_source] = -1
     is_free = free[rows]
     np.maximum.at(result, component[rows[is_free]], elsewhere.max(axis=1)[is_free])
@@ -328,7 +324,7 @@ def _splits_of_copies(
 
 
 def _replace_findings(findings: Sequence[Finding], new: Sequence[Finding]) -> tuple[Finding, ...]:
-    """The findings with each one whose code is among the `new` replaced by the next of these."""
+    """The findings, where those with the code of a `new` one are replaced by these in order."""
     codes, replacements = {f.code for f in new}, iter(new)
     return tuple(next(replacements) if f.code in codes else f for f in findings)
 

@@ -206,12 +206,12 @@ def _check_bad_share(dataset: Dataset, store: Store, most: float) -> None:
     bad, n = len(store.reasons), len(store)
     if bad == 0 or (bad <= most * n and bad < n):
         return
-    listed = "\n".join(
+    examples = "\n".join(
         f"    {dataset.ids[row]}: {store.reasons[row]}" for row in list(store.reasons)[:5]
     )
     more = f"\n    … and {bad - 5:,} more" if bad > 5 else ""
     raise DataError(
-        f"{bad:,} of {n:,} images cannot be read ({bad / n:.1%}):\n{listed}{more}",
+        f"{bad:,} of {n:,} images cannot be read ({bad / n:.1%}):\n{examples}{more}",
         expected=f"at most data.max_bad_share = {most:.1%} of all, and at least one that can",
         todo="mend or remove them, or raise data.max_bad_share",
     )
@@ -255,7 +255,7 @@ def _open(folder: Path, n: int, key: str, side: int) -> Store | None:
 
 
 def _words(column: pa.ChunkedArray) -> NDArray[np.str_]:
-    encoded = column.combine_chunks().dictionary_encode()
-    words = np.asarray(encoded.dictionary.to_pylist(), np.str_)
-    result: NDArray[np.str_] = words[encoded.indices.to_numpy()]
+    dictionary = column.combine_chunks().dictionary_encode()
+    words = np.asarray(dictionary.dictionary.to_pylist(), np.str_)
+    result: NDArray[np.str_] = words[dictionary.indices.to_numpy()]
     return result

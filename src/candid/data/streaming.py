@@ -93,18 +93,18 @@ class Stream:
         epoch that are yielded; None: all. Raises DataError where a store cannot be reached.
         """
         rows, order = self._read_order(place.epoch), self._shuffle(place.epoch)
-        wanted = np.arange(len(self)) >= place.given
+        mask = np.arange(len(self)) >= place.given
         if mine is not None:
-            wanted &= mine
+            mask &= mine
         needed = np.zeros(len(self), np.bool_)
-        needed[order[wanted]] = True
+        needed[order[mask]] = True
         buffer: dict[int, bytes | ImageError] = {}
-        next_in = 0
-        for position in np.flatnonzero(wanted).tolist():
+        n_read = 0
+        for position in np.flatnonzero(mask).tolist():
             stop = min(len(self), position + self.buffer)
-            for index in (next_in + np.flatnonzero(needed[next_in:stop])).tolist():
+            for index in (n_read + np.flatnonzero(needed[n_read:stop])).tolist():
                 buffer[index] = self._read(int(rows[index]))
-            next_in = max(next_in, stop)
+            n_read = max(n_read, stop)
             index = int(order[position])
             yield StreamPosition(place.epoch, position + 1), int(rows[index]), buffer.pop(index)
 
@@ -136,14 +136,14 @@ class Stream:
         n = len(self)
         rng = np.random.default_rng((self.seed, epoch, 1))
         buffer = list(range(min(n, self.buffer)))
-        next_in = len(buffer)
+        n_entered = len(buffer)
         for start in range(0, n, _DRAWS):
             for u in rng.random(min(_DRAWS, n - start)).tolist():
                 i = int(u * len(buffer))
                 yield buffer[i]
-                if next_in < n:
-                    buffer[i] = next_in
-                    next_in += 1
+                if n_entered < n:
+                    buffer[i] = n_entered
+                    n_entered += 1
                 else:
                     buffer[i] = buffer[-1]
                     buffer.pop()

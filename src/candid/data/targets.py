@@ -52,7 +52,7 @@ def with_targets(dataset: Dataset, config: DataConfig) -> Dataset:
     numbers = [
         name
         for name in named
-        if columns.is_number(dataset.attributes[name], forced=name in config.numbers)
+        if columns.is_number(dataset.attributes[name], as_number=name in config.numbers)
     ]
     dataset = replace(dataset, numbers=(*dataset.numbers, *numbers))
     for name in named:
@@ -88,11 +88,11 @@ def _why_not_learned(dataset: Dataset, name: str) -> str:
         return "It has one class only."
     if len(classes) > MOST_CLASSES:
         return f"It has {len(classes):,} classes, more than {MOST_CLASSES}."
-    known = label >= 0
-    if len(np.unique(label[known & (dataset.split == "train")])) < 2:
+    labelled = label >= 0
+    if len(np.unique(label[labelled & (dataset.split == "train")])) < 2:
         return "Training would see one class only."
-    validated = (known & (dataset.split == "validation")).any()
-    return "" if validated else "No validation image has a label."
+    has_validation = (labelled & (dataset.split == "validation")).any()
+    return "" if has_validation else "No validation image has a label."
 
 
 def label_of(dataset: Dataset, name: str) -> tuple[tuple[str, ...], NDArray[np.int16]]:
@@ -120,10 +120,10 @@ def in_ranges(dataset: Dataset) -> Dataset:
     if not dataset.is_number:
         return dataset
     cut = bin_attribute(_as_attribute(dataset), dataset.rows("train"))
-    used = np.unique(cut.data[cut.data >= 0])
+    codes = np.unique(cut.data[cut.data >= 0])
     index = np.append(np.full(len(cut.values), -1, np.int16), np.int16(-1))
-    index[used] = np.arange(len(used))
-    words = tuple(cut.values[i] for i in used)
+    index[codes] = np.arange(len(codes))
+    words = tuple(cut.values[i] for i in codes)
     numbers = tuple(n for n in dataset.numbers if n != dataset.target)
     return replace(
         dataset, classes=words, class_words=words, label=index[cut.data], numbers=numbers
@@ -141,14 +141,14 @@ def of_target(dataset: Dataset, name: str, config: DataConfig) -> Dataset:
         del attributes[name]
         first = _as_attribute(dataset)
         attributes = {free_name(first.name, {first.name, *attributes}): first} | attributes
-    wanted = {*config.attributes} or {*attributes}
+    attribute_names = {*config.attributes} or {*attributes}
     return replace(
         dataset,
         target=name,
         classes=classes,
         label=label,
         class_words=classes,
-        attributes={n: replace(a, name=n) for n, a in attributes.items() if n in wanted},
+        attributes={n: replace(a, name=n) for n, a in attributes.items() if n in attribute_names},
         further_targets=(),
         targets_left_out={},
         numbers=tuple(n for n in dataset.numbers if n == name),

@@ -66,8 +66,8 @@ def members(file: BinaryIO, mode: Literal["r:", "r:*"], *, to_the_end: bool) -> 
     """The regular files in a tar file, in order, without hidden ones.
 
     `mode` is that of `tarfile.open`, "r:*" where it may be compressed; `to_the_end`: an archive
-    without an end mark is truncated. Raises tarfile.ReadError where it is none, or where it is
-    damaged, whatever the libraries raise there.
+    without an end mark is truncated. Raises tarfile.ReadError for another or a damaged file,
+    whatever the libraries raise there.
     """
     try:
         archive = tarfile.open(fileobj=file, mode=mode, tarinfo=_Header)  # noqa: SIM115
@@ -91,7 +91,7 @@ def members(file: BinaryIO, mode: Literal["r:", "r:*"], *, to_the_end: bool) -> 
 
 
 def _check_end(archive: tarfile.TarFile, to_the_end: bool) -> None:
-    reason = _Header.end_reason(archive)
+    reason = getattr(archive, "candid_ended", None)
     if isinstance(reason, tarfile.EmptyHeaderError):  # type: ignore[attr-defined]
         if to_the_end:
             raise tarfile.ReadError("it has no end mark")
@@ -119,11 +119,6 @@ class _Header(tarfile.TarInfo):
         except tarfile.TarError as error:
             archive.candid_ended = error  # type: ignore[attr-defined]
             raise
-
-    @staticmethod
-    def end_reason(archive: tarfile.TarFile) -> Exception | None:
-        """Why there was no further member."""
-        return getattr(archive, "candid_ended", None)
 
 
 # --- images, in any order ------------------------------------------------------------------------

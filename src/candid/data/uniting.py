@@ -69,14 +69,14 @@ def _reject_unlike(
     if not unlike:
         return
     word, owner = next((s for s in unlike if s[1] > 0), unlike[0])
-    other = [classes[k] for k in sorted(all_classes - present[owner])]
+    missing = [classes[k] for k in sorted(all_classes - present[owner])]
     same, own = (
         json.dumps(words, ensure_ascii=False)
-        for words in ([f"{word}={other[0]}"], [f"{w}={w}" for w, _ in unlike])
+        for words in ([f"{word}={missing[0]}"], [f"{w}={w}" for w, _ in unlike])
     )
     raise TargetError(
         f"The class {word!r} is one of {names[owner]!r} alone, which has no "
-        f"{' or '.join(map(repr, other[:4]))}.",
+        f"{' or '.join(map(repr, missing[:4]))}.",
         expected="the same classes in all data sets, in any case of their letters",
         todo=f"where it means the same, say so, such as --set 'data.class_names={same}' (by what "
         f"stands in the data, such as 0=…); where such classes are their own, {own}; or name "

@@ -52,7 +52,7 @@ _MALFORMED = (AttributeError, KeyError, TypeError, ValueError)  # JSON of anothe
 
 @dataclass(frozen=True, eq=False)
 class Predictions(Table):
-    """What a model says about the n images of a table, whose fields are described there.
+    """A model's predictions for the n images of a `Table`.
 
     Attributes
     ----------
@@ -65,10 +65,10 @@ class Predictions(Table):
         Where the file came from; free text by key.
     hard
         True where the model gave answers and no probabilities: `probability` then holds 0 and 1,
-        and what needs degrees (areas under curves, losses, calibration) is undefined.
+        and areas under curves, losses and calibration are undefined.
     out_of_fold
-        True where each image was predicted by a model that learned from other people's alone, so
-        that those of the training split count as any other.
+        True where each image was predicted by a model that was trained on other people's, so that
+        those of the training split count as any other.
     """
 
     PER_IMAGE = (*Table.PER_IMAGE, "probability")
@@ -81,7 +81,7 @@ class Predictions(Table):
 
     @property
     def unlearned(self) -> NDArray[np.bool_]:
-        """(n,) which images have a label that the model did not learn from."""
+        """(n,) the images with a label that the model was not trained on."""
         unlearned: NDArray[np.bool_] = (self.label >= 0) & (
             self.out_of_fold | (self.split != "train")
         )
@@ -106,7 +106,7 @@ class Predictions(Table):
         return wrong
 
     def example(self, row: int) -> Example:
-        """A labelled image as the report shows it; answers alone have no probabilities."""
+        """A labelled image for the report; mere answers have no probabilities."""
         label, answer = int(self.label[row]), int(self.prediction[row])
         sure = math.nan if self.hard else 1.0
         return Example(
@@ -160,13 +160,13 @@ class Predictions(Table):
             (n,) the labels: words, numbers or booleans.
         y_prob
             (n,) the probability of the second class, or (n, classes) one per class; columns of a
-            data frame may stand in any order where they are named after the classes ("Male",
-            "p_Male"). Where (n,) hold the classes' own words, or nothing but 0 and 1, these are
-            answers, as of `predict`, and `hard` is set.
+            data frame may be in any order if they are named after the classes ("Male", "p_Male").
+            Where (n,) hold the classes' own words, or nothing but 0 and 1, these are answers, as of
+            `predict`, and `hard` is set.
         groups
             What to audit by: a data frame, a mapping of names to (n,) values, or one column.
         person
-            (n,) who is in the image; without it every image counts as another person.
+            (n,) the person in each image; without it every image counts as another person.
         classes
             The label's values in the order of the columns of `y_prob`; None: those that occur,
             sorted, as scikit-learn orders them.
@@ -175,7 +175,7 @@ class Predictions(Table):
         split
             (n,) train, validation or test; None: all are test.
         target
-            What the label is called.
+            The label's name.
 
         Raises
         ------
@@ -211,36 +211,35 @@ class Predictions(Table):
     ) -> Predictions:
         """Any model's predictions, from a table with a row per image.
 
-        What can be understood in one way only is taken; what could mean two things, or nothing
-        possible, is an error that says what to do. What was assumed, and which rows were left out,
-        stands in `provenance["notes"]`.
+        Ambiguous or impossible values are errors. `provenance["notes"]` lists the assumptions and
+        the rows that were left out.
 
         Parameters
         ----------
         table
-            A CSV, TSV or Parquet file, or a data frame. A row without a prediction is left out, and
-            a note says so; one without a label stays, unlabelled.
+            A CSV, TSV or Parquet file, or a data frame. A row without a prediction is left out,
+            with a note; one without a label stays, unlabelled.
         label
-            The column with what was annotated: words, or 0 and 1 (no and yes, false and true).
+            The column of annotations: words, or 0 and 1 (no and yes, false and true).
         prediction
             The column with the probability of one of two classes; or the columns with the
             probability of each class ("p_Female", "p_Male", or a pattern such as "p_*"); or a
-            column with the answer alone. Where there are answers only, `hard` is set on the result.
+            column with the answer alone, which sets `hard` on the result.
         groups
             Columns to audit, names or patterns. None named: every other column that holds few words
             or numbers.
         person
-            Who is in the image. None: a column with a usual name ("person_id"), or nobody knows.
+            The column of persons. None: a column with a usual name ("person_id"), if any.
         split
-            The column that says train, validation or test. None: a column with a usual name and
-            these words, or else every row counts as test.
+            The column with train, validation or test. None: a column with a usual name and these
+            words, or else every row counts as test.
         ids
-            The column that names the images. None: a column with a usual name ("id", "path",
+            The column of the images' names. None: a column with a usual name ("id", "path",
             "image"), or else the rows are numbered.
         positive
-            The class that a single probability is of, where the column's name does not say it.
+            The class of a single probability, if it is not in the column's name.
         scale
-            "probability" from 0 to 1, "percent" from 0 to 100, or "logit": what goes into a sigmoid
+            "probability" from 0 to 1, "percent" from 0 to 100, or "logit": the input of a sigmoid
             (one column) or a softmax (one per class).
 
         Raises
@@ -248,7 +247,7 @@ class Predictions(Table):
         DataError
             Where the file cannot be read as a table.
         PredictionsError
-            Where a column is missing, or holds what cannot be or could mean two things.
+            Where a column is missing, impossible or ambiguous.
         """
         from candid.predictions.choosing import Columns
         from candid.predictions.from_table import predictions_from
@@ -309,8 +308,8 @@ def read_predictions(path: Path) -> Predictions:
     Raises
     ------
     PredictionsError
-        Where the file is missing, is not Parquet, was not written by Candid, or holds values that
-        cannot be.
+        Where the file is missing, is not Parquet, was not written by Candid, or holds impossible
+        values.
     RunError
         Where another release of Candid wrote it, in another format.
     """

@@ -131,10 +131,10 @@ def _are_classes(cells: Cells, truth: Label) -> bool:
         return distinct <= {*truth.classes}
     if distinct <= {"0", "1"}:
         return True
-    coded = all(re.fullmatch(r"-?\d+", c) for c in truth.classes) or truth.two_valued
+    is_coded = all(re.fullmatch(r"-?\d+", c) for c in truth.classes) or truth.two_valued
     names = {"-1", "1"} if truth.two_valued else {*truth.classes}
     few_codes = len(truth.classes) > 2 and distinct <= {str(i) for i in range(-1, 10)}
-    return coded and (distinct <= names or (few_codes and bool(distinct & names)))
+    return is_coded and (distinct <= names or (few_codes and bool(distinct & names)))
 
 
 def _one_hot(cells: Cells, truth: Label, positive: str | None) -> tuple[Label, Floats]:
@@ -175,7 +175,7 @@ def _quote(words: Sequence[str]) -> str:
 
 
 def require_numbers(cells: Cells, role: str = "prediction", *, alone: bool = False) -> None:
-    """Raise a PredictionsError where a cell holds a word; `alone`: the label's words would do."""
+    """Raise a PredictionsError where a cell holds a word; `alone`: the only prediction column."""
     if not cells.words:
         return
     row = int(np.argmax(cells.word >= 0))
@@ -204,7 +204,7 @@ def _positive_class(name: str, truth: Label, positive: str | None) -> tuple[Labe
     if index is None and word == "" and truth.two_valued:
         index = 1
     if len(truth.classes) == 1 and (index is not None or positive):
-        # One class is absent; only whoever asks can know what it is called.
+        # The other class does not occur, so only the caller can name it.
         only = truth.classes[0]
         new_class = f"not {only}" if index is not None else str(positive)
         truth = truth.with_classes([new_class])

@@ -126,16 +126,16 @@ def _read_answers(y_prob: Any, n: int, classes: tuple[str, ...]) -> NDArray[np.i
 def as_predictions(y_true: Any, y_prob: Any = None, **options: Any) -> Predictions:
     """Predictions from arrays, from a file or a run's folder, or as they are.
 
-    `y_true` are labels beside `y_prob` and what else `Predictions.from_arrays` takes; or
+    `y_true` are labels, with `y_prob` and the options of `Predictions.from_arrays`; or
     `Predictions`, a run's folder, or its predictions.parquet alone. Raises DataError or
     PredictionsError where they cannot be read, or do not fit each other.
     """
     is_complete = isinstance(y_true, Predictions | str | PathLike)
     options = {name: value for name, value in options.items() if value is not None}
     if is_complete != (y_prob is None) or (is_complete and options):
-        extra = ", ".join([*(["y_prob"] if y_prob is not None else []), *options])
+        surplus = ", ".join([*(["y_prob"] if y_prob is not None else []), *options])
         raise PredictionsError(
-            f"There are predictions and, beside them, {extra}."
+            f"There are predictions and, beside them, {surplus}."
             if is_complete
             else "There are labels and no probabilities.",
             expected="y_true and y_prob, or predictions alone",
@@ -153,15 +153,15 @@ def as_predictions(y_true: Any, y_prob: Any = None, **options: Any) -> Predictio
 def as_number_answers(y_true: Any, y_pred: Any = None, **options: Any) -> NumberAnswers:
     """Answers about a number from arrays, from a file of Candid's, or as they are.
 
-    `y_true` are true numbers beside `y_pred` and what else `NumberAnswers.from_arrays` takes; or
+    `y_true` are true numbers, with `y_pred` and the options of `NumberAnswers.from_arrays`; or
     `NumberAnswers`, or a file of a number. Raises DataError or PredictionsError where they cannot
     be read, or do not fit each other.
     """
     options = {name: value for name, value in options.items() if value is not None}
     if isinstance(y_true, NumberAnswers | str | PathLike):
-        if extra := [*(["y_pred"] if y_pred is not None else []), *options]:
+        if surplus := [*(["y_pred"] if y_pred is not None else []), *options]:
             raise PredictionsError(
-                f"There are answers about a number and, beside them, {', '.join(extra)}.",
+                f"There are answers about a number and, beside them, {', '.join(surplus)}.",
                 expected="the answers alone",
                 todo="pass groups, person and split to candid.NumberAnswers.from_arrays",
             )

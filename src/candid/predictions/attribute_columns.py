@@ -20,10 +20,10 @@ METADATA = b"candid"  # the key of the metadata of a file of predictions
 
 def write_parquet(path: Path, columns: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
     """Write columns as a Parquet file with metadata, to which the format is added."""
-    encoded = json.dumps({"format": FORMAT} | dict(metadata))
+    text = json.dumps({"format": FORMAT} | dict(metadata))
     with atomic(path) as part:
         pq.write_table(
-            pa.table(columns).replace_schema_metadata({METADATA: encoded}), part, compression="zstd"
+            pa.table(columns).replace_schema_metadata({METADATA: text}), part, compression="zstd"
         )
 
 

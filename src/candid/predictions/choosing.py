@@ -54,7 +54,7 @@ class ColumnNames:
     """The names of a table's columns; `notes` says what was assumed."""
 
     names: list[str]
-    where: str
+    source: str
     notes: list[str] = field(default_factory=list)
 
     def find(self, name: str, role: str) -> str:
@@ -62,7 +62,7 @@ class ColumnNames:
         if name in self.names:
             return name
         raise PredictionsError(
-            f"{self.where} has no column called {name!r} for the {role}.",
+            f"{self.source} has no column called {name!r} for the {role}.",
             expected=f"one of its {len(self.names)} columns",
             todo=did_you_mean(name, self.names),
         )
@@ -76,7 +76,7 @@ class ColumnNames:
                 matches = [self.find(name, role)]
             elif not matches:
                 raise PredictionsError(
-                    f"No column of {self.where} fits the pattern {name!r} for the {role}.",
+                    f"No column of {self.source} fits the pattern {name!r} for the {role}.",
                     expected="the beginning of some columns' names and a star",
                     todo=did_you_mean(name.strip("*"), self.names),
                 )
@@ -109,33 +109,30 @@ class ColumnNames:
         return label, prediction
 
     def special(
-        self, name: str | None, usual: Sequence[str], role: str, taken: Iterable[str | None]
+        self, name: str | None, usual: Sequence[str], role: str, exclude: Iterable[str | None]
     ) -> str | None:
         """The column that was named, or else the first with a usual name, or else None."""
         if name is not None:
             return self.find(name, role)
-        return columns.find_usual((n for n in self.names if n not in taken), usual)
+        return columns.find_usual((n for n in self.names if n not in exclude), usual)
 
-    def person(self, name: str | None, taken: Iterable[str | None]) -> str | None:
-        """The column that says who is in the image, if there is one."""
-        column = self.special(name, columns.PERSON_COLUMNS, "person", taken)
+    def person(self, name: str | None, exclude: Iterable[str | None]) -> str | None:
+        """The column of persons, if there is one."""
+        column = self.special(name, columns.PERSON_COLUMNS, "person", exclude)
         if column and name is None:
             self.notes.append(f"People are told apart by {column!r}.")
         return column
 
-    def split(self, table: pa.Table, name: str | None, taken: Iterable[str | None]) -> str | None:
-        """The column that was named, or one with a usual name that says what was learned from.
-
-        Where a usual name has no word of splits, it is a column like any other.
-        """
-        column = self.special(name, columns.SPLIT_COLUMNS, "split", taken)
+    def split(self, table: pa.Table, name: str | None, exclude: Iterable[str | None]) -> str | None:
+        """The column that was named, or one with a usual name that holds splits."""
+        column = self.special(name, columns.SPLIT_COLUMNS, "split", exclude)
         if column is None or name is not None:
             return column
         if not columns.is_plain(table.schema.field(column).type):
             return None
         words = {w.lower() for w in columns.distinct_words(table[column])}
-        learned = any(columns.SPLIT_WORDS.get(w) == "train" for w in words)
-        return column if words and (learned or words <= columns.SPLIT_WORDS.keys()) else None
+        has_train = any(columns.SPLIT_WORDS.get(w) == "train" for w in words)
+        return column if words and (has_train or words <= columns.SPLIT_WORDS.keys()) else None
 
     def attributes(
         self, table: pa.Table, groups: Sequence[str], used: set[str], preds: list[str], label: Label
@@ -147,11 +144,11 @@ class ColumnNames:
         label. Raises PredictionsError where a named column is missing or cannot be a group.
         """
         rest = [n for n in self.names if n not in used]
-        wanted = self.expand(groups, "group") if groups else rest
-        parsed = {n: columns.read_column(n, table[n]) for n in wanted}
+        names = self.expand(groups, "group") if groups else rest
+        parsed = {n: columns.read_column(n, table[n]) for n in names}
         candidates = {n: a for n, a in parsed.items() if isinstance(a, Attribute)}
         if groups:
-            for name in (n for n in wanted if n not in candidates):
+            for name in (n for n in names if n not in candidates):
                 raise PredictionsError(
                     f"The column {name!r} cannot be a group: {parsed[name]}.",
                     expected="a column with a few words, or numbers",
@@ -166,12 +163,12 @@ class ColumnNames:
 
     def assume(self, groups: Iterable[str], used: set[str], repeats: Sequence[str]) -> None:
         """Note which columns became groups though none was named, and which did not."""
-        taken = [*groups]
+        names = [*groups]
         rest = [n for n in self.names if n not in used]
         if rest:
-            listed = ", ".join(taken) or "none"
+            listed = ", ".join(names) or "none"
             self.notes.append(f"No group was named, so every column that can be one is: {listed}.")
-        if dropped := [n for n in rest if n not in taken]:
+        if dropped := [n for n in rest if n not in names]:
             self.notes.append(f"Columns that are no groups: {', '.join(dropped)}.")
         if repeats:
             self.notes.append(columns_said_again(repeats))

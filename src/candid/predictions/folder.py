@@ -32,8 +32,8 @@ class Piece:
     """A batch of rows."""
 
     split: NDArray[np.intp]  # (n,) indices into SPLITS
-    label: NDArray[np.intp]  # (n,), -1 where nobody annotated the image
-    probability: NDArray[np.float64]  # (n, classes), NaN where the model said nothing
+    label: NDArray[np.intp]  # (n,), -1 where not annotated
+    probability: NDArray[np.float64]  # (n, classes), NaN without a prediction
     key: NDArray[np.int64]  # (n,) the same for the same person; unknown ones all differ
     attributes: Mapping[str, NDArray[np.intp]]  # (n,) codes into `Folder.words`; -1 unknown
 
@@ -50,8 +50,8 @@ class Folder:
     hard: bool
     # Those that are audited; `meaning` gives the values of other models' tables in the end.
     attributes: tuple[Attribute, ...]
-    by_person: bool  # whether a column says who is in the image
-    notes: tuple[str, ...]  # what was assumed
+    by_person: bool  # whether there is a column of persons
+    notes: tuple[str, ...]  # assumptions
     # By attribute, the code of each word; it grows as rows are read.
     words: dict[str, dict[str, int]] = field(default_factory=dict)
     _columns: dict[str, Any] = field(default_factory=dict)
@@ -62,16 +62,16 @@ class Folder:
     def pieces(self) -> Iterator[Piece]:
         """All rows, table by table.
 
-        Raises PredictionsError where a table holds what cannot be.
+        Raises PredictionsError where a value is impossible.
         """
         c, groups = self._columns, [a.name for a in self.attributes]
         options = pads.ParquetReadOptions(dictionary_columns=[*groups, c["label"]])
         file_format = pads.ParquetFileFormat(read_options=options)
         names = dict.fromkeys([c["label"], *c["prediction"], c["person"], c["split"], *groups])
-        wanted = [name for name in names if name is not None]
+        column_names = [name for name in names if name is not None]
         for file in self.files:
             scanner = pads.dataset(file, format=file_format).scanner(
-                columns=wanted, batch_size=BATCH, batch_readahead=2, use_threads=False
+                columns=column_names, batch_size=BATCH, batch_readahead=2, use_threads=False
             )
             for batch in scanner.to_batches():
                 if len(batch):
@@ -132,8 +132,8 @@ class Folder:
             return probability
         if all(table[name].null_count == len(table) for name in c["prediction"]):
             return np.full((len(table), len(self.classes)), np.nan)
-        known = replace(answers.label, code=label.astype(np.int16))
-        return read_answers(table, known, c["prediction"], c["positive"], c["scale"]).probability
+        truth = replace(answers.label, code=label.astype(np.int16))
+        return read_answers(table, truth, c["prediction"], c["positive"], c["scale"]).probability
 
     def _labels(self, table: pa.Table) -> NDArray[np.intp]:
         column = table[self._columns["label"]]

@@ -111,7 +111,7 @@ class _SourceTable:
 
     def about(self) -> dict[str, str]:
         """The provenance: where it came from, and the notes."""
-        provenance = {"data": self.names.where, "source": "a table of another model's predictions"}
+        provenance = {"data": self.names.source, "source": "a table of another model's predictions"}
         return provenance | ({"notes": " ".join(self.notes)} if self.notes else {})
 
 
@@ -137,8 +137,8 @@ def predictions_from(table: Any, spec: Columns) -> Predictions:
     source = _open_source(table, spec)
     label, prediction, notes = source.label, source.prediction, source.notes
     scale = spec.scale or "probability"
-    label_read = read_label(source.table, label)
-    answers = read_answers(source.table, label_read, prediction, spec.positive, scale)
+    truth = read_label(source.table, label)
+    answers = read_answers(source.table, truth, prediction, spec.positive, scale)
     fields, id_column, used = source.per_image(answers.label)
     p = Predictions(
         classes=answers.label.classes,
@@ -260,14 +260,14 @@ def _read_splits(table: pa.Table, name: str | None, notes: list[str]) -> NDArray
 
 
 def _read_ids(table: pa.Table, name: str | None, notes: list[str]) -> NDArray[np.str_]:
-    numbered = [f"{ROW}{i}" for i in range(1, len(table) + 1)]
+    row_names = [f"{ROW}{i}" for i in range(1, len(table) + 1)]
     if name is None:
         notes.append("No column names the images, so the rows are numbered.")
-        return np.array(numbered)
+        return np.array(row_names)
     words = columns.to_words(table[name])
     if empty := words.count(None):
         notes.append(text.rows_unnamed(empty, name))
-    return np.array([w or row for w, row in zip(words, numbered, strict=True)])
+    return np.array([w or row for w, row in zip(words, row_names, strict=True)])
 
 
 # --- rows ----------------------------------------------------------------------------------------
@@ -287,7 +287,7 @@ def _unique_rows(
     parts = [*parts, p.split, *(a.data for a in p.attributes.values())]
     parts += [] if p.person is None else [p.person]
     differs = np.zeros(len(p), np.bool_)
-    for part in parts:  # what is not equal to itself is missing
+    for part in parts:  # NaN, which does not equal itself, is missing
         differs |= (part != part[first_of]) & ((part == part) | (part[first_of] == part[first_of]))
     if differs.any():
         row = int(np.argmax(differs))
@@ -321,12 +321,12 @@ def _remarks(p: Predictions, answers: Answers, column: str) -> Iterator[str]:
     if p.hard or answers.positive is None:
         return
     positive = p.label == answers.positive
-    other = (p.label >= 0) & ~positive
+    negative = (p.label >= 0) & ~positive
     score, name = p.probability[:, answers.positive], p.classes[answers.positive]
     yield f"{column!r} was taken for the probability of {name!r}."
-    if min(np.count_nonzero(positive), np.count_nonzero(other)) < _LEAST_TO_DOUBT:
+    if min(np.count_nonzero(positive), np.count_nonzero(negative)) < _LEAST_TO_DOUBT:
         return
-    high, low = float(score[positive].mean()), float(score[other].mean())
+    high, low = float(score[positive].mean()), float(score[negative].mean())
     if high < low:
         yield (
             f"It is {high:.2f} on average where the label says {name!r} and {low:.2f} elsewhere: "

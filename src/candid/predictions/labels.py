@@ -100,11 +100,11 @@ def read_label(table: pa.Table, name: str) -> Label:
 
 def _reject_case_twins(name: str, classes: tuple[str, ...]) -> None:
     """Raise PredictionsError where two classes differ in case alone; single letters may well."""
-    seen: dict[str, str] = {}
+    spellings: dict[str, str] = {}
     for word in classes:
-        if len(word) > 1 and (other := seen.setdefault(word.casefold(), word)) != word:
+        if len(word) > 1 and (first := spellings.setdefault(word.casefold(), word)) != word:
             raise PredictionsError(
-                f"The label {name!r} has the classes {other!r} and {word!r}, which differ in case "
+                f"The label {name!r} has the classes {first!r} and {word!r}, which differ in case "
                 "alone.",
                 expected="one word for each class",
                 todo="write both in the same case",

@@ -35,7 +35,7 @@ _NUMBERS = ("value", "predicted", "low", "high")
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class NumberAnswers(PerImage):
-    """What any model says of a number of n images, all of which have a true value.
+    """Any model's predictions of a number for n images, all with a true value.
 
     Attributes
     ----------
@@ -44,13 +44,13 @@ class NumberAnswers(PerImage):
     ids, split
         (n,) str: names, and train, validation or test.
     value, predicted
-        (n,) what is true, and what is predicted.
+        (n,) the true and the predicted numbers.
     person
-        (n,) int64, the same number for the same person, -1 unknown; None where nobody knows.
+        (n,) int64, the same number for the same person, -1 unknown; None without persons.
     attributes
         Every other annotation, by name.
     provenance
-        What is to be known of where they come from.
+        Where they come from; free text by key.
     """
 
     PER_IMAGE: ClassVar[tuple[str, ...]] = (
@@ -78,14 +78,14 @@ class NumberAnswers(PerImage):
         ids: Any = None,
         split: Any = None,
     ) -> NumberAnswers:
-        """What any model says of a number, from lists, arrays or columns of a data frame.
+        """Any model's predictions of a number, from lists, arrays or columns of a data frame.
 
         Parameters
         ----------
         y_true, y_pred
-            (n,) what is true and what is predicted, in the same unit.
+            (n,) the true and the predicted numbers, in the same unit.
         target
-            What the number is called.
+            The number's name.
         groups, person, ids, split
             As in `Predictions.from_arrays`.
 
@@ -103,8 +103,8 @@ class NumberAnswers(PerImage):
             )
         labels = np.zeros(len(value), np.int64)  # the other fields do not depend on them
         fields = per_image_values(labels, target, ("0",), groups, person, ids, split)
-        shared = {name: fields[name] for name in ("ids", "split", "person", "attributes")}
-        return NumberAnswers(target=target, value=value, predicted=predicted, **shared)
+        common = {name: fields[name] for name in ("ids", "split", "person", "attributes")}
+        return NumberAnswers(target=target, value=value, predicted=predicted, **common)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -129,13 +129,13 @@ class NumberPredictions(NumberAnswers):
     high: Floats
 
 
-def _finite(values: Any, what: str) -> Floats:
+def _finite(values: Any, name: str) -> Floats:
     """(n,) numbers, all of them finite."""
     try:
         numbers = np.asarray(values, np.float64)
     except (TypeError, ValueError) as error:
         raise PredictionsError(
-            f"The {what} are no numbers: {error}.",
+            f"The {name} are no numbers: {error}.",
             expected="a number per image",
             todo="leave out the rows that have none",
         ) from error
@@ -143,20 +143,20 @@ def _finite(values: Any, what: str) -> Floats:
         numbers = numbers[:, 0]
     if numbers.ndim != 1 or not len(numbers):
         raise PredictionsError(
-            f"The {what} have the shape {numbers.shape}.",
+            f"The {name} have the shape {numbers.shape}.",
             expected="(n,), a number per image, and at least one",
             todo="pass one column",
         )
     if missing := np.count_nonzero(~np.isfinite(numbers)):
         raise PredictionsError(
-            f"{missing:,} of {len(numbers):,} {what} are not finite.",
+            f"{missing:,} of {len(numbers):,} {name} are not finite.",
             expected="a number per image",
             todo="leave out the rows that have none",
         )
-    return not_too_large(numbers, f"the {what}")
+    return not_too_large(numbers, f"the {name}")
 
 
-def not_too_large(values: Floats, what: str) -> Floats:
+def not_too_large(values: Floats, name: str) -> Floats:
     """(n,) the numbers; NaN is allowed.
 
     Raises PredictionsError where one is so large that sums of squares would overflow.
@@ -165,7 +165,7 @@ def not_too_large(values: Floats, what: str) -> Floats:
     if large.any():
         row = int(np.argmax(large))
         raise PredictionsError(
-            f"{what[0].upper()}{what[1:]} hold {values[row]:g} in row {row + 1}, "
+            f"{name[0].upper()}{name[1:]} hold {values[row]:g} in row {row + 1}, "
             f"{np.count_nonzero(large):,} in all that are too large.",
             expected=f"numbers from -{LARGEST:g} to {LARGEST:g}",
             todo="write them in a larger unit, or leave the rows out",

@@ -28,7 +28,7 @@ from candid.storage.files import check_format, regular
 from candid.tables.attributes import Attribute
 from candid.tables.delimited import candid_columns
 
-_FIRST = 20_000  # rows that decide what the columns are
+_FIRST = 20_000  # rows that decide the roles of the columns
 
 
 def tables_in(path: Path) -> tuple[Path, ...]:

@@ -59,16 +59,16 @@ def _select_repeats(
 
 def _one_to_one(a: NDArray[Any], b: NDArray[Any]) -> bool:
     """Whether the codes map one to one, where both are known (0 and up)."""
-    known = (a >= 0) & (b >= 0)
-    pairs = np.unique(np.stack([a[known], b[known]]), axis=1)
+    both = (a >= 0) & (b >= 0)
+    pairs = np.unique(np.stack([a[both], b[both]]), axis=1)
     sizes = {len(np.unique(codes)) for codes in pairs} | {pairs.shape[1]}
-    return bool(known.sum() >= _LEAST and len(sizes) == 1 and pairs.shape[1] > 1)
+    return bool(both.sum() >= _LEAST and len(sizes) == 1 and pairs.shape[1] > 1)
 
 
 def _same_order(a: Floats, b: Floats) -> bool:
     """Whether one is monotonic in the other; rounding does not matter."""
-    known = np.isfinite(a) & np.isfinite(b)
-    a, b = a[known], b[known]
+    both = np.isfinite(a) & np.isfinite(b)
+    a, b = a[both], b[both]
     if len(a) < _LEAST or min(len(np.unique(a)), len(np.unique(b))) <= _FEW:
         return False
     return any(

@@ -161,9 +161,9 @@ def _umask() -> int:
     return mask
 
 
-def copied(source: Path, place: Path) -> None:
+def copied(source: Path, target: Path) -> None:
     """Copy a file atomically."""
-    with atomic(place) as part:
+    with atomic(target) as part:
         shutil.copyfile(source, part)
 
 

@@ -217,8 +217,8 @@ class Far(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         """As for any file."""
-        left = max(0, self.size - self._place)
-        size = min(left, len(buffer))
+        rest = max(0, self.size - self._place)
+        size = min(rest, len(buffer))
         data = part_of(self.url, self._place, size) if size else b""
         buffer[: len(data)] = data
         self._place += len(data)
@@ -256,29 +256,20 @@ def remove(name: str) -> None:
 
 
 def _reading(name: str) -> contextlib.AbstractContextManager[None]:
-    return _translate_errors(
-        name,
-        lambda told: DataError(
-            f"Cannot read {name}: {told}.",
-            expected="a file or folder that is there and may be read",
-            todo="check the name, and the credentials where it lies on an object store",
-        ),
-    )
+    expected = "a file or folder that is there and may be read"
+    todo = "check the name, and the credentials where it lies on an object store"
+    return _translate_errors(DataError, "read", name, expected, todo)
 
 
 def _writing(verb: str, name: str, todo: str) -> contextlib.AbstractContextManager[None]:
-    return _translate_errors(
-        name,
-        lambda told: OutputError(
-            f"Cannot {verb} {name}: {told}.",
-            expected="a place on an object store that these credentials may write to",
-            todo=todo,
-        ),
-    )
+    expected = "a place on an object store that these credentials may write to"
+    return _translate_errors(OutputError, verb, name, expected, todo)
 
 
 @contextlib.contextmanager
-def _translate_errors(name: str, build: Callable[[str], CandidError]) -> Iterator[None]:
+def _translate_errors(
+    kind: type[CandidError], verb: str, name: str, expected: str, todo: str
+) -> Iterator[None]:
     """Turn errors of a disk or a store into Candid's: each store's package has its own."""
     try:
         yield
@@ -292,7 +283,8 @@ def _translate_errors(name: str, build: Callable[[str], CandidError]) -> Iterato
             "for abfs://, aiohttp and requests for https://",
         ) from error
     except Exception as error:
-        raise build(_describe(error)) from error
+        message = f"Cannot {verb} {name}: {_describe(error)}."
+        raise kind(message, expected=expected, todo=todo) from error
 
 
 def _describe(error: Exception) -> str:
@@ -303,15 +295,9 @@ def _describe(error: Exception) -> str:
 
 def _open_store(url: str) -> tuple[Any, str]:
     """The store's file system, and the file's name in it."""
-    unknown = _translate_errors(  # an unknown store, or credentials that are no credentials
-        url,
-        lambda told: DataError(
-            f"Cannot reach {url}: {told}.",
-            expected="a path, or a URL of a store that fsspec knows: s3://, gs://, abfs://, …",
-            todo="check the URL",
-        ),
-    )
-    with unknown:
+    expected = "a path, or a URL of a store that fsspec knows: s3://, gs://, abfs://, …"
+    # For an unknown store, or invalid credentials.
+    with _translate_errors(DataError, "reach", url, expected, "check the URL"):
         from fsspec.core import url_to_fs
 
         opener: Callable[[str], tuple[Any, str]] = url_to_fs

@@ -134,9 +134,9 @@ def open_journal(path: Path, job: Job, *, replace: bool = False) -> Iterator[Par
 
 
 def _other_job_error(path: Path, existing: dict[str, Any], header: dict[str, Any]) -> OutputError:
-    before = existing.get("job", {}) | {"format": existing.get("format")}
-    wanted = header["job"] | {"format": _FORMAT}
-    changed = sorted(k for k in wanted | before if wanted.get(k) != before.get(k))
+    previous = existing.get("job", {}) | {"format": existing.get("format")}
+    current = header["job"] | {"format": _FORMAT}
+    changed = sorted(k for k in current | previous if current.get(k) != previous.get(k))
     return OutputError(
         f"{path} holds the beginning of another job (it differs in: {', '.join(changed)}).",
         expected="the same run, pictures and options as when it was stopped",

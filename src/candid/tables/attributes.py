@@ -60,25 +60,25 @@ def bin_attribute(attribute: Attribute, rows: NDArray[np.intp]) -> Attribute:
     if attribute.kind != "numeric":
         return attribute
     numbers = attribute.data[~np.isnan(attribute.data)]
-    known = attribute.data[rows]
-    known = known[~np.isnan(known)] if np.any(~np.isnan(known)) else numbers
+    sample = attribute.data[rows]
+    sample = sample[~np.isnan(sample)] if np.any(~np.isnan(sample)) else numbers
     distinct = np.unique(numbers)
     if len(distinct) <= 4:
         edges, names = distinct[1:], [f"{x:g}" for x in distinct]
     else:
-        whole = bool(np.all(numbers == np.rint(numbers)))
-        edges = np.quantile(known, [0.25, 0.5, 0.75])
-        edges = np.unique(np.ceil(edges) if whole else edges)
-        # Where a value is so common that it is a quartile and the least, no bin lies below it.
-        edges = edges[edges > known.min()] if edges[-1] > known.min() else distinct[1:2]
-        names = _bin_names(edges, whole=whole)
+        integers = bool(np.all(numbers == np.rint(numbers)))
+        edges = np.quantile(sample, [0.25, 0.5, 0.75])
+        edges = np.unique(np.ceil(edges) if integers else edges)
+        # A quartile may be the least value, and no bin lies below that.
+        edges = edges[edges > sample.min()] if edges[-1] > sample.min() else distinct[1:2]
+        names = _bin_names(edges, integers=integers)
     codes = np.searchsorted(edges, attribute.data, side="right").astype(np.int16)
     codes[np.isnan(attribute.data)] = -1
     return Attribute(attribute.name, "categorical", tuple(names), codes)
 
 
-def _bin_names(edges: NDArray[np.float64], *, whole: bool) -> list[str]:
-    if whole:
+def _bin_names(edges: NDArray[np.float64], *, integers: bool) -> list[str]:
+    if integers:
         starts = np.ceil(edges)
         middle = [
             f"{a:g}" if a == b - 1 else f"{a:g} to {b - 1:g}" for a, b in itertools.pairwise(starts)

@@ -50,7 +50,7 @@ SPLIT_WORDS: dict[str, Split] = {
 MISSING = ("NA", "N/A", "NaN", "null", "#N/A", "<NA>")  # in any case; an empty cell anyway
 _PAIRS = (("no", "yes"), ("false", "true"), ("0", "1"), ("-1", "1"))
 _LETTERS = (("n", "y"), ("f", "t"))  # only where both occur: F alone may well be "female"
-_CODES = range(-1, 10)  # whole numbers that all lie here are codes, others are quantities
+_CODES = range(-1, 10)  # whole numbers in this range are codes, others are quantities
 
 
 def read_column(
@@ -152,7 +152,7 @@ def to_label(
     no and yes; without them "not Smiling" and "Smiling". `number`: it is a number even if it looks
     like classes. Raises TargetError where it then holds words, or too large a number.
     """
-    if is_number(attribute, forced=number):
+    if is_number(attribute, as_number=number):
         return encode_numbers(attribute)
     if attribute.kind == "numeric" and (as_codes := _as_class_codes(attribute)) is not None:
         attribute = as_codes
@@ -165,13 +165,13 @@ def to_label(
     return tuple(values[i] for i in used), index[attribute.data]
 
 
-def is_number(attribute: Attribute, *, forced: bool = False) -> bool:
+def is_number(attribute: Attribute, *, as_number: bool = False) -> bool:
     """Whether a column is learned as a number, and not as classes.
 
     Numbers that count from 0 or 1 on without gaps are classes, and so are whole numbers from −1 to
-    9 (see `read_column`). `forced`: it is a number whatever it holds.
+    9 (see `read_column`). `as_number`: it is a number whatever it holds.
     """
-    return forced or (attribute.kind == "numeric" and _as_class_codes(attribute) is None)
+    return as_number or (attribute.kind == "numeric" and _as_class_codes(attribute) is None)
 
 
 def _as_class_codes(attribute: Attribute) -> Attribute | None:
@@ -188,10 +188,10 @@ def _as_class_codes(attribute: Attribute) -> Attribute | None:
 
 def class_words(name: str) -> tuple[str, str]:
     """Readable words for the two classes of a yes-or-no column: ("not Smiling", "Smiling")."""
-    spaced = name.replace("_", " ").strip()
-    if re.match(r"no\s", spaced, re.IGNORECASE):
-        return spaced[3:].strip(), spaced
-    return f"not {spaced}", spaced
+    words = name.replace("_", " ").strip()
+    if re.match(r"no\s", words, re.IGNORECASE):
+        return words[3:].strip(), words
+    return f"not {words}", words
 
 
 def choose_target(target: str | None, columns: Iterable[str], usual: Sequence[str]) -> str:
@@ -211,9 +211,9 @@ def choose_target(target: str | None, columns: Iterable[str], usual: Sequence[st
             todo=did_you_mean(target, names),
             code=NO_SUCH_TARGET,
         )
-    found = find_usual(names, usual) or (names[0] if len(names) == 1 else None)
-    if found is not None:
-        return found
+    column = find_usual(names, usual) or (names[0] if len(names) == 1 else None)
+    if column is not None:
+        return column
     raise TargetError(
         "Which column is the label is not clear.",
         expected="a target; " + (did_you_mean("", names) if names else "there are no columns"),
@@ -233,21 +233,21 @@ def normalize_name(name: str) -> str:
     return name.strip().lower().replace(" ", "_").replace("-", "_")
 
 
-def select(attributes: Mapping[str, Attribute], wanted: Sequence[str], target: str) -> list[str]:
+def select(attributes: Mapping[str, Attribute], names: Sequence[str], target: str) -> list[str]:
     """The names of the attributes to audit: the wanted ones, or all.
 
     Raises ConfigError where a wanted one does not exist.
     """
-    if not wanted:
+    if not names:
         return list(attributes)
-    for name in wanted:
+    for name in names:
         if name not in attributes and name != target:
             raise ConfigError(
                 f"data.attributes names {name!r}, which the data does not have.",
                 expected=f"one of the {len(attributes)} attributes",
                 todo=did_you_mean(name, attributes),
             )
-    return [name for name in dict.fromkeys(wanted) if name != target]
+    return [name for name in dict.fromkeys(names) if name != target]
 
 
 def identities(words: Sequence[str | None]) -> NDArray[np.int64]:

@@ -4,14 +4,14 @@
 column       holds
 ===========  ======================================================================================
 `id`         the image
-`kind`       what was decided: one of `KINDS`
-`now`        label: the class. same image, not the same: the id of the other picture. person: the id
-             of another picture of whom it shows; empty: nobody knows. Else empty.
-`was`        what the label was when it was decided, if that is known
-`who`        who decided
-`when`       when, as an ISO 8601 time
-`seconds`    how long that took
-`blind`      yes where neither the label nor a model's answer could be seen
+`kind`       the decision: one of `KINDS`
+`now`        label: the class. same image, not the same: the other image's id. person: the id of
+             another image of the same person; empty: unknown. Else empty.
+`was`        the label at the time of the decision, if known
+`who`        the author
+`when`       the time, in ISO 8601
+`seconds`    the duration
+`blind`      yes where neither the label nor a model's answer was visible
 ===========  ======================================================================================
 
 Only `id`, `kind` and `now` are required. Lines are appended and never changed: a later one of the
@@ -52,7 +52,7 @@ _TOPIC: dict[Kind, str] = {
     "not the same": "copy",
     "person": "person",
 }
-_ABOUT_PAIRS: tuple[Kind, ...] = ("same image", "not the same")  # which name another picture
+_ABOUT_PAIRS: tuple[Kind, ...] = ("same image", "not the same")  # which name another image
 _NEEDED = ("id", "kind", "now")
 _UNFINISHED = b"\0"  # in place of the first byte of lines that belong together, until all are there
 _YES = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False, "": False}
@@ -282,8 +282,8 @@ class Consensus:
 
     label: dict[str, str]  # image → its class, changed or not
     left_out: frozenset[str]
-    copy_of: dict[str, str]  # copy → the picture that is kept
-    person: dict[str, str]  # image → another picture of the same person; "" unknown
+    copy_of: dict[str, str]  # copy → the image to keep
+    person: dict[str, str]  # image → another image of the same person; "" unknown
     disputed: tuple[str, ...]  # images with a tie: left as they are
     who: dict[tuple[str, Kind], tuple[str, ...]]  # (image, decision) → who decided so
 
@@ -298,11 +298,11 @@ def tally(corrections: Iterable[Correction]) -> Consensus:
     who: dict[tuple[str, Kind], tuple[str, ...]] = {}
     for (name, _), votes in last.items():
         counts = Counter((c.kind, c.now) for c in votes.values() if c.kind != "cannot say")
-        ranked = counts.most_common(2)
-        if len(ranked) == 2 and ranked[0][1] == ranked[1][1]:
+        top = counts.most_common(2)
+        if len(top) == 2 and top[0][1] == top[1][1]:
             disputed.append(name)
-        elif ranked:
-            kind, now = ranked[0][0]
+        elif top:
+            kind, now = top[0][0]
             decisions[kind][name] = now
             who[name, kind] = tuple(w for w, c in votes.items() if (c.kind, c.now) == (kind, now))
     return Consensus(

@@ -37,7 +37,7 @@ _ADDED_OF_FACES = frozenset(("face", "box_left", "box_top", "box_width", "box_he
 
 
 def candid_columns(names: Iterable[str]) -> frozenset[str]:
-    """The columns that `candid predict` added to a table; none where it did not write it."""
+    """The columns that `candid predict` added to a table, if it wrote it."""
     existing = frozenset(names)
     return existing & (_ADDED | _ADDED_OF_FACES) if existing >= _ADDED else frozenset()
 
@@ -90,7 +90,7 @@ _JSON_LINES = ".jsonl"
 
 
 def read_table(file: Path, encoding: str = "") -> pa.Table:
-    """A CSV, TSV, JSON lines or Parquet file, as its suffix says, as a table.
+    """Read a CSV, TSV, JSON lines or Parquet file, by its suffix.
 
     `encoding` is that of a text file without a byte order mark; empty: UTF-8. Raises DataError
     where it cannot be read.
@@ -221,7 +221,7 @@ def _read_json_lines(path: Path, encoding: str) -> pa.Table:
 
 
 def first_lines(path: Path, most: int, encoding: str = "") -> list[str]:
-    """The first lines of a text file without their ends; what cannot be read is left out."""
+    """The first lines of a text file without their ends; [] where it cannot be read."""
     try:
         with open_regular(path) as file:
             data = file.read(1 << 16)

@@ -25,22 +25,22 @@ def encode_numbers(attribute: Attribute) -> tuple[tuple[str, ...], NDArray[np.in
     Raises
     ------
     TargetError
-        Where a word is none, or where one is too large.
+        Where a word is no number, or one is too large.
     """
     data = _read_numbers(attribute)
-    known = np.isfinite(data)
-    if (large := np.flatnonzero(known & (np.abs(data) > LARGEST))).size:
+    finite = np.isfinite(data)
+    if (large := np.flatnonzero(finite & (np.abs(data) > LARGEST))).size:
         raise TargetError(
             f"The target {attribute.name!r} holds {data[large[0]]:g}, too large a number to be "
             f"learned; {len(large):,} of {len(data):,} rows in all.",
             expected=f"numbers from -{LARGEST:g} to {LARGEST:g}",
             todo="write them in a larger unit, take their logarithm, or empty the cells",
         )
-    distinct = np.unique(data[known])
+    distinct = np.unique(data[finite])
     if len(distinct) > MOST_VALUES:
-        distinct = np.unique(np.quantile(data[known], np.linspace(0, 1, MOST_VALUES)))
+        distinct = np.unique(np.quantile(data[finite], np.linspace(0, 1, MOST_VALUES)))
     label = np.full(len(data), -1, np.int16)
-    label[known] = nearest_index(distinct, data[known])
+    label[finite] = nearest_index(distinct, data[finite])
     return tuple(map(format_number, distinct)), label
 
 

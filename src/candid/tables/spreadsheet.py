@@ -119,4 +119,4 @@ def _date_to_range(word: str) -> _Range | None:
 def _are_disjoint(ranges: Iterable[_Range]) -> bool:
     """Whether no two distinct ranges overlap; they may touch, as 20-30 and 30-40 do."""
     order = sorted(set(ranges))
-    return all(one[1] <= other[0] for one, other in pairwise(order))
+    return all(a[1] <= b[0] for a, b in pairwise(order))

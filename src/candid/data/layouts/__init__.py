@@ -45,7 +45,7 @@ LAYOUTS = {  # the specific before the general
     "utkface": Layout(utkface.recognise_utkface, utkface.read_utkface),
     "huggingface": Layout(huggingface.recognise_huggingface, huggingface.read_huggingface),
     "webdataset": Layout(webdataset.recognise_webdataset, webdataset.read_webdataset),
-    "table": Layout(table.recognise_picture_table, table.read_picture_table),
+    "table": Layout(table.recognise_image_table, table.read_image_table),
     "folder": Layout(folder.recognise_folder, folder.read_folder),
 }
 _SEPARATE_IMAGES = ("celeba", "fairface", "table")  # those that may have data.image_folder
@@ -108,8 +108,8 @@ def read_place(
     if config.image_folder:
         _check_image_folder(Path(config.image_folder), layout)
     names = [layout] if layout else _SEPARATE_IMAGES if config.image_folder else [*LAYOUTS]
-    found_path, found_layout = _recognise(local, [LAYOUTS[name] for name in names])
-    return replace(found_layout.read(found_path, target, config), origin=str(local.resolve()))
+    root, reader = _recognise(local, [LAYOUTS[name] for name in names])
+    return replace(reader.read(root, target, config), origin=str(local.resolve()))
 
 
 def _read_shards(
@@ -151,9 +151,9 @@ def _check_image_folder(folder: Path, layout: str | None) -> None:
 def _recognise(path: Path, layouts: list[Layout]) -> tuple[Path, Layout]:
     """The path and the layout that fits it; a single one is not checked, as it raises itself."""
     for candidate in _nested_folders(path):
-        for known_layout in layouts:
-            if known_layout.recognise(candidate):
-                return candidate, known_layout
+        for layout in layouts:
+            if layout.recognise(candidate):
+                return candidate, layout
     if len(layouts) == 1:
         return path, layouts[0]
     if len(layouts) < len(LAYOUTS):
@@ -228,8 +228,8 @@ def _describe_contents(path: Path) -> str:
     folders = sorted(f.name for f in entries if f.is_dir())
     suffixes = Counter(f.suffix.lower() or "no suffix" for f in entries if not f.is_dir())
     names = ", ".join(folders[:4]) + (", …" if len(folders) > 4 else "")
-    counted = f"{len(folders):,} {'folder' if len(folders) == 1 else 'folders'} ({names})"
-    parts = [counted] if folders else []
+    summary = f"{len(folders):,} {'folder' if len(folders) == 1 else 'folders'} ({names})"
+    parts = [summary] if folders else []
     for suffix, n in suffixes.most_common(4):
         parts.append(f"{n:,} {'file' if n == 1 else 'files'} with {suffix}")
     return f"Seen: {'; '.join(parts)}."

@@ -15,7 +15,7 @@ import candid.tables.columns as columns
 from candid.data import splits
 from candid.data.dataset import Dataset, Source
 from candid.data.findings import make_finding
-from candid.data.layouts.pictures import Pictures
+from candid.data.layouts.pictures import ImageFiles
 from candid.data.sources import FileSource
 from candid.data.targets import free_name, of_target
 from candid.errors import ConfigError, DataError, TargetError, did_you_mean
@@ -62,7 +62,7 @@ def choose_label(
     `numbers` are the labels that are numbers even if they look like classes.
     """
     target = columns.choose_target(target, attributes, usual)
-    number = columns.is_number(attributes[target], forced=target in numbers)
+    number = columns.is_number(attributes[target], as_number=target in numbers)
     classes, label = columns.to_label(attributes[target], _NO_YES.get(target), number=number)
     rest = {name: a for name, a in attributes.items() if name != target}
     fields = {"target": target, "classes": classes, "label": label, "is_number": number}
@@ -149,13 +149,13 @@ def rename_classes(words: Sequence[str], config: DataConfig) -> list[str]:
 
 
 def check_class_settings(
-    words: Sequence[str], named: Sequence[str], target: str, config: DataConfig
+    words: Sequence[str], new_names: Sequence[str], target: str, config: DataConfig
 ) -> None:
     """Raise a ConfigError where the settings rename or exclude an unknown class."""
     names = [word.partition("=")[0] for word in config.class_names]
     for setting, words_set, allowed in (
         ("class_names", names, words),
-        ("exclude_classes", config.exclude_classes, named),
+        ("exclude_classes", config.exclude_classes, new_names),
     ):
         if unknown := [word for word in words_set if word not in allowed]:
             raise ConfigError(
@@ -259,10 +259,10 @@ def check_learnable(dataset: Dataset, usable: NDArray[np.bool_] | None = None) -
 
 def _check_distinct(dataset: Dataset) -> None:
     """Raise a TargetError where all labelled images have the same label."""
-    used = np.unique(dataset.label[dataset.label >= 0])
-    if len(used) != 1:
+    codes = np.unique(dataset.label[dataset.label >= 0])
+    if len(codes) != 1:
         return
-    label, name = dataset.classes[used[0]], repr(dataset.target)
+    label, name = dataset.classes[codes[0]], repr(dataset.target)
     if dataset.is_number:
         raise TargetError(
             f"The target {name} has one value only: every image has {label}.",
@@ -291,40 +291,40 @@ def counted_finding(
     )
 
 
-def match_pictures(
-    pictures: Pictures, names: Sequence[str], where: str, *, anywhere: bool = False
+def match_images(
+    images: ImageFiles, names: Sequence[str], file: str, *, anywhere: bool = False
 ) -> tuple[NDArray[np.intp], list[str], list[Finding]]:
     """The rows of a label file whose image exists, these images, and findings about the others.
 
-    `names` are (n,), `where` is the file's name; see `Pictures.locate`.
+    `names` are (n,), `file` is its name; see `ImageFiles.locate`.
     """
-    matches = pictures.locate(names, where, anywhere=anywhere)
+    matches = images.locate(names, file, anywhere=anywhere)
     rows = np.array([row for row, path in enumerate(matches) if path is not None], dtype=np.intp)
     paths = [path for path in matches if path is not None]
     missing = [name for name, path in zip(names, matches, strict=True) if path is None]
     if not paths:
-        similar = pictures.find_ignoring_case(names[0])
+        similar = images.find_ignoring_case(names[0])
         hint = f", and {similar} is there" if similar else ""
         raise DataError(
-            f"None of the {len(names):,} pictures that {where} names is in {pictures.root}; the "
+            f"None of the {len(names):,} pictures that {file} names is in {images.root}; the "
             f"first is {names[0]!r}{hint}.",
-            expected=f"names relative to {pictures.root} or to a folder in it"
+            expected=f"names relative to {images.root} or to a folder in it"
             + (", with large and small letters as the files have them" if similar else ""),
             todo="write the names as the files are called"
             if similar
             else "name the folder of the pictures with --image-folder (in a table: or the right "
             "column with --set data.path_column=…)",
         )
-    extra = sorted(set(pictures.paths).difference(paths))
-    return rows, paths, unmatched(missing, len(names), extra, len(pictures.paths))
+    unused = sorted(set(images.paths).difference(paths))
+    return rows, paths, unmatched(missing, len(names), unused, len(images.paths))
 
 
 def unmatched(
-    missing: Sequence[str], rows: int, extra: Sequence[str], pictures: int
+    missing: Sequence[str], rows: int, unused: Sequence[str], images: int
 ) -> list[Finding]:
     """The findings about rows without an image, and images without a row."""
     without_image = counted_finding("LABELS-WITHOUT-IMAGE", missing, rows, severity="warning")
-    return [without_image, unlabelled_finding(extra, pictures)]
+    return [without_image, unlabelled_finding(unused, images)]
 
 
 def unlabelled_finding(missing: Sequence[str], of: int) -> Finding:

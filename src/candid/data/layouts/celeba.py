@@ -22,9 +22,9 @@ from candid.data.layouts.assembly import (
     choose_label,
     counted_finding,
     file_source,
-    match_pictures,
+    match_images,
 )
-from candid.data.layouts.pictures import Pictures, folders_in, scan
+from candid.data.layouts.pictures import ImageFiles, folders_in, scan
 from candid.errors import DataError, LayoutError, TargetError
 from candid.records import Finding
 from candid.settings import DataConfig
@@ -58,9 +58,9 @@ def read_celeba(path: Path, target: str | None, config: DataConfig) -> Dataset:
     image_names = names  # the label files name JPEG; images were published as PNG, too
     if images.paths and not any(p.endswith(".jpg") for p in images.paths):
         image_names = [name.removesuffix(".jpg") for name in names]
-    rows, paths, left_over = match_pictures(images, image_names, file.name)
-    selected = table.take(pa.array(rows))
-    attributes = {n: _attribute(n, selected[n], rows, file) for n in table.column_names[1:]}
+    rows, paths, left_over = match_images(images, image_names, file.name)
+    described = table.take(pa.array(rows))
+    attributes = {n: _attribute(n, described[n], rows, file) for n in table.column_names[1:]}
     keys = [names[i] for i in rows]
     return assemble(
         path,
@@ -97,12 +97,12 @@ def _read_attributes(file: Path) -> tuple[pa.Table, list[Finding]]:
             todo="fetch it again",
         )
     table = read_spaced(file, ["image", *head[1].split()], skip=2)
-    stated = int(head[0])
-    if stated == table.num_rows:
+    count = int(head[0])
+    if count == table.num_rows:
         return table, []
     rows = table.num_rows
     finding = counted_finding(
-        "LABEL-COUNT", [file.name], 1, severity="warning", file=file.name, said=stated, rows=rows
+        "LABEL-COUNT", [file.name], 1, severity="warning", file=file.name, said=count, rows=rows
     )
     return table, [finding]
 
@@ -124,7 +124,7 @@ def _attribute(name: str, column: pa.ChunkedArray, rows: NDArray[np.intp], file:
     return attribute
 
 
-def _images(path: Path) -> Pictures:
+def _images(path: Path) -> ImageFiles:
     for parent in _FOLDERS:
         for name in _IMAGES:
             folder = path / parent / name
@@ -152,7 +152,7 @@ def _partition(path: Path, names: list[str]) -> NDArray[np.str_] | None:
                 expected="0 (train), 1 (validation) or 2 (test) for every image",
                 todo="mend the line, or fetch the file again",
             )
-    return splits.read_splits(codes, where=file.name)
+    return splits.read_splits(codes, file=file.name)
 
 
 def _read_column(file: Path | None, names: list[str]) -> list[str | None] | None:

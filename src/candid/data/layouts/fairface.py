@@ -14,7 +14,7 @@ import pyarrow as pa
 import candid.tables.columns as columns
 from candid.data.dataset import Dataset
 from candid.data.layouts.assembly import file_source, unmatched
-from candid.data.layouts.pictures import Pictures, files_in, folders_in, scan
+from candid.data.layouts.pictures import ImageFiles, files_in, folders_in, scan
 from candid.data.layouts.table import dataset_from_columns, set_split
 from candid.errors import DataError, LayoutError
 from candid.settings import DataConfig
@@ -41,13 +41,13 @@ def read_fairface(path: Path, target: str | None, config: DataConfig) -> Dataset
             expected=f"{_FILES['train'][0]} and {_FILES['validation'][0]} beside train/ and val/",
             todo="name the folder that holds them, or another layout with --layout",
         )
-    pictures = scan(Path(config.image_folder or path))
-    tables, paths, missing = _match_rows(pictures, files, config)
-    extra = sorted(set(pictures.paths).difference(paths))
+    images = scan(Path(config.image_folder or path))
+    tables, paths, missing = _match_rows(images, files, config)
+    unused = sorted(set(images.paths).difference(paths))
     if not paths:
         raise DataError(
             f"None of the {len(missing):,} pictures that FairFace's label files name is in "
-            f"{pictures.root}.",
+            f"{images.root}.",
             expected="train/1.jpg, … and val/1.jpg, …, in the folder or in one folder in it",
             todo="unpack the pictures there, or name their folder with --image-folder",
         )
@@ -56,24 +56,24 @@ def read_fairface(path: Path, target: str | None, config: DataConfig) -> Dataset
         "fairface",
         pa.concat_tables(tables, promote_options="permissive"),
         paths,
-        file_source(pictures.root, paths),
+        file_source(images.root, paths),
         target,
         config,
-        where="FairFace's label files",
+        file="FairFace's label files",
         usual=("gender",),
-        findings=unmatched(missing, len(paths) + len(missing), extra, len(pictures.paths)),
+        findings=unmatched(missing, len(paths) + len(missing), unused, len(images.paths)),
     )
 
 
 def _match_rows(
-    pictures: Pictures, files: Mapping[str, Path], config: DataConfig
+    images: ImageFiles, files: Mapping[str, Path], config: DataConfig
 ) -> tuple[list[pa.Table], list[str], list[str]]:
     """The rows of each label file whose image exists, these images, and the others' names."""
     tables, paths, missing = [], list[str](), list[str]()
     for split, file in files.items():
         table = read_delimited(file, config.encoding)
         names = [word or "" for word in columns.to_words(table["file"])]
-        matches = pictures.locate(names, file.name)
+        matches = images.locate(names, file.name)
         matched = [row for row, name in enumerate(matches) if name is not None]
         paths += [name for name in matches if name is not None]
         missing += [name for name, match in zip(names, matches, strict=True) if match is None]

@@ -17,7 +17,7 @@ from candid.data.layouts.assembly import (
     file_source,
     unlabelled_finding,
 )
-from candid.data.layouts.pictures import Pictures, folders_in, glance, scan
+from candid.data.layouts.pictures import ImageFiles, folders_in, glance, scan
 from candid.errors import DataError, LayoutError, TargetError
 from candid.records import Finding
 from candid.settings import DataConfig
@@ -43,15 +43,15 @@ def read_folder(path: Path, target: str | None, config: DataConfig) -> Dataset:
     Subfolders of a class folder are read too. Where the top folders are splits, other folders
     beside them are left out, with a finding.
     """
-    pictures = scan(path)
-    pictures.reject_outside()
+    images = scan(path)
+    images.reject_outside()
     by_split = any(f.name.lower() in splits.WORDS for f in folders_in(path))
     depth = int(by_split)  # of the folder that names the class
-    parts = {p: p.split("/") for p in pictures.paths}
+    parts = {p: p.split("/") for p in images.paths}
     split = {p: splits.WORDS.get(parts[p][0].lower(), "") for p in parts if by_split}
     ids = [p for p, part in parts.items() if len(part) > depth + 1 and (not by_split or split[p])]
     if not ids:
-        raise _no_classes(path, by_split, len(pictures.paths))
+        raise _no_classes(path, by_split, len(images.paths))
     values = tuple(sorted({parts[p][depth] for p in ids}, key=natural_key))
     _check_target(target, path, values)
     index = {name: i for i, name in enumerate(values)}
@@ -62,7 +62,7 @@ def read_folder(path: Path, target: str | None, config: DataConfig) -> Dataset:
         split=np.array([split[p] for p in ids], dtype="<U10") if by_split else None,
         **choose_label(attributes, _TARGET, (), config.numbers),
     )
-    findings = _findings(pictures, ids)
+    findings = _findings(images, ids)
     return assemble(path, "folder", rows, file_source(path, ids), config, findings)
 
 
@@ -78,13 +78,13 @@ def _check_target(target: str | None, path: Path, values: Sequence[str]) -> None
         )
 
 
-def _findings(pictures: Pictures, ids: Sequence[str]) -> list[Finding]:
+def _findings(images: ImageFiles, ids: Sequence[str]) -> list[Finding]:
     """Findings about files that are not in the data set."""
     labelled = set(ids)
-    unlabelled = [p for p in pictures.paths if p not in labelled]
-    files = len(pictures.others) + len(pictures.paths)
-    others = counted_finding("FILES-LEFT-OUT", pictures.others, files)
-    return [unlabelled_finding(unlabelled, len(pictures.paths)), others]
+    unlabelled = [p for p in images.paths if p not in labelled]
+    files = len(images.others) + len(images.paths)
+    other_files = counted_finding("FILES-LEFT-OUT", images.others, files)
+    return [unlabelled_finding(unlabelled, len(images.paths)), other_files]
 
 
 def _no_classes(path: Path, by_split: bool, n: int) -> LayoutError | DataError:

@@ -76,16 +76,16 @@ def read_parquet_shards(
 def _read(
     path: Path, shards: Sequence[ShardFile], target: str | None, config: DataConfig
 ) -> Dataset:
-    saved = not is_parquet(shards[0].name)
+    is_arrow = not is_parquet(shards[0].name)
     schema = _read_schema(shards[0].name)
     features = _read_features(schema, shards[0].name)
     image = _image_column(schema, features, path)
-    table, file, row = _read_annotations(shards, image, saved)
+    table, file, row = _read_annotations(shards, image, is_arrow)
     names: list[str | None] = [None] * table.num_rows
     if image in table.column_names:  # the images' own names, which are no annotation
         names, table = to_words(table[image]), table.drop_columns([image])
     ids = _ids(names, shards, file, row)
-    source_class = ArrowSource if saved else ParquetSource
+    source_class = ArrowSource if is_arrow else ParquetSource
     files = [shard.name for shard in shards]
     _check_images(source_class(files, image, file, row), path)
     class_names = {n: tuple(f["names"]) for n, f in features.items() if _is_class_label(f)}
@@ -100,7 +100,7 @@ def _read(
         lambda keep: source_class(files, image, file[keep], row[keep]),
         target,
         config,
-        where=path.name,
+        file=path.name,
         class_names=class_names,
         usual=(*LABELS, *only),
     )
@@ -255,11 +255,11 @@ def _image_column(schema: pa.Schema, features: dict[str, dict[str, Any]], path: 
 
 
 def _read_annotations(
-    shards: Sequence[ShardFile], image: str, saved: bool
+    shards: Sequence[ShardFile], image: str, is_arrow: bool
 ) -> tuple[pa.Table, np.ndarray[Any, np.dtype[np.int64]], np.ndarray[Any, np.dtype[np.int64]]]:
     """Every column but the images' bytes, with the split; and each row's file and row in it."""
     files = [s.name for s in shards]
-    read = map_shards(lambda number: _read_shard(files[number], image, saved), files)
+    read = map_shards(lambda number: _read_shard(files[number], image, is_arrow), files)
     sizes = [table.num_rows for table in read]
     tables = [
         t if s.split is None else set_split(t, s.split) for s, t in zip(shards, read, strict=True)
@@ -273,10 +273,10 @@ def _read_annotations(
     return joined, file, np.concatenate([np.arange(n, dtype=np.int64) for n in sizes])
 
 
-def _read_shard(file: str, image: str, saved: bool) -> pa.Table:
+def _read_shard(file: str, image: str, is_arrow: bool) -> pa.Table:
     """One file's columns; the images' column is replaced by their names, or dropped without."""
     try:
-        parquet = None if saved else open_parquet(file)
+        parquet = None if is_arrow else open_parquet(file)
         table: Any = open_arrow(file) if parquet is None else None
         schema = table.schema if parquet is None else parquet.schema_arrow
         dtype = schema.field(image).type

@@ -48,9 +48,9 @@ def read_lfw(path: Path, target: str | None, config: DataConfig) -> Dataset:
     The split is by person. Attributes come from `lfw_attributes.txt`, or else from
     `male_names.txt` and `female_names.txt`, or else from a CSV file with a person in each row.
     """
-    pictures = scan(path)
-    pictures.reject_outside()
-    matches = ((p, _PICTURE.fullmatch(p.rpartition("/")[2])) for p in pictures.paths)
+    images = scan(path)
+    images.reject_outside()
+    matches = ((p, _PICTURE.fullmatch(p.rpartition("/")[2])) for p in images.paths)
     faces = {(m[1], int(m[2])): p for p, m in matches if m}
     if not faces:
         raise LayoutError(
@@ -58,18 +58,18 @@ def read_lfw(path: Path, target: str | None, config: DataConfig) -> Dataset:
             expected="pictures such as Aaron_Eckhart/Aaron_Eckhart_0001.jpg",
             todo="name the folder that holds them, or another layout with --layout",
         )
-    keys, attributes, where = _read_annotations(path, faces, target)
+    keys, attributes, file = _read_annotations(path, faces, target)
     rows = np.array([i for i, key in enumerate(keys) if key in faces], dtype=np.intp)
     paths = [faces[keys[i]] for i in rows]
     if not paths:
         raise DataError(
-            f"{where} describes none of the {len(faces):,} pictures in {path}.",
+            f"{file} describes none of the {len(faces):,} pictures in {path}.",
             expected="the same people and numbers in both",
             todo="fetch it again",
         )
     attributes = {name: attribute[rows] for name, attribute in attributes.items()}
     missing = [f"{person} {number}" for person, number in keys if (person, number) not in faces]
-    extra = sorted(set(pictures.paths).difference(paths))
+    unused = sorted(set(images.paths).difference(paths))
     return assemble(
         path,
         "lfw",
@@ -80,7 +80,7 @@ def read_lfw(path: Path, target: str | None, config: DataConfig) -> Dataset:
         ),
         file_source(path, paths),
         config,
-        unmatched(missing, len(keys), extra, len(pictures.paths)),
+        unmatched(missing, len(keys), unused, len(images.paths)),
     )
 
 

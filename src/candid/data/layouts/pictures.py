@@ -22,7 +22,7 @@ _SAMPLE = 200  # names tried to find the folder that they are relative to
 
 
 @dataclass(eq=False)
-class Pictures:
+class ImageFiles:
     """The images below one folder, by path with forward slashes, in sorted order."""
 
     root: Path
@@ -31,7 +31,7 @@ class Pictures:
     outside: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)  # other files
 
-    def sort(self) -> Pictures:
+    def sort(self) -> ImageFiles:
         """Sort all names."""
         for names in (self.paths, self.outside, self.others):
             names.sort()
@@ -43,22 +43,22 @@ class Pictures:
             raise _outside_error(f"The link {self.outside[0]!r}", self.root)
 
     def locate(
-        self, names: Sequence[str], where: str, *, anywhere: bool = False
+        self, names: Sequence[str], file: str, *, anywhere: bool = False
     ) -> list[str | None]:
         """The path of the image for each name, None where there is none.
 
-        Names in the label file `where` may be relative to the folder or to one folder in it,
+        Names in the label file `file` may be relative to the folder or to one folder in it,
         absolute but inside it, with back slashes, or without a suffix; with `anywhere` they may
         leave it by .. or an absolute path, but not by a link. Raises DataError with the row (from
         1) where a name leaves the folder and may not.
         """
-        known = set(self.paths)
+        existing = set(self.paths)
         outside = set(self.outside)
         outside_folders = _OutsideFolders(self.root)
         matches: list[str | None] = []
         unmatched: list[tuple[int, str]] = []
         for row, name in enumerate(names):
-            if name in known:
+            if name in existing:
                 matches.append(name)
                 continue
             inside = self.inside(name)
@@ -66,12 +66,12 @@ class Pictures:
                 matches.append(outside_folders.find(name))
                 continue
             if inside is None or not outside.isdisjoint(_ancestry(inside)):
-                raise _outside_error(f"Row {row + 1} of {where} names {name!r}, which", self.root)
-            matches.append(inside if inside in known else None)
+                raise _outside_error(f"Row {row + 1} of {file} names {name!r}, which", self.root)
+            matches.append(inside if inside in existing else None)
             if matches[-1] is None:
                 unmatched.append((row, inside))
         if unmatched:
-            self._match_in_folders(unmatched, matches, known, outside, where)
+            self._match_in_folders(unmatched, matches, existing, outside, file)
         return matches
 
     def inside(self, name: str) -> str | None:
@@ -97,15 +97,15 @@ class Pictures:
         self,
         unmatched: list[tuple[int, str]],
         matches: list[str | None],
-        known: set[str],
+        existing: set[str],
         outside: set[str],
-        where: str,
+        file: str,
     ) -> None:
         """Try unmatched names relative to a subfolder, and with a suffix."""
         by_stem = _without_suffix(self.paths)
 
         def find(path: str) -> str | None:
-            return path if path in known else by_stem.get(path)
+            return path if path in existing else by_stem.get(path)
 
         sample = [name for _, name in unmatched[:_SAMPLE]]
         folder = max(
@@ -115,7 +115,7 @@ class Pictures:
         for row, name in unmatched:
             path = posixpath.join(folder, name)
             if not outside.isdisjoint(_ancestry(path)):
-                raise _outside_error(f"Row {row + 1} of {where} names {name!r}, which", self.root)
+                raise _outside_error(f"Row {row + 1} of {file} names {name!r}, which", self.root)
             matches[row] = find(path) or find(name)
 
     def _folders(self) -> list[str]:
@@ -157,32 +157,32 @@ def _without_suffix(paths: Iterable[str]) -> dict[str, str]:
     return by_stem
 
 
-def scan(root: Path) -> Pictures:
+def scan(root: Path) -> ImageFiles:
     """Find the images below a folder, without hidden ones.
 
     Raises DataError where a folder cannot be listed.
     """
-    pictures = Pictures(root)
-    _scan(os.fspath(root), "", os.path.realpath(root), pictures, 0)
-    return pictures.sort()
+    images = ImageFiles(root)
+    _scan(os.fspath(root), "", os.path.realpath(root), images, 0)
+    return images.sort()
 
 
-def scan_named(root: Path, names: Iterable[str]) -> Pictures:
+def scan_named(root: Path, names: Iterable[str]) -> ImageFiles:
     """Find the images in the folders of the names, relative to `root`; as `scan`."""
-    pictures = Pictures(root)
+    images = ImageFiles(root)
     real_root = os.path.realpath(root)
-    folders = {posixpath.dirname(inside) for name in names if (inside := pictures.inside(name))}
+    folders = {posixpath.dirname(inside) for name in names if (inside := images.inside(name))}
     for folder in folders:
         path = os.path.join(real_root, folder)
         real = os.path.realpath(path)
         if not f"{real}/".startswith(real_root.rstrip("/") + "/"):
-            pictures.outside.append(folder)
+            images.outside.append(folder)
         elif os.path.isdir(real):
-            _scan(path, f"{folder}/" if folder else "", real_root, pictures, _DEPTH)
-    return pictures.sort()
+            _scan(path, f"{folder}/" if folder else "", real_root, images, _DEPTH)
+    return images.sort()
 
 
-def _scan(folder: str, prefix: str, real_root: str, pictures: Pictures, depth: int) -> None:
+def _scan(folder: str, prefix: str, real_root: str, images: ImageFiles, depth: int) -> None:
     inner = []
     try:
         with os.scandir(folder) as entries:
@@ -191,22 +191,22 @@ def _scan(folder: str, prefix: str, real_root: str, pictures: Pictures, depth: i
                 if _is_hidden(name):
                     continue
                 if not _is_text(name):  # Parquet could not hold it
-                    pictures.others.append(prefix + ascii(name))
+                    images.others.append(prefix + ascii(name))
                     continue
                 if entry.is_symlink():
                     real = os.path.realpath(entry.path)
                     if not real.startswith(real_root.rstrip("/") + "/"):
                         if real != real_root and (entry.is_dir() or is_picture(name)):
-                            pictures.outside.append(prefix + name)
+                            images.outside.append(prefix + name)
                         continue
                     if f"{os.path.realpath(folder)}/".startswith(f"{real}/"):
                         continue  # a link to a folder above it
                 if entry.is_dir():
                     inner.append(name)
                 elif is_picture(name):
-                    pictures.paths.append(prefix + name)
+                    images.paths.append(prefix + name)
                 else:
-                    pictures.others.append(prefix + name)
+                    images.others.append(prefix + name)
     except OSError as error:
         raise DataError(
             f"Cannot list the folder {folder}: {error.strerror}.",
@@ -215,7 +215,7 @@ def _scan(folder: str, prefix: str, real_root: str, pictures: Pictures, depth: i
         ) from error
     if depth < _DEPTH:
         for name in inner:
-            _scan(f"{folder}/{name}", f"{prefix}{name}/", real_root, pictures, depth + 1)
+            _scan(f"{folder}/{name}", f"{prefix}{name}/", real_root, images, depth + 1)
 
 
 def _is_text(name: str) -> bool:

@@ -14,8 +14,8 @@ from candid.data import splits
 from candid.data.dataset import Dataset, Source
 from candid.data.findings import make_finding
 from candid.data.label_files import is_described
-from candid.data.layouts.assembly import LayoutRows, assemble, file_source, match_pictures
-from candid.data.layouts.pictures import Pictures, files_in, folders_in, scan, scan_named
+from candid.data.layouts.assembly import LayoutRows, assemble, file_source, match_images
+from candid.data.layouts.pictures import ImageFiles, files_in, folders_in, scan, scan_named
 from candid.errors import ConfigError, DataError, LayoutError, TargetError, did_you_mean
 from candid.records import Finding
 from candid.settings import DataConfig
@@ -29,7 +29,7 @@ _TABLES = (*SUFFIXES[:-1], "metadata.jsonl")  # in a folder, which may hold othe
 LABELS = ("label", "class", "target")
 
 
-def recognise_picture_table(path: Path) -> bool:
+def recognise_image_table(path: Path) -> bool:
     """Whether this is a table, or a folder with one (of several: with paths), or one per split."""
     if path.is_file():
         return path.name.lower().endswith(SUFFIXES)
@@ -37,20 +37,19 @@ def recognise_picture_table(path: Path) -> bool:
     return len(files) == 1 or bool(_path_tables(files, DataConfig())) or bool(_by_folder(path))
 
 
-def read_picture_table(path: Path, target: str | None, config: DataConfig) -> Dataset:
+def read_image_table(path: Path, target: str | None, config: DataConfig) -> Dataset:
     """Read a table and find its images; the default target is label, class or target.
 
     Paths are relative to `data.image_folder`, or else to the table's folder, and may leave it.
     """
-    table, root, where = _read_tables(path, config)
+    table, root, name = _read_tables(path, config)
     root = Path(config.image_folder or root)
-    path_column = _path_column(table, config, where)
+    path_column = _path_column(table, config, name)
     names = [word or "" for word in columns.to_words(table[path_column])]
-    rows, paths, findings = match_pictures(
-        _pictures(root, names, where), names, where, anywhere=True
-    )
+    images = _find_images(root, names, name)
+    rows, paths, findings = match_images(images, names, name, anywhere=True)
     table = table.drop_columns([path_column]).take(pa.array(rows))
-    if Path(where).stem.lower() == "metadata" and not _split_column(table, config, target, where):
+    if Path(name).stem.lower() == "metadata" and not _split_column(table, config, target, name):
         table = _add_split_from_paths(table, paths)
     return dataset_from_columns(
         path,
@@ -60,20 +59,20 @@ def read_picture_table(path: Path, target: str | None, config: DataConfig) -> Da
         file_source(root, paths, anywhere=True),
         target,
         config,
-        where=where,
+        file=name,
         rows=rows,
         findings=findings,
     )
 
 
-def _pictures(root: Path, names: list[str], where: str) -> Pictures:
+def _find_images(root: Path, names: list[str], file: str) -> ImageFiles:
     """The images in the names' folders; in all folders, if that finds fewer than half."""
-    pictures = scan_named(root, names)
-    matches = pictures.locate(names, where, anywhere=True)
+    images = scan_named(root, names)
+    matches = images.locate(names, file, anywhere=True)
     missing = sum(
-        m is None and pictures.inside(n) is not None for n, m in zip(names, matches, strict=True)
+        m is None and images.inside(n) is not None for n, m in zip(names, matches, strict=True)
     )
-    return pictures if 2 * missing <= len(names) else scan(root)
+    return images if 2 * missing <= len(names) else scan(root)
 
 
 def dataset_from_columns(
@@ -85,7 +84,7 @@ def dataset_from_columns(
     target: str | None,
     config: DataConfig,
     *,
-    where: str,
+    file: str,
     rows: NDArray[np.intp] | None = None,
     class_names: dict[str, tuple[str, ...]] | None = None,
     usual: Iterable[str] = LABELS,
@@ -94,11 +93,11 @@ def dataset_from_columns(
     """A Dataset from annotation columns: find split, person and target; the rest are attributes.
 
     `table` has n rows without the column of the images, which are `ids`, and whose source `source`
-    makes; `rows` are the rows in the file, which errors call `where`; `class_names` are the names
+    makes; `rows` are the rows in the file, which errors call `file`; `class_names` are the names
     of codes by column, `usual` the columns for the label where none is named.
     """
-    split = _split_column(table, config, target, where)
-    person = _find_column(table, config, "person_column", columns.PERSON_COLUMNS, target, where)
+    split = _split_column(table, config, target, file)
+    person = _find_column(table, config, "person_column", columns.PERSON_COLUMNS, target, file)
     rest = [name for name in table.column_names if name not in (split, person)]
     if target == columns.ALL:
         target = next((n for n in rest if _is_label(columns.read_column(n, table[n]))), None)
@@ -113,12 +112,12 @@ def dataset_from_columns(
         column = columns.read_words(target, table[target], missing_words)
     if isinstance(column, str):
         raise TargetError(
-            f"The target {target!r} of {where} cannot be learned: {column}.",
+            f"The target {target!r} of {file} cannot be learned: {column}.",
             expected="a column with a few values to tell apart",
             todo="name another target",
         )
     number = target in config.numbers and not config.class_names
-    number = columns.is_number(column, forced=number)
+    number = columns.is_number(column, as_number=number)
     classes, label = columns.to_label(column, number=number)
     words = columns.to_words(table[split]) if split else None
     layout_rows = LayoutRows(
@@ -126,7 +125,7 @@ def dataset_from_columns(
         target=target,
         classes=classes,
         label=label,
-        split=None if words is None else splits.read_splits(words, where=where, rows=rows),
+        split=None if words is None else splits.read_splits(words, file=file, rows=rows),
         person=columns.to_words(table[person], missing) if person else None,
         attributes={n: a for n, a in parsed.items() if not isinstance(a, str)},
         left_out={n: reason for n, reason in parsed.items() if isinstance(reason, str)},
@@ -254,11 +253,11 @@ def _concatenate(by_folder: list[tuple[str, Path]], config: DataConfig) -> pa.Ta
         ) from error
 
 
-def _path_column(table: pa.Table, config: DataConfig, where: str) -> str:
-    name = _find_column(table, config, "path_column", columns.PATH_COLUMNS, None, where)
+def _path_column(table: pa.Table, config: DataConfig, file: str) -> str:
+    name = _find_column(table, config, "path_column", columns.PATH_COLUMNS, None, file)
     if name is None:
         raise LayoutError(
-            f"No column of {where} is known to hold paths (columns: "
+            f"No column of {file} is known to hold paths (columns: "
             f"{', '.join(table.column_names[:12])}).",
             expected=f"one of: {', '.join(columns.PATH_COLUMNS[:8])}, …",
             todo="name it with --set data.path_column=…",
@@ -266,11 +265,9 @@ def _path_column(table: pa.Table, config: DataConfig, where: str) -> str:
     return name
 
 
-def _split_column(
-    table: pa.Table, config: DataConfig, target: str | None, where: str
-) -> str | None:
+def _split_column(table: pa.Table, config: DataConfig, target: str | None, file: str) -> str | None:
     """The column with the splits; one of another meaning (a number of folds) is ignored."""
-    name = _find_column(table, config, "split_column", columns.SPLIT_COLUMNS, target, where)
+    name = _find_column(table, config, "split_column", columns.SPLIT_COLUMNS, target, file)
     if name and (config.split_column or splits.is_split(columns.distinct_words(table[name]))):
         return name
     return None
@@ -282,7 +279,7 @@ def _find_column(
     setting: str,
     usual: tuple[str, ...],
     target: str | None,
-    where: str,
+    file: str,
 ) -> str | None:
     """The column that a setting names, or else the first of the usual ones except the target."""
     names, name = table.column_names, str(getattr(config, setting))
@@ -290,7 +287,7 @@ def _find_column(
         return columns.find_usual((n for n in names if n != target), usual)
     if name not in names:
         raise ConfigError(
-            f"data.{setting} is {name!r}, which is no column of {where}.",
+            f"data.{setting} is {name!r}, which is no column of {file}.",
             expected="one of the table's columns",
             todo=did_you_mean(name, names),
         )

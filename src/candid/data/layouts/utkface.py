@@ -46,9 +46,9 @@ def read_utkface(path: Path, target: str | None, config: DataConfig) -> Dataset:
     known, so the split goes by the file's name: copies in other folders ("crop_part1") are in the
     same split.
     """
-    pictures = scan(path)
-    pictures.reject_outside()
-    matches = [(p, _NAME.fullmatch(posixpath.basename(p))) for p in pictures.paths]
+    images = scan(path)
+    images.reject_outside()
+    matches = [(p, _NAME.fullmatch(posixpath.basename(p))) for p in images.paths]
     parsed = [(p, m) for p, m in matches if m]
     if not parsed:
         raise LayoutError(
@@ -58,8 +58,8 @@ def read_utkface(path: Path, target: str | None, config: DataConfig) -> Dataset:
         )
     attributes = _attributes([m for _, m in parsed])
     ids = [p for p, _ in parsed]
-    others = [p for p, m in matches if m is None]
-    finding = counted_finding("NAMES-NOT-READ", others, len(matches), severity="warning")
+    unmatched = [p for p, m in matches if m is None]
+    finding = counted_finding("NAMES-NOT-READ", unmatched, len(matches), severity="warning")
     return assemble(
         path,
         "utkface",

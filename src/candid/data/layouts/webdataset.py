@@ -136,7 +136,7 @@ def _dataset(
         lambda keep: TarSource(shards, *np.ascontiguousarray(positions[keep].T)),
         target,
         config,
-        where=PurePosixPath(name).name,
+        file=PurePosixPath(name).name,
         findings=unmatched(without_image, n + len(without_image), unlabelled, n + len(unlabelled)),
     )
 

@@ -1,8 +1,8 @@
-"""Synthetic faces: pictures of people who do not exist, about whom everything is known.
+"""Synthetic faces with a known ground truth, for the demo and for tests.
 
-They are the demo's data and the truth that the tests hold Candid to: what decides the label, how
-many labels are wrong, which group is hard and by how much, the skin's colour, and which pixel
-shows what. See `FaceWorld` for the settings and `Plant` for the biases.
+What decides the label, which labels are wrong, which group is hard and by how much, the skin's
+colour, and the region of each pixel are known. See `FaceWorld` for the settings and `Plant` for the
+biases.
 """
 
 from __future__ import annotations
@@ -51,17 +51,17 @@ __all__ = [
     "write_faces",
 ]
 
-_DRAWING = 1  # raised when the same world gives other pixels or files than before
-_CHUNK = 64  # pictures that a process draws before it reports
+_DRAWING = 1  # raise it when the same world gives other pixels or files
+_CHUNK = 64  # images per task of a process
 _FEW = 400  # below this, starting processes takes longer than drawing
 
 
 @dataclass(frozen=True, eq=False)
 class SyntheticFaces:
-    """n pictures in memory, and the truth about them.
+    """n images in memory with their ground truth.
 
     `images` are (n, side, side, 3) uint8 sRGB, `regions` (n, side, side) uint8, indices into
-    `REGIONS`; `truth` is label, split, person, attributes and everything else that is known.
+    `REGIONS`.
     """
 
     world: FaceWorld
@@ -81,13 +81,13 @@ def draw_faces(world: FaceWorld, *, workers: int = 1) -> SyntheticFaces:
 
 
 def write_faces(folder: Path, world: FaceWorld, *, workers: int = 0, quiet: bool = False) -> Path:
-    """Write the faces of a world as a folder that Candid reads like any other data.
+    """Write the faces of a world, atomically, as a folder that Candid reads.
 
     The folder holds `images/`, `labels.csv` (path, Face, split, person and every attribute),
     `regions.npz` (regions: (n, side, side) uint8; names), `truth.npz` (clean_label, cue,
-    cue_agrees: what no annotator knows) and `world.json` (the settings). It appears whole or not at
-    all. Where it already holds this very world, nothing is drawn. `workers` are as for
-    `draw_faces`. Raises OutputError where the folder holds something else or cannot be written to.
+    cue_agrees) and `world.json` (the settings). If it already holds the same world, nothing is
+    drawn. `workers` are as for `draw_faces`. Raises OutputError where the folder holds something
+    else or cannot be written to.
     """
     folder = Path(folder)
     settings = {
@@ -97,15 +97,15 @@ def write_faces(folder: Path, world: FaceWorld, *, workers: int = 0, quiet: bool
         **dataclasses.asdict(world),
         "planted": [dataclasses.asdict(plant) for plant in world.planted],
     }
-    if _holds(folder, settings):
+    if _is_written(folder, settings):
         return folder
     truth = plan(world)
-    known = {name: getattr(truth, name) for name in ("clean_label", "cue", "cue_agrees")}
-    with _whole_folder(folder) as part:
+    arrays = {name: getattr(truth, name) for name in ("clean_label", "cue", "cue_agrees")}
+    with _atomic_folder(folder) as part:
         (part / "images").mkdir()
         _, regions = _draw_all(world, truth, part, workers, quiet)
         write_archive(part / "regions.npz", {"regions": regions, "names": np.array(REGIONS)})
-        write_archive(part / "truth.npz", known)
+        write_archive(part / "truth.npz", arrays)
         write_text(part / "labels.csv", _table(world, truth))
         write_json(part / "world.json", settings)
     return folder
@@ -116,7 +116,7 @@ def write_faces(folder: Path, world: FaceWorld, *, workers: int = 0, quiet: bool
 
 @dataclass(frozen=True, slots=True)
 class _Drawer:
-    """Draws some of a world's pictures, into files where a folder is given; picklable."""
+    """Draws some of a world's images, into files if a folder is given; picklable."""
 
     side: int
     quality: int
@@ -125,25 +125,25 @@ class _Drawer:
     def __call__(
         self, job: tuple[int, Sequence[Face]]
     ) -> tuple[int, NDArray[np.uint8], NDArray[np.uint8]]:
-        """The first picture's number, the pictures (none where they are files), their regions."""
+        """The first image's number, the images (none if they are files), their regions."""
         start, faces = job
-        drawn = [draw_face(face, self.side) for face in faces]
-        pictures, regions = (np.stack(arrays) for arrays in zip(*drawn, strict=True))
+        results = [draw_face(face, self.side) for face in faces]
+        images, regions = (np.stack(arrays) for arrays in zip(*results, strict=True))
         if self.folder is None:
-            return start, pictures, regions
+            return start, images, regions
         # Without chroma subsampling: at 64 pixels it would smear lips and irises.
-        how: dict[str, Any] = {"quality": self.quality, "subsampling": 0} if self.quality else {}
-        for i, picture in enumerate(pictures, start):
+        jpeg: dict[str, Any] = {"quality": self.quality, "subsampling": 0} if self.quality else {}
+        for i, image in enumerate(images, start):
             path = self.folder / _name(i, self.quality)
             with writing(path):
-                Image.fromarray(picture).save(path, **how)
-        return start, pictures[:0], regions
+                Image.fromarray(image).save(path, **jpeg)
+        return start, images[:0], regions
 
 
 def _draw_all(
     world: FaceWorld, truth: FacePlan, folder: Path | None, workers: int, quiet: bool
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """All pictures, none where they become files in a folder, and their regions."""
+    """All images (none if they are files in a folder) and their regions."""
     if workers < 0:
         raise ConfigError(
             f"workers = {workers} is not possible.",
@@ -156,11 +156,11 @@ def _draw_all(
     draw = _Drawer(world.side, world.jpeg_quality, folder)
     jobs = [(i, truth.faces[i : i + _CHUNK]) for i in range(0, world.n, _CHUNK)]
     workers = min(workers or os.cpu_count() or 1, len(jobs))
-    alone = workers == 1 or world.n < _FEW
+    in_process = workers == 1 or world.n < _FEW
     with progress("drawing faces", world.n, unit="faces", quiet=quiet) as bar:
-        done = map(draw, jobs) if alone else in_processes(draw, jobs, workers)
-        for start, pictures, masks in done:
-            images[start : start + len(pictures)] = pictures
+        results = map(draw, jobs) if in_process else in_processes(draw, jobs, workers)
+        for start, block, masks in results:
+            images[start : start + len(block)] = block
             regions[start : start + len(masks)] = masks
             bar.update(len(masks))
     return images, regions
@@ -174,7 +174,7 @@ def _name(number: int, quality: int) -> str:
 
 
 def _table(world: FaceWorld, truth: FacePlan) -> str:
-    """The label file: what an annotator wrote, one row per picture."""
+    """The label file with the annotator's labels, one row per image."""
     columns: dict[str, list[Any]] = {
         "path": [_name(i, world.jpeg_quality) for i in range(world.n)],
         TARGET: [world.classes[code] for code in truth.label],
@@ -190,35 +190,35 @@ def _table(world: FaceWorld, truth: FacePlan) -> str:
 
 
 def is_synthetic(origin: str) -> bool:
-    """Whether `write_faces` wrote the folder, or the folder of the table, that data come from."""
+    """Whether `write_faces` wrote the data's folder, or that of its table."""
     path = Path(origin)
     try:
-        about = json.loads(read_bytes((path if path.is_dir() else path.parent) / "world.json"))
+        settings = json.loads(read_bytes((path if path.is_dir() else path.parent) / "world.json"))
     except (OSError, ValueError, RecursionError):
         return False
-    return isinstance(about, dict) and {"drawing", "cue", "planted"} <= about.keys()
+    return isinstance(settings, dict) and {"drawing", "cue", "planted"} <= settings.keys()
 
 
-def _holds(folder: Path, settings: dict[str, Any]) -> bool:
-    """Whether the folder holds this very world; it must hold that or nothing."""
+def _is_written(folder: Path, settings: dict[str, Any]) -> bool:
+    """Whether the folder holds this world; raises OutputError where it holds something else."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
     try:
         if json.loads((folder / "world.json").read_text(encoding="utf-8")) == settings:
             return True
-        what = "another world of synthetic faces, or the faces of another version"
+        content = "another world of synthetic faces, or the faces of another version"
     except (OSError, ValueError):
-        what = "something that is not a world of synthetic faces"
+        content = "something that is not a world of synthetic faces"
     raise OutputError(
-        f"{folder} already holds {what}.",
+        f"{folder} already holds {content}.",
         expected="a folder that does not exist, is empty, or holds these very faces",
         todo="name another folder, or remove this one",
     )
 
 
 @contextlib.contextmanager
-def _whole_folder(folder: Path) -> Iterator[Path]:
-    """A folder beside `folder` that takes its place when the block ends well, else vanishes."""
+def _atomic_folder(folder: Path) -> Iterator[Path]:
+    """A temporary folder that is renamed to `folder` when the block ends well, else removed."""
     with writing(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))

@@ -1,8 +1,7 @@
-"""The canvas that a Face is painted on: material numbers, finer than the picture, in a pose.
+"""The supersampled canvas of material numbers that a Face is painted on, in its pose.
 
-Its palette gives the colours and its centres the region masks, so that picture and masks cannot
-disagree. Coordinates: (u, v) in half image sides, u to the right, v down, (0, 0) the middle of the
-head.
+A palette gives the image and the pixels' centres the region masks, so both agree. Coordinates:
+(u, v) in half image sides, u to the right, v down, (0, 0) the middle of the head.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from candid.data.synthetic.face import Face
 Points = NDArray[np.float64]
 Field = NDArray[np.float32]
 
-# What is painted of each region. Skin is divided by place, not by paint.
+# The paints of each region. Skin is divided by position, not by paint.
 _PAINTS_OF = {
     "background": ("background",),
     "hair": ("hair back", "hair", "hair light"),
@@ -43,26 +42,27 @@ _MATERIALS = [(paint, region) for region, paints in _PAINTS_OF.items() for paint
 NUMBER = {paint: i for i, (paint, _) in enumerate(_MATERIALS)}
 REGION_OF = np.array([REGIONS.index(region) for _, region in _MATERIALS], np.uint8)
 PAINTS = tuple(NUMBER)[1:]
+_STEPS = 6  # of a spline between two points
 _INVERSE_RADII = np.array([1 / 0.6**2, 1 / 0.8**2])
 _SKIN = {"skin", "skin mark", "nose shade", "nose light", "ear", "neck"}
-_ABOVE = {"hair", "hair light", "hat", "hat band"}  # what throws a shadow on the forehead
-# A palette whose three channels say: is it skin, does it lie above skin, is it anything at all.
+_ABOVE = {"hair", "hair light", "hat", "hat band"}  # these cast a shadow on the forehead
+# A palette whose channels mark skin, what is above skin, and everything but the background.
 COVER = bytes([0, 0, 0] + [255 * x for p in PAINTS for x in (p in _SKIN, p in _ABOVE, True)])
 
 
 @dataclass(frozen=True, slots=True)
-class _Painted:
-    """A polygon, or a line of some pixels' width."""
+class _Shape:
+    """A polygon, or a line with a width in pixels."""
 
     points: Points  # (m, 2)
-    ink: int
+    index: int
     lift: float
     body: bool = False
     width: int = 0
 
 
 class Canvas:
-    """A fine canvas of material numbers, and the pose that everything on it stands in."""
+    """A supersampled canvas of material numbers, and the pose of the head."""
 
     def __init__(self, face: Face, side: int) -> None:
         self.side = side
@@ -70,48 +70,48 @@ class Canvas:
         size = side * self.fine
         self.image = Image.new("P", (size, size), 0)
         self.draw = ImageDraw.Draw(self.image)
-        self.painted: list[_Painted] = []
+        self.shapes: list[_Shape] = []
         self.scale = face.zoom * size / 2
         self.middle = size / 2 * np.array([1 + face.shift_x, 1.04 + face.shift_y])
         tilt, yaw, pitch = (math.radians(x) for x in (face.tilt, face.yaw, face.pitch))
         c, s = math.cos(tilt), math.sin(tilt)
-        self.turn = np.array([[c, s], [-s, c]])  # row vectors
-        self.slide = np.array([math.sin(yaw), math.sin(pitch)])
+        self.rotation = np.array([[c, s], [-s, c]])  # row vectors
+        self.parallax = np.array([math.sin(yaw), math.sin(pitch)])
 
     def fill(self, points: Points, paint: str, lift: float = 0.0, *, body: bool = False) -> None:
         """Paint the polygon through (m, 2) points on the head, `lift` above it; or on the body."""
-        self.painted.append(_Painted(points, NUMBER[paint], lift, body))
+        self.shapes.append(_Shape(points, NUMBER[paint], lift, body))
 
     def stroke(self, points: Points, width: float, paint: str, lift: float = 0.0) -> None:
         """Paint a line through (m, 2) points."""
         pixels = max(1, round(width * self.scale))
-        self.painted.append(_Painted(points, NUMBER[paint], lift, width=pixels))
+        self.shapes.append(_Shape(points, NUMBER[paint], lift, width=pixels))
 
     def finish(self) -> None:
-        """Put what was painted onto the image, in its order, as all points are placed at once."""
-        ends = (2 * np.cumsum([len(one.points) for one in self.painted])).tolist()
-        places = self._places().ravel().tolist()
-        for one, start, end in zip(self.painted, [0, *ends], ends, strict=False):
-            if one.width:
-                self.draw.line(places[start:end], fill=one.ink, width=one.width, joint="curve")
+        """Draw all shapes onto the image, in order; their points are projected at once."""
+        ends = (2 * np.cumsum([len(s.points) for s in self.shapes])).tolist()
+        points = self._project().ravel().tolist()
+        for s, start, end in zip(self.shapes, [0, *ends], ends, strict=False):
+            if s.width:
+                self.draw.line(points[start:end], fill=s.index, width=s.width, joint="curve")
             else:
-                self.draw.polygon(places[start:end], fill=one.ink)
-        self.painted.clear()
+                self.draw.polygon(points[start:end], fill=s.index)
+        self.shapes.clear()
 
-    def _places(self) -> Points:
-        """(m, 2) pixels of all points that were painted."""
-        points = np.concatenate([one.points for one in self.painted])
-        counts = [len(one.points) for one in self.painted]
-        lift = np.repeat([one.lift for one in self.painted], counts)
-        body = np.repeat([one.body for one in self.painted], counts)
-        # How far the head's surface stands out towards the viewer.
+    def _project(self) -> Points:
+        """(m, 2) pixel coordinates of all points."""
+        points = np.concatenate([shape.points for shape in self.shapes])
+        counts = [len(shape.points) for shape in self.shapes]
+        lift = np.repeat([shape.lift for shape in self.shapes], counts)
+        body = np.repeat([shape.body for shape in self.shapes], counts)
+        # The height of the head's surface towards the viewer.
         depth = 0.4 * np.sqrt(np.maximum(0, 1 - points**2 @ _INVERSE_RADII)) + lift
-        on_head = (points + depth[:, None] * self.slide) @ self.turn
+        on_head = (points + depth[:, None] * self.parallax) @ self.rotation
         return np.where(body[:, None], points, on_head) * self.scale + self.middle
 
     def blob(self, right: Sequence[tuple[float, float]], paint: str, lift: float = 0.0) -> None:
         """Paint a smooth shape and its mirror image, by the points of its right half."""
-        self.fill(spline(*mirrored(*right)), paint, lift)
+        self.fill(spline(*mirror(*right)), paint, lift)
 
     def disc(
         self, u: float, v: float, radius: float | tuple[float, float], paint: str, lift: float = 0.0
@@ -120,22 +120,22 @@ class Canvas:
         self.fill(np.array([u, v]) + circle(20) * radius, paint, lift)
 
     def grid(self) -> tuple[Field, Field]:
-        """(side, side) coordinates on the head of each pixel's centre, depth left aside."""
+        """(side, side) coordinates on the head of each pixel's centre."""
         centres = (np.arange(self.side) + 0.5) * self.fine
         x = (centres[None, :] - self.middle[0]) / self.scale
         y = (centres[:, None] - self.middle[1]) / self.scale
-        (c, s), _ = self.turn
+        (c, s), _ = self.rotation
         u = c * x + s * y
         v = -s * x + c * y
-        # One step back from the surface to the plane that shapes are given in.
+        # From the surface back to the plane of the shapes, in one step.
         depth = 0.4 * np.sqrt(np.maximum(0, 1 - (u / 0.6) ** 2 - (v / 0.8) ** 2))
         return (
-            (u - depth * self.slide[0]).astype(np.float32),
-            (v - depth * self.slide[1]).astype(np.float32),
+            (u - depth * self.parallax[0]).astype(np.float32),
+            (v - depth * self.parallax[1]).astype(np.float32),
         )
 
-    def coloured(self, palette: bytes) -> Field:
-        """(side, side, 3) mean over each pixel of what the palette makes of the materials."""
+    def render(self, palette: bytes) -> Field:
+        """(side, side, 3) mean colour of each pixel with the palette."""
         self.image.putpalette(palette)
         return np.asarray(self.image.convert("RGB").reduce(self.fine), np.float32)
 
@@ -148,15 +148,15 @@ def circle(n: int) -> Points:
 
 
 @cache
-def _spline_basis(n: int, steps: int, closed: bool) -> Points:
+def _spline_basis(n: int, closed: bool) -> Points:
     """(m, n) weights of a Catmull–Rom spline through n points."""
-    t = np.linspace(0, 1, steps, endpoint=False)[:, None]
-    before, here = -0.5 * t + t**2 - 0.5 * t**3, 1 - 2.5 * t**2 + 1.5 * t**3
-    after, beyond = 0.5 * t + 2 * t**2 - 1.5 * t**3, -0.5 * t**2 + 0.5 * t**3
-    weights = np.hstack([before, here, after, beyond])
+    t = np.linspace(0, 1, _STEPS, endpoint=False)[:, None]
+    w0, w1 = -0.5 * t + t**2 - 0.5 * t**3, 1 - 2.5 * t**2 + 1.5 * t**3
+    w2, w3 = 0.5 * t + 2 * t**2 - 1.5 * t**3, -0.5 * t**2 + 0.5 * t**3
+    weights = np.hstack([w0, w1, w2, w3])
     pieces = []
     for i in range(n if closed else n - 1):
-        piece = np.zeros((steps, n))
+        piece = np.zeros((_STEPS, n))
         for k in range(4):
             j = i + k - 1
             piece[:, j % n if closed else min(max(j, 0), n - 1)] += weights[:, k]
@@ -168,11 +168,11 @@ def _spline_basis(n: int, steps: int, closed: bool) -> Points:
 
 def spline(*points: tuple[float, float], closed: bool = True) -> Points:
     """(m, 2) points of a Catmull–Rom spline through the given ones."""
-    curve: Points = _spline_basis(len(points), 6, closed) @ np.array(points)
+    curve: Points = _spline_basis(len(points), closed) @ np.array(points)
     return curve
 
 
-def mirrored(*right: tuple[float, float]) -> list[tuple[float, float]]:
+def mirror(*right: tuple[float, float]) -> list[tuple[float, float]]:
     """The points and their mirror images, in order; the first and last may lie on the axis."""
     left = [(-u, v) for u, v in reversed(right) if u != 0.0]
     return [*right, *left]

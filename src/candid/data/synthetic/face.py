@@ -1,6 +1,6 @@
-"""Who is drawn: the people of a FaceWorld, and how each of their pictures differs."""
+"""The parameters of a face, and their random distributions."""
 
-# ruff: noqa: RUF009 - what those calls make are fields of the dataclass, not values
+# ruff: noqa: RUF009 - those calls make fields of the dataclass, not values
 from __future__ import annotations
 
 import colorsys
@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from candid.data.dataset import codes
 from candid.predictions import Attribute
 
 RGB = tuple[int, int, int]
@@ -35,7 +34,7 @@ EYE_COLOURS: dict[str, RGB] = {
 }
 
 # The usual bins of the individual typology angle, in degrees (Del Bino & Bernerd, British Journal
-# of Dermatology 169, 2013), darkest first; the outer ends are where the ramp below ends.
+# of Dermatology 169, 2013), darkest first; the outer ends are those of the ramp below.
 SKIN_BINS: dict[str, tuple[float, float]] = {
     "Dark": (-55.0, -30.0),
     "Brown": (-30.0, 10.0),
@@ -63,10 +62,10 @@ _RAMP = np.array(
 )
 
 
-# --- what is drawn by lot ------------------------------------------------------------------------
+# --- random fields -------------------------------------------------------------------------------
 
-# The value of one field, by random numbers, a FaceWorld, and what was drawn before.
-Lot = Callable[[np.random.Generator, Any, Mapping[str, Any]], Any]
+# The value of a field from random numbers, a FaceWorld, and the earlier fields.
+Sampler = Callable[[np.random.Generator, Any, Mapping[str, Any]], Any]
 
 _FRAMES: tuple[RGB, ...] = (
     (38, 36, 40),
@@ -78,22 +77,22 @@ _FRAMES: tuple[RGB, ...] = (
 _METALS: tuple[RGB, ...] = ((236, 200, 104), (214, 218, 226), (88, 190, 182), (226, 98, 110))
 
 
-def _by(lot: Lot) -> Any:
-    """A field of a face, and how its value is drawn."""
-    return field(metadata={"lot": lot})
+def _field(sampler: Sampler) -> Any:
+    """A field of a face with its sampler."""
+    return field(metadata={"sampler": sampler})
 
 
 def _uniform(low: float, high: float) -> Any:
-    return _by(lambda rng, *_: rng.uniform(low, high))
+    return _field(lambda rng, *_: rng.uniform(low, high))
 
 
 def _normal(deviation: float, most: float = math.inf) -> Any:
-    return _by(lambda rng, *_: float(np.clip(rng.normal(0, deviation), -most, most)))
+    return _field(lambda rng, *_: float(np.clip(rng.normal(0, deviation), -most, most)))
 
 
 def _chance(share: float | str) -> Any:
-    """True with a probability, or with that of a setting of the world."""
-    return _by(
+    """True with a probability, or that of a setting of the world."""
+    return _field(
         lambda rng, world, _: bool(
             rng.random() < (getattr(world, share) if isinstance(share, str) else share)
         )
@@ -101,15 +100,15 @@ def _chance(share: float | str) -> Any:
 
 
 def _word(words: Iterable[str], p: Sequence[float] | None = None) -> Any:
-    return _by(lambda rng, *_: str(rng.choice(list(words), p=p)))
+    return _field(lambda rng, *_: str(rng.choice(list(words), p=p)))
 
 
-def _one_of(colours: Sequence[RGB]) -> Any:
-    return _by(lambda rng, *_: colours[rng.integers(len(colours))])
+def _choice(colours: Sequence[RGB]) -> Any:
+    return _field(lambda rng, *_: colours[rng.integers(len(colours))])
 
 
 def _colour(saturation: tuple[float, float], value: tuple[float, float]) -> Any:
-    return _by(lambda rng, *_: _hsv(rng.random(), rng.uniform(*saturation), rng.uniform(*value)))
+    return _field(lambda rng, *_: _hsv(rng.random(), rng.uniform(*saturation), rng.uniform(*value)))
 
 
 def _jitter(colour: RGB, rng: np.random.Generator) -> RGB:
@@ -127,10 +126,10 @@ def _hsv(hue: float, saturation: float, value: float) -> RGB:
     return round(255 * r), round(255 * g), round(255 * b)
 
 
-# In the order in which they are drawn: another order would be other faces.
+# In the order of sampling: another order would give other faces.
 @dataclass(frozen=True, slots=True)
 class Person:
-    """What a person keeps in every picture. Lengths are in half image sides, angles in degrees.
+    """A person's constant features. Lengths are in half image sides, angles in degrees.
 
     `jaw`, `brow` and `mouth` run from -1 to 1: round to square, arched to straight, small to wide.
     """
@@ -147,12 +146,12 @@ class Person:
     nose_size: float = _uniform(0.85, 1.2)
     lips: float = _uniform(0.75, 1.3)
     ears: float = _uniform(0.85, 1.15)
-    skin_tone: float = _by(lambda rng, _, known: rng.uniform(*known["bin"]))  # typology angle
+    skin_tone: float = _field(lambda rng, _, v: rng.uniform(*v["bin"]))  # typology angle
     hair_style: str = _word(HAIR_STYLES, [0.08, 0.27, 0.2, 0.15, 0.2, 0.1])
-    hair: RGB = _by(lambda rng, _, known: _jitter(HAIR_COLOURS[known["hair_colour"]], rng))
+    hair: RGB = _field(lambda rng, _, v: _jitter(HAIR_COLOURS[v["hair_colour"]], rng))
     parting: float = _uniform(-0.6, 0.6)
     volume: float = _uniform(0.0, 1.0)
-    eye: RGB = _by(lambda rng, _, known: _jitter(EYE_COLOURS[known["eye_colour"]], rng))
+    eye: RGB = _field(lambda rng, _, v: _jitter(EYE_COLOURS[v["eye_colour"]], rng))
     freckles: bool = _chance(0.12)
     beard: bool = _chance("beards")
     moustache: bool = _chance("moustaches")
@@ -160,18 +159,18 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Face(Person):
-    """Everything that one picture shows."""
+    """All parameters of one image."""
 
-    back_near: RGB = _by(lambda rng, _, known: _pastel(rng, known["hue"]))
+    back_near: RGB = _field(lambda rng, _, v: _pastel(rng, v["hue"]))
     dark_lenses: bool = _chance(0.35)
     smile: float = _uniform(0.45, 1.0)
     opening: float = _uniform(0.4, 1.0)
     gaze: float = _uniform(-1, 1)
     round_lenses: bool = _chance(0.5)
-    frame: RGB = _one_of(_FRAMES)
+    frame: RGB = _choice(_FRAMES)
     hat_style: str = _word(HAT_STYLES)
     hat_colour: RGB = _colour((0.4, 0.72), (0.4, 0.85))
-    earring_colour: RGB = _one_of(_METALS)
+    earring_colour: RGB = _choice(_METALS)
     clothes: RGB = _colour((0.25, 0.65), (0.35, 0.9))
     tilt: float = _normal(3.5)
     yaw: float = _normal(8, most=20)
@@ -179,17 +178,17 @@ class Face(Person):
     zoom: float = _uniform(0.97, 1.07)
     shift_x: float = _normal(0.02)
     shift_y: float = _normal(0.02)
-    light_from: float = _uniform(-80, 80)  # where the light stands: -90 left, 0 above, 90 right
+    light_from: float = _uniform(-80, 80)  # direction of the light: -90 left, 0 above, 90 right
     # Its strength: 0 is flat and neutral, 1 is a lamp. Its colour: -1 blue, 1 orange.
-    light: float = _by(lambda rng, world, _: rng.uniform(0.15, 1.0) * world.light)
+    light: float = _field(lambda rng, world, _: rng.uniform(0.15, 1.0) * world.light)
     warmth: float = _uniform(-1, 1)
     backdrop: str = _word(BACKDROPS)
-    back_far: RGB = _by(lambda rng, _, known: _pastel(rng, known["hue"] + rng.uniform(-0.12, 0.12)))
+    back_far: RGB = _field(lambda rng, _, v: _pastel(rng, v["hue"] + rng.uniform(-0.12, 0.12)))
     back_angle: float = _uniform(0, 360)
-    # Standard deviations: in pixels of a 64-pixel picture, and in grey levels.
-    blur: float = _by(lambda rng, world, _: world.blur * rng.random())
-    noise: float = _by(lambda rng, world, _: world.noise * rng.uniform(0.1, 1.0))
-    noise_seed: int = _by(lambda rng, *_: int(rng.integers(2**31)))
+    # Standard deviations: in pixels of a 64-pixel image, and in grey levels.
+    blur: float = _field(lambda rng, world, _: world.blur * rng.random())
+    noise: float = _field(lambda rng, world, _: world.noise * rng.uniform(0.1, 1.0))
+    noise_seed: int = _field(lambda rng, *_: int(rng.integers(2**31)))
     hat: bool = _chance("hats")
     glasses: bool = _chance("glasses")
     smiling: bool = _chance("smiles")
@@ -197,27 +196,27 @@ class Face(Person):
     earrings: bool = _chance("earrings")
 
 
-_OF_PERSON = dataclasses.fields(Person)
-_OF_PICTURE = dataclasses.fields(Face)[len(_OF_PERSON) :]
+_PERSON_FIELDS = dataclasses.fields(Person)
+_IMAGE_FIELDS = dataclasses.fields(Face)[len(_PERSON_FIELDS) :]
 
 
 def draw_person(rng: np.random.Generator, world: Any) -> dict[str, Any]:
     """The fields of a `Person` of a FaceWorld."""
     bins = list(SKIN_BINS.values())
-    return _draw(_OF_PERSON, rng, world, bin=bins[rng.integers(len(bins))])
+    return _draw(_PERSON_FIELDS, rng, world, bin=bins[rng.integers(len(bins))])
 
 
-def draw_picture(rng: np.random.Generator, world: Any) -> dict[str, Any]:
-    """What a picture adds to its person: fields of `Face`."""
-    return _draw(_OF_PICTURE, rng, world, hue=rng.random())
+def draw_image(rng: np.random.Generator, world: Any) -> dict[str, Any]:
+    """The fields that `Face` adds to `Person`."""
+    return _draw(_IMAGE_FIELDS, rng, world, hue=rng.random())
 
 
 def _draw(
-    fields: Sequence[dataclasses.Field[Any]], rng: np.random.Generator, world: Any, **known: Any
+    fields: Sequence[dataclasses.Field[Any]], rng: np.random.Generator, world: Any, **values: Any
 ) -> dict[str, Any]:
     for f in fields:
-        known[f.name] = f.metadata["lot"](rng, world, known)
-    return {f.name: known[f.name] for f in fields}
+        values[f.name] = f.metadata["sampler"](rng, world, values)
+    return {f.name: values[f.name] for f in fields}
 
 
 # --- skin ----------------------------------------------------------------------------------------
@@ -258,7 +257,7 @@ _XYZ_TO_LINEAR = (  # IEC 61966-2-1
 )
 
 
-# --- what is known of a face ---------------------------------------------------------------------
+# --- attributes ----------------------------------------------------------------------------------
 
 # The attributes with two values, by their field of Face.
 BINARY = {
@@ -292,7 +291,7 @@ _NUMERIC = {
 
 
 def attribute_word(face: Face, attribute: str) -> str:
-    """The value of a binary or categorical attribute, as the label file has it."""
+    """The value of a binary or categorical attribute, as in the label file."""
     match attribute:
         case "Skin_Tone":
             return skin_tone_bin(face.skin_tone)
@@ -305,16 +304,18 @@ def attribute_word(face: Face, attribute: str) -> str:
 
 
 def face_attributes(faces: Sequence[Face]) -> dict[str, Attribute]:
-    """Everything that is known of n faces, label, split and person aside."""
-    found: dict[str, Attribute] = {}
+    """The attributes of n faces."""
+    attributes: dict[str, Attribute] = {}
     for name in BINARY:
         yes = np.array([attribute_word(face, name) == "yes" for face in faces], np.int16)
-        found[name] = Attribute(name, "binary", ("no", "yes"), yes)
+        attributes[name] = Attribute(name, "binary", ("no", "yes"), yes)
     for name in CATEGORICAL:
-        values, data = codes([attribute_word(face, name) for face in faces])
-        found[name] = Attribute(name, "categorical", values, data)
-    for name, of_face in _NUMERIC.items():
-        # As many digits as the label file has, so that memory and file agree.
-        numbers = np.array([round(getattr(face, of_face), 3) for face in faces])
-        found[name] = Attribute(name, "numeric", (), numbers)
-    return found
+        words = [attribute_word(face, name) for face in faces]
+        values, data = np.unique(words, return_inverse=True)
+        codes = data.astype(np.int16)
+        attributes[name] = Attribute(name, "categorical", tuple(values.tolist()), codes)
+    for name, field_name in _NUMERIC.items():
+        # As many digits as in the label file.
+        numbers = np.array([round(getattr(face, field_name), 3) for face in faces])
+        attributes[name] = Attribute(name, "numeric", (), numbers)
+    return attributes

@@ -1,7 +1,7 @@
-"""Draws one Face: supersampled polygons for the shapes, smooth fields for the light.
+"""Drawing one Face: supersampled polygons for the shapes, smooth fields for the light.
 
-The shapes are painted on a fine canvas of material numbers. Light, shadows, blush, blur and noise
-come after, at the picture's size.
+The shapes are painted on a canvas of material numbers. Light, shadows, blush, blur and noise are
+added at the image's size.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from candid.data.synthetic.shapes import paint
 
 
 def draw_face(face: Face, side: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """One picture, (side, side, 3) uint8 sRGB, and which part of the face each pixel shows.
+    """An image, (side, side, 3) uint8 sRGB, and the region of each pixel's centre.
 
-    That is (side, side) uint8, an index into `REGIONS`: what lies at the centre of the pixel.
+    Regions are (side, side) uint8, indices into `REGIONS`.
     """
     canvas = Canvas(face, side)
     paint(canvas, face)
@@ -34,8 +34,8 @@ def _palette(face: Face) -> dict[str, RGB]:
     rose = _mix(skin, (176, 62, 74), 0.42)
     stubble = _mix(face.hair, skin, 0.12)
     band = _shade(face.hat_colour, 0.72)
-    # What the label hangs on must stand out from dark skin as far as from light skin, or the
-    # drawing would plant a bias of its own: brows and the shadow below the jaw keep a distance.
+    # The label's cues must have the same contrast on dark and on light skin, or the drawing would
+    # add a bias: brows and the shadow below the jaw keep a distance.
     grey = _grey(skin)
     brow = min(1.0, max(12.0, min(0.8 * _grey(face.hair), grey - 60)) / _grey(face.hair))
     return {
@@ -88,7 +88,7 @@ def _shade(colour: tuple[float, float, float], factor: float) -> RGB:
 
 
 def _warm_shade(colour: tuple[float, float, float], factor: float) -> RGB:
-    """A shadow on skin: it loses more blue than red."""
+    """A shadow on skin, which loses more blue than red."""
     r, g, b = colour
     return round(r * factor**0.85), round(g * factor), round(b * factor**1.08)
 
@@ -101,11 +101,11 @@ def _mix(
 
 
 def _light(canvas: Canvas, face: Face, u: Field, v: Field) -> NDArray[np.uint8]:
-    """The (side, side, 3) picture: flat colours, then light, shadow, backdrop, blur and noise."""
-    # The background is black in the palette, so that edges are already weighted by cover.
+    """The (side, side, 3) image: flat colours, then light, shadow, backdrop, blur and noise."""
+    # The background is black in the palette, so edges are already weighted by cover.
     paints = _palette(face)
-    rgb = canvas.coloured(bytes([0, 0, 0] + [c for name in PAINTS for c in paints[name]]))
-    skin, above, cover = np.moveaxis(canvas.coloured(COVER) / np.float32(255), 2, 0)
+    rgb = canvas.render(bytes([0, 0, 0] + [c for name in PAINTS for c in paints[name]]))
+    skin, above, cover = np.moveaxis(canvas.render(COVER) / np.float32(255), 2, 0)
 
     angle = math.radians(face.light_from)
     towards = np.clip((u * math.sin(angle) - v * math.cos(angle)) / 0.75, -1.2, 1.2)
@@ -157,7 +157,7 @@ def _camera(rgb: Field, face: Face, side: int) -> NDArray[np.uint8]:
 
 
 def _soften(field: Field, sigma: float) -> Field:
-    """A field of 0 to 255, blurred."""
+    """Blur a field of 0 to 255."""
     blurred = Image.fromarray(_bytes(field)).filter(ImageFilter.GaussianBlur(sigma))
     return np.asarray(blurred, np.float32)
 
@@ -167,19 +167,19 @@ def _bytes(field: Field) -> NDArray[np.uint8]:
 
 
 def _regions(canvas: Canvas, u: Field, v: Field) -> NDArray[np.uint8]:
-    """(side, side) regions: what was painted at each centre, and skin by where it lies."""
+    """(side, side) regions: the material at each centre, and skin by its position."""
     size = (canvas.side, canvas.side)
     material = np.asarray(canvas.image.resize(size, Image.Resampling.NEAREST), np.uint8)
     regions: NDArray[np.uint8] = REGION_OF[material]
     skin = (material == NUMBER["skin"]) | (material == NUMBER["skin mark"])
     eye = ((np.abs(u) - 0.21) / 0.15) ** 2 + ((v + 0.025) / 0.1) ** 2 < 1
-    places = (  # a later one wins
+    rules = (  # a later one wins
         ("forehead", v < -0.13),
         ("jaw", v > 0.3),
         ("eyes", eye),
         ("nose", (np.abs(u) < 0.04 + 0.25 * np.maximum(0, v)) & (v > -0.12) & (v < 0.24)),
         ("mouth", (u / 0.25) ** 2 + ((v - 0.39) / 0.11) ** 2 < 1),
     )
-    for name, where in places:
-        regions[skin & where] = REGIONS.index(name)
+    for name, mask in rules:
+        regions[skin & mask] = REGIONS.index(name)
     return regions

@@ -9,12 +9,12 @@ import math
 
 import numpy as np
 
-from candid.data.synthetic.canvas import Canvas, Points, circle, mirrored, spline
+from candid.data.synthetic.canvas import Canvas, Points, circle, mirror, spline
 from candid.data.synthetic.face import Face
 
 
 def paint(canvas: Canvas, face: Face) -> None:
-    """Paint everything that the picture shows, from behind to before."""
+    """Paint the face, from back to front."""
     _draw_behind(canvas, face)
     _draw_head(canvas, face)
     _draw_eyes(canvas, face)
@@ -31,7 +31,7 @@ def paint(canvas: Canvas, face: Face) -> None:
 
 
 def _outline(face: Face) -> list[tuple[float, float]]:
-    """The head's outline, the right half from the crown to the chin: the jaw is part of it."""
+    """The right half of the head's outline from the crown to the chin."""
     w, square = face.head_width, (face.jaw + 1) / 2
     return [
         (0.0, -0.61),
@@ -65,10 +65,10 @@ def _draw_behind(canvas: Canvas, face: Face) -> None:
     elif face.hair_style == "Bun" and not face.hat:
         canvas.disc(0, -0.78, 0.17 + 0.04 * full, "hair back", -0.05)
         canvas.disc(-0.03, -0.82, 0.07, "hair light", -0.05)
-    shoulders = mirrored((0.0, 0.93), (0.24, 0.8), (0.45, 0.83), (0.8, 0.92), (1.15, 1.25))
+    shoulders = mirror((0.0, 0.93), (0.24, 0.8), (0.45, 0.83), (0.8, 0.92), (1.15, 1.25))
     neck = np.array([(-0.23, 0.3), (0.23, 0.3), (0.25, 1.2), (-0.25, 1.2)])
     canvas.fill(neck, "neck", body=True)
-    shade = spline(*mirrored(*_outline(face))) + np.array([0, 0.12])
+    shade = spline(*mirror(*_outline(face))) + np.array([0, 0.12])
     shade[:, 0] = np.clip(shade[:, 0], -0.235, 0.235)
     canvas.fill(shade, "neck shade", body=True)
     outer = [*shoulders[:5], (0.0, 1.6), *shoulders[5:]]
@@ -203,7 +203,7 @@ def _draw_hair(canvas: Canvas, face: Face) -> None:
     rise = 0.66 if tight else 0.7 + 0.09 * full
     wide = w + (0.02 if tight else 0.045 + 0.035 * full)
     burn = {"Short": 0.02, "Curly": -0.02, "Bun": -0.04}.get(face.hair_style, 0.1)
-    crown = mirrored((0.0, -rise), (0.55 * w, 0.04 - rise), (0.92 * wide, -0.42), (wide, -0.1),
+    crown = mirror((0.0, -rise), (0.55 * w, 0.04 - rise), (0.92 * wide, -0.42), (wide, -0.1),
                       (w + 0.02, burn))  # fmt: skip
     inner = [(-0.955 * w, -0.08), (-0.88 * w, -0.24), (-0.62 * w, -0.36), (part, -0.46),
              (0.62 * w, -0.36), (0.88 * w, -0.24), (0.955 * w, -0.08)]  # fmt: skip

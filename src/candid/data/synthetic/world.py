@@ -1,7 +1,6 @@
-"""A FaceWorld: how many faces of whom, what decides the label, and what bias is planted.
+"""A FaceWorld: the numbers of faces and people, the label's cue, and the planted biases.
 
-`plan` turns the settings into one `Face` per picture and the whole truth about it, before a
-single pixel is drawn.
+`plan` turns the settings into one `Face` per image with its ground truth, before pixels are drawn.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ from candid.data.synthetic.face import (
     CATEGORICAL,
     Face,
     attribute_word,
+    draw_image,
     draw_person,
-    draw_picture,
     face_attributes,
 )
 from candid.errors import ConfigError, did_you_mean
@@ -32,7 +31,7 @@ from candid.settings import setting
 
 TARGET = "Face"
 
-# What decides the label, and the label's two words, the negative one first.
+# The cue that decides the label, and its two classes, the negative one first.
 CUES: dict[str, tuple[str, str]] = {
     "jaw and brow": ("Round", "Square"),
     "jaw": ("Round", "Square"),
@@ -43,19 +42,19 @@ CUES: dict[str, tuple[str, str]] = {
 
 EFFECTS = ("weak cue", "shortcut", "label noise")
 
-# What a plant may switch on and off without making another person of the face.
+# The attributes that a plant may switch without changing the person.
 _SWITCHES = ("Wearing_Hat", "Eyeglasses", "Smiling", "Mouth_Open", "Earrings")
 
 
 @dataclass(frozen=True, slots=True)
 class Plant:
-    """One bias that is put into the faces on purpose.
+    """A planted bias.
 
-    The group are the pictures in which the attribute has the value. The effects: "weak cue": in a
-    share `strength` of the group's pictures the cue is drawn by a fair coin, so that whoever reads
-    it without error is right in 1 − strength / 2 of them. "shortcut": in a share `strength` of all
-    pictures the attribute has the value exactly where the label is the second class. "label noise":
-    the annotator errs in a share `strength` of the group's, in place of `FaceWorld.label_noise`.
+    The group are the images in which the attribute has the value. The effects: "weak cue": in a
+    share `strength` of the group's images the cue is that of a fair coin, so that a perfect reader
+    is right in 1 − strength / 2 of them. "shortcut": in a share `strength` of all images the
+    attribute has the value exactly where the label is the second class. "label noise": the
+    annotator errs in a share `strength` of the group's, in place of `FaceWorld.label_noise`.
     """
 
     attribute: str
@@ -67,7 +66,7 @@ class Plant:
 
 @dataclass(frozen=True, slots=True)
 class FaceWorld:
-    """Everything that decides which faces are drawn; equal worlds give equal pixels.
+    """The settings of synthetic faces; equal worlds give equal pixels.
 
     Raises ConfigError for an impossible value, or for plants that contradict each other or the cue.
     """
@@ -129,70 +128,70 @@ class FaceWorld:
 
     @property
     def head_count(self) -> int:
-        """How many people there are."""
+        """The number of people."""
         return self.people or max(3, self.n // 5)
 
     @property
     def classes(self) -> tuple[str, str]:
-        """The label's words, the negative one first."""
+        """The label's classes, the negative one first."""
         return CUES[self.cue]
 
 
 def demo_world(n: int = 3000, *, side: int = 64, seed: int = 0) -> FaceWorld:
-    """The demo's faces: with a hat, half of the pictures show the cue of a fair coin."""
+    """The demo's faces: with a hat, half of the images show the cue of a fair coin."""
     planted = (Plant("Wearing_Hat", "weak cue", 0.5),)
     return FaceWorld(n=n, people=max(3, n // 3), side=side, seed=seed, planted=planted)
 
 
 @dataclass(frozen=True, eq=False)
 class FacePlan:
-    """n faces to draw and the truth about them."""
+    """n faces to draw with their ground truth."""
 
-    faces: tuple[Face, ...]  # what each picture shows
-    label: NDArray[np.int16]  # (n,) indices into the world's classes: what the annotator wrote
-    clean_label: NDArray[np.int16]  # (n,) what the person is
-    cue: NDArray[np.float64]  # (n,) in [-1, 1], of the class; above 0 it speaks for the second
+    faces: tuple[Face, ...]
+    label: NDArray[np.int16]  # (n,) the annotator's, indices into the world's classes
+    clean_label: NDArray[np.int16]  # (n,) without errors
+    cue: NDArray[np.float64]  # (n,) in [-1, 1]; above 0 for the second class
     cue_agrees: NDArray[np.bool_]  # (n,) with the clean label; always, but for a planted weak cue
     split: NDArray[np.str_]  # (n,)
     person: NDArray[np.int64]  # (n,)
-    attributes: Mapping[str, Attribute]  # everything else that is known, by name
+    attributes: Mapping[str, Attribute]  # by name
 
 
 def plan(world: FaceWorld) -> FacePlan:
-    """Decide everything about every picture of a world, pixels aside."""
+    """Sample the parameters and the ground truth of all images of a world."""
     people = [draw_person(_stream(world, 0, p), world) for p in range(world.head_count)]
-    kind, size, person, split = _people_and_splits(world)
-    clean = kind[person]
+    positive, magnitude, person, split = _assign_people(world)
+    true_class = positive[person]
     faces = [
-        Face(**people[p], **draw_picture(_stream(world, 1, i), world)) for i, p in enumerate(person)
+        Face(**people[p], **draw_image(_stream(world, 1, i), world)) for i, p in enumerate(person)
     ]
-    luck = np.array([_stream(world, 2, i).random(3) for i in range(world.n)])
+    uniform = np.array([_stream(world, 2, i).random(3) for i in range(world.n)])
 
-    wrong = np.full(world.n, world.label_noise)
+    error_rate = np.full(world.n, world.label_noise)
     for plant in world.planted:
         if plant.effect == "label noise":
-            wrong[_group(plant, faces, split)] = plant.strength
-    label = clean ^ (luck[:, 0] < wrong)
+            error_rate[_group(plant, faces, split)] = plant.strength
+    label = true_class ^ (uniform[:, 0] < error_rate)
     for k, plant in enumerate(world.planted):
         if plant.effect == "shortcut":
-            for i in np.flatnonzero(_standing(plant, split)).tolist():
+            for i in np.flatnonzero(_in_split(plant, split)).tolist():
                 if _stream(world, 3, k, i).random() < plant.strength:
                     value: Any = bool(label[i]) == (plant.value == "yes")
                     faces[i] = replace(faces[i], **{BINARY[plant.attribute]: value})
-    cue = np.where(clean, 1, -1) * size[person]
+    cue = np.where(true_class, 1, -1) * magnitude[person]
     for k, plant in enumerate(world.planted):
         if plant.effect == "weak cue":
             for i in np.flatnonzero(_group(plant, faces, split)).tolist():
                 chance, coin = _stream(world, 3, k, i).random(2)
                 if chance < plant.strength:
                     cue[i] = math.copysign(cue[i], coin - 0.5)
-    faces = [_with_cue(world, face, c) for face, c in zip(faces, cue, strict=True)]
+    faces = [_set_cue(world, face, c) for face, c in zip(faces, cue, strict=True)]
     return FacePlan(
         faces=tuple(faces),
         label=label.astype(np.int16),
-        clean_label=clean.astype(np.int16),
+        clean_label=true_class.astype(np.int16),
         cue=cue,
-        cue_agrees=(cue > 0) == clean,
+        cue_agrees=(cue > 0) == true_class,
         split=split,
         person=person,
         attributes=face_attributes(faces),
@@ -200,36 +199,36 @@ def plan(world: FaceWorld) -> FacePlan:
 
 
 def _stream(world: FaceWorld, *key: int) -> np.random.Generator:
-    """The random numbers of one person, picture or plant: independent of all others."""
+    """The random numbers of one person, image or plant, independent of all others."""
     return np.random.default_rng(np.random.SeedSequence(world.seed, spawn_key=key))
 
 
-def _people_and_splits(
+def _assign_people(
     world: FaceWorld,
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.int64], NDArray[np.str_]]:
-    """Each person's kind and the size of their cue; each picture's person and split."""
-    rng, heads = _stream(world, 4), world.head_count
-    kind = rng.permutation(heads) < round(world.positive_share * heads)
-    size = world.cue_strength * rng.uniform(0.4, 1, heads)
-    person = np.concatenate([np.arange(heads), rng.integers(heads, size=world.n - heads)])
+    """Each person's class and the size of the cue; each image's person and split."""
+    rng, n = _stream(world, 4), world.head_count
+    positive = rng.permutation(n) < round(world.positive_share * n)
+    magnitude = world.cue_strength * rng.uniform(0.4, 1, n)
+    person = np.concatenate([np.arange(n), rng.integers(n, size=world.n - n)])
     rng.shuffle(person)
-    # Whole people, so that nobody stands in two splits.
-    validation = max(1, round(world.validation_share * heads))
-    test = max(1, round(world.test_share * heads))
-    words = np.full(heads, SPLITS[0], dtype="<U10")
+    # By person, so that nobody is in two splits.
+    validation = max(1, round(world.validation_share * n))
+    test = max(1, round(world.test_share * n))
+    words = np.full(n, SPLITS[0], dtype="<U10")
     words[:validation], words[validation : validation + test] = SPLITS[1], SPLITS[2]
     split = rng.permutation(words)[person]
-    return kind, size, person.astype(np.int64), split
+    return positive, magnitude, person.astype(np.int64), split
 
 
-def _with_cue(world: FaceWorld, face: Face, cue: float) -> Face:
-    """The face with the parts that decide the label set to `cue`."""
+def _set_cue(world: FaceWorld, face: Face, cue: float) -> Face:
+    """The face with the parts of the cue set to `cue`."""
     match world.cue:
         case "jaw and brow":
-            # The parts differ from face to face, so that neither measures the cue alone:
-            # 0.6 jaw + 0.4 brow = 0.75 cue.
-            differ = 0.4 * face.jaw
-            return replace(face, jaw=0.75 * cue + 0.4 * differ, brow=0.75 * cue - 0.6 * differ)
+            # The parts vary, so that neither alone determines the cue: 0.6 jaw + 0.4 brow = 0.75
+            # cue.
+            delta = 0.4 * face.jaw
+            return replace(face, jaw=0.75 * cue + 0.4 * delta, brow=0.75 * cue - 0.6 * delta)
         case "hat":
             return replace(face, hat=bool(cue > 0))
         case part:
@@ -237,32 +236,32 @@ def _with_cue(world: FaceWorld, face: Face, cue: float) -> Face:
             return replace(face, **{part: value})
 
 
-def _standing(plant: Plant, split: NDArray[np.str_]) -> NDArray[np.bool_]:
-    """Which pictures stand in the plant's split."""
-    there: NDArray[np.bool_] = (split == plant.split) | (plant.split == "all")
-    return there
+def _in_split(plant: Plant, split: NDArray[np.str_]) -> NDArray[np.bool_]:
+    """(n,) the images in the plant's split."""
+    mask: NDArray[np.bool_] = (split == plant.split) | (plant.split == "all")
+    return mask
 
 
 def _group(plant: Plant, faces: list[Face], split: NDArray[np.str_]) -> NDArray[np.bool_]:
-    inside = np.array([attribute_word(face, plant.attribute) == plant.value for face in faces])
-    return inside & _standing(plant, split)
+    mask = np.array([attribute_word(face, plant.attribute) == plant.value for face in faces])
+    return mask & _in_split(plant, split)
 
 
 def _check(f: dataclasses.Field[Any], value: Any) -> None:
-    """One setting against its default's type and the values that it may take."""
-    about = f.metadata
+    """Check a setting against its default's type and its allowed values."""
+    meta = f.metadata
     kind = type(f.default)
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if about["choices"]:
-        expected, good = "one of: " + ", ".join(about["choices"]), value in about["choices"]
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if choices := meta["choices"]:
+        expected, ok = "one of: " + ", ".join(choices), value in choices
     else:
         word = "a whole number" if kind is int else "a number"
-        expected = f"{word}, at least {about['low']:g} and at most {about['high']:g}"
-        good = number and about["low"] <= value <= about["high"]
-        good = good and (kind is float or isinstance(value, int))
-    if not good:
+        expected = f"{word}, at least {meta['low']:g} and at most {meta['high']:g}"
+        ok = is_number and meta["low"] <= value <= meta["high"]
+        ok = ok and (kind is float or isinstance(value, int))
+    if not ok:
         raise ConfigError(
-            f"{f.name} = {value!r} is not possible ({f.name}: {about['explanation']}).",
+            f"{f.name} = {value!r} is not possible ({f.name}: {meta['explanation']}).",
             expected=expected,
             todo=f"set {f.name}",
         )
@@ -277,15 +276,15 @@ def _check_plant(plant: Plant, world: FaceWorld) -> None:
         "value": values.get(plant.attribute, ()),
     }
     for name, words in allowed.items():
-        came = getattr(plant, name)
-        if came not in words:
+        value = getattr(plant, name)
+        if value not in words:
             raise ConfigError(
-                f"Cannot plant a {plant.effect!r} with {name} = {came!r}.",
+                f"Cannot plant a {plant.effect!r} with {name} = {value!r}.",
                 expected="one of: " + ", ".join(words),
-                todo=did_you_mean(str(came), words),
+                todo=did_you_mean(str(value), words),
             )
-    number = isinstance(plant.strength, int | float) and not isinstance(plant.strength, bool)
-    if not (number and 0 <= plant.strength <= 1):
+    is_number = isinstance(plant.strength, int | float) and not isinstance(plant.strength, bool)
+    if not (is_number and 0 <= plant.strength <= 1):
         raise ConfigError(
             f"A plant's strength is {plant.strength!r}.",
             expected="a share, at least 0 and at most 1",

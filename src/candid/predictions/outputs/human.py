@@ -29,8 +29,8 @@ def is_human(face: Mapping[str, Any]) -> bool:
 
 def human_traits(face: Mapping[str, Any]) -> dict[str, Trait]:
     """Gender, and race of GEAR."""
-    gender, race = _gender(face), _race(face.get("race"))
-    return ({} if gender is None else {"gender": gender}) | ({} if race is None else {"race": race})
+    traits = {"gender": _gender(face), "race": _race(face.get("race"))}
+    return {name: trait for name, trait in traits.items() if trait is not None}
 
 
 def _gender(face: Mapping[str, Any]) -> Trait | None:

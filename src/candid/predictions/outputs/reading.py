@@ -18,23 +18,14 @@ from candid.predictions.outputs.traits import Trait
 _Face = Mapping[str, Any]
 
 
-def _no_area(face: _Face) -> float:
-    """No size: of several faces the first counts."""
-    return 0.0
-
-
-def _not_faceless(face: _Face) -> bool:
-    return False
-
-
 @dataclass(frozen=True, slots=True)
 class _Library:
     """How to recognize a library's record of a face, and to read its traits and its area."""
 
     fits: Callable[[_Face], bool]
     traits: Callable[[_Face], dict[str, Trait]]
-    area: Callable[[_Face], float] = _no_area
-    is_faceless: Callable[[_Face], bool] = _not_faceless
+    area: Callable[[_Face], float] = lambda face: 0.0  # the first of several faces counts
+    is_faceless: Callable[[_Face], bool] = lambda face: False
 
 
 _LIBRARIES = {
