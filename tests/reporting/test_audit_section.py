@@ -76,7 +76,7 @@ def test_the_planted_group_stands_first_in_summary_table_and_chart(plain, audite
     assert rows[0].gap.state == "found"
     assert "For whom it fails" in page
     said = words_of.audit_summary(audited)
-    for sentence in (*said.found, *said.sure, *said.unseen):
+    for sentence in (*said.findings, *said.certainty, *said.unseen):
         assert html.escape(sentence) in html.escape(html.unescape(page))
     gap = audited.splits[0].findings[0].gap
     assert said.found[0].startswith("Wrong, in 100") and "Hat: yes" in said.found[1]
@@ -124,7 +124,7 @@ def test_fairness_figures_stand_under_what_they_compare(audited: Audit) -> None:
 def test_the_summary_says_what_could_not_be_seen(audited: Audit) -> None:
     split = dataclasses.replace(audited.splits[0], too_few=3, people=None, findings=(), stories=())
     summary = words_of.audit_summary(dataclasses.replace(audited, splits=(split,)))
-    said = " ".join((*summary.found, *summary.unseen))
+    said = " ".join((*summary.findings, *summary.unseen))
     assert f"3 groups or their rests have fewer than {split.smallest_people} images" in said
     assert "“not found” does not mean equal" in said
     assert "No group that could be judged does worse" in said

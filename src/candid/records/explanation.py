@@ -312,9 +312,9 @@ class Explanation(Tabular):
         """The mean cost over all fills (weighted F1 lost; of a number, how far it moves); NaN where
         nothing was measured.
         """
-        found = [m.cost.value for m in self.region_maskings if m.region == region]
-        found = [value for value in found if math.isfinite(value)]
-        return sum(found) / len(found) if found else math.nan
+        losses = [m.cost.value for m in self.region_maskings if m.region == region]
+        losses = [value for value in losses if math.isfinite(value)]
+        return sum(losses) / len(losses) if losses else math.nan
 
     def by_cost(self, regions: Iterable[str]) -> list[str]:
         """Regions, the costliest to paint over first; without maskings as they come."""
@@ -355,8 +355,8 @@ def read_explanation_arrays(path: Path) -> ExplanationArrays:
     RunError
         Where the file is missing, damaged, or holds something else.
     """
-    with reading_explained(path, "maps") as found:
-        return ExplanationArrays(**{f.name: found[f.name] for f in fields(ExplanationArrays)})
+    with reading_explained(path, "maps") as arrays:
+        return ExplanationArrays(**{f.name: arrays[f.name] for f in fields(ExplanationArrays)})
 
 
 def reading_explained(path: Path, what: str) -> AbstractContextManager[Mapping[str, NDArray[Any]]]:

@@ -18,7 +18,7 @@ Record = TypeVar("Record")
 
 
 @runtime_checkable
-class _Checked(Protocol):
+class _Validated(Protocol):
     """A record that may hold what cannot be."""
 
     def problem(self) -> str: ...
@@ -56,7 +56,7 @@ def read_record(path: Path, kind: type[Record]) -> Record:
         plain = json.loads(read_bytes(path))
         check_format(path, plain.get("format"))
         record = from_plain(kind, plain)
-    if isinstance(record, _Checked) and (problem := record.problem()):
+    if isinstance(record, _Validated) and (problem := record.problem()):
         raise RunError(
             f"{path} holds what cannot be: {problem}.",
             expected=f"a record of the kind {kind.__name__} as Candid writes it",

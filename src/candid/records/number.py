@@ -88,9 +88,9 @@ class NumberEvaluation(Tabular):
     @property
     def headline(self) -> NumberSplit | None:
         """The split that speaks for the model: test, else validation, else whatever there is."""
-        known = {s.split: s for s in self.splits if s.n}
-        named = (known.get(name) for name in ("test", "validation", "train"))
-        return next((s for s in named if s is not None), None)
+        splits = {s.split: s for s in self.splits if s.n}
+        candidates = (splits.get(name) for name in ("test", "validation", "train"))
+        return next((s for s in candidates if s is not None), None)
 
     def rows(self) -> list[dict[str, Any]]:
         """One row for each figure of each split, range and group."""

@@ -271,7 +271,7 @@ def _audit(inputs: ReportInput) -> str:
     if inputs.audit is None or not inputs.audit.splits:
         return ""
     summary, compared = audit.audit_summary(inputs.audit), inputs.audit.comparison
-    parts = ["## For whom it fails", f"What was found:\n\n{markdown.bullets(summary.found)}"]
+    parts = ["## For whom it fails", f"What was found:\n\n{markdown.bullets(summary.findings)}"]
     rows = [
         [markdown.text(cell) for cell in row] for row in audit.card_rows(inputs.audit.splits[0])
     ]
@@ -279,7 +279,7 @@ def _audit(inputs: ReportInput) -> str:
         surest = f"The {len(rows)} surest of {len(inputs.audit.splits[0].findings)} findings"
         parts += [f"{surest}:", markdown.table(audit.CARD_HEAD, rows)]
     for title, sentences in (
-        ("How sure this is", summary.sure),
+        ("How sure this is", summary.certainty),
         ("What could not be seen", summary.unseen),
         ("Shortcuts", audit.shortcut_sentences(inputs.audit.splits[0])),
         ("When it had better not answer", audit.abstention_sentences(inputs.audit)),

@@ -124,17 +124,15 @@ def number_card(inputs: NumberInput) -> str:
         changes = comparison.comparison_summary(audit.comparison)
         comparison_part = [f"## Beside another model\n\n{markdown.bullets(changes)}"]
     rows = [
-        f"| {metric_text(name).name} | {text.figure_in_unit(e)} | {text.interval_in_unit(e)} | "
-        f"{e.n:,} |"
+        [metric_text(name).name, text.figure_in_unit(e), text.interval_in_unit(e), f"{e.n:,}"]
         for split in ([evaluation.headline] if evaluation.headline else [])
         for name, e in split.metrics.items()
     ]
-    head = ["| Figure | Value | Interval | Images |", "| --- | --- | --- | --- |"]
     title = f"{evaluation.target} on {inputs.data_name}, {inputs.model.network} network"
     parts = [
         f"# {markdown.text(title)}",
         " ".join(markdown.text(sentence) for sentence in sentences),
-        "\n".join([*head, *rows]),
+        markdown.table(["Figure", "Value", "Interval", "Images"], rows),
         f"## How far from home\n\n{markdown.bullets(transfer)}",
         *comparison_part,
         *([f"## What it looks at\n\n{markdown.text(explained)}"] if explained else []),

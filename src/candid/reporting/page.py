@@ -121,23 +121,23 @@ def render_comparison(compared: Comparison, version: str) -> str:
     )
 
 
-def render_run_comparison(found: RunComparison, version: str) -> str:
+def render_run_comparison(compared: RunComparison, version: str) -> str:
     """Render what differs between several models as a document like `render`'s.
 
     Parameters
     ----------
-    found
+    compared
         Several models on the same images.
     version
         Candid's, for the footer.
     """
     from candid.reporting.figures import comparison as figures  # Altair takes a second
 
-    chart = figures.pair_changes(found)
+    chart = figures.pair_changes(compared)
     return html_document(
         "compared_runs.html",
         scripts=("page.js", "audit.js"),
-        found=found,
+        comparison=compared,
         comparison_words=comparison,
         several_words=comparison_runs,
         charts={} if chart is None else {chart.name: chart},
@@ -145,16 +145,16 @@ def render_run_comparison(found: RunComparison, version: str) -> str:
     )
 
 
-def render_search(found: Tuning) -> str:
+def render_search(result: Tuning) -> str:
     """Render what a search over settings found as a document like `render`'s."""
     from candid.reporting.figures import tuning as figures  # Altair takes a second
 
     return html_document(
         "tuning.html",
         scripts=("page.js",),
-        tuning=found,
-        best=found.best,
-        charts=figures.search_charts(found),
+        tuning=result,
+        best=result.best,
+        charts=figures.search_charts(result),
         tuning_words=tuning,
     )
 

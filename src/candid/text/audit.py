@@ -21,8 +21,8 @@ _MOST_FINDINGS = 10  # findings that the model card lists
 class AuditSummary:
     """The whole audit in a minute: what was found, how sure, and what could not be seen."""
 
-    found: tuple[str, ...]
-    sure: tuple[str, ...]
+    findings: tuple[str, ...]
+    certainty: tuple[str, ...]
     unseen: tuple[str, ...]
 
 

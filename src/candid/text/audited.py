@@ -187,7 +187,7 @@ class Fact:
     """Something to know of how the page was made; `is_code`: to be copied as it is."""
 
     title: str
-    told: str
+    text: str
     is_code: bool = False
 
 

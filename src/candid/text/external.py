@@ -33,32 +33,19 @@ class PlaceRow:
     """One line of the table: a place, and how the model does there."""
 
     name: str
-    n: int
-    people: int | None
     figures: ExternalFigures
-    accuracy: Estimate
-    weighted_f1: Estimate
     difference: Estimate | None
+
+    @property
+    def accuracy(self) -> Estimate:
+        """Of the model there."""
+        return self.figures.evaluation.metrics["accuracy"]
 
 
 def place_rows(transfer: Transfer) -> list[PlaceRow]:
     """The run's own test images, then every source."""
-    parts: list[tuple[str, ExternalFigures, Estimate | None]] = []
-    if transfer.home is not None:
-        parts.append((HOME, transfer.home, None))
-    parts += [(s.name, s.figures, s.differences.get("accuracy")) for s in transfer.sources]
-    return [
-        PlaceRow(
-            name=name,
-            n=figures.evaluation.n,
-            people=figures.evaluation.people,
-            figures=figures,
-            accuracy=figures.evaluation.metrics["accuracy"],
-            weighted_f1=figures.evaluation.metrics["weighted_f1"],
-            difference=difference,
-        )
-        for name, figures, difference in parts
-    ]
+    rows = [PlaceRow(s.name, s.figures, s.differences.get("accuracy")) for s in transfer.sources]
+    return rows if transfer.home is None else [PlaceRow(HOME, transfer.home, None), *rows]
 
 
 HEAD = (
@@ -69,12 +56,12 @@ HEAD = (
 
 def cells(row: PlaceRow) -> list[str]:
     """The row as text under `HEAD`."""
-    f = row.figures
+    f, e = row.figures, row.figures.evaluation
     return [
         row.name,
-        words.count(row.n) + words.of_people(row.people),
+        words.count(e.n) + words.of_people(e.people),
         words.share_with_ends(row.accuracy),
-        words.with_ends(row.weighted_f1),
+        words.with_ends(e.metrics["weighted_f1"]),
         "–" if row.difference is None else words.points_with_ends(row.difference),
         words.share_of(f.confidence),
         "–" if math.isnan(f.flagged.value) else words.share_with_ends(f.flagged),

@@ -50,11 +50,8 @@ def number_source_sentences(source: NumberSource, transfer: NumberTransfer) -> l
 
 def number_rows(transfer: NumberTransfer) -> list[list[str]]:
     """The run's own test images, then every source, as text under `HEAD`."""
-    parts: list[tuple[str, NumberFigures, Estimate | None]] = []
-    if transfer.home is not None:
-        parts.append((HOME, transfer.home, None))
-    parts += [(s.name, s.figures, s.differences.get("mae")) for s in transfer.sources]
-    return [list(_cells(name, figures, difference)) for name, figures, difference in parts]
+    rows = [[*_cells(s.name, s.figures, s.differences.get("mae"))] for s in transfer.sources]
+    return rows if transfer.home is None else [[*_cells(HOME, transfer.home, None)], *rows]
 
 
 def _cells(name: str, figures: NumberFigures, difference: Estimate | None) -> Iterator[str]:

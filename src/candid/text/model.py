@@ -319,17 +319,13 @@ def _unknown(inputs: ReportInput) -> Iterator[Unchecked]:
         yield UNKNOWN_ANNOTATORS
 
 
-def _absent_splits(inputs: ReportInput) -> list[Unchecked]:
-    absent = [
-        name
-        for name in ("validation", "test")
-        if (split := inputs.split(name)) is None or split.n == 0
-    ]
-    reasons = {
-        "validation": "There are no predictions on validation images.",
-        "test": f"There are no predictions on test images. {_instead_of_test(inputs)}".strip(),
-    }
-    return [Unchecked(f"The {name} split", reasons[name]) for name in absent]
+def _absent_splits(inputs: ReportInput) -> Iterator[Unchecked]:
+    for name in ("validation", "test"):
+        split = inputs.split(name)
+        if split is None or split.n == 0:
+            source = _instead_of_test(inputs) if name == "test" else ""
+            reason = f"There are no predictions on {name} images. {source}".strip()
+            yield Unchecked(f"The {name} split", reason)
 
 
 def _instead_of_test(inputs: ReportInput) -> str:
@@ -362,13 +358,12 @@ def validation_caveat(inputs: ReportInput) -> str:
 
 def _validation_uses(inputs: ReportInput) -> list[str]:
     # Of predictions that came from elsewhere, the settings of this run tell nothing.
-    chose = inputs.model is not None and inputs.model.kept == "best"
-    fitted = inputs.evaluation.temperature != 1
-    uses = (
-        ("to choose the weights that were kept", chose),
-        ("to fit the temperature of the probabilities", fitted),
-    )
-    return [use for use, applies in uses if applies]
+    uses = []
+    if inputs.model is not None and inputs.model.kept == "best":
+        uses.append("to choose the weights that were kept")
+    if inputs.evaluation.temperature != 1:
+        uses.append("to fit the temperature of the probabilities")
+    return uses
 
 
 def caveats(inputs: ReportInput) -> list[str]:

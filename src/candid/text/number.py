@@ -168,10 +168,10 @@ def behind(audit: Audit | None) -> list[tuple[Group, Gap]]:
 
 
 def groups_behind(split: SplitAudit) -> list[tuple[Group, Gap]]:
-    """The same in one split."""
+    """Those of one split."""
     gaps = [(g, g.gaps["mae"]) for g in split.singles() if "mae" in g.gaps]
-    behind = [one for one in gaps if one[1].state == "found" and one[1].value > 0]
-    return sorted(behind, key=lambda one: -one[1].value)
+    worse = [(g, gap) for g, gap in gaps if gap.state == "found" and gap.value > 0]
+    return sorted(worse, key=lambda pair: -pair[1].value)
 
 
 def number_verdict(audit: Audit) -> str:
@@ -212,9 +212,9 @@ def number_audit_lines(split: SplitAudit) -> Iterator[str]:
     ends = f"{words.confidence(mae.confidence)} {interval_in_unit(mae)}"
     support = f"{words.images(mae.n, mae.people)}; {mae.method}"
     yield f"  mean absolute error {figure_in_unit(mae)} ({ends}; {support})"
-    gaps = [(g, g.gaps["mae"]) for g in split.singles()]
-    significant = sorted((one for one in gaps if one[1].state == "found"), key=lambda one: one[1].p)
-    for group, gap in significant[:_MOST_LISTED]:
+    significant = [g for g in split.singles() if g.gaps["mae"].state == "found"]
+    for group in sorted(significant, key=lambda g: g.gaps["mae"].p)[:_MOST_LISTED]:
+        gap = group.gaps["mae"]
         direction = "more" if gap.value > 0 else "less"
         size = figure_in_unit(gap).removeprefix("−")
         yield (

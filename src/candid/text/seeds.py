@@ -33,11 +33,6 @@ WHAT_IT_IS = (
 )
 
 
-def headline_split(seeds: Seeds) -> SeedSplit | None:
-    """The split that speaks for the model: test, else whatever comes last."""
-    return seeds.splits[-1] if seeds.splits else None
-
-
 def seeds_clause(seeds: Seeds, split: str) -> str:
     """For the first screen: the mean over seeds, and how far apart they are; "" if unknown."""
     seed_split = next((s for s in seeds.splits if s.split == split), None)
@@ -55,9 +50,9 @@ def seeds_summary(seeds: Seeds | None) -> list[str]:
     """How much is luck, in a few sentences about the split that speaks for the model, if tried."""
     if seeds is None:
         return []
-    split = headline_split(seeds)
-    if split is None:
+    if not seeds.splits:
         return ["There are no labelled images to compare the seeds on."]
+    split = seeds.splits[-1]  # test, else whatever comes last
     return [
         _luck_sentence(seeds, split),
         _changing_sentence(seeds, split),

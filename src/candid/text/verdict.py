@@ -26,7 +26,7 @@ class ScreenAnswer:
 
     question: str  # in a few words
     section: str  # the id of what answers it at length
-    said: tuple[str, ...]  # what to know beside it, in short sentences
+    notes: tuple[str, ...]  # what to know beside it, in short sentences
     figure: str = ""  # that carries the answer; "" where nobody looked
     unit: str = ""  # what it counts
     interval: str = ""  # with what it stands on

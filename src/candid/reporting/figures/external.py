@@ -37,7 +37,7 @@ def accuracy_by_confidence(transfer: Transfer | None) -> Figure | None:
             **interval_columns(r.accuracy),
             "accuracy": words.percent_interval(r.accuracy),
             "confidence": r.figures.confidence.value,
-            "n": r.n,
+            "n": r.figures.evaluation.n,
         }
         for name, r in zip(short_names([r.name for r in rows]), rows, strict=True)
     ]
