@@ -104,12 +104,12 @@ class GroupChange:
 
     @property
     def main(self) -> Change:
-        """That figure of either model."""
+        """The main figure of either model."""
         return self.metrics[self.metric]
 
     @property
     def change(self) -> Estimate:
-        """What changed in it."""
+        """The difference of that figure."""
         return self.main.difference
 
     @property

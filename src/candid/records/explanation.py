@@ -131,7 +131,7 @@ class Masking:
 
     @property
     def excess_cost(self) -> Estimate:
-        """The same less that of the control, which decides."""
+        """The cost less that of the control, which decides."""
         return self.excess_f1_loss
 
 
@@ -163,7 +163,7 @@ class NumberMasking:
 
     @property
     def excess_cost(self) -> Estimate:
-        """The same less that of the control, which decides."""
+        """The cost less that of the control, which decides."""
         return self.excess_moved
 
 
@@ -294,7 +294,7 @@ class Explanation(Tabular):
     def region_subset_maskings(
         self,
     ) -> tuple[SubsetMasking, ...] | tuple[NumberSubsetMasking, ...]:
-        """The same of classes and groups, or of ranges and groups."""
+        """What it costs classes and groups, or ranges and groups."""
         return self.subset_maskings if self.number is None else self.number.subset_maskings
 
     def rows(self) -> list[dict[str, Any]]:

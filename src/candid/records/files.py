@@ -19,7 +19,7 @@ Record = TypeVar("Record")
 
 @runtime_checkable
 class _Validated(Protocol):
-    """A record that may hold what cannot be."""
+    """A record that can check its own values."""
 
     def problem(self) -> str: ...
 

@@ -57,11 +57,11 @@ class CommonFrame:
     pictures: int
 
     def start(self) -> dict[str, Any]:
-        """What a framing network is told, beside the pictures."""
+        """The keyword arguments of a framing network, beside the pictures."""
         return {"start": self.square()} | ({"limit": math.inf} if self.alike else {})
 
     def at(self, square: NDArray[np.floating]) -> CommonFrame:
-        """The same of another matrix (3, 3)."""
+        """A copy with another matrix (3, 3)."""
         return replace(self, matrix=upper_rows(square))
 
     def square(self) -> NDArray[np.float32]:

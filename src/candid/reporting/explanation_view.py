@@ -120,7 +120,7 @@ class ExplanationView:
 
 
 class MapInputs(Protocol):
-    """What has an explanation and its maps, where there are any."""
+    """Inputs with an explanation and its maps."""
 
     @property
     def explanation(self) -> Explanation | None:
@@ -132,7 +132,7 @@ class MapInputs(Protocol):
 
 
 def build_view(inputs: MapInputs) -> ExplanationView | None:
-    """What the section shows; None where there is no explanation.
+    """Build the section's view; None where there is no explanation.
 
     Raises
     ------
@@ -305,7 +305,7 @@ class _MapPictures:
         return self._mean(m, subset, "means", sides, about)
 
     def _describe_map(self, values: NDArray[Any], *, signed: bool) -> str:
-        """Where a map lies."""
+        """The fields where a map is strongest."""
         if signed:
             return places.signed_fields(values, *prose.sign_names(self.record))
         fields = places.strongest_fields(values, 2)
@@ -356,7 +356,7 @@ class InsideView:
 
 
 class InsideInputs(Protocol):
-    """What has a look inside and its pictures, where there is any."""
+    """Inputs with a look inside and its pictures."""
 
     @property
     def inside(self) -> Inside | None:
@@ -368,7 +368,7 @@ class InsideInputs(Protocol):
 
 
 def build_inside_view(inputs: InsideInputs) -> InsideView | None:
-    """What is shown of the network from inside; None where nobody looked."""
+    """Build the view of the network from inside; None without a record."""
     record, pictures = inputs.inside, inputs.inside_pictures
     if record is None:
         return None

@@ -171,7 +171,7 @@ def _charts(inputs: ReportInput) -> dict[str, Figure]:
 
 
 def _figures(inputs: ReportInput) -> list[Figure | None]:
-    """The same, and None for each that there is nothing to draw for."""
+    """All charts in order, None for each that there is nothing to draw for."""
     from candid.reporting.figures import comparison as compared
     from candid.reporting.figures import data, training
     from candid.reporting.figures import explanation as looks

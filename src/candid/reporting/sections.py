@@ -1,4 +1,4 @@
-"""What is shown of a model's answers, whoever's they are: in a run's report, and of an audit."""
+"""The sections that a run's report and the page of an audit have in common."""
 
 from __future__ import annotations
 

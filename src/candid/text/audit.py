@@ -19,7 +19,7 @@ _MOST_FINDINGS = 10  # findings that the model card lists
 
 @dataclass(frozen=True)
 class AuditSummary:
-    """The whole audit in a minute: what was found, how sure, and what could not be seen."""
+    """The audit in short: findings, how certain they are, and what it could not have seen."""
 
     findings: tuple[str, ...]
     certainty: tuple[str, ...]
@@ -95,7 +95,7 @@ NOT_KNOWN = (
 
 
 def collection_sentences(split: SplitAudit, curves: GroupCurves | None = None) -> list[str]:
-    """Of which groups how many more people would halve a gap that was found, or let one be seen."""
+    """How many more people of which groups would halve a gap, or let one be seen."""
     unit = "images" if split.people is None else "people"
     wanted = split.wanted[:_MOST_NAMED]
     sentences = [_describe_need(w, unit) for w in wanted if w.more_people is not None]
@@ -128,7 +128,7 @@ def _describe_need(w: Wanted, unit: str) -> str:
 
 
 def _describe_unreachable(groups: Sequence[Wanted], unit: str) -> str:
-    """Groups of which no number would do."""
+    """Groups for which no number would be enough."""
     names = [f"{_group_name(group)} ({words.count(group.people)} {unit})" for group in groups]
     return (
         f"{words.join(names)}: no number would show a gap of "
@@ -184,7 +184,7 @@ def shortcut_sentences(split: SplitAudit) -> list[str]:
 
 
 def abstention_sentences(audit: Audit) -> list[str]:
-    """What may be answered for how little error."""
+    """How much can be answered at each target error."""
     return [] if audit.abstention is None else [t.sentence for t in audit.abstention.targets]
 
 
@@ -203,7 +203,7 @@ def noise_sentences(audit: Audit) -> list[str]:
 
 
 def balance_sentences(balance: str, attributes: Sequence[str]) -> list[str]:
-    """What the training did for groups that are few."""
+    """How training balanced groups."""
     among = words.join(["the label", *attributes])
     if balance == "group":
         return [

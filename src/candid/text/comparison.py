@@ -22,7 +22,7 @@ def change_name(change: GroupChange) -> str:
 
 
 def change_figures(change: GroupChange) -> str:
-    """How far its accuracy or its error moved, how sure that is, and on what it stands."""
+    """The change of its accuracy or error, its interval and its sample."""
     e, metric = change.change, change.metric
     return (
         f"{format_change(e, metric)}, {change_interval(e, metric)}; "
@@ -46,7 +46,7 @@ def format_change(e: Estimate, metric: str) -> str:
 
 
 def change_cell(e: Estimate, metric: str) -> str:
-    """The same for a table's cell, whose head tells the unit."""
+    """A change for a table's cell, whose head has the unit."""
     return format_change(e, metric).removesuffix(" points")
 
 
@@ -80,7 +80,7 @@ def column_heads(metric: str) -> tuple[str, ...]:
 
 
 def significance_test(metric: str) -> str:
-    """Whose p-values these are."""
+    """The test that the p-values are from."""
     if metric == "accuracy":
         return (
             "an exact randomisation test by person (McNemar’s exact test where nobody has more "
@@ -90,7 +90,7 @@ def significance_test(metric: str) -> str:
 
 
 def group_kinds(comparison: Comparison) -> tuple[str, str]:
-    """What is looked at beside all images, one and several."""
+    """What groups are called, in the singular and the plural."""
     if comparison.is_number:
         return "range or group", "ranges and groups"
     return "class or group", "classes and groups"
@@ -150,7 +150,7 @@ def overall_sentence(comparison: Comparison) -> str:
 
 
 def cost_sentence(comparison: Comparison) -> str:
-    """What the change took from whom."""
+    """How many images and groups became worse."""
     lost, gained = comparison.overall.lost, comparison.overall.gained
     worse, (one, several) = len(comparison.changed(-1)), group_kinds(comparison)
     groups = words.many(worse, one, several) if worse else f"no {one.replace(' or ', ' and no ')}"

@@ -112,12 +112,12 @@ def across_sentence(g: GroupAcross, comparison: RunComparison) -> str:
 
 
 def across_state(g: GroupAcross) -> str:
-    """Found where any two differ for sure, else what is said of the widest difference."""
+    """Found where any two differ for sure, else the state of the widest difference."""
     return "found" if g.found else g.changes[g.widest].state
 
 
 def adjustment_sentence(comparison: RunComparison) -> str:
-    """How the many looks are accounted for."""
+    """How the p-values are adjusted."""
     return (
         f"Which model is better was asked of {words.count(len(comparison.pairs))} pairs; their "
         "p-values are adjusted by Holm’s procedure, so that any of the differences called found is "

@@ -136,7 +136,7 @@ def _comparison_lines(c: Comparison) -> Iterator[str]:
 
 
 def _format_change(change: GroupChange) -> str:
-    """Both accuracies, or both mean errors, and how far they are apart."""
+    """Both accuracies, or both mean errors, and their difference."""
     e = change.change
     return (
         f"{figure_name(change.metric).lower()} {change.main.a:.4f} → {change.main.b:.4f}, "
@@ -264,7 +264,7 @@ def _format_setting(value: object) -> str:
 
 
 class JobOutcome(Protocol):
-    """What became of the pictures of a job; of several labels, `target` is ""."""
+    """The result of a job; of several labels, `target` is ""."""
 
     @property
     def images(self) -> int: ...  # noqa: D102
@@ -281,7 +281,7 @@ class JobOutcome(Protocol):
 
 
 def outcome_lines(outcome: JobOutcome, out: str, target: str) -> Iterator[str]:
-    """What became of the pictures of a job."""
+    """The result of a job."""
     rows = words.many(outcome.rows, "row", "rows")
     faces = f", {rows}" if outcome.rows != outcome.images else ""
     resumed = f" ({outcome.resumed:,} of them before)" if outcome.resumed else ""
@@ -300,12 +300,12 @@ def abstains_below(threshold: float, promise: str) -> str:
 
 
 def in_parts(parts: int) -> str:
-    """In how many files the rows of shards lie."""
+    """How many files hold the rows of shards."""
     return f"  in {words.many(parts, 'part', 'parts')}; what became of each: manifest.json"
 
 
 def no_look(run: str) -> str:
-    """Where a run cannot tell pictures of another kind."""
+    """That a run cannot flag pictures of another kind."""
     return (
         "this run does not know its training pictures by their look, so pictures of another kind "
         f"are not flagged; candid export {run} teaches it"
@@ -352,5 +352,5 @@ def quantised_lines(int8: str, size: int, f1: float, int8_f1: float, e: Estimate
 
 
 def look_line(unfamiliar: str) -> str:
-    """What predict does with pictures of another kind."""
+    """How predict treats pictures of another kind."""
     return f"pictures unlike the training data: predict {unfamiliar}"

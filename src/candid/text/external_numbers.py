@@ -19,7 +19,7 @@ HEAD = (
 
 
 def number_said(transfer: NumberTransfer | None) -> list[str]:
-    """How far from home, in short sentences; that nobody looked where nobody did."""
+    """How the model does on every source, in short sentences."""
     if transfer is None or not transfer.sources:
         return [NOBODY_LOOKED]
     return [
@@ -30,7 +30,7 @@ def number_said(transfer: NumberTransfer | None) -> list[str]:
 
 
 def number_source_sentences(source: NumberSource, transfer: NumberTransfer) -> list[str]:
-    """One source: how far off, beside home, what intervals hold, what was flagged, for whom."""
+    """One source: error, difference from home, coverage, flags, and the worst group."""
     e, m = source.figures.evaluation, source.figures.evaluation.metrics
     mae, split = m["mae"], f" ({source.split})" if source.split else ""
     return [
@@ -73,7 +73,7 @@ def _format_figure(e: Estimate) -> str:
 
 
 def _difference_clause(e: Estimate | None) -> str:
-    """How far from home, for a sentence's end; empty where nobody knows."""
+    """The difference from home, for a sentence's end; "" where it is undefined."""
     if e is None or math.isnan(e.value):
         return ""
     verdict = f"not surely more or less than on {HOME}"

@@ -213,7 +213,7 @@ def attributes_by_association(exploration: Exploration, split: str) -> list[Attr
 
 
 def without_people(inputs: ReportInput) -> ReportInput:
-    """The same without pictures, and without what is said of single images: no name of a file.
+    """The inputs without pictures, and without single images: no name of a file.
 
     What is said of groups and of all images stays as it is. Of places on the machine that made the
     run only the last part is left, and of settings that name one nothing.

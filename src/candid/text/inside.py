@@ -90,7 +90,7 @@ def _selection(inside: Inside, explained: NumberInside | None) -> str:
 
 @dataclass(frozen=True)
 class NeighbourText:
-    """What is said of a training image that resembles a mistake."""
+    """The text of a training image that resembles a mistake."""
 
     id: str
     label: str
@@ -100,7 +100,7 @@ class NeighbourText:
 
 @dataclass(frozen=True)
 class MistakeText:
-    """What is said of a mistake: "labelled 62, predicted 31 (interval 22 to 45)"."""
+    """The text of a mistake: "labelled 62, predicted 31 (interval 22 to 45)"."""
 
     id: str
     label: str

@@ -47,7 +47,7 @@ def _cells(r: RunSummary) -> tuple[str, ...]:
 
 
 def _images(r: RunSummary) -> str:
-    """How many its figures are of, and which."""
+    """The number and the split of the images behind its figures."""
     figure = r.accuracy if r.mae is None else r.mae
     return _NONE if figure is None else f"{figure.n:,} {r.split}"
 

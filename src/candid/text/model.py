@@ -82,7 +82,7 @@ def no_identity(target: str, wrote: str = "annotators wrote") -> str:
 
 
 def data_limits(inputs: ReportInput) -> list[str]:
-    """What the data keep the figures from meaning."""
+    """What the data do not allow to conclude."""
     if inputs.is_drawn:
         return [
             "A program drew every face. The figures say how well drawings are told apart, and "
@@ -101,7 +101,7 @@ def data_limits(inputs: ReportInput) -> list[str]:
 
 
 def limits(inputs: ReportInput) -> list[str]:
-    """What keeps the figures from meaning more than they do."""
+    """What the figures do not allow to conclude."""
     texts = data_limits(inputs)
     if inputs.audit is None:
         texts.append(
@@ -120,7 +120,7 @@ def limits(inputs: ReportInput) -> list[str]:
 
 
 def model_summary(inputs: ReportInput) -> list[str]:
-    """The whole account in a minute, without a technical word."""
+    """The model in short, without a technical word."""
     sentences = [model_purpose(inputs)]
     split = inputs.headline
     if split is None:
@@ -199,7 +199,7 @@ def pressing_findings(inputs: ReportInput) -> list[Finding]:
 
 @dataclass(frozen=True)
 class Unchecked:
-    """Something that nobody looked at, and why."""
+    """Something that was not checked, and why."""
 
     title: str
     reason: str
@@ -218,12 +218,12 @@ UNKNOWN_ANNOTATORS = Unchecked(
 
 
 def nothing_outside(data_name: str) -> Unchecked:
-    """Where all images are of one place."""
+    """That nothing was measured on other data."""
     return Unchecked("Other data", f"Nothing was measured on images from outside “{data_name}”.")
 
 
 def shared_network(card: ModelCard) -> str:
-    """What to know of a network that learned several labels, where one of them is told of."""
+    """That a network has outputs for other labels, too."""
     return (
         f"It learned several labels at once and gives {card.n_outputs} numbers, of which "
         f"{len(card.classes)} are this label's: what is said of its parameters, layers and "
@@ -232,7 +232,7 @@ def shared_network(card: ModelCard) -> str:
 
 
 def public_settings(config: Config, provenance: Provenance) -> dict[str, str]:
-    """What stands for a setting where others may read it: of weights their name, not their path."""
+    """Settings as others may read them: the name of initial weights, not their path."""
     initial = provenance.initial
     if not config.train.initial:
         return {}
@@ -241,7 +241,7 @@ def public_settings(config: Config, provenance: Provenance) -> dict[str, str]:
 
 
 def custom_code(inputs: ReportInput) -> str:
-    """Which parts of the training are the user's own code; "" where none is."""
+    """Which parts of the training are the user's code; "" where none is."""
     config, texts = inputs.config, []
     if isinstance(config.network, OwnConfig) and config.network.module:
         texts.append(f"The network is made by {config.network.module}.")
@@ -257,7 +257,7 @@ def custom_code(inputs: ReportInput) -> str:
 
 
 def initial_weights(inputs: ReportInput) -> str:
-    """What training began with, and which layers learned less; "" where all was fresh."""
+    """The initial weights, and which layers were frozen or slowed; "" where all was fresh."""
     train, initial = inputs.config.train, inputs.provenance.initial
     texts = []
     if initial is not None:
@@ -280,7 +280,7 @@ def initial_weights(inputs: ReportInput) -> str:
 
 
 def unchecked(inputs: ReportInput) -> list[Unchecked]:
-    """What this run did not look at, said plainly."""
+    """What this run did not check."""
     return [*_absent_stages(inputs), *_absent_splits(inputs), *_unknown(inputs)]
 
 
@@ -301,7 +301,7 @@ def _absent_stages(inputs: ReportInput) -> Iterator[Unchecked]:
 
 
 def _unknown(inputs: ReportInput) -> Iterator[Unchecked]:
-    """Who is in the pictures, what checks could not tell; other seeds, data and annotators."""
+    """People, checks without a result, other seeds, data and annotators."""
     if inputs.evaluation.splits and all(s.people is None for s in inputs.evaluation.splits):
         yield UNKNOWN_PEOPLE
     for f in () if inputs.exploration is None else inputs.exploration.findings:

@@ -32,7 +32,7 @@ def unread(count: int, of: int) -> str:
 
 
 def read_as(library: str, hard: bool) -> str:
-    """Whose outputs were read, and that they are mere answers."""
+    """Which library's format the outputs have, and whether they lack probabilities."""
     limits = (
         " They are answers without probabilities, so areas under curves, losses and calibration "
         "are undefined."

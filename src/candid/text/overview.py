@@ -81,7 +81,7 @@ def overview_limits(overview: Overview) -> Iterator[str]:
 
 
 def _joint_sentences(together: Together, targets: Sequence[TargetSummary]) -> Iterator[str]:
-    """What is left of the gaps where all labels are corrected together."""
+    """The gaps that remain where all labels are corrected together."""
     rate = words.percent(together.false_discovery_rate, 0)
     yield (
         "Each label was audited by itself: the correction for many looks is over the gaps of one "

@@ -34,7 +34,7 @@ WHAT_IT_IS = (
 
 
 def seeds_clause(seeds: Seeds, split: str) -> str:
-    """For the first screen: the mean over seeds, and how far apart they are; "" if unknown."""
+    """The mean and the range over seeds, for the first screen; "" if unknown."""
     seed_split = next((s for s in seeds.splits if s.split == split), None)
     if seed_split is None:
         return ""
@@ -47,7 +47,7 @@ def seeds_clause(seeds: Seeds, split: str) -> str:
 
 
 def seeds_summary(seeds: Seeds | None) -> list[str]:
-    """How much is luck, in a few sentences about the split that speaks for the model, if tried."""
+    """How much is luck, in a few sentences about the headline split."""
     if seeds is None:
         return []
     if not seeds.splits:
@@ -143,7 +143,7 @@ def _rule(w: WithheldChanges) -> str:
 
 
 def figure_rows(split: SeedSplit) -> list[list[str]]:
-    """Under `FIGURE_HEAD`."""
+    """The rows under `FIGURE_HEAD`."""
     return [
         [
             metric_text(name).name,
@@ -158,7 +158,7 @@ def figure_rows(split: SeedSplit) -> list[list[str]]:
 
 
 def group_rows(split: SeedSplit) -> list[list[str]]:
-    """Under `GROUP_HEAD`."""
+    """The rows under `GROUP_HEAD`."""
     return [_group_cells(g) for g in split.groups]
 
 
@@ -177,7 +177,7 @@ def _group_cells(g: GroupChanges) -> list[str]:
 
 
 def abstention_rows(split: SeedSplit) -> list[list[str]]:
-    """Under `ABSTENTION_HEAD`."""
+    """The rows under `ABSTENTION_HEAD`."""
     return [
         [
             _rule(w),

@@ -66,7 +66,7 @@ def vega_bundle() -> str:
 
 
 def skip_validation() -> AbstractContextManager[None]:
-    """While it lasts, Altair does not hold every part of a chart to its schema: the tests do.
+    """Switch off Altair's validation against its schema, which the tests do, in a context.
 
     It takes longer than all else that Altair does.
     """
@@ -136,7 +136,7 @@ def dash(names: Sequence[str], places: Sequence[int]) -> alt.StrokeDash:
 
 
 def same_axis(channel: Any, field: str) -> Any:
-    """The same axis for another field of another layer: two would not agree on scale and title."""
+    """A copy of an axis for another field, so that layers agree on scale and title."""
     axis = channel.copy()
     axis.shorthand = field
     return axis

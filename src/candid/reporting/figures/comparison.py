@@ -126,7 +126,7 @@ def _better_side(metric: str) -> str:
 
 
 def _scale(metric: str) -> float:
-    """Shares are told in hundredths, a number in its own unit."""
+    """100 for shares, which are shown in points; 1 for a number, in its own unit."""
     return 100.0 if metric == "accuracy" else 1.0
 
 
