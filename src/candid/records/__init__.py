@@ -297,8 +297,8 @@ class SplitEvaluation:
     @property
     def only_class(self) -> ClassMetrics | None:
         """The class that all images are labelled with; None where there are several."""
-        some = [c for c in self.classes if c.support]
-        return some[0] if len(some) == 1 else None
+        labelled = [c for c in self.classes if c.support]
+        return labelled[0] if len(labelled) == 1 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,14 +328,14 @@ class Evaluation(Tabular):
     def rows(self) -> list[dict[str, Any]]:
         """One row for each figure of each split, and of each class in it ("" for all)."""
         figures = [
-            (split.split, of, name, figure)
+            (split.split, of, metric, figure)
             for split in self.splits
-            for of, named in [("", split.metrics), *((c.name, c.metrics) for c in split.classes)]
-            for name, figure in named.items()
+            for of, metrics in [("", split.metrics), *((c.name, c.metrics) for c in split.classes)]
+            for metric, figure in metrics.items()
         ]
         return [
-            with_figure({"split": split, "class": of, "metric": name}, e)
-            for split, of, name, e in figures
+            with_figure({"split": split, "class": of, "metric": metric}, e)
+            for split, of, metric, e in figures
         ]
 
     def table(self, title: str = "") -> str:

@@ -375,12 +375,12 @@ class Audit(Tabular):
             {
                 "split": split.split,
                 "kind": kind,
-                "group": ", ".join(f"{c.attribute}: {c.value}" for c in found.conditions),
+                "group": ", ".join(f"{c.attribute}: {c.value}" for c in group.conditions),
                 "label": label,
                 **{name: getattr(gap, name) for name in _GAP_COLUMNS},
             }
             for split in self.splits
-            for kind, found, label, gap in split.gaps()
+            for kind, group, label, gap in split.gaps()
         ]
 
     def __str__(self) -> str:
@@ -396,5 +396,5 @@ class Audit(Tabular):
         summary = [{name: row[name] for name in _SUMMARY_COLUMNS} for row in rows[:_MOST_ROWS]]
         # A gap that two groups have in common stands in two rows, and counts once.
         count = sum(s.gaps_found for s in self.splits)
-        of = sum(s.gaps_looked_at for s in self.splits)
-        return summary, f"{self.target}: {count:,} of {of:,} gaps were found"
+        total = sum(s.gaps_looked_at for s in self.splits)
+        return summary, f"{self.target}: {count:,} of {total:,} gaps were found"

@@ -180,9 +180,9 @@ class Comparison(Tabular):
 
     def _repr_html_(self) -> str:
         rows = [r for r in self.rows() if r["group"] == "all images" or r["state"] == "found"]
-        shown = [in_short(row, "group", "label", "a", "b", "p") for row in rows]
+        columns = [in_short(row, "group", "label", "a", "b", "p") for row in rows]
         figure = "mean absolute error" if self.is_number else "accuracy"
-        return html_of(shown, f"{self.target}: {figure} of {self.b} less that of {self.a}")
+        return html_of(columns, f"{self.target}: {figure} of {self.b} less that of {self.a}")
 
     @property
     def is_number(self) -> bool:

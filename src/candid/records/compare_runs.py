@@ -98,9 +98,9 @@ class RunComparison(Tabular):
     def _repr_html_(self) -> str:
         rows = []
         for model in self.ranked():
-            (first, main), *others = model.metrics.items()
+            (first, main), *further = model.metrics.items()
             interval = {"interval": f"{main.low:.4g} to {main.high:.4g}"}
-            rest = {name.replace("weighted_f1", "weighted F1"): e.value for name, e in others}
+            rest = {name.replace("weighted_f1", "weighted F1"): e.value for name, e in further}
             rows.append({"model": model.name, first: main.value} | interval | rest | {"n": main.n})
         return html_of(rows, f"{self.target}, {self.split}")
 
@@ -122,7 +122,7 @@ class RunComparison(Tabular):
     def across(self) -> list[GroupAcross]:
         """Every class and group, those with the most pairs that differ for sure first."""
         changes = [{_key(g): g for g in pair.every()[1:]} for pair in self.pairs]
-        groups = [_group_across(tuple(by[key] for by in changes)) for key in changes[0]]
+        groups = [_group_across(tuple(pair[key] for pair in changes)) for key in changes[0]]
         return sorted(groups, key=lambda g: (-g.found, -_size(g.changes[g.widest])))
 
     def figures_of(self, group: GroupAcross) -> list[float]:
@@ -137,10 +137,8 @@ def _key(change: GroupChange) -> tuple[str, str, str | None, bool]:
 
 
 def _group_across(changes: tuple[GroupChange, ...]) -> GroupAcross:
-    def sort_key(i: int) -> tuple[bool, float]:
-        return changes[i].state == "found", _size(changes[i])
-
-    return GroupAcross(changes, max(range(len(changes)), key=sort_key))
+    ranks = [(change.state == "found", _size(change)) for change in changes]
+    return GroupAcross(changes, ranks.index(max(ranks)))
 
 
 def _size(change: GroupChange) -> float:

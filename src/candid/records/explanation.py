@@ -312,9 +312,9 @@ class Explanation(Tabular):
         """The mean cost over all fills (weighted F1 lost; of a number, how far it moves); NaN where
         nothing was measured.
         """
-        losses = [m.cost.value for m in self.region_maskings if m.region == region]
-        losses = [value for value in losses if math.isfinite(value)]
-        return sum(losses) / len(losses) if losses else math.nan
+        costs = [m.cost.value for m in self.region_maskings if m.region == region]
+        finite = [cost for cost in costs if math.isfinite(cost)]
+        return sum(finite) / len(finite) if finite else math.nan
 
     def by_cost(self, regions: Iterable[str]) -> list[str]:
         """Regions, the costliest to paint over first; without maskings as they come."""
@@ -359,10 +359,10 @@ def read_explanation_arrays(path: Path) -> ExplanationArrays:
         return ExplanationArrays(**{f.name: arrays[f.name] for f in fields(ExplanationArrays)})
 
 
-def reading_explained(path: Path, what: str) -> AbstractContextManager[Mapping[str, NDArray[Any]]]:
+def reading_explained(path: Path, kind: str) -> AbstractContextManager[Mapping[str, NDArray[Any]]]:
     """The arrays in a file that `candid explain` wrote; errors as of `reading_archive`."""
     return reading_archive(
         path,
-        expected=f"the {what} that candid explain wrote",
+        expected=f"the {kind} that candid explain wrote",
         todo=f"candid explain {path.parent}",
     )

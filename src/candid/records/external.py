@@ -181,8 +181,8 @@ class Transfer(Tabular):
         return rows_by_source(self.home, self.sources, _EXTRA_FIGURES)
 
     def _repr_html_(self) -> str:
-        shown = ("accuracy", "weighted_f1", "confidence", "flagged", "coverage", "wrong")
-        rows = [in_short(row, "source", "figure") for row in self.rows() if row["figure"] in shown]
+        names = ("accuracy", "weighted_f1", "confidence", "flagged", "coverage", "wrong")
+        rows = [in_short(row, "source", "figure") for row in self.rows() if row["figure"] in names]
         return html_of(rows, f"{self.target}: {', '.join(self.classes)}")
 
 

@@ -202,5 +202,5 @@ class Improvement(Tabular):
 
     def _repr_html_(self) -> str:
         rows = [r for r in self.rows() if r["group"] == "all images" or r["state"] == "found"]
-        shown = [in_short(row, "remedy", "group", "label", "before", "after") for row in rows]
-        return html_of(shown, f"{self.target}: {self.winner or 'none helps'}")
+        columns = [in_short(row, "remedy", "group", "label", "before", "after") for row in rows]
+        return html_of(columns, f"{self.target}: {self.winner or 'none helps'}")

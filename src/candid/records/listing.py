@@ -113,10 +113,10 @@ class RunList(Tabular):
         ]
 
     def _repr_html_(self) -> str:
-        shown = [{name: row[name] for name in _SUMMARY_COLUMNS} for row in self.rows()]
-        return html_of(shown, self.folder)
+        columns = [{name: row[name] for name in _SUMMARY_COLUMNS} for row in self.rows()]
+        return html_of(columns, self.folder)
 
 
 def _interval_columns(name: str, figure: Estimate | WorstGap | None) -> dict[str, float | None]:
     ends = ("", "value"), ("_low", "low"), ("_high", "high")
-    return {f"{name}{end}": None if figure is None else getattr(figure, of) for end, of in ends}
+    return {f"{name}{end}": None if figure is None else getattr(figure, key) for end, key in ends}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from candid.records import Estimate, Split
+from candid.records import SPLITS, Estimate, Split
 from candid.records.frames import Tabular, html_of, in_short, with_figure
 
 
@@ -89,8 +89,7 @@ class NumberEvaluation(Tabular):
     def headline(self) -> NumberSplit | None:
         """The split that speaks for the model: test, else validation, else whatever there is."""
         splits = {s.split: s for s in self.splits if s.n}
-        candidates = (splits.get(name) for name in ("test", "validation", "train"))
-        return next((s for s in candidates if s is not None), None)
+        return next((splits[name] for name in reversed(SPLITS) if name in splits), None)
 
     def rows(self) -> list[dict[str, Any]]:
         """One row for each figure of each split, range and group."""

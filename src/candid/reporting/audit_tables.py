@@ -59,12 +59,12 @@ def rows(split: SplitAudit, *, within: bool = False) -> list[GapRow]:
 
     `within`: also those of each label.
     """
-    found = [
+    gap_rows = [
         GapRow(group_name(g.conditions, g.label), g, g.gaps["accuracy"])
         for g in (split.groups if within else split.singles())
         if "accuracy" in g.gaps
     ]
-    return sorted(found, key=lambda r: (not math.isfinite(r.gap.value), r.gap.value))
+    return sorted(gap_rows, key=lambda r: (not math.isfinite(r.gap.value), r.gap.value))
 
 
 def number_groups(split: SplitAudit) -> list[Group]:

@@ -99,18 +99,18 @@ def group_kinds(comparison: Comparison) -> tuple[str, str]:
 def comparison_summary(comparison: Comparison) -> list[str]:
     """For whom it became better or worse, how sure that is, and what it cost the others."""
     better, worse = comparison.changed(1), comparison.changed(-1)
-    one, several = group_kinds(comparison)
+    singular, plural = group_kinds(comparison)
     sentences = [_describe_change(g, "Better") for g in better[:_MOST_GROUPS]]
     sentences += [_describe_change(g, "Worse") for g in worse[:_MOST_GROUPS]]
-    more = len(better) + len(worse) - len(sentences)
-    if more:
+    n_more = len(better) + len(worse) - len(sentences)
+    if n_more:
         sentences.append(
-            f"{words.many(more, f'more {one}', f'more {several}')} changed for sure; the table "
-            "says."
+            f"{words.many(n_more, f'more {singular}', f'more {plural}')} changed for sure; the "
+            "table says."
         )
     if not sentences:
         sentences.append(
-            f"None of the {words.count(len(comparison.judged()))} {several} that could be judged "
+            f"None of the {words.count(len(comparison.judged()))} {plural} that could be judged "
             "changed by more than chance explains."
         )
     sentences += [overall_sentence(comparison), cost_sentence(comparison)]
@@ -152,8 +152,10 @@ def overall_sentence(comparison: Comparison) -> str:
 def cost_sentence(comparison: Comparison) -> str:
     """How many images and groups became worse."""
     lost, gained = comparison.overall.lost, comparison.overall.gained
-    worse, (one, several) = len(comparison.changed(-1)), group_kinds(comparison)
-    groups = words.many(worse, one, several) if worse else f"no {one.replace(' or ', ' and no ')}"
+    worse, (singular, plural) = len(comparison.changed(-1)), group_kinds(comparison)
+    groups = f"no {singular.replace(' or ', ' and no ')}"
+    if worse:
+        groups = words.many(worse, singular, plural)
     flips = (
         f"{words.many(lost, 'image that was', 'images that were')} right became wrong, and "
         f"{words.many(gained, 'that was', 'that were')} wrong became right"
@@ -180,7 +182,7 @@ def _blind_spots(comparison: Comparison) -> list[str]:
             f"{format_visible(visible, comparison.overall.metric)}{points} for that to be likely "
             "(80%) seen: “not found” does not mean unchanged."
         )
-    few = len(comparison.groups) + len(comparison.classes_changed) - len(judged)
-    if few:
-        sentences.append(f"{words.too_few(few, 'people')}.")
+    n_few = len(comparison.groups) + len(comparison.classes_changed) - len(judged)
+    if n_few:
+        sentences.append(f"{words.too_few(n_few, 'people')}.")
     return sentences

@@ -88,9 +88,9 @@ def _group_sentences(comparison: RunComparison) -> Iterator[str]:
     for g in different[:_MOST_GROUPS]:
         yield f"{across_sentence(g, comparison)}."
     if len(different) > _MOST_GROUPS:
-        one, several = group_kinds(comparison.pairs[0])
+        singular, plural = group_kinds(comparison.pairs[0])
         n = len(different) - _MOST_GROUPS
-        rest = words.many(n, f"more {one} differs", f"more {several} differ")
+        rest = words.many(n, f"more {singular} differs", f"more {plural} differ")
         yield f"{rest}; the table says."
     if not different:
         kind = "range" if comparison.is_number else "class"

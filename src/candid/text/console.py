@@ -168,10 +168,11 @@ def _split_lines(split: SplitAudit) -> Iterator[str]:
         if g.label is None and g.gaps["accuracy"].state == "not found"
     ]
     visible = sorted(x for x in smallest if not math.isnan(x))
-    if visible:
+    if n := len(visible):
+        groups = words.plural(n, "the one group", f"half of the {words.count(n)} groups")
         yield (
-            f"  {_half_of_groups(len(visible))} without a finding would have shown a gap of "
-            f"{100 * visible[len(visible) // 2]:.1f} percentage points or more in 80% of cases"
+            f"  {groups} without a finding would have shown a gap of "
+            f"{100 * visible[n // 2]:.1f} percentage points or more in 80% of cases"
         )
     if split.too_few:
         yield f"  {words.too_few(split.too_few, 'images' if split.people is None else 'people')}"
@@ -179,10 +180,6 @@ def _split_lines(split: SplitAudit) -> Iterator[str]:
         yield "  to collect next:"
         yield from (f"    {sentence}" for sentence in collection_sentences(split))
     yield from (f"  note: {note}" for note in split.notes)
-
-
-def _half_of_groups(groups: int) -> str:
-    return words.plural(groups, "the one group", f"half of the {words.count(groups)} groups")
 
 
 # --- an explanation ------------------------------------------------------------------------------
@@ -333,12 +330,10 @@ def framing_export_lines(
 ) -> Iterator[str]:
     """The exported framing network, and how near it is to the original."""
     sample = f"{checked:,} validation pictures" if checked else "noise"
-    exceptions = f"all but {other:,} of " if other else ""
+    if other:
+        sample = f"all but {other:,} of {sample}"
     yield f"{onnx}: {size / 1e6:.1f} MB, which frames pictures first"
-    yield (
-        f"  the same frames as torch on {exceptions}{sample}, and corners within {difference:.1g} "
-        "of the side"
-    )
+    yield f"  the same frames as torch on {sample}, and corners within {difference:.1g} of the side"
 
 
 def quantised_lines(int8: str, size: int, f1: float, int8_f1: float, e: Estimate) -> Iterator[str]:

@@ -34,10 +34,10 @@ def _same_bytes(v: Values) -> str:
     return f"; {words.many(v['same_bytes'], 'is a copy', 'are copies')} byte for byte"
 
 
-def _near(where: str) -> Callable[[Values], str]:
+def _near(scope: str) -> Callable[[Values], str]:
     def describe(v: Values) -> str:
         return (
-            f"{words.many(v['images'], 'image is', 'images are')} near-identical to one in {where} "
+            f"{words.many(v['images'], 'image is', 'images are')} near-identical to one in {scope} "
             f"({words.many(v['pairs'], 'pair', 'pairs')}; "
             f"{by_split(v['splits'])}), identical copies aside. {_search(v)}"
         )
@@ -57,9 +57,9 @@ def _search(v: Values) -> str:
     )
 
 
-def _not_near(where: str) -> str:
+def _not_near(scope: str) -> str:
     return (
-        f"No image is near-identical to one in {where}, identical copies aside. Mirrored and much "
+        f"No image is near-identical to one in {scope}, identical copies aside. Mirrored and much "
         "cropped copies are not looked for."
     )
 

@@ -246,9 +246,9 @@ def badge_reason(method: Method) -> str:
     figures = [format_check(c) for c in failed or passed[:1]]
     if not figures:
         return "no check says anything about it"
-    more = len(passed) - 1
-    if not failed and more > 0:
-        figures.append(f"{words.count(more)} more passed")
+    n_more = len(passed) - 1
+    if not failed and n_more > 0:
+        figures.append(f"{words.count(n_more)} more passed")
     return "; ".join(figures)
 
 

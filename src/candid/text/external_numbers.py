@@ -111,9 +111,9 @@ def _flagged_sentences(figures: NumberFigures) -> Iterator[str]:
 
 def _group_sentences(source: NumberSource) -> Iterator[str]:
     """The group that is furthest behind, if any was found to be."""
-    behind = [] if source.audit is None else groups_behind(source.audit)
-    if source.audit is not None and behind:
-        group, gap = behind[0]
+    worse = [] if source.audit is None else groups_behind(source.audit)
+    if source.audit is not None and worse:
+        group, gap = worse[0]
         yield (
             f"Furthest behind the others there is {group_name(group.conditions)}, by "
             f"{figure_in_unit(gap)} ({interval_in_unit(gap)}; {words.images(gap.n, gap.people)}), "

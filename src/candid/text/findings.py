@@ -57,13 +57,13 @@ def group_detail(
     looked_at: int,
 ) -> str:
     """What was found of a group; `errors` are its share of mistakes and that of the others."""
-    among = ("", "") if label is None else (f" and labelled {label}", f" labelled {label}")
+    label_clauses = ("", "") if label is None else (f" and labelled {label}", f" labelled {label}")
     # What was measured from pixels nobody wrote.
-    by = "with" if any(c.attribute in (TONE, ITA, HUE) for c in group) else "annotated"
+    verb = "with" if any(c.attribute in (TONE, ITA, HUE) for c in group) else "annotated"
     detail = (
-        f"Of the pictures {by} {group_name(group)}{among[0]}, {words.percent(errors[0])} are "
-        f"classified otherwise than labelled; of the others{among[1]}, {words.percent(errors[1])}: "
-        f"{_difference(gap, looked_at)}."
+        f"Of the pictures {verb} {group_name(group)}{label_clauses[0]}, {words.percent(errors[0])} "
+        f"are classified otherwise than labelled; of the others{label_clauses[1]}, "
+        f"{words.percent(errors[1])}: {_difference(gap, looked_at)}."
     )
     if beyond is not None:
         detail += (

@@ -167,9 +167,9 @@ def remedy_changes(remedy: RemedyOutcome) -> list[str]:
     better, worse = remedy.changed(1), remedy.changed(-1)
     sentences = [f"Better for {_describe_change(g)}." for g in better[:_MOST_GROUPS]]
     sentences += [f"Worse for {_describe_change(g)}." for g in worse[:_MOST_GROUPS]]
-    more = len(better) + len(worse) - len(sentences)
-    if more:
-        rest = words.many(more, "more class or group", "more classes and groups")
+    n_more = len(better) + len(worse) - len(sentences)
+    if n_more:
+        rest = words.many(n_more, "more class or group", "more classes and groups")
         sentences.append(f"{rest} changed for sure.")
     return sentences or ["No class and no group changed by more than chance explains."]
 

@@ -16,9 +16,9 @@ UNLIKE: Reason = "unlike the training data"
 NOT_SURE: Reason = "not sure"
 
 
-def not_sure(why: str) -> str:
+def not_sure(reason: str) -> str:
     """Where the model is not sure enough, for a table."""
-    return f"{NOT_SURE}: {why}"
+    return f"{NOT_SURE}: {reason}"
 
 
 def below_threshold(threshold: float) -> str:

@@ -81,7 +81,7 @@ def removed_lines(removed: Iterable[str]) -> Iterator[str]:
     yield from (f"removed {run}" for run in removed)
 
 
-def logged_line(run: str, to: Sequence[str], steps: int, figures: int) -> str:
+def logged_line(run: str, trackers: Sequence[str], steps: int, figures: int) -> str:
     """What of a run was logged where."""
     logged = f"{words.many(steps, 'step', 'steps')} and {words.many(figures, 'figure', 'figures')}"
-    return f"{run}: {logged} to {words.join([*to])}"
+    return f"{run}: {logged} to {words.join([*trackers])}"

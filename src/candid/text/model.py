@@ -128,13 +128,13 @@ def model_summary(inputs: ReportInput) -> list[str]:
         return sentences
     sentences.append(_agreement(inputs, split))
     sentences += _majority_sentences(split) + _calibration_sentences(split)
-    serious = pressing_findings(inputs)
+    findings = pressing_findings(inputs)
     if inputs.exploration is None:
         sentences.append("The data were not looked at in this run.")
-    elif serious:
+    elif findings:
         sentences.append(
-            f"Of the checks of the data, {words.count(len(serious))} found something that can "
-            f"change what the figures mean: {words.join([f'“{f.title}”' for f in serious])}."
+            f"Of the checks of the data, {words.count(len(findings))} found something that can "
+            f"change what the figures mean: {words.join([f'“{f.title}”' for f in findings])}."
         )
     if inputs.audit is None:
         sentences.append("Whether it does equally well for everyone was not measured.")
@@ -166,10 +166,10 @@ def _majority_sentences(split: SplitEvaluation) -> list[str]:
     total = sum(support_by_class.values())
     if not total:
         return []
-    name, most = max(support_by_class.items(), key=lambda item: item[1])
+    name, largest = max(support_by_class.items(), key=lambda item: item[1])
     return [
         f"Always answering “{name}”, without looking, would agree in "
-        f"{words.number(100 * most / total, 1)} of 100 ({words.count(most)} of the same "
+        f"{words.number(100 * largest / total, 1)} of 100 ({words.count(largest)} of the same "
         f"{words.count(total)})."
     ]
 

@@ -177,12 +177,12 @@ def groups_behind(split: SplitAudit) -> list[tuple[Group, Gap]]:
 def number_verdict(audit: Audit) -> str:
     """An audit of a number in one sentence."""
     split = audit.splits[0]
-    off = f"Off by {figure_in_unit(split.metrics['mae'])} on average"
+    error = f"Off by {figure_in_unit(split.metrics['mae'])} on average"
     if not split.gaps_looked_at:
-        return f"{off}; for whom by more is not known, as no groups could be compared."
+        return f"{error}; for whom by more is not known, as no groups could be compared."
     if not behind(audit):
-        return f"{off}; not seen to be off by more for any group."
-    return f"{off}; surely by more for some people."
+        return f"{error}; not seen to be off by more for any group."
+    return f"{error}; surely by more for some people."
 
 
 def number_audit_summary(audit: Audit) -> str:

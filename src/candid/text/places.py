@@ -22,7 +22,7 @@ def map_in_words(values: ArrayLike) -> str:
     return MOST_OF_MAP.replace("{places}", fields) if fields else EMPTY_MAP
 
 
-def strongest_fields(values: ArrayLike, most: int = 3) -> str:
+def strongest_fields(values: ArrayLike, limit: int = 3) -> str:
     """The fields that hold most of a map's strength: "lower middle 31%, …"; "" where it is empty.
 
     A field's share is that of the sizes of its values; what is undefined counts as 0.
@@ -31,7 +31,7 @@ def strongest_fields(values: ArrayLike, most: int = 3) -> str:
     total = sums.sum()
     if total == 0:
         return ""
-    order = np.argsort(-sums, kind="stable")[:most]
+    order = np.argsort(-sums, kind="stable")[:limit]
     return ", ".join(f"{FIELDS[i]} {100 * sums[i] / total:.0f}%" for i in order if sums[i] > 0)
 
 

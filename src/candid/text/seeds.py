@@ -101,16 +101,16 @@ def _changing_sentence(seeds: Seeds, split: SeedSplit) -> str:
 
 
 def _group_sentences(split: SeedSplit) -> Iterator[str]:
-    found = [g for g in split.groups if g.state == "found"]
-    for more, word in ((True, "more"), (False, "less")):
-        groups = [g for g in found if (g.difference.value > 0) is more]
+    significant = [g for g in split.groups if g.state == "found"]
+    for word in ("more", "less"):
+        groups = [g for g in significant if _frequency(g) == word]
         for g in groups[:_MOST_GROUPS]:
             yield (
                 f"The seed decides {word} often for {g.attribute}: {g.value}: "
                 f"{words.percent_interval(g.changing)} of {words.count(g.changing.n)} images, "
                 f"others {words.percent_interval(g.rest)}."
             )
-    if not found and any(g.state == "not found" for g in split.groups):
+    if not significant and any(g.state == "not found" for g in split.groups):
         yield "It does so for no group more or less often than chance explains."
 
 
@@ -159,21 +159,22 @@ def figure_rows(split: SeedSplit) -> list[list[str]]:
 
 def group_rows(split: SeedSplit) -> list[list[str]]:
     """The rows under `GROUP_HEAD`."""
-    return [_group_cells(g) for g in split.groups]
-
-
-def _group_cells(g: GroupChanges) -> list[str]:
-    """One group's row."""
-    verdicts = {"found": "more often" if g.difference.value > 0 else "less often"}
     return [
-        f"{g.attribute}: {g.value}",
-        f"{words.images(g.changing.n, g.changing.people)}",
-        words.percent_interval(g.changing),
-        words.percent_interval(g.rest),
-        words.points_with_ends(g.difference),
-        words.number(g.adjusted_p) if math.isfinite(g.adjusted_p) else "–",
-        verdicts.get(g.state, g.state),
+        [
+            f"{g.attribute}: {g.value}",
+            words.images(g.changing.n, g.changing.people),
+            words.percent_interval(g.changing),
+            words.percent_interval(g.rest),
+            words.points_with_ends(g.difference),
+            words.number(g.adjusted_p) if math.isfinite(g.adjusted_p) else "–",
+            g.state if g.state != "found" else f"{_frequency(g)} often",
+        ]
+        for g in split.groups
     ]
+
+
+def _frequency(g: GroupChanges) -> str:
+    return "more" if g.difference.value > 0 else "less"
 
 
 def abstention_rows(split: SeedSplit) -> list[list[str]]:

@@ -117,8 +117,8 @@ def errors_by_label(split: SplitAudit) -> str:
     listed = worst if len(worst) <= _FEW_CLASSES else worst[:_MOST_WORST]
     rest = len(worst) - len(listed)
     parts = [f"{name}: {_format_error(errors[name])}" for name in listed]
-    more = f", and {words.count(rest)} others less often" if rest else ""
-    return f"Wrong, in 100 pictures of each label: {'; '.join(parts)}{more}."
+    remainder = f", and {words.count(rest)} others less often" if rest else ""
+    return f"Wrong, in 100 pictures of each label: {'; '.join(parts)}{remainder}."
 
 
 def _format_error(e: Estimate) -> str:
@@ -136,9 +136,9 @@ def _describe_group(f: AuditFinding) -> str:
 def _describe_errors(split: SplitAudit, f: AuditFinding) -> str:
     """What the mistakes are: of two classes, the other one."""
     classes = [name.removeprefix("error:") for name in split.metrics if name.startswith("error:")]
-    others = [name for name in classes if name != f.label]
-    if f.label is not None and len(others) == 1:
-        return f"taken for {others[0]}"
+    rest = [name for name in classes if name != f.label]
+    if f.label is not None and len(rest) == 1:
+        return f"taken for {rest[0]}"
     return "classified otherwise than labelled"
 
 
@@ -159,7 +159,7 @@ def story_lines(split: SplitAudit, stories: Sequence[Story]) -> list[str]:
         lines.append(story_line(split, s))
         names = other_names(split, s)
         if names:
-            more = len(names) - _MOST_NAMES
-            rest = f" and {words.count(more)} more" if more > 0 else ""
+            n_more = len(names) - _MOST_NAMES
+            rest = f" and {words.count(n_more)} more" if n_more > 0 else ""
             lines.append(f"  the same mistakes: {'; '.join(names[:_MOST_NAMES])}{rest}")
     return lines

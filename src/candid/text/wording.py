@@ -47,8 +47,8 @@ def fill_in(text: str | Callable[[Values], str], values: Values) -> str:
 
 def first_few(names: Sequence[str]) -> str:
     """The first few names, and how many more there are."""
-    more = f" and {len(names) - _FEW:,} more" if len(names) > _FEW else ""
-    return ", ".join(names[:_FEW]) + more
+    remainder = f" and {len(names) - _FEW:,} more" if len(names) > _FEW else ""
+    return ", ".join(names[:_FEW]) + remainder
 
 
 def by_split(counts: Mapping[str, int]) -> str:
@@ -56,6 +56,6 @@ def by_split(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count:,} in {split}" for split, count in counts.items() if count)
 
 
-def value_counts(counts: Mapping[str, int], most: int = 4) -> list[str]:
+def value_counts(counts: Mapping[str, int], limit: int = 4) -> list[str]:
     """The first of the values, each with its count."""
-    return [f"{value} ({words.count(n)})" for value, n in list(counts.items())[:most]]
+    return [f"{value} ({words.count(n)})" for value, n in list(counts.items())[:limit]]

@@ -61,21 +61,21 @@ def percent(share: float, digits: int = 1) -> str:
     return f"{text}%"
 
 
-def decimals(figure: WithInterval, most: int, scale: float = 1.0) -> int:
-    """How many decimals a figure deserves: `most`, or fewer where its interval is wide.
+def decimals(figure: WithInterval, max_digits: int, scale: float = 1.0) -> int:
+    """How many decimals a figure deserves: `max_digits`, or fewer where its interval is wide.
 
     Half the interval of `scale` times the figure keeps two significant digits, and the figure ends
     where they end: 0.957 (0.951 to 0.963), but 0.86 (0.72 to 0.95).
     """
     half = scale * (figure.high - figure.low) / 2
     if not (math.isfinite(half) and half > 0):
-        return most
-    return max(0, min(most, 1 - math.floor(math.log10(half))))
+        return max_digits
+    return max(0, min(max_digits, 1 - math.floor(math.log10(half))))
 
 
-def figure_of(figure: WithInterval, most: int = 3) -> str:
-    """A figure with the decimals that its interval deserves, `most` at most."""
-    return number(figure.value, decimals(figure, most))
+def figure_of(figure: WithInterval, max_digits: int = 3) -> str:
+    """A figure with the decimals that its interval deserves, `max_digits` at most."""
+    return number(figure.value, decimals(figure, max_digits))
 
 
 def share_of(figure: WithInterval) -> str:
@@ -98,9 +98,9 @@ def size_in_points(figure: WithInterval) -> str:
     return number(100 * abs(figure.value), decimals(figure, 1, 100))
 
 
-def with_ends(figure: WithInterval, most: int = 3) -> str:
+def with_ends(figure: WithInterval, max_digits: int = 3) -> str:
     """A figure and its interval: "0.957 (0.951 to 0.963)"."""
-    return f"{figure_of(figure, most)} ({interval(figure, most)})"
+    return f"{figure_of(figure, max_digits)} ({interval(figure, max_digits)})"
 
 
 def share_with_ends(figure: WithInterval) -> str:

@@ -99,15 +99,15 @@ def interval_columns(estimate: Estimate) -> dict[str, float]:
     return {"value": estimate.value, "low": estimate.low, "high": estimate.high}
 
 
-def shorten(name: str, most: int = _MOST_NAMES) -> str:
+def shorten(name: str, max_length: int = _MOST_NAMES) -> str:
     """A name from the data, cut to fit an axis."""
-    return name if len(name) <= most else name[: most - 1] + "…"
+    return name if len(name) <= max_length else name[: max_length - 1] + "…"
 
 
-def short_names(names: Sequence[str], most: int = _MOST_NAMES) -> list[str]:
+def short_names(names: Sequence[str], max_length: int = _MOST_NAMES) -> list[str]:
     """The names, cut where they are long, and still distinct."""
-    cut = [shorten(name, most) for name in names]
-    return list(names) if len(set(cut)) < len(set(names)) else cut
+    shortened = [shorten(name, max_length) for name in names]
+    return list(names) if len(set(shortened)) < len(set(names)) else shortened
 
 
 def colour(

@@ -51,8 +51,8 @@ _LONGEST, _WIDEST = 40, 240
 
 def comparison_charts(comparison: Comparison) -> dict[str, Figure]:
     """The charts that there is something to draw for, by name."""
-    drawn = (changes(comparison), gap_changes(comparison))
-    return {chart.name: chart for chart in drawn if chart is not None}
+    charts = (changes(comparison), gap_changes(comparison))
+    return {chart.name: chart for chart in charts if chart is not None}
 
 
 def changes(comparison: Comparison) -> Figure | None:
@@ -103,15 +103,15 @@ def pair_changes(comparison: RunComparison) -> Figure | None:
     )
 
 
-def _change_forest(data: list[dict[str, Any]], metric: str, *more: Column) -> alt.LayerChart:
-    """Changes in accuracy, or in a number's error; `more` are further columns of the tooltips."""
+def _change_forest(data: list[dict[str, Any]], metric: str, *columns: Column) -> alt.LayerChart:
+    """Changes in accuracy, or in a number's error; `columns` are more of the tooltips."""
     title, digits = ("points of accuracy", "+.1f") if metric == "accuracy" else ("error", "+.3~g")
     lost, gained = (head.lower() for head in column_heads(metric)[-2:])
     tips = tooltips(
         "group:N",
         ("change:Q", title, digits),
         *interval_tips(digits),
-        *more,
+        *columns,
         ("lost:Q", lost, ","),
         ("gained:Q", gained, ","),
         "state:N",
@@ -132,8 +132,8 @@ def _scale(metric: str) -> float:
 
 def _pairing(comparison: Comparison) -> str:
     """How the intervals were made."""
-    by = "image" if comparison.people is None else "person"
-    return f"Lines are intervals, paired by {by}."
+    unit = "image" if comparison.people is None else "person"
+    return f"Lines are intervals, paired by {unit}."
 
 
 def _change_rows(changes: Sequence[GroupChange]) -> list[dict[str, Any]]:
@@ -177,7 +177,7 @@ def _verdict(change: GroupChange) -> str:
 def gap_changes(comparison: Comparison) -> Figure | None:
     """How far the groups that A failed most were from the rest, and how far they are with B."""
     metric = comparison.overall.metric
-    way = metric_named(metric).better
+    sign = metric_named(metric).better
     gaps = [
         (g, g.gap)
         for g in comparison.groups
@@ -185,9 +185,9 @@ def gap_changes(comparison: Comparison) -> Figure | None:
         and g.state != "too few to say"
         and math.isfinite(g.gap.a)
         and math.isfinite(g.gap.b)
-        and min(way * g.gap.a, way * g.gap.b) < 0
+        and min(sign * g.gap.a, sign * g.gap.b) < 0
     ]
-    gaps = sorted(gaps, key=lambda pair: way * pair[1].a)[:_MOST_GAPS]
+    gaps = sorted(gaps, key=lambda pair: sign * pair[1].a)[:_MOST_GAPS]
     if not gaps:
         return None
     data, points = _gap_change_rows(gaps), "" if comparison.is_number else " points"

@@ -309,8 +309,8 @@ def _axis_names(e: Explanation) -> dict[str, str]:
 
 def _height(e: Explanation, lines: int) -> int:
     """One height for both charts, so that their rows lie beside each other."""
-    most = max(lines, len(e.methods), len({m.fill for m in e.region_maskings}), _LEAST)
-    return len(e.regions) * (most * _STEP + 6)
+    n_lines = max(lines, len(e.methods), len({m.fill for m in e.region_maskings}), _LEAST)
+    return len(e.regions) * (n_lines * _STEP + 6)
 
 
 def _regions_axis(names: dict[str, str]) -> alt.Y:

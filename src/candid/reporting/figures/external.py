@@ -41,8 +41,8 @@ def accuracy_by_confidence(transfer: Transfer | None) -> Figure | None:
         }
         for name, r in zip(short_names([r.name for r in rows]), rows, strict=True)
     ]
-    least = min(0.5, *(d["low"] for d in data), *(d["confidence"] for d in data))
-    low = max(0.0, round(least - 0.05, 1))
+    lowest = min(0.5, *(d["low"] for d in data), *(d["confidence"] for d in data))
+    low = max(0.0, round(lowest - 0.05, 1))
     scale = alt.Scale(domain=[low, 1])
     x = alt.X("confidence:Q", title="mean confidence", scale=scale, axis=percent_axis())
     y = alt.Y("value:Q", title="accuracy", scale=scale, axis=percent_axis())

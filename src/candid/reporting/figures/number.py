@@ -141,12 +141,10 @@ def group_coverage(split: NumberSplit, evaluation: NumberEvaluation) -> Figure:
     )
 
 
-def _dots(rows: list[dict[str, Any]], x: alt.X, form: str) -> alt.LayerChart:
+def _dots(rows: list[dict[str, Any]], x: alt.X, fmt: str) -> alt.LayerChart:
     base = alt.Chart(inline_data(rows)).encode(
         y=group_axis([row["group"] for row in rows], 200),
-        tooltip=tooltips(
-            "group:N", ("value:Q", None, form), *interval_tips(form), ("n:Q", "images")
-        ),
+        tooltip=tooltips("group:N", ("value:Q", None, fmt), *interval_tips(fmt), ("n:Q", "images")),
     )
     dots = base.mark_circle(size=50, opacity=1, color=COLOURS[0]).encode(x=same_axis(x, "value:Q"))
     return layer(whiskers(base, x, 2, color=alt.value(COLOURS[0])), dots)

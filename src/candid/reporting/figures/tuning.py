@@ -38,8 +38,8 @@ _STATE_COLOUR = alt.Color(
 
 def search_charts(tuning: Tuning) -> dict[str, Figure]:
     """The charts that there is something to draw for, by name."""
-    drawn = (history(tuning), curves(tuning), importance(tuning), finalists(tuning))
-    return {chart.name: chart for chart in drawn if chart is not None}
+    charts = (history(tuning), curves(tuning), importance(tuning), finalists(tuning))
+    return {chart.name: chart for chart in charts if chart is not None}
 
 
 def history(tuning: Tuning) -> Figure | None:
