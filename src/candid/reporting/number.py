@@ -60,19 +60,19 @@ class NumberInput:
 
 def render_number(inputs: NumberInput) -> str:
     """Render the report as a document like `candid.reporting.page.render`'s."""
-    from candid.reporting.figures import explanation as looks  # Altair takes a second
-    from candid.reporting.figures import number as figures
-    from candid.reporting.figures.comparison import comparison_charts
+    from candid.reporting.figures.comparison import comparison_charts  # Altair takes a second
+    from candid.reporting.figures.explanation import number_masking, region_shares
+    from candid.reporting.figures.number import number_charts
 
     evaluation, explained = inputs.evaluation, inputs.explanation
-    looks_shown = explained is not None or inputs.inside is not None
+    has_pictures = explained is not None or inputs.inside is not None
     settings = public_settings(inputs.config, inputs.provenance)
-    charts: list[Figure | None] = [*figures.number_charts(evaluation, inputs.history)]
+    charts: list[Figure | None] = [*number_charts(evaluation, inputs.history)]
     compared = None if inputs.audit is None else inputs.audit.comparison
     if compared is not None:
         charts += comparison_charts(compared).values()
     if explained is not None:
-        charts += [looks.region_shares(explained), looks.number_masking(explained)]
+        charts += [region_shares(explained), number_masking(explained)]
     return html_document(
         "number.html",
         scripts=(
@@ -80,7 +80,7 @@ def render_number(inputs: NumberInput) -> str:
             *(("audit.js",) if compared else ()),
             *(("explanation.js",) if explained else ()),
         ),
-        styles=("page.css", *(("explanation.css",) if looks_shown else ())),
+        styles=("page.css", *(("explanation.css",) if has_pictures else ())),
         inputs=inputs,
         how_it_answers=(
             text.network_description(evaluation, len(inputs.model.classes)),

@@ -172,10 +172,10 @@ def _charts(inputs: ReportInput) -> dict[str, Figure]:
 
 def _figures(inputs: ReportInput) -> list[Figure | None]:
     """All charts in order, None for each that there is nothing to draw for."""
-    from candid.reporting.figures import comparison as compared
     from candid.reporting.figures import data, training
-    from candid.reporting.figures import explanation as looks
-    from candid.reporting.figures import external as elsewhere
+    from candid.reporting.figures.comparison import comparison_charts
+    from candid.reporting.figures.explanation import region_masking, region_shares
+    from candid.reporting.figures.external import accuracy_by_confidence
 
     figures: list[Figure | None] = []
     exploration = inputs.exploration
@@ -194,13 +194,13 @@ def _figures(inputs: ReportInput) -> list[Figure | None]:
         n = None if validation is None else validation.n
         figures += [training.loss_curve(inputs.history, n), training.f1_curve(inputs.history, n)]
     figures += performance_charts(inputs.evaluation)
-    figures.append(elsewhere.accuracy_by_confidence(inputs.transfer))
+    figures.append(accuracy_by_confidence(inputs.transfer))
     figures += audit_charts(inputs.audit)
     if inputs.audit is not None and inputs.audit.comparison is not None:
-        figures += compared.comparison_charts(inputs.audit.comparison).values()
+        figures += comparison_charts(inputs.audit.comparison).values()
     if inputs.explanation is not None:
         e = inputs.explanation
-        figures += [looks.region_shares(e), looks.region_masking(e)]
+        figures += [region_shares(e), region_masking(e)]
     return figures
 
 
