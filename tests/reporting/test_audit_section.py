@@ -71,7 +71,7 @@ def audited() -> Audit:
 
 def test_the_planted_group_stands_first_in_summary_table_and_chart(plain, audited: Audit) -> None:  # type: ignore[no-untyped-def]
     page = render(dataclasses.replace(plain, audit=audited))
-    rows = audit_tables.rows(audited.splits[0])
+    rows = audit_tables.gap_rows(audited.splits[0])
     assert rows[0].name == "Hat: yes"
     assert rows[0].gap.state == "found"
     assert "For whom it fails" in page
@@ -100,7 +100,7 @@ def test_a_long_table_ends_with_the_worst_and_says_how_many_there_are(  # type: 
     monkeypatch.setattr(audit_tables, "MOST_FAIRNESS", 1)
     page = render(dataclasses.replace(plain, audit=audited))
     split = audited.splits[0]
-    rows = audit_tables.rows(split, within=True)
+    rows = audit_tables.gap_rows(split, within=True)
     assert page.count("<tr data-group=") == 2 < len(rows)
     assert all(f'data-group="{r.name.lower()}"' in page for r in rows[:2])
     assert f"the 2 groups that fare worst, of {len(rows)}" in page
@@ -143,7 +143,7 @@ def test_hostile_names_are_shown_as_words(plain) -> None:  # type: ignore[no-unt
 
 
 def test_undefined_is_said_and_never_zero(audited: Audit) -> None:
-    row = audit_tables.rows(audited.splits[0])[0]
+    row = audit_tables.gap_rows(audited.splits[0])[0]
     gone = dataclasses.replace(row.gap, value=math.nan, low=math.nan, high=math.nan)
     group = dataclasses.replace(
         row.group, gaps={"accuracy": gone}, metrics={"accuracy": undefined()}

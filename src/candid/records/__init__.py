@@ -340,16 +340,16 @@ class Evaluation(Tabular):
 
     def table(self, title: str = "") -> str:
         """The figures of each split as a small table for notebooks."""
-        return html_of(self._of_all(), title or self._title())
+        return html_of(self._split_rows(), title or self._title())
 
-    def _of_all(self) -> list[dict[str, Any]]:
+    def _split_rows(self) -> list[dict[str, Any]]:
         return [in_short(row, "split", "metric") for row in self.rows() if not row["class"]]
 
     def _title(self) -> str:
         return f"{self.target}: {', '.join(self.classes)}"
 
     def __str__(self) -> str:
-        return text_of(self._of_all(), self._title())
+        return text_of(self._split_rows(), self._title())
 
     def _repr_html_(self) -> str:
         return self.table()

@@ -48,18 +48,18 @@ class AnsweredImages(Tabular):
 
         Raises PredictionsError for a number or several labels, as `probability` does.
         """
-        self._one_label()
+        self._require_one_label()
         return [row["prediction"] for row in self.answers]
 
     @property
     def probability(self) -> NDArray[np.float64]:
         """(rows, classes), in the order of `classes`; NaN where there was nothing to look at."""
-        self._one_label()
+        self._require_one_label()
         columns = [f"p_{name}" for name in self.classes]
         rows = [[row[name] for name in columns] for row in self.answers]
         return np.array(rows, np.float64).reshape(len(rows), len(columns))
 
-    def _one_label(self) -> None:
+    def _require_one_label(self) -> None:
         if not self.classes:
             raise PredictionsError(
                 f"These are answers about {self.target}: not of one label with classes.",

@@ -74,7 +74,7 @@ def render(inputs: ReportInput) -> str:
         attribute_tables=_attribute_tables(inputs),
         extremes=_extremes,
         findings=_findings(inputs),
-        other_pictures=_other_pictures(inputs),
+        other_pictures=_remaining_pictures(inputs),
         mean_face_texts=mean_face_texts(inputs),
         places=places,
         explanation=explanation_view.build_view(inputs),
@@ -228,6 +228,6 @@ def _findings(inputs: ReportInput) -> list[Finding]:
     return sorted(findings, key=lambda f: (_STATES.index(f.state), _SEVERITIES.index(f.severity)))
 
 
-def _other_pictures(inputs: ReportInput) -> list[str]:
+def _remaining_pictures(inputs: ReportInput) -> list[str]:
     names = {f"mean-{name}" for name in inputs.classes} | {"difference", "augmented"}
     return sorted(set(inputs.pictures) - names)

@@ -281,7 +281,7 @@ def initial_weights(inputs: ReportInput) -> str:
 
 def unchecked(inputs: ReportInput) -> list[Unchecked]:
     """What this run did not check."""
-    return [*_absent_stages(inputs), *_absent_splits(inputs), *_unknown(inputs)]
+    return [*_absent_stages(inputs), *_absent_splits(inputs), *_unknown_facts(inputs)]
 
 
 def _absent_stages(inputs: ReportInput) -> Iterator[Unchecked]:
@@ -300,7 +300,7 @@ def _absent_stages(inputs: ReportInput) -> Iterator[Unchecked]:
         yield Unchecked("Training", "There is no record of the training, so none of convergence.")
 
 
-def _unknown(inputs: ReportInput) -> Iterator[Unchecked]:
+def _unknown_facts(inputs: ReportInput) -> Iterator[Unchecked]:
     """People, checks without a result, other seeds, data and annotators."""
     if inputs.evaluation.splits and all(s.people is None for s in inputs.evaluation.splits):
         yield UNKNOWN_PEOPLE

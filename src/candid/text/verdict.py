@@ -254,8 +254,8 @@ def next_actions(inputs: ReportInput) -> list[Action]:
     if inputs.headline is None:
         return []
     # What repairs the ground comes before what is built on it.
-    actions = (*_repairs(inputs), *_adaptations(inputs), *_trials(inputs), *_looks(inputs))
-    return list(actions[:_MOST_ACTIONS])
+    finders = (_repairs, _adaptations, _experiments, _missing_stages)
+    return [action for find in finders for action in find(inputs)][:_MOST_ACTIONS]
 
 
 def _repairs(inputs: ReportInput) -> Iterator[Action]:
@@ -312,7 +312,7 @@ def _adaptations(inputs: ReportInput) -> Iterator[Action]:
             return
 
 
-def _trials(inputs: ReportInput) -> Iterator[Action]:
+def _experiments(inputs: ReportInput) -> Iterator[Action]:
     """Pictures from elsewhere; remedies, and the mistakes, of the group that fares worst."""
     if inputs.model is None:
         return
@@ -338,7 +338,7 @@ def _trials(inputs: ReportInput) -> Iterator[Action]:
     )
 
 
-def _looks(inputs: ReportInput) -> Iterator[Action]:
+def _missing_stages(inputs: ReportInput) -> Iterator[Action]:
     """What was not looked at yet."""
     if inputs.audit is None:
         yield Action("Find out for whom it fails", "No audit was made.", ("candid audit .",))

@@ -45,13 +45,13 @@ def fill_in(text: str | Callable[[Values], str], values: Values) -> str:
     return _FORMATTER.vformat(text, (), values) if isinstance(text, str) else text(values)
 
 
-def first_few(names: Sequence[str]) -> str:
+def join_few(names: Sequence[str]) -> str:
     """The first few names, and how many more there are."""
     remainder = f" and {len(names) - _FEW:,} more" if len(names) > _FEW else ""
     return ", ".join(names[:_FEW]) + remainder
 
 
-def by_split(counts: Mapping[str, int]) -> str:
+def count_by_split(counts: Mapping[str, int]) -> str:
     """How many images each split has: "12 in train, 3 in test"."""
     return ", ".join(f"{count:,} in {split}" for split, count in counts.items() if count)
 

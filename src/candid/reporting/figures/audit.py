@@ -10,7 +10,7 @@ import altair as alt
 
 from candid.records.abstention import Abstention, RiskCoverage
 from candid.records.audit import SplitAudit
-from candid.reporting.audit_tables import GapRow, drop_opposites, rows
+from candid.reporting.audit_tables import GapRow, drop_opposites, gap_rows
 from candid.reporting.figures.chart import (
     Figure,
     Key,
@@ -44,7 +44,7 @@ _STATES = {"found": "var(--c2)", "not found": "var(--c1)", "too few to say": "va
 
 def gap_forest(split: SplitAudit) -> Figure | None:
     """A forest plot: each group's accuracy less that of the rest, the worst first."""
-    gaps = drop_opposites([r for r in rows(split) if math.isfinite(r.gap.value)])
+    gaps = drop_opposites([r for r in gap_rows(split) if math.isfinite(r.gap.value)])
     if not gaps:
         return None
     half = MOST_GAPS // 2

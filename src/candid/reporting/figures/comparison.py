@@ -69,10 +69,10 @@ def changes(comparison: Comparison) -> Figure | None:
         "comparison-changes",
         "What changed for whom",
         f"{_better_side(metric)} of the line: better with “{comparison.b}”. "
-        f"{_pairing(comparison)} {words.count(comparison.n)} {comparison.split} "
+        f"{_pairing_sentence(comparison)} {words.count(comparison.n)} {comparison.split} "
         f"images.{remark}",
         f"Changes in {figure_name(metric).lower()}: "
-        f"{_describe(visible, [d['group'] for d in data])}.",
+        f"{_describe_changes(visible, [d['group'] for d in data])}.",
         chart.properties(height=17 * len(data) + 20),
         key=(Key("better", 3), Key("worse", 2), Key("not found", 1), Key("too few to say", 0)),
     )
@@ -95,9 +95,9 @@ def pair_changes(comparison: RunComparison) -> Figure | None:
         "comparison-pairs",
         "Every pair of models",
         f"{_better_side(comparison.metric)} of the line: the model behind the arrow {better}. "
-        f"{_pairing(defined[0])} {words.count(comparison.n)} {comparison.split} images.",
+        f"{_pairing_sentence(defined[0])} {words.count(comparison.n)} {comparison.split} images.",
         f"Differences in {figure_name(comparison.metric).lower()}: "
-        f"{_describe([p.overall for p in defined], labels)}.",
+        f"{_describe_changes([p.overall for p in defined], labels)}.",
         chart.properties(height=17 * len(data) + 20),
         key=(Key("better", 3), Key("worse", 2), Key("not found", 1)),
     )
@@ -130,7 +130,7 @@ def _scale(metric: str) -> float:
     return 100.0 if metric == "accuracy" else 1.0
 
 
-def _pairing(comparison: Comparison) -> str:
+def _pairing_sentence(comparison: Comparison) -> str:
     """How the intervals were made."""
     unit = "image" if comparison.people is None else "person"
     return f"Lines are intervals, paired by {unit}."
@@ -154,7 +154,7 @@ def _change_rows(changes: Sequence[GroupChange]) -> list[dict[str, Any]]:
     ]
 
 
-def _describe(changes: Sequence[GroupChange], names: Sequence[str]) -> str:
+def _describe_changes(changes: Sequence[GroupChange], names: Sequence[str]) -> str:
     """How many changes were found, and the first and the widest of those found."""
     significant = [i for i, g in enumerate(changes) if i and g.state == "found"]
     widest = sorted(significant, key=lambda i: -abs(changes[i].change.value))[:_MOST_NAMED]

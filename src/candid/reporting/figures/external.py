@@ -66,13 +66,13 @@ def accuracy_by_confidence(transfer: Transfer | None) -> Figure | None:
         "How sure it is, and how right",
         "Below the dashed line it is surer than it is right; lines are "
         f"{100 * rows[0].accuracy.confidence:g}% intervals of accuracy.",
-        f"Accuracy and mean confidence. {_describe(data)}.",
+        f"Accuracy and mean confidence. {_describe_sources(data)}.",
         (diagonal(scale, low) + whiskers + points + names).properties(height=300),
         wide=False,
     )
 
 
-def _describe(data: list[dict[str, Any]]) -> str:
+def _describe_sources(data: list[dict[str, Any]]) -> str:
     return "; ".join(
         f"{d['source']}: {d['accuracy']} right, {words.percent(d['confidence'])} sure, "
         f"n = {words.count(d['n'])}"

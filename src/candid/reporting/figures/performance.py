@@ -209,7 +209,7 @@ def reliability(split: SplitEvaluation, others: Sequence[SplitEvaluation] = ()) 
         f"images. On the dashed line, confidence comes true.{open_dots} {calibration}; "
         f"n = {words.count(split.n)}.",
         describe_reliability(split.split, calibration, [_chart_point(row) for row in after]),
-        _reliability_marks(before, after, _lowest([split, *others])).properties(height=250),
+        _reliability_marks(before, after, _axis_start([split, *others])).properties(height=250),
         key=(Key(_BEFORE, 0, is_open=True), Key(_AFTER, 1)) if before else (),
         wide=False,
     )
@@ -285,7 +285,7 @@ def _describe_calibration(split: SplitEvaluation) -> str:
     )
 
 
-def _lowest(splits: Sequence[SplitEvaluation]) -> float:
+def _axis_start(splits: Sequence[SplitEvaluation]) -> float:
     """Where the axes of the reliability diagrams start: a round figure below every dot."""
     bins = [b for s in splits for b in (*s.reliability, *s.reliability_before)]
     dots = [x for b in bins for x in (b.confidence, b.accuracy.value)]
