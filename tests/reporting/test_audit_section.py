@@ -79,8 +79,8 @@ def test_the_planted_group_stands_first_in_summary_table_and_chart(plain, audite
     for sentence in (*said.findings, *said.certainty, *said.unseen):
         assert html.escape(sentence) in html.escape(html.unescape(page))
     gap = audited.splits[0].findings[0].gap
-    assert said.found[0].startswith("Wrong, in 100") and "Hat: yes" in said.found[1]
-    assert f"{100 * abs(gap.value):.1f} more in 100" in said.found[1]
+    assert said.findings[0].startswith("Wrong, in 100") and "Hat: yes" in said.findings[1]
+    assert f"{100 * abs(gap.value):.1f} more in 100" in said.findings[1]
     chart = figures.gap_forest(audited.splits[0])
     assert chart is not None
     values = [v for v in data_of(chart) if "low" in v]
@@ -234,7 +234,7 @@ def test_gaps_that_are_worse_when_high_are_turned_round(audited: Audit) -> None:
 def test_the_summary_leads_with_the_labels_and_tells_three_stories(audited: Audit) -> None:
     split = audited.splits[0]
     told = dataclasses.replace(split, stories=split.stories[:1] * 5)
-    said = words_of.audit_summary(dataclasses.replace(audited, splits=(told,))).found
+    said = words_of.audit_summary(dataclasses.replace(audited, splits=(told,))).findings
     assert said[0].startswith("Wrong, in 100 pictures of each label: ")
     assert said[1:4] == (story_line(split, split.stories[0]),) * 3
     assert said[4] == "2 more are told below." and len(said) == 5
