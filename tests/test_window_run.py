@@ -132,7 +132,9 @@ def test_of_a_label_that_is_hardly_told_yet_nothing_is_left_out():
     task = Task(images, (label[:, 0] ^ flipped).astype(np.int16), 2, *sets)
     found = with_window(task, config, quiet=True)
     assert found.config.network.window == ""
-    assert all(0.1 < v.told < 0.3 and v.high <= MOST_LOST and not v.lost_class for v in found.views)
+    assert all(
+        0.1 < v.skill < 0.3 and v.high <= MOST_LOST and not v.lost_class for v in found.views
+    )
     assert "told too little" in view_sentence(SimpleNamespace(options={}, views=found.views))
 
 

@@ -71,16 +71,16 @@ def audited() -> Audit:
 
 def test_the_planted_group_stands_first_in_summary_table_and_chart(plain, audited: Audit) -> None:  # type: ignore[no-untyped-def]
     page = render(dataclasses.replace(plain, audit=audited))
-    rows = audit_tables.rows(audited.splits[0])
+    rows = audit_tables.gap_rows(audited.splits[0])
     assert rows[0].name == "Hat: yes"
     assert rows[0].gap.state == "found"
     assert "For whom it fails" in page
     said = words_of.audit_summary(audited)
-    for sentence in (*said.found, *said.sure, *said.unseen):
+    for sentence in (*said.findings, *said.certainty, *said.unseen):
         assert html.escape(sentence) in html.escape(html.unescape(page))
     gap = audited.splits[0].findings[0].gap
-    assert said.found[0].startswith("Wrong, in 100") and "Hat: yes" in said.found[1]
-    assert f"{100 * abs(gap.value):.1f} more in 100" in said.found[1]
+    assert said.findings[0].startswith("Wrong, in 100") and "Hat: yes" in said.findings[1]
+    assert f"{100 * abs(gap.value):.1f} more in 100" in said.findings[1]
     chart = figures.gap_forest(audited.splits[0])
     assert chart is not None
     values = [v for v in data_of(chart) if "low" in v]
@@ -100,7 +100,7 @@ def test_a_long_table_ends_with_the_worst_and_says_how_many_there_are(  # type: 
     monkeypatch.setattr(audit_tables, "MOST_FAIRNESS", 1)
     page = render(dataclasses.replace(plain, audit=audited))
     split = audited.splits[0]
-    rows = audit_tables.rows(split, within=True)
+    rows = audit_tables.gap_rows(split, within=True)
     assert page.count("<tr data-group=") == 2 < len(rows)
     assert all(f'data-group="{r.name.lower()}"' in page for r in rows[:2])
     assert f"the 2 groups that fare worst, of {len(rows)}" in page
@@ -124,7 +124,7 @@ def test_fairness_figures_stand_under_what_they_compare(audited: Audit) -> None:
 def test_the_summary_says_what_could_not_be_seen(audited: Audit) -> None:
     split = dataclasses.replace(audited.splits[0], too_few=3, people=None, findings=(), stories=())
     summary = words_of.audit_summary(dataclasses.replace(audited, splits=(split,)))
-    said = " ".join((*summary.found, *summary.unseen))
+    said = " ".join((*summary.findings, *summary.unseen))
     assert f"3 groups or their rests have fewer than {split.smallest_people} images" in said
     assert "“not found” does not mean equal" in said
     assert "No group that could be judged does worse" in said
@@ -143,7 +143,7 @@ def test_hostile_names_are_shown_as_words(plain) -> None:  # type: ignore[no-unt
 
 
 def test_undefined_is_said_and_never_zero(audited: Audit) -> None:
-    row = audit_tables.rows(audited.splits[0])[0]
+    row = audit_tables.gap_rows(audited.splits[0])[0]
     gone = dataclasses.replace(row.gap, value=math.nan, low=math.nan, high=math.nan)
     group = dataclasses.replace(
         row.group, gaps={"accuracy": gone}, metrics={"accuracy": undefined()}
@@ -234,7 +234,7 @@ def test_gaps_that_are_worse_when_high_are_turned_round(audited: Audit) -> None:
 def test_the_summary_leads_with_the_labels_and_tells_three_stories(audited: Audit) -> None:
     split = audited.splits[0]
     told = dataclasses.replace(split, stories=split.stories[:1] * 5)
-    said = words_of.audit_summary(dataclasses.replace(audited, splits=(told,))).found
+    said = words_of.audit_summary(dataclasses.replace(audited, splits=(told,))).findings
     assert said[0].startswith("Wrong, in 100 pictures of each label: ")
     assert said[1:4] == (story_line(split, split.stories[0]),) * 3
     assert said[4] == "2 more are told below." and len(said) == 5

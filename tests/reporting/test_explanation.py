@@ -92,7 +92,7 @@ def test_photos_and_filters_are_what_they_were() -> None:
 
 def test_regions_have_the_colours_of_the_legend(plain: Any) -> None:
     given = made.explained(plain)
-    shown = build_view(given)
+    shown = build_view(given.explanation, given.maps)
     assert shown is not None and shown.template is not None
     rgba = pixels_of(shown.template.picture)
     for i, entry in enumerate(shown.legend):
@@ -107,7 +107,7 @@ def test_regions_have_the_colours_of_the_legend(plain: Any) -> None:
 
 def test_faces_and_maps_are_those_of_the_arrays(plain: Any) -> None:
     given = made.explained(plain)
-    shown = build_view(given)
+    shown = build_view(given.explanation, given.maps)
     assert shown is not None and len(shown.faces) == 6
     backdrops = dict(shown.backdrops)
     for e, face in enumerate(shown.faces):
@@ -130,7 +130,7 @@ def test_words_of_a_map_say_where_it_is_strongest(plain: Any) -> None:
     strengths[1, 0] = 0
     strengths[1, 0, 12, 23], strengths[1, 0, 1, 1] = 3, 1
     arrays = dataclasses.replace(given.maps, examples=maps_of, strengths=strengths)
-    shown = build_view(dataclasses.replace(given, maps=arrays))
+    shown = build_view(given.explanation, arrays)
     assert shown is not None
     told = [o.about for o in shown.faces[1].overlays]
     assert told[2].endswith(": for: lower left 100%; against: upper middle 100%")
@@ -147,7 +147,7 @@ def test_words_of_a_difference_leave_out_what_is_chance(plain: Any) -> None:
     values[:, 0, 1, 1], values[:, 0, 22, 22], values[:, 0, 12, 12] = 0.6, -0.6, 0.4
     half = np.full_like(given.maps.half_widths, 0.5)
     arrays = dataclasses.replace(given.maps, differences=values, half_widths=half)
-    shown = build_view(dataclasses.replace(given, maps=arrays))
+    shown = build_view(given.explanation, arrays)
     assert shown is not None
     first, second = (pair.overlays[2].about for pair in shown.means[2].pairs[:2])
     assert first.endswith("; more: upper left 100%; less: lower right 100%")
@@ -181,7 +181,7 @@ def test_mean_maps_share_a_scale_and_empty_subsets_have_none(plain: Any) -> None
     strengths = given.maps.strengths.copy()
     strengths[0, 1] = strengths[0, 0] / 4  # labelled Female: a quarter of everybody's
     given = dataclasses.replace(given, maps=dataclasses.replace(given.maps, strengths=strengths))
-    shown = build_view(given)
+    shown = build_view(given.explanation, given.maps)
     assert shown is not None
     everybody, female = shown.means[0].overlays[:2]
     assert everybody.title.startswith("all images, 400 images of 133 people")
@@ -201,7 +201,7 @@ def test_a_difference_is_shown_where_its_interval_leaves_out_zero(plain: Any) ->
     values[:, 0, 8, 8] = 9
     half[:, 0, 8, 8] = np.nan
     arrays = dataclasses.replace(given.maps, differences=values, half_widths=half)
-    shown = build_view(dataclasses.replace(given, maps=arrays))
+    shown = build_view(given.explanation, arrays)
     assert shown is not None
     pair = shown.means[2].pairs[0]
     rgba = pixels_of(pair.overlays[2].picture)
@@ -218,11 +218,11 @@ def test_maps_of_another_explanation_are_refused(plain: Any) -> None:
     given = made.explained(plain)
     other = made.arrays_of(made.explanation(examples=3))
     with pytest.raises(RunError, match="examples has the shape") as caught:
-        build_view(dataclasses.replace(given, maps=other))
+        build_view(given.explanation, other)
     assert "candid explain" in caught.value.todo
     pictures = {"faces": given.inside_pictures["faces"][:3]}
     with pytest.raises(RunError, match="3 pictures came with 20 faces"):
-        build_inside_view(dataclasses.replace(given, inside_pictures=pictures))
+        build_inside_view(given.inside, pictures)
 
 
 # --- words ---------------------------------------------------------------------------------------
@@ -279,7 +279,7 @@ def test_of_a_number_the_lead_says_how_far_it_moves_and_which_way() -> None:
 
 def test_of_a_number_maps_raise_and_lower_and_every_range_has_its_row(plain: Any) -> None:
     e = made.of_number(made.explanation())
-    shown = build_view(dataclasses.replace(plain, explanation=e, maps=made.arrays_of(e)))
+    shown = build_view(e, made.arrays_of(e))
     assert shown is not None and e.number is not None
     face = shown.faces[0]
     assert "predicted 31.2 (20.0 to 45.1)" in face.sentence and "32.4" in face.sentence

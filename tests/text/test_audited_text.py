@@ -74,7 +74,7 @@ def test_each_answer_has_its_figure_with_n_and_leads_to_its_section() -> None:
     assert sections == ["performance", "audit", "every-metric", "unchecked"]
     for one in (good, sure):
         assert one.figure and f"{len(p):,} images of 300 people" in one.interval
-    assert unseen.said == ("What it looks at, what it learned from, other data, the annotators.",)
+    assert unseen.notes == ("What it looks at, what it learned from, other data, the annotators.",)
     # Of sums there is no calibration error: then it is how far confidence exceeds accuracy.
     of_sums = dataclasses.replace(evaluation, splits=())
     _, _, sure, _ = audit_answers(given, of_sums)
@@ -82,7 +82,7 @@ def test_each_answer_has_its_figure_with_n_and_leads_to_its_section() -> None:
     silent = dataclasses.replace(given, has_degrees=False)
     _, _, sure, unseen = audit_answers(silent, evaluation)
     assert (sure.section, sure.figure) == ("unchecked", "")
-    assert unseen.said[0].startswith("How sure it is, ")
+    assert unseen.notes[0].startswith("How sure it is, ")
 
 
 def test_what_the_rows_do_not_tell_comes_first() -> None:
@@ -96,7 +96,7 @@ def test_what_the_rows_do_not_tell_comes_first() -> None:
     asked = inputs(p, kind="pictures", model="a:b", asked=50)
     assert audit_unchecked(asked)[0].reason.startswith("10 of 50 images have none.")
     assert "as “a:b” answers" in subject(asked)
-    facts = {f.title: f.told for f in audit_facts(asked)}
+    facts = {f.title: f.text for f in audit_facts(asked)}
     assert facts["Model that was asked"] == "a:b" and facts["Rows with an answer"] == "40"
 
 

@@ -18,12 +18,12 @@ SPLIT = SplitAudit(
 
 
 def test_the_note_counts_what_was_looked_at_and_what_is_left_out() -> None:
-    said = weakness_note(SPLIT, found=3, shown=5)
+    said = weakness_note(SPLIT, total=3, shown=5)
     assert said == (
         "The audit of 1,200 test pictures of 1 person compared 77 figures of groups with the rest "
         "and found 3 gaps."
     )
-    more = weakness_note(dataclasses.replace(SPLIT, people=None, too_few=4), found=9, shown=5)
+    more = weakness_note(dataclasses.replace(SPLIT, people=None, too_few=4), total=9, shown=5)
     assert more.startswith("The audit of 1,200 test pictures compared")
     assert (
         "Of 9 weaknesses these are the widest" in more and "Of 4 groups there are too few" in more
@@ -45,7 +45,7 @@ def test_one_is_not_told_as_several() -> None:
     assert "no finding among 1 gap; 1 is too wide to be chance" in told(one)
     assert "1 group or its rest has too few people" in told(one)
     said = audit_summary(Audit("t", ("a", "b"), "", (one,)))
-    assert "1 gap in all, of which 1 is too wide" in said.sure[0]
+    assert "1 gap in all, of which 1 is too wide" in said.certainty[0]
     assert said.unseen[0].startswith("1 group or its rest has fewer than 20 people")
     assert "cannot be promised from 1 person: " in no_promise(0.01, 1, 299, 0, by_person=True)
     assert next(looked_at(1, 0.05, 0.05)).startswith("1 gap was looked at")

@@ -50,15 +50,15 @@ def test_four_answers_each_with_its_figure_and_its_place(plain: Any, audited: An
     good, whom, far, looks = answers(audited)
     f1 = plain.split("test").metrics["weighted_f1"]
     assert good.figure == f"{f1.value:.3f}" and f"{f1.low:.3f} to {f1.high:.3f}" in good.interval
-    assert "The commonest answer: " in " ".join(good.said)
+    assert "The commonest answer: " in " ".join(good.notes)
     split = audited.audit.splits[0]
-    assert whom.said[0] == story_sentence(split, stories_of(split)[0]) and len(whom.said) <= 3
+    assert whom.notes[0] == story_sentence(split, stories_of(split)[0]) and len(whom.notes) <= 3
     gap = split.findings[stories_of(split)[0].findings[0]].gap
     assert whom.figure == f"+{100 * abs(gap.value):.1f}"
     assert (good.section, whom.section, far.section) == ("performance", "audit", "transfer")
     # Where nobody looked, there is no figure, and it is said.
     for nobody in (far, looks, answers(plain)[1]):
-        assert nobody.figure == "" and nobody.said[0].startswith("Nobody looked")
+        assert nobody.figure == "" and nobody.notes[0].startswith("Nobody looked")
 
 
 def test_what_to_do_comes_from_the_records_alone(plain: Any, audited: Any) -> None:

@@ -54,5 +54,5 @@ def test_the_class_that_needs_all_of_it_is_named() -> None:
 
 def test_what_is_hardly_learned_yet_may_stand_anywhere() -> None:
     early = dataclasses.replace(view(-0.04), whole=0.6, part=0.59)
-    assert not early.suffices and early.told < 0.5 < view(-0.04).told
+    assert not early.suffices and early.skill < 0.5 < view(-0.04).skill
     assert "told too little of the label to say" in said("", early)

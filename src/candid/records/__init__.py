@@ -297,8 +297,8 @@ class SplitEvaluation:
     @property
     def only_class(self) -> ClassMetrics | None:
         """The class that all images are labelled with; None where there are several."""
-        some = [c for c in self.classes if c.support]
-        return some[0] if len(some) == 1 else None
+        labelled = [c for c in self.classes if c.support]
+        return labelled[0] if len(labelled) == 1 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,28 +328,28 @@ class Evaluation(Tabular):
     def rows(self) -> list[dict[str, Any]]:
         """One row for each figure of each split, and of each class in it ("" for all)."""
         figures = [
-            (split.split, of, name, figure)
+            (split.split, of, metric, figure)
             for split in self.splits
-            for of, named in [("", split.metrics), *((c.name, c.metrics) for c in split.classes)]
-            for name, figure in named.items()
+            for of, metrics in [("", split.metrics), *((c.name, c.metrics) for c in split.classes)]
+            for metric, figure in metrics.items()
         ]
         return [
-            with_figure({"split": split, "class": of, "metric": name}, e)
-            for split, of, name, e in figures
+            with_figure({"split": split, "class": of, "metric": metric}, e)
+            for split, of, metric, e in figures
         ]
 
     def table(self, title: str = "") -> str:
         """The figures of each split as a small table for notebooks."""
-        return html_of(self._of_all(), title or self._title())
+        return html_of(self._split_rows(), title or self._title())
 
-    def _of_all(self) -> list[dict[str, Any]]:
+    def _split_rows(self) -> list[dict[str, Any]]:
         return [in_short(row, "split", "metric") for row in self.rows() if not row["class"]]
 
     def _title(self) -> str:
         return f"{self.target}: {', '.join(self.classes)}"
 
     def __str__(self) -> str:
-        return text_of(self._of_all(), self._title())
+        return text_of(self._split_rows(), self._title())
 
     def _repr_html_(self) -> str:
         return self.table()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from candid.errors import PredictionsError
 from candid.records.frames import Tabular, html_of
 
-_MOST_SHOWN = 20
+_MOST_ROWS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +48,18 @@ class AnsweredImages(Tabular):
 
         Raises PredictionsError for a number or several labels, as `probability` does.
         """
-        self._one_label()
+        self._require_one_label()
         return [row["prediction"] for row in self.answers]
 
     @property
     def probability(self) -> NDArray[np.float64]:
         """(rows, classes), in the order of `classes`; NaN where there was nothing to look at."""
-        self._one_label()
+        self._require_one_label()
         columns = [f"p_{name}" for name in self.classes]
-        found = [[row[name] for name in columns] for row in self.answers]
-        return np.array(found, np.float64).reshape(len(found), len(columns))
+        rows = [[row[name] for name in columns] for row in self.answers]
+        return np.array(rows, np.float64).reshape(len(rows), len(columns))
 
-    def _one_label(self) -> None:
+    def _require_one_label(self) -> None:
         if not self.classes:
             raise PredictionsError(
                 f"These are answers about {self.target}: not of one label with classes.",
@@ -72,8 +72,8 @@ class AnsweredImages(Tabular):
         return list(self.answers)
 
     def _repr_html_(self) -> str:
-        more = len(self) - _MOST_SHOWN
+        more = len(self) - _MOST_ROWS
         title = f"{self.target}: {len(self):,} answers" + (
-            f", the first {_MOST_SHOWN} shown" if more > 0 else ""
+            f", the first {_MOST_ROWS} shown" if more > 0 else ""
         )
-        return html_of(self.answers[:_MOST_SHOWN], title)
+        return html_of(self.answers[:_MOST_ROWS], title)

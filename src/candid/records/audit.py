@@ -42,8 +42,8 @@ _GAP_COLUMNS = (
     *("metric", "value", "low", "high", "p", "adjusted_p", "smallest_visible", "state"),
     *("n", "rest_n", "people", "rest_people"),
 )
-_SHOWN = ("split", "group", "label", "metric", "value", "low", "high", "adjusted_p", "n")
-_MOST_SHOWN = 20
+_SUMMARY_COLUMNS = ("split", "group", "label", "metric", "value", "low", "high", "adjusted_p", "n")
+_MOST_ROWS = 20
 
 # How a finding came up: a group of one attribute, a group of several that is worse than each of the
 # groups that it is part of, a slice that a search found, a cue that the model leans on.
@@ -325,9 +325,9 @@ class SplitAudit:
 
     def furthest_behind(self) -> tuple[Group, Gap] | None:
         """The group of one value that was found to be furthest behind the rest in accuracy."""
-        known = [(g, g.gaps["accuracy"]) for g in self.singles() if "accuracy" in g.gaps]
-        behind = [one for one in known if one[1].state == "found" and one[1].value < 0]
-        return min(behind, key=lambda one: one[1].value, default=None)
+        gaps = [(g, g.gaps["accuracy"]) for g in self.singles() if "accuracy" in g.gaps]
+        behind = [pair for pair in gaps if pair[1].state == "found" and pair[1].value < 0]
+        return min(behind, key=lambda pair: pair[1].value, default=None)
 
     def gaps(self) -> Iterator[tuple[Kind, Group | Slice, str | None, Gap]]:
         """Every gap to the rest: how it came up, of whom, within which label."""
@@ -335,8 +335,8 @@ class SplitAudit:
             for group in groups:
                 for gap in group.gaps.values():
                     yield kind, group, group.label, gap  # type: ignore[misc]
-        for found in self.slices:
-            yield "slice", found, None, found.gap
+        for part in self.slices:
+            yield "slice", part, None, part.gap
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,26 +375,26 @@ class Audit(Tabular):
             {
                 "split": split.split,
                 "kind": kind,
-                "group": ", ".join(f"{c.attribute}: {c.value}" for c in found.conditions),
+                "group": ", ".join(f"{c.attribute}: {c.value}" for c in group.conditions),
                 "label": label,
                 **{name: getattr(gap, name) for name in _GAP_COLUMNS},
             }
             for split in self.splits
-            for kind, found, label, gap in split.gaps()
+            for kind, group, label, gap in split.gaps()
         ]
 
     def __str__(self) -> str:
-        return text_of(*self._shown())
+        return text_of(*self._summary())
 
     def _repr_html_(self) -> str:
-        return html_of(*self._shown())
+        return html_of(*self._summary())
 
-    def _shown(self) -> tuple[list[dict[str, Any]], str]:
+    def _summary(self) -> tuple[list[dict[str, Any]], str]:
         """The surest gaps that were found, and how many there are."""
-        found = [row for row in self.rows() if row["state"] == "found"]
-        found.sort(key=lambda row: (row["p"], -abs(row["value"])))
-        shown = [{name: row[name] for name in _SHOWN} for row in found[:_MOST_SHOWN]]
+        rows = [row for row in self.rows() if row["state"] == "found"]
+        rows.sort(key=lambda row: (row["p"], -abs(row["value"])))
+        summary = [{name: row[name] for name in _SUMMARY_COLUMNS} for row in rows[:_MOST_ROWS]]
         # A gap that two groups have in common stands in two rows, and counts once.
         count = sum(s.gaps_found for s in self.splits)
-        of = sum(s.gaps_looked_at for s in self.splits)
-        return shown, f"{self.target}: {count:,} of {of:,} gaps were found"
+        total = sum(s.gaps_looked_at for s in self.splits)
+        return summary, f"{self.target}: {count:,} of {total:,} gaps were found"

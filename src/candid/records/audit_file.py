@@ -13,7 +13,7 @@ _DIGITS = 6  # far below any standard error: that of a million images is in the 
 # What an answer's probability is held against, to the bit; a rounded one might exclude the very
 # image that it comes from.
 _EXACT = {"threshold", "least_probability", "own_least_probability"}
-_NO_DRAWS = ("draws", "undefined_draws")  # 0 where they are not written
+_OMIT_ZERO = ("draws", "undefined_draws")  # 0 where they are not written
 
 
 def plain_audit(audit: Audit) -> dict[str, Any]:
@@ -22,8 +22,8 @@ def plain_audit(audit: Audit) -> dict[str, Any]:
     Of dozens of attributes there are tens of thousands of figures. `draws` and `undefined_draws`
     are left out where they are 0, which is what reading makes of them.
     """
-    short: dict[str, Any] = _short(to_plain(audit))
-    return short
+    rounded: dict[str, Any] = _round_floats(to_plain(audit))
+    return rounded
 
 
 def write_audit(path: Path, audit: Audit) -> None:
@@ -31,15 +31,15 @@ def write_audit(path: Path, audit: Audit) -> None:
     write_json(path, {"format": FORMAT} | plain_audit(audit))
 
 
-def _short(value: Any) -> Any:
+def _round_floats(value: Any) -> Any:
     if isinstance(value, float):
         return float(f"{value:.{_DIGITS}g}")
     if isinstance(value, list | tuple):
-        return [_short(v) for v in value]
+        return [_round_floats(v) for v in value]
     if isinstance(value, dict):
         return {
-            k: v if k in _EXACT else _short(v)
+            k: v if k in _EXACT else _round_floats(v)
             for k, v in value.items()
-            if not (k in _NO_DRAWS and v == 0)
+            if not (k in _OMIT_ZERO and v == 0)
         }
     return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,18 +104,24 @@ class GroupChange:
 
     @property
     def main(self) -> Change:
-        """That figure of either model."""
+        """The main figure of either model."""
         return self.metrics[self.metric]
 
     @property
     def change(self) -> Estimate:
-        """What changed in it."""
+        """The difference of that figure."""
         return self.main.difference
 
     @property
     def gain(self) -> float:
         """By how much B is better: the change, or its opposite where less is better."""
         return metric_named(self.metric).better * self.change.value
+
+
+def changed_groups(groups: Iterable[GroupChange], sign: int) -> list[GroupChange]:
+    """Those that became better (1) or worse (-1) for sure, the widest change first."""
+    changed = [g for g in groups if g.state == "found" and sign * g.gain > 0]
+    return sorted(changed, key=lambda g: -sign * g.gain)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,9 +180,9 @@ class Comparison(Tabular):
 
     def _repr_html_(self) -> str:
         rows = [r for r in self.rows() if r["group"] == "all images" or r["state"] == "found"]
-        shown = [in_short(row, "group", "label", "a", "b", "p") for row in rows]
-        what = "mean absolute error" if self.is_number else "accuracy"
-        return html_of(shown, f"{self.target}: {what} of {self.b} less that of {self.a}")
+        columns = [in_short(row, "group", "label", "a", "b", "p") for row in rows]
+        figure = "mean absolute error" if self.is_number else "accuracy"
+        return html_of(columns, f"{self.target}: {figure} of {self.b} less that of {self.a}")
 
     @property
     def is_number(self) -> bool:
@@ -192,5 +199,4 @@ class Comparison(Tabular):
 
     def changed(self, sign: int) -> list[GroupChange]:
         """Those that became better (1) or worse (-1) for sure, the widest change first."""
-        found = [g for g in self.judged() if g.state == "found" and sign * g.gain > 0]
-        return sorted(found, key=lambda g: -sign * g.gain)
+        return changed_groups(self.every()[1:], sign)

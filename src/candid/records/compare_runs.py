@@ -96,13 +96,13 @@ class RunComparison(Tabular):
         return [{"from": pair.a, "to": pair.b} | row for pair in self.pairs for row in pair.rows()]
 
     def _repr_html_(self) -> str:
-        shown = []
-        for one in self.ranked():
-            (first, main), *others = one.metrics.items()
+        rows = []
+        for model in self.ranked():
+            (first, main), *further = model.metrics.items()
             interval = {"interval": f"{main.low:.4g} to {main.high:.4g}"}
-            rest = {name.replace("weighted_f1", "weighted F1"): e.value for name, e in others}
-            shown.append({"model": one.name, first: main.value} | interval | rest | {"n": main.n})
-        return html_of(shown, f"{self.target}, {self.split}")
+            rest = {name.replace("weighted_f1", "weighted F1"): e.value for name, e in further}
+            rows.append({"model": model.name, first: main.value} | interval | rest | {"n": main.n})
+        return html_of(rows, f"{self.target}, {self.split}")
 
     @property
     def metric(self) -> str:
@@ -116,14 +116,14 @@ class RunComparison(Tabular):
 
     def ranked(self) -> list[RunFigures]:
         """The figures, the best model's first."""
-        way = metric_named(self.metric).better
-        return sorted(self.figures, key=lambda one: -way * one.metrics[self.metric].value)
+        sign = metric_named(self.metric).better
+        return sorted(self.figures, key=lambda model: -sign * model.metrics[self.metric].value)
 
     def across(self) -> list[GroupAcross]:
         """Every class and group, those with the most pairs that differ for sure first."""
-        places = [{_key(g): g for g in pair.every()[1:]} for pair in self.pairs]
-        found = [_across(tuple(by[key] for by in places)) for key in places[0]]
-        return sorted(found, key=lambda g: (-g.found, -_width(g.changes[g.widest])))
+        changes = [{_key(g): g for g in pair.every()[1:]} for pair in self.pairs]
+        groups = [_group_across(tuple(pair[key] for pair in changes)) for key in changes[0]]
+        return sorted(groups, key=lambda g: (-g.found, -_size(g.changes[g.widest])))
 
     def figures_of(self, group: GroupAcross) -> list[float]:
         """The group's accuracy, or its mean error, with each model, in the order of `names`."""
@@ -136,14 +136,12 @@ def _key(change: GroupChange) -> tuple[str, str, str | None, bool]:
     return change.attribute, change.value, change.label, change.gap is None
 
 
-def _across(changes: tuple[GroupChange, ...]) -> GroupAcross:
-    def wide(place: int) -> tuple[bool, float]:
-        return changes[place].state == "found", _width(changes[place])
-
-    return GroupAcross(changes, max(range(len(changes)), key=wide))
+def _group_across(changes: tuple[GroupChange, ...]) -> GroupAcross:
+    ranks = [(change.state == "found", _size(change)) for change in changes]
+    return GroupAcross(changes, ranks.index(max(ranks)))
 
 
-def _width(change: GroupChange) -> float:
+def _size(change: GroupChange) -> float:
     """The size of a difference; -1 where it is undefined."""
     size = abs(change.change.value)
     return size if size >= 0 else -1.0

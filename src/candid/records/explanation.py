@@ -131,7 +131,7 @@ class Masking:
 
     @property
     def excess_cost(self) -> Estimate:
-        """The same less that of the control, which decides."""
+        """The cost less that of the control, which decides."""
         return self.excess_f1_loss
 
 
@@ -163,7 +163,7 @@ class NumberMasking:
 
     @property
     def excess_cost(self) -> Estimate:
-        """The same less that of the control, which decides."""
+        """The cost less that of the control, which decides."""
         return self.excess_moved
 
 
@@ -294,7 +294,7 @@ class Explanation(Tabular):
     def region_subset_maskings(
         self,
     ) -> tuple[SubsetMasking, ...] | tuple[NumberSubsetMasking, ...]:
-        """The same of classes and groups, or of ranges and groups."""
+        """What it costs classes and groups, or ranges and groups."""
         return self.subset_maskings if self.number is None else self.number.subset_maskings
 
     def rows(self) -> list[dict[str, Any]]:
@@ -312,9 +312,9 @@ class Explanation(Tabular):
         """The mean cost over all fills (weighted F1 lost; of a number, how far it moves); NaN where
         nothing was measured.
         """
-        found = [m.cost.value for m in self.region_maskings if m.region == region]
-        found = [value for value in found if math.isfinite(value)]
-        return sum(found) / len(found) if found else math.nan
+        costs = [m.cost.value for m in self.region_maskings if m.region == region]
+        finite = [cost for cost in costs if math.isfinite(cost)]
+        return sum(finite) / len(finite) if finite else math.nan
 
     def by_cost(self, regions: Iterable[str]) -> list[str]:
         """Regions, the costliest to paint over first; without maskings as they come."""
@@ -355,14 +355,14 @@ def read_explanation_arrays(path: Path) -> ExplanationArrays:
     RunError
         Where the file is missing, damaged, or holds something else.
     """
-    with reading_explained(path, "maps") as found:
-        return ExplanationArrays(**{f.name: found[f.name] for f in fields(ExplanationArrays)})
+    with reading_explained(path, "maps") as arrays:
+        return ExplanationArrays(**{f.name: arrays[f.name] for f in fields(ExplanationArrays)})
 
 
-def reading_explained(path: Path, what: str) -> AbstractContextManager[Mapping[str, NDArray[Any]]]:
+def reading_explained(path: Path, kind: str) -> AbstractContextManager[Mapping[str, NDArray[Any]]]:
     """The arrays in a file that `candid explain` wrote; errors as of `reading_archive`."""
     return reading_archive(
         path,
-        expected=f"the {what} that candid explain wrote",
+        expected=f"the {kind} that candid explain wrote",
         todo=f"candid explain {path.parent}",
     )

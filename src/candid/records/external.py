@@ -178,33 +178,33 @@ class Transfer(Tabular):
 
     def rows(self) -> list[dict[str, Any]]:
         """A row per figure of every source, and of the run's own test pictures ("home")."""
-        return rows_by_source(self.home, self.sources, _OWN)
+        return rows_by_source(self.home, self.sources, _EXTRA_FIGURES)
 
     def _repr_html_(self) -> str:
-        shown = ("accuracy", "weighted_f1", "confidence", "flagged", "coverage", "wrong")
-        rows = [in_short(row, "source", "figure") for row in self.rows() if row["figure"] in shown]
+        names = ("accuracy", "weighted_f1", "confidence", "flagged", "coverage", "wrong")
+        rows = [in_short(row, "source", "figure") for row in self.rows() if row["figure"] in names]
         return html_of(rows, f"{self.target}: {', '.join(self.classes)}")
 
 
-_OWN = (
+_EXTRA_FIGURES = (
     "confidence", "overconfidence", "flagged", "flagged_accuracy", "unflagged_accuracy", "coverage",
     "wrong",
 )  # fmt: skip
 
 
 def rows_by_source(
-    home: Any, sources: tuple[Any, ...], own: tuple[str, ...]
+    home: Any, sources: tuple[Any, ...], extra: tuple[str, ...]
 ) -> list[dict[str, Any]]:
-    """A row per figure: of each evaluation, its `own` beside that, and what it is less home."""
+    """A row per figure: of each evaluation, its `extra` beside that, and what it is less home."""
     parts = [(s.name, s.figures, s.differences) for s in sources]
     if home is not None:
         parts.insert(0, ("home", home, {}))
     return [
         with_figure({"source": name, "figure": figure}, e)
-        for name, figures, apart in parts
+        for name, figures, differences in parts
         for figure, e in (
             *figures.evaluation.metrics.items(),
-            *((name, getattr(figures, name)) for name in own),
-            *((f"{name} less home", e) for name, e in apart.items()),
+            *((name, getattr(figures, name)) for name in extra),
+            *((f"{name} less home", e) for name, e in differences.items()),
         )
     ]

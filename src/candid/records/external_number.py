@@ -74,6 +74,6 @@ class NumberTransfer(Tabular):
         return rows_by_source(self.home, self.sources, ("flagged", "flagged_mae", "unflagged_mae"))
 
     def _repr_html_(self) -> str:
-        shown = ("mae", "rmse", "r2", "within", "coverage", "flagged", "mae less home")
-        rows = [in_short(row, "source", "figure") for row in self.rows() if row["figure"] in shown]
+        names = ("mae", "rmse", "r2", "within", "coverage", "flagged", "mae less home")
+        rows = [in_short(row, "source", "figure") for row in self.rows() if row["figure"] in names]
         return html_of(rows, self.target)

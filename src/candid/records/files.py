@@ -18,8 +18,8 @@ Record = TypeVar("Record")
 
 
 @runtime_checkable
-class _Checked(Protocol):
-    """A record that may hold what cannot be."""
+class _Validated(Protocol):
+    """A record that can check its own values."""
 
     def problem(self) -> str: ...
 
@@ -56,7 +56,7 @@ def read_record(path: Path, kind: type[Record]) -> Record:
         plain = json.loads(read_bytes(path))
         check_format(path, plain.get("format"))
         record = from_plain(kind, plain)
-    if isinstance(record, _Checked) and (problem := record.problem()):
+    if isinstance(record, _Validated) and (problem := record.problem()):
         raise RunError(
             f"{path} holds what cannot be: {problem}.",
             expected=f"a record of the kind {kind.__name__} as Candid writes it",
@@ -77,14 +77,8 @@ def _converter() -> Converter:
 
     converter = Converter()
 
-    def unstructure_float(value: float) -> float | None:
-        return float(value) if math.isfinite(value) else None
-
-    def structure_float(value: Any, _: Any) -> float:
-        return math.nan if value is None else float(value)
-
-    converter.register_unstructure_hook(float, unstructure_float)
-    converter.register_structure_hook(float, structure_float)
+    converter.register_unstructure_hook(float, lambda x: float(x) if math.isfinite(x) else None)
+    converter.register_structure_hook(float, lambda x, _: math.nan if x is None else float(x))
     converter.register_structure_hook(int | float | str, lambda value, _: value)
     # A file has no place for what a model is not (one of several labels, a number), nor for the
     # weights that a run did not begin with.
@@ -97,8 +91,8 @@ def _converter() -> Converter:
         (Explanation, ("number",)),
         (Inside, ("number",)),
     ):
-        left_out: dict[str, Any] = dict.fromkeys(names, omitted)
+        overrides: dict[str, Any] = dict.fromkeys(names, omitted)
         converter.register_unstructure_hook(
-            kind, make_dict_unstructure_fn(kind, converter, **left_out)
+            kind, make_dict_unstructure_fn(kind, converter, **overrides)
         )
     return converter

@@ -13,7 +13,7 @@ Row = Mapping[str, Any]
 
 
 class Tabular:
-    """What a record inherits that can be told as rows of plain values."""
+    """A record that can be shown as rows of plain values."""
 
     __slots__ = ()
 
@@ -39,7 +39,7 @@ def frame_of(rows: Sequence[Row]) -> Any:
 
 
 def frame_of_table(table: Any) -> Any:
-    """The same of a `pyarrow.Table`, column by column."""
+    """A frame from a `pyarrow.Table`, as `frame_of` makes it."""
     if find_spec("pandas"):
         return table.to_pandas()
     if find_spec("polars"):
@@ -77,7 +77,7 @@ def html_of(rows: Sequence[Row], title: str = "") -> str:
 
 
 def text_of(rows: Sequence[Row], title: str) -> str:
-    """The same for `print`: the title, and below it columns that stand under their names."""
+    """A table as text: the title, and below it aligned columns."""
     if not rows:
         return title
     table = [[*rows[0]], *([_cell(value) for value in row.values()] for row in rows)]

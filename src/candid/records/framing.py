@@ -30,8 +30,8 @@ def upper_rows(frame: NDArray[np.floating]) -> tuple[float, ...]:
 
 def corner_distance(frame: NDArray[np.float32]) -> float:
     """How far the corners of a frame (3, 3) lie from those of the picture, in its sides, mean."""
-    off = (frame - AS_IT_CAME) @ np.array(CORNERS)
-    return float(np.linalg.norm(off[:2], axis=0).mean() / 2)
+    offsets = (frame - AS_IT_CAME) @ np.array(CORNERS)
+    return float(np.linalg.norm(offsets[:2], axis=0).mean() / 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +57,11 @@ class CommonFrame:
     pictures: int
 
     def start(self) -> dict[str, Any]:
-        """What a framing network is told, beside the pictures."""
+        """The keyword arguments of a framing network, beside the pictures."""
         return {"start": self.square()} | ({"limit": math.inf} if self.alike else {})
 
     def at(self, square: NDArray[np.floating]) -> CommonFrame:
-        """The same of another matrix (3, 3)."""
+        """A copy with another matrix (3, 3)."""
         return replace(self, matrix=upper_rows(square))
 
     def square(self) -> NDArray[np.float32]:

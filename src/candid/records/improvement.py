@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from candid.records import Estimate, State
-from candid.records.compare import Change, Comparison, GroupChange
+from candid.records.compare import Change, Comparison, GroupChange, changed_groups
 from candid.records.frames import Tabular, html_of, in_short
 
 Aim = Literal["worst group", "overall"]
@@ -33,7 +33,7 @@ RemedyKind = Literal[
     "group weights",
     "group DRO",
 ]
-_TRAINED: tuple[RemedyKind, ...] = get_args(RemedyKind)[5:]
+_RETRAINED: tuple[RemedyKind, ...] = get_args(RemedyKind)[5:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +118,11 @@ class RemedyOutcome:
     @property
     def trained(self) -> bool:
         """Whether a network was trained anew for it."""
-        return self.kind in _TRAINED
+        return self.kind in _RETRAINED
 
     def changed(self, sign: int) -> list[GroupChange]:
         """The classes and groups that became better (1) or worse (-1) for sure, widest first."""
-        found = [g for g in self.groups if g.state == "found" and sign * g.change.value > 0]
-        return sorted(found, key=lambda g: -sign * g.change.value)
+        return changed_groups(self.groups, sign)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,5 +202,5 @@ class Improvement(Tabular):
 
     def _repr_html_(self) -> str:
         rows = [r for r in self.rows() if r["group"] == "all images" or r["state"] == "found"]
-        shown = [in_short(row, "remedy", "group", "label", "before", "after") for row in rows]
-        return html_of(shown, f"{self.target}: {self.winner or 'none helps'}")
+        columns = [in_short(row, "remedy", "group", "label", "before", "after") for row in rows]
+        return html_of(columns, f"{self.target}: {self.winner or 'none helps'}")

@@ -154,8 +154,8 @@ def read_inside_arrays(path: Path) -> dict[str, NDArray[np.uint8]]:
     RunError
         Where the file is missing, damaged, or holds no pictures.
     """
-    with reading_explained(path, "pictures") as found:
-        arrays = {name: found[name] for name in _ARRAYS if name in found}
+    with reading_explained(path, "pictures") as archive:
+        arrays = {name: archive[name] for name in _ARRAYS if name in archive}
         if not all(a.dtype == np.uint8 and a.shape[3:] == (3,) for a in arrays.values()):
             raise ValueError("no pictures")
     return arrays

@@ -11,7 +11,7 @@ from candid.records.frames import Tabular, html_of
 RunState = Literal["finished", "no report", "not evaluated", "unfinished", "damaged"]
 RunOrder = Literal["started", "run", "f1", "accuracy", "mae", "worst", "seconds", "size"]
 
-_SHOWN = (
+_SUMMARY_COLUMNS = (
     *("run", "state", "data", "target", "recipe", "accuracy", "weighted_f1"),
     *("worst_group", "gap", "seconds"),
 )
@@ -100,11 +100,11 @@ class RunList(Tabular):
                 "network": r.network,
                 "recipe": r.recipe,
                 "split": r.split,
-                **_ends("accuracy", r.accuracy),
-                **_ends("weighted_f1", r.weighted_f1),
-                **_ends("mae", r.mae),
+                **_interval_columns("accuracy", r.accuracy),
+                **_interval_columns("weighted_f1", r.weighted_f1),
+                **_interval_columns("mae", r.mae),
                 "worst_group": r.worst and r.worst.group,
-                **_ends("gap", r.worst),
+                **_interval_columns("gap", r.worst),
                 "seconds": r.seconds,
                 "bytes": r.size,
                 "why": r.why,
@@ -113,10 +113,10 @@ class RunList(Tabular):
         ]
 
     def _repr_html_(self) -> str:
-        shown = [{name: row[name] for name in _SHOWN} for row in self.rows()]
-        return html_of(shown, self.folder)
+        columns = [{name: row[name] for name in _SUMMARY_COLUMNS} for row in self.rows()]
+        return html_of(columns, self.folder)
 
 
-def _ends(name: str, figure: Estimate | WorstGap | None) -> dict[str, float | None]:
+def _interval_columns(name: str, figure: Estimate | WorstGap | None) -> dict[str, float | None]:
     ends = ("", "value"), ("_low", "low"), ("_high", "high")
-    return {f"{name}{end}": None if figure is None else getattr(figure, of) for end, of in ends}
+    return {f"{name}{end}": None if figure is None else getattr(figure, key) for end, key in ends}

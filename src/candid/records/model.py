@@ -13,7 +13,7 @@ _MOST_OUTPUTS = 10**6
 MOST_LOST, MOST_LOST_OF_A_CLASS = 0.05, 0.25
 # Of what there is to tell of a label: where a short training told less, what it has not learned yet
 # may stand anywhere.
-LEAST_TOLD = 0.5
+LEAST_SKILL = 0.5
 
 # --- model.json, history.parquet -----------------------------------------------------------------
 
@@ -67,9 +67,9 @@ class NumberCard:
         if not (0 < self.coverage < 1 and 0 <= self.reach <= 0.5):
             return f"its intervals hold {self.coverage} within {self.reach}"
         ascending = all(a < b for a, b in zip(self.ranges, self.ranges[1:], strict=False))
-        many = len(self.reaches) == (len(self.ranges) + 1 if self.reaches or self.ranges else 0)
+        complete = len(self.reaches) == (len(self.ranges) + 1 if self.reaches or self.ranges else 0)
         finite = all(map(math.isfinite, self.ranges))
-        if not (ascending and many and finite and all(0 <= r <= 0.5 for r in self.reaches)):
+        if not (ascending and complete and finite and all(0 <= r <= 0.5 for r in self.reaches)):
             return f"its intervals between {self.ranges} hold within {self.reaches}"
         if not all(map(math.isfinite, self.quartiles)):
             return f"the quartiles of its training values are {self.quartiles}"
@@ -102,14 +102,14 @@ class TriedView:
     lost_class: str = ""
 
     @property
-    def told(self) -> float:
+    def skill(self) -> float:
         """The share of what there is to tell of the label that the whole tells."""
         return 1 - self.whole / self.base if self.base > 0 else math.nan
 
     @property
     def suffices(self) -> bool:
         """Whether so little is lost, surely, that the network may see this part alone."""
-        return self.high <= MOST_LOST and not self.lost_class and self.told >= LEAST_TOLD
+        return self.high <= MOST_LOST and not self.lost_class and self.skill >= LEAST_SKILL
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from candid.records import Estimate, Split
+from candid.records import SPLITS, Estimate, Split
 from candid.records.frames import Tabular, html_of, in_short, with_figure
 
 
@@ -88,9 +88,8 @@ class NumberEvaluation(Tabular):
     @property
     def headline(self) -> NumberSplit | None:
         """The split that speaks for the model: test, else validation, else whatever there is."""
-        known = {s.split: s for s in self.splits if s.n}
-        named = (known.get(name) for name in ("test", "validation", "train"))
-        return next((s for s in named if s is not None), None)
+        splits = {s.split: s for s in self.splits if s.n}
+        return next((splits[name] for name in reversed(SPLITS) if name in splits), None)
 
     def rows(self) -> list[dict[str, Any]]:
         """One row for each figure of each split, range and group."""

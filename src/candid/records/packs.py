@@ -55,7 +55,7 @@ class PackList(Tabular):
 
     def rows(self) -> list[dict[str, Any]]:
         """One row for each."""
-        gone = {pack.folder for pack in self.pruned}
+        pruned = {pack.folder for pack in self.pruned}
         return [
             {
                 "pack": p.folder,
@@ -66,7 +66,7 @@ class PackList(Tabular):
                 "bytes": p.size,
                 "made": p.made,
                 "used": p.used,
-                "pruned": p.folder in gone,
+                "pruned": p.folder in pruned,
             }
             for p in self.packs
         ]

@@ -54,17 +54,17 @@ class GapRow:
     gap: Gap
 
 
-def rows(split: SplitAudit, *, within: bool = False) -> list[GapRow]:
+def gap_rows(split: SplitAudit, *, within: bool = False) -> list[GapRow]:
     """Every single group with a gap in accuracy: the worst for the group first, unknown last.
 
     `within`: also those of each label.
     """
-    found = [
+    rows = [
         GapRow(group_name(g.conditions, g.label), g, g.gaps["accuracy"])
         for g in (split.groups if within else split.singles())
         if "accuracy" in g.gaps
     ]
-    return sorted(found, key=lambda r: (not math.isfinite(r.gap.value), r.gap.value))
+    return sorted(rows, key=lambda r: (not math.isfinite(r.gap.value), r.gap.value))
 
 
 def number_groups(split: SplitAudit) -> list[Group]:

@@ -78,7 +78,7 @@ def render_number_audit(inputs: AuditInput, evaluation: NumberEvaluation) -> str
 
 
 def _page_values(inputs: AuditInput) -> dict[str, Any]:
-    """What the page says of itself, whatever is audited."""
+    """The template values that classes and numbers have in common."""
     return {
         "inputs": inputs,
         "page_words": audited,

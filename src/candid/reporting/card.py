@@ -187,12 +187,12 @@ def _training(inputs: ReportInput) -> str:
     train, m = inputs.config.train, inputs.model
     texts = []
     if m is not None:
-        kept = f"The {m.kept} weights were kept, those after batch {words.count(m.step)}."
-        kept = "" if inputs.fit else kept
+        weights = f"The {m.kept} weights were kept, those after batch {words.count(m.step)}."
+        weights = "" if inputs.fit else weights
         texts.append(
             f"The network {markdown.code(m.network)} has {words.count(m.parameters)} parameters "
             f"and needs {words.count(m.multiply_adds)} multiply-adds for an image of {m.side} × "
-            f"{m.side} pixels. {kept} Its probabilities are calibrated with a temperature of "
+            f"{m.side} pixels. {weights} Its probabilities are calibrated with a temperature of "
             f"{words.number(m.temperature)}." + (f" {prose.shared_network(m)}" if m.head else "")
         )
         if view := view_sentence(m):
@@ -261,9 +261,7 @@ def _by_source(inputs: ReportInput) -> Iterator[str]:
 
 
 def _figure(estimate: Estimate | None) -> str:
-    if estimate is None:
-        return "not measured"
-    return words.with_ends(estimate)
+    return "not measured" if estimate is None else words.with_ends(estimate)
 
 
 def _audit(inputs: ReportInput) -> str:
@@ -271,7 +269,7 @@ def _audit(inputs: ReportInput) -> str:
     if inputs.audit is None or not inputs.audit.splits:
         return ""
     summary, compared = audit.audit_summary(inputs.audit), inputs.audit.comparison
-    parts = ["## For whom it fails", f"What was found:\n\n{markdown.bullets(summary.found)}"]
+    parts = ["## For whom it fails", f"What was found:\n\n{markdown.bullets(summary.findings)}"]
     rows = [
         [markdown.text(cell) for cell in row] for row in audit.card_rows(inputs.audit.splits[0])
     ]
@@ -279,7 +277,7 @@ def _audit(inputs: ReportInput) -> str:
         surest = f"The {len(rows)} surest of {len(inputs.audit.splits[0].findings)} findings"
         parts += [f"{surest}:", markdown.table(audit.CARD_HEAD, rows)]
     for title, sentences in (
-        ("How sure this is", summary.sure),
+        ("How sure this is", summary.certainty),
         ("What could not be seen", summary.unseen),
         ("Shortcuts", audit.shortcut_sentences(inputs.audit.splits[0])),
         ("When it had better not answer", audit.abstention_sentences(inputs.audit)),

@@ -92,7 +92,7 @@ def _vega() -> tuple[str, Deflated]:
 
 
 def _deduplicate_images(html: str) -> str:
-    """Have pictures that the page shows several times lie in it once: as its backgrounds.
+    """Store pictures that the page shows several times once: as CSS backgrounds.
 
     Each remains an element with its own alt text; what is in front of the background is clear.
     """
@@ -159,7 +159,7 @@ def _to_script_json(value: Any) -> str:
 
 
 def data_uri(pictures: Mapping[str, bytes], name: str) -> str | None:
-    """A picture as a data URI; None where there is none, or where it is no picture."""
+    """A picture as a data URI; None where there is none or its format is unknown."""
     encoded = pictures.get(name, b"")
     kind = next((k for magic, k in _MAGIC.items() if encoded.startswith(magic)), None)
     if kind is None:

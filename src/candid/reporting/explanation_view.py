@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,9 +95,7 @@ class ExplanationView:
     """Everything that the section shows."""
 
     record: Explanation
-    columns: tuple[
-        tuple[str, str, str], ...
-    ]  # of every check: code, title, what it is held against
+    columns: tuple[tuple[str, str, str], ...]  # of every check: code, title, threshold
     tables: tuple[RegionTable, ...]
     maskings: list[tuple[str, list[Masking | NumberMasking]]]
     subset_maskings: list[tuple[Subset, list[SubsetMasking | NumberSubsetMasking]]]
@@ -119,27 +117,16 @@ class ExplanationView:
         return next((c for c in method.checks if c.code == code), None)
 
 
-class MapInputs(Protocol):
-    """What has an explanation and its maps, where there are any."""
-
-    @property
-    def explanation(self) -> Explanation | None:
-        """The record."""
-
-    @property
-    def maps(self) -> ExplanationArrays | None:
-        """What belongs to it."""
-
-
-def build_view(inputs: MapInputs) -> ExplanationView | None:
-    """What the section shows; None where there is no explanation.
+def build_view(
+    record: Explanation | None, arrays: ExplanationArrays | None
+) -> ExplanationView | None:
+    """Build the section's view; None where there is no explanation.
 
     Raises
     ------
     RunError
         Where the maps are not those of the record.
     """
-    record = inputs.explanation
     if record is None:
         return None
     colours = maps.REGION_COLOURS
@@ -156,7 +143,7 @@ def build_view(inputs: MapInputs) -> ExplanationView | None:
         legend=tuple(
             Legend(r.name, colours[i % len(colours)], r.area) for i, r in enumerate(record.regions)
         ),
-        **({} if inputs.maps is None else _MapPictures(record, inputs.maps).view_fields()),
+        **({} if arrays is None else _MapPictures(record, arrays).view_fields()),
     )
 
 
@@ -305,7 +292,7 @@ class _MapPictures:
         return self._mean(m, subset, "means", sides, about)
 
     def _describe_map(self, values: NDArray[Any], *, signed: bool) -> str:
-        """Where a map lies."""
+        """The fields where a map is strongest."""
         if signed:
             return places.signed_fields(values, *prose.sign_names(self.record))
         fields = places.strongest_fields(values, 2)
@@ -355,21 +342,10 @@ class InsideView:
     weights: tuple[Overlay, ...]
 
 
-class InsideInputs(Protocol):
-    """What has a look inside and its pictures, where there is any."""
-
-    @property
-    def inside(self) -> Inside | None:
-        """The record."""
-
-    @property
-    def inside_pictures(self) -> Mapping[str, NDArray[np.uint8]]:
-        """What belongs to it."""
-
-
-def build_inside_view(inputs: InsideInputs) -> InsideView | None:
-    """What is shown of the network from inside; None where nobody looked."""
-    record, pictures = inputs.inside, inputs.inside_pictures
+def build_inside_view(
+    record: Inside | None, pictures: Mapping[str, NDArray[np.uint8]]
+) -> InsideView | None:
+    """Build the view of the network from inside; None without a record."""
     if record is None:
         return None
     faces = pictures.get(FACES_ARRAY, ())

@@ -78,11 +78,11 @@ def regions_image(template: NDArray[np.uint8], count: int) -> str:
 def _palette() -> NDArray[np.uint8]:
     """(2 · levels + 1, 4): from most against, over clear, to most for."""
     strength = np.arange(1, _LEVELS + 1)[:, None] / _LEVELS
-    sides = []
+    halves = []
     for weak, strong in (AGAINST, FOR):
         colour = np.array(weak) * (1 - strength) + np.array(strong) * strength
-        sides.append(np.concatenate([colour, 235 * strength**0.8], axis=1))
-    against, for_class = sides
+        halves.append(np.concatenate([colour, 235 * strength**0.8], axis=1))
+    against, for_class = halves
     colours: NDArray[np.float64] = np.concatenate([against[::-1], np.zeros((1, 4)), for_class])
     return np.rint(colours).astype(np.uint8)
 

@@ -17,7 +17,7 @@ def text(words: str) -> str:
 
 
 def line(words: str) -> str:
-    """The same where it begins a block: no list, no heading."""
+    """Escape text that begins a block: no list, no heading."""
     escaped = re.sub(r"^([-+=])", r"\\\1", text(words))
     return re.sub(r"^(\d+)([.)])", r"\1\\\2", escaped)
 

@@ -53,7 +53,7 @@ def draw_layers(layers: Sequence[Layer], side: int) -> str:
 
 
 def describe_layers(layers: Sequence[Layer], side: int) -> str:
-    """The same in words: each layer, its output shape and its parameters."""
+    """The layers in words: each with its output shape and its parameters."""
     parts = [f"The image, 3 × {side} × {side}"]
     parts += [f"{_title(layer)}: {_shape(layer)}, {_parameters(layer)}" for layer in layers]
     return "; ".join(parts) + "."

@@ -60,19 +60,19 @@ class NumberInput:
 
 def render_number(inputs: NumberInput) -> str:
     """Render the report as a document like `candid.reporting.page.render`'s."""
-    from candid.reporting.figures import explanation as looks  # Altair takes a second
-    from candid.reporting.figures import number as figures
-    from candid.reporting.figures.comparison import comparison_charts
+    from candid.reporting.figures.comparison import comparison_charts  # Altair takes a second
+    from candid.reporting.figures.explanation import number_masking, region_shares
+    from candid.reporting.figures.number import number_charts
 
     evaluation, explained = inputs.evaluation, inputs.explanation
-    looks_shown = explained is not None or inputs.inside is not None
+    has_pictures = explained is not None or inputs.inside is not None
     settings = public_settings(inputs.config, inputs.provenance)
-    charts: list[Figure | None] = [*figures.number_charts(evaluation, inputs.history)]
+    charts: list[Figure | None] = [*number_charts(evaluation, inputs.history)]
     compared = None if inputs.audit is None else inputs.audit.comparison
     if compared is not None:
         charts += comparison_charts(compared).values()
     if explained is not None:
-        charts += [looks.region_shares(explained), looks.number_masking(explained)]
+        charts += [region_shares(explained), number_masking(explained)]
     return html_document(
         "number.html",
         scripts=(
@@ -80,15 +80,15 @@ def render_number(inputs: NumberInput) -> str:
             *(("audit.js",) if compared else ()),
             *(("explanation.js",) if explained else ()),
         ),
-        styles=("page.css", *(("explanation.css",) if looks_shown else ())),
+        styles=("page.css", *(("explanation.css",) if has_pictures else ())),
         inputs=inputs,
         how_it_answers=(
             text.network_description(evaluation, len(inputs.model.classes)),
             view_sentence(inputs.model),
         ),
         charts={figure.name: figure for figure in charts if figure is not None},
-        explanation=explanation_view.build_view(inputs),
-        inside=explanation_view.build_inside_view(inputs),
+        explanation=explanation_view.build_view(inputs.explanation, inputs.maps),
+        inside=explanation_view.build_inside_view(inputs.inside, inputs.inside_pictures),
         words_of=explanation,
         inside_words=inside,
         places=places,
@@ -124,17 +124,15 @@ def number_card(inputs: NumberInput) -> str:
         changes = comparison.comparison_summary(audit.comparison)
         comparison_part = [f"## Beside another model\n\n{markdown.bullets(changes)}"]
     rows = [
-        f"| {metric_text(name).name} | {text.figure_in_unit(e)} | {text.interval_in_unit(e)} | "
-        f"{e.n:,} |"
+        [metric_text(name).name, text.figure_in_unit(e), text.interval_in_unit(e), f"{e.n:,}"]
         for split in ([evaluation.headline] if evaluation.headline else [])
         for name, e in split.metrics.items()
     ]
-    head = ["| Figure | Value | Interval | Images |", "| --- | --- | --- | --- |"]
     title = f"{evaluation.target} on {inputs.data_name}, {inputs.model.network} network"
     parts = [
         f"# {markdown.text(title)}",
         " ".join(markdown.text(sentence) for sentence in sentences),
-        "\n".join([*head, *rows]),
+        markdown.table(["Figure", "Value", "Interval", "Images"], rows),
         f"## How far from home\n\n{markdown.bullets(transfer)}",
         *comparison_part,
         *([f"## What it looks at\n\n{markdown.text(explained)}"] if explained else []),

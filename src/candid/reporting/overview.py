@@ -40,7 +40,7 @@ def render_overview(
     return html_document(
         "overview.html",
         scripts=("page.js",),
-        found=overview,
+        overview=overview,
         rows=[t for t in order_targets(overview) if not t.is_number],
         numbers=[t for t in order_targets(overview) if t.is_number],
         number_words=number_text,

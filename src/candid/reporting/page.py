@@ -74,11 +74,11 @@ def render(inputs: ReportInput) -> str:
         attribute_tables=_attribute_tables(inputs),
         extremes=_extremes,
         findings=_findings(inputs),
-        other_pictures=_other_pictures(inputs),
+        other_pictures=_remaining_pictures(inputs),
         mean_face_texts=mean_face_texts(inputs),
         places=places,
-        explanation=explanation_view.build_view(inputs),
-        inside=explanation_view.build_inside_view(inputs),
+        explanation=explanation_view.build_view(inputs.explanation, inputs.maps),
+        inside=explanation_view.build_inside_view(inputs.inside, inputs.inside_pictures),
         words_of=explanation,
         inside_words=inside,
         compared=None if inputs.audit is None else inputs.audit.comparison,
@@ -121,23 +121,23 @@ def render_comparison(compared: Comparison, version: str) -> str:
     )
 
 
-def render_run_comparison(found: RunComparison, version: str) -> str:
+def render_run_comparison(compared: RunComparison, version: str) -> str:
     """Render what differs between several models as a document like `render`'s.
 
     Parameters
     ----------
-    found
+    compared
         Several models on the same images.
     version
         Candid's, for the footer.
     """
     from candid.reporting.figures import comparison as figures  # Altair takes a second
 
-    chart = figures.pair_changes(found)
+    chart = figures.pair_changes(compared)
     return html_document(
         "compared_runs.html",
         scripts=("page.js", "audit.js"),
-        found=found,
+        comparison=compared,
         comparison_words=comparison,
         several_words=comparison_runs,
         charts={} if chart is None else {chart.name: chart},
@@ -145,16 +145,16 @@ def render_run_comparison(found: RunComparison, version: str) -> str:
     )
 
 
-def render_search(found: Tuning) -> str:
+def render_search(result: Tuning) -> str:
     """Render what a search over settings found as a document like `render`'s."""
     from candid.reporting.figures import tuning as figures  # Altair takes a second
 
     return html_document(
         "tuning.html",
         scripts=("page.js",),
-        tuning=found,
-        best=found.best,
-        charts=figures.search_charts(found),
+        tuning=result,
+        best=result.best,
+        charts=figures.search_charts(result),
         tuning_words=tuning,
     )
 
@@ -171,11 +171,11 @@ def _charts(inputs: ReportInput) -> dict[str, Figure]:
 
 
 def _figures(inputs: ReportInput) -> list[Figure | None]:
-    """The same, and None for each that there is nothing to draw for."""
-    from candid.reporting.figures import comparison as compared
+    """All charts in order, None for each that there is nothing to draw for."""
     from candid.reporting.figures import data, training
-    from candid.reporting.figures import explanation as looks
-    from candid.reporting.figures import external as elsewhere
+    from candid.reporting.figures.comparison import comparison_charts
+    from candid.reporting.figures.explanation import region_masking, region_shares
+    from candid.reporting.figures.external import accuracy_by_confidence
 
     figures: list[Figure | None] = []
     exploration = inputs.exploration
@@ -194,13 +194,13 @@ def _figures(inputs: ReportInput) -> list[Figure | None]:
         n = None if validation is None else validation.n
         figures += [training.loss_curve(inputs.history, n), training.f1_curve(inputs.history, n)]
     figures += performance_charts(inputs.evaluation)
-    figures.append(elsewhere.accuracy_by_confidence(inputs.transfer))
+    figures.append(accuracy_by_confidence(inputs.transfer))
     figures += audit_charts(inputs.audit)
     if inputs.audit is not None and inputs.audit.comparison is not None:
-        figures += compared.comparison_charts(inputs.audit.comparison).values()
+        figures += comparison_charts(inputs.audit.comparison).values()
     if inputs.explanation is not None:
         e = inputs.explanation
-        figures += [looks.region_shares(e), looks.region_masking(e)]
+        figures += [region_shares(e), region_masking(e)]
     return figures
 
 
@@ -228,6 +228,6 @@ def _findings(inputs: ReportInput) -> list[Finding]:
     return sorted(findings, key=lambda f: (_STATES.index(f.state), _SEVERITIES.index(f.severity)))
 
 
-def _other_pictures(inputs: ReportInput) -> list[str]:
+def _remaining_pictures(inputs: ReportInput) -> list[str]:
     names = {f"mean-{name}" for name in inputs.classes} | {"difference", "augmented"}
     return sorted(set(inputs.pictures) - names)

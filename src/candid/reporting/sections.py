@@ -1,4 +1,4 @@
-"""What is shown of a model's answers, whoever's they are: in a run's report, and of an audit."""
+"""The sections that a run's report and the page of an audit have in common."""
 
 from __future__ import annotations
 
@@ -113,8 +113,8 @@ def audit_charts(audit: Audit | None) -> list[Figure | None]:
 
     if audit is None or not audit.splits:
         return []
-    drawn = [figures.gap_forest(audit.splits[0]), figures.pairs(audit.splits[0])]
-    return drawn if audit.abstention is None else [*drawn, figures.coverage(audit.abstention)]
+    charts = [figures.gap_forest(audit.splits[0]), figures.pairs(audit.splits[0])]
+    return charts if audit.abstention is None else [*charts, figures.coverage(audit.abstention)]
 
 
 def metric_keys(splits: Sequence[SplitEvaluation]) -> tuple[list[str], list[str]]:

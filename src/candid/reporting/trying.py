@@ -21,7 +21,7 @@ _METHODS = ("integrated_gradients", "occlusion", "gradient")
 
 @dataclass(frozen=True)
 class PageTrial:
-    """What the section holds."""
+    """The data of the section."""
 
     about: dict[str, Any]  # what the scripts are told (JSON): networks, limits, words
     # weights, kernel: the weights of both networks, one after the other, and the matrix product
@@ -30,7 +30,7 @@ class PageTrial:
 
 
 def page_trial(inputs: ReportInput) -> PageTrial | None:
-    """What the section holds; None where there is no model inside."""
+    """The data of the section; None where there is no model inside."""
     embedded, card = inputs.embedded, inputs.model
     if embedded is None or card is None:
         return None

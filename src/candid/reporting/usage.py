@@ -51,7 +51,7 @@ print(dict(zip(classes, probabilities[0].tolist())))
 
 
 def input_side(card: ModelCard, framed: bool) -> int:
-    """Pixels per side that a picture best comes with: more of them where it is framed first."""
+    """Pixels per side of the input: more of them where it is framed first."""
     return card.side * (DETAIL if framed else 1)
 
 

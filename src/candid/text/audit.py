@@ -19,10 +19,10 @@ _MOST_FINDINGS = 10  # findings that the model card lists
 
 @dataclass(frozen=True)
 class AuditSummary:
-    """The whole audit in a minute: what was found, how sure, and what could not be seen."""
+    """The audit in short: findings, how certain they are, and what it could not have seen."""
 
-    found: tuple[str, ...]
-    sure: tuple[str, ...]
+    findings: tuple[str, ...]
+    certainty: tuple[str, ...]
     unseen: tuple[str, ...]
 
 
@@ -31,8 +31,8 @@ def audit_summary(audit: Audit) -> AuditSummary:
     split = audit.splits[0]
     stories = stories_of(split)
     findings = [story_line(split, s) for s in stories[:_MOST_STORIES]]
-    if more := len(stories) - len(findings):
-        findings.append(f"{words.many(more, 'more is', 'more are')} told below.")
+    if n_more := len(stories) - len(findings):
+        findings.append(f"{words.many(n_more, 'more is', 'more are')} told below.")
     if not split.gaps_looked_at:
         findings.append("No groups could be compared, so for whom it fails is not known.")
     elif not split.findings:
@@ -95,16 +95,16 @@ NOT_KNOWN = (
 
 
 def collection_sentences(split: SplitAudit, curves: GroupCurves | None = None) -> list[str]:
-    """Of which groups how many more people would halve a gap that was found, or let one be seen."""
+    """How many more people of which groups would halve a gap, or let one be seen."""
     unit = "images" if split.people is None else "people"
     wanted = split.wanted[:_MOST_NAMED]
     sentences = [_describe_need(w, unit) for w in wanted if w.more_people is not None]
     if unreachable := [w for w in wanted if w.more_people is None]:
         sentences.append(_describe_unreachable(unreachable, unit))
-    if (more := len(split.wanted) - _MOST_NAMED) > 0:
+    if (n_more := len(split.wanted) - _MOST_NAMED) > 0:
         least = "at least " if len(split.wanted) >= MOST_WANTED else ""
         size = words.number(100 * split.wanted[0].size, 0)
-        rest = words.many(more, "more group is", "more groups are")
+        rest = words.many(n_more, "more group is", "more groups are")
         sentences.append(f"{least}{rest} too small for a gap of {size} points to be seen.")
     if curves is not None:
         return [*map(curve_sentence, curves.groups), *sentences]
@@ -128,7 +128,7 @@ def _describe_need(w: Wanted, unit: str) -> str:
 
 
 def _describe_unreachable(groups: Sequence[Wanted], unit: str) -> str:
-    """Groups of which no number would do."""
+    """Groups for which no number would be enough."""
     names = [f"{_group_name(group)} ({words.count(group.people)} {unit})" for group in groups]
     return (
         f"{words.join(names)}: no number would show a gap of "
@@ -165,26 +165,26 @@ def _card_row(finding: Finding, gap: Gap) -> list[str]:
 
 def shortcut_sentences(split: SplitAudit) -> list[str]:
     """Which cues the model leans on, and how many could be judged."""
-    judged = [s for s in split.shortcuts if s.within]
-    if not judged:
+    testable = [s for s in split.shortcuts if s.within]
+    if not testable:
         return []
-    leaned = [s for s in judged if s.gap.state == "found" and s.gap.value > 0]
+    significant = [s for s in testable if s.gap.state == "found" and s.gap.value > 0]
     sentences = [
         f"{s.attribute}: right in {words.share_of(s.agrees)} where it agrees with the label "
         f"and in {words.share_of(s.contradicts)} where it contradicts it "
         f"({words.interval(s.contradicts, share=True)}; {words.support(s.contradicts)})."
-        for s in leaned[:_MOST_STORIES]
+        for s in significant[:_MOST_STORIES]
     ]
     return [
-        f"{words.many(len(judged), 'attribute goes', 'attributes go')} with the label and could be "
-        f"judged as {words.plural(len(judged), 'a cue', 'cues')}; the "
-        f"model leans on {words.count(len(leaned))} of them, or on what goes with them.",
+        f"{words.many(len(testable), 'attribute goes', 'attributes go')} with the label and could "
+        f"be judged as {words.plural(len(testable), 'a cue', 'cues')}; the model leans on "
+        f"{words.count(len(significant))} of them, or on what goes with them.",
         *sentences,
     ]
 
 
 def abstention_sentences(audit: Audit) -> list[str]:
-    """What may be answered for how little error."""
+    """How much can be answered at each target error."""
     return [] if audit.abstention is None else [t.sentence for t in audit.abstention.targets]
 
 
@@ -203,21 +203,21 @@ def noise_sentences(audit: Audit) -> list[str]:
 
 
 def balance_sentences(balance: str, attributes: Sequence[str]) -> list[str]:
-    """What the training did for groups that are few."""
-    among = words.join(["the label", *attributes])
+    """How training balanced groups."""
+    names = words.join(["the label", *attributes])
     if balance == "group":
         return [
-            f"Every combination of {among} weighed the same in training (train.balance = group)."
+            f"Every combination of {names} weighed the same in training (train.balance = group)."
         ]
     if balance == "reweighing":
-        among = words.join([*attributes])
+        names = words.join([*attributes])
         return [
-            f"Training weighed images so that the label is as frequent in every group of {among} "
+            f"Training weighed images so that the label is as frequent in every group of {names} "
             "as in all (train.balance = reweighing)."
         ]
     if balance == "dro":
         return [
-            f"Training followed the combination of {among} with the highest loss "
+            f"Training followed the combination of {names} with the highest loss "
             "(train.balance = dro)."
         ]
     return ["Training gave groups no weights of their own (train.balance = none)."]

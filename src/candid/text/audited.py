@@ -38,7 +38,7 @@ _ANSWERS_ONLY = "its answers are all that is known of the model"
 
 
 def subject(inputs: AuditInput) -> str:
-    """What the page is about, and whose answers they are."""
+    """What the page is about, and which model answered."""
     source = inputs.source
     kind = "label" if inputs.audit.classes else "number"
     label = f"The {kind} “{inputs.audit.target}”"
@@ -117,7 +117,7 @@ def _unchecked_answer(inputs: AuditInput) -> ScreenAnswer:
 
 
 def performance_notes(evaluation: Evaluation) -> list[str]:
-    """What to know of the figures; that a table lacks splits, the audit says where it matters."""
+    """The notes of the evaluation, without that on absent splits, which the audit has."""
     present = [split.split for split in evaluation.splits]
     absent = notes.absent_splits([s for s in SPLITS[1:] if s not in present])
     return [note for note in evaluation.notes if note != absent]
@@ -132,7 +132,7 @@ def audit_unchecked(inputs: AuditInput) -> list[Unchecked]:
 
 
 def _unchecked_in_rows(inputs: AuditInput) -> Iterator[Unchecked]:
-    """What the rows do not tell."""
+    """What cannot be known from the rows."""
     audit, source = inputs.audit, inputs.source
     has_columns = source.kind in ("file", "folder") and bool(source.columns)
     if unanswered := max(source.asked - source.n, 0):
@@ -163,7 +163,7 @@ def _unchecked_in_rows(inputs: AuditInput) -> Iterator[Unchecked]:
 
 
 def _unchecked_in_model(inputs: AuditInput) -> Iterator[Unchecked]:
-    """What answers do not tell of a model, of its training and of the world."""
+    """What cannot be known from answers alone."""
     has_pictures = inputs.source.kind == "pictures"
     yield Unchecked(
         "What it looks at",
@@ -187,7 +187,7 @@ class Fact:
     """Something to know of how the page was made; `is_code`: to be copied as it is."""
 
     title: str
-    told: str
+    text: str
     is_code: bool = False
 
 

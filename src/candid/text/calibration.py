@@ -30,7 +30,7 @@ def calibration_lines(c: PlaceCalibration, file: str) -> Iterator[str]:
 
 
 def effect(difference: Estimate) -> Iterator[str]:
-    """That the new probabilities are not surely better there, where they are not."""
+    """A warning where the new probabilities are not surely better."""
     if difference.high < 0:
         return
     change = f"their log loss changes by {words.with_ends(difference, 4)}"
@@ -44,7 +44,7 @@ def effect(difference: Estimate) -> Iterator[str]:
 
 
 def absent_from_the_fit(classes: Sequence[str]) -> Iterator[str]:
-    """Which classes the fit saw no picture of."""
+    """Which classes are absent from the fit."""
     if classes:
         yield (
             f"No picture of the fit is labelled {words.join([*classes], 'or')}: it knows no more "
@@ -53,7 +53,7 @@ def absent_from_the_fit(classes: Sequence[str]) -> Iterator[str]:
 
 
 def too_few_to_promise(n: int, possible: float, total: int, target: float, by_person: bool) -> str:
-    """What so few could promise at best, and how many there should be for what was asked."""
+    """What so few images can promise at best, and how many the target takes."""
     support = words.persons(n) if by_person else words.images(n)
     unit = "people with labelled pictures" if by_person else "labelled pictures"
     return (

@@ -19,7 +19,7 @@ NO_GROUPS = (
 
 
 def curve_sentence(curve: GroupCurve) -> str:
-    """How many more would likely halve the gap; or why that is not known."""
+    """How many more people would likely halve the gap, or why that is unknown."""
     name = value_name(curve.attribute, curve.value, curve.label)
     parts = f"{len(curve.points)} trainings on parts of the group's people"
     if curve.why:
@@ -46,7 +46,7 @@ def _format_range(e: Estimate) -> str:
 
 
 def curve_lines(curves: GroupCurves) -> Iterator[str]:
-    """Each group with its points, then what they amount to."""
+    """Each group with the points of its curve, and the conclusion."""
     if not curves.groups:
         yield NO_GROUPS
     for curve in curves.groups:

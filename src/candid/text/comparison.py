@@ -22,7 +22,7 @@ def change_name(change: GroupChange) -> str:
 
 
 def change_figures(change: GroupChange) -> str:
-    """How far its accuracy or its error moved, how sure that is, and on what it stands."""
+    """The change of its accuracy or error, its interval and its sample."""
     e, metric = change.change, change.metric
     return (
         f"{format_change(e, metric)}, {change_interval(e, metric)}; "
@@ -46,7 +46,7 @@ def format_change(e: Estimate, metric: str) -> str:
 
 
 def change_cell(e: Estimate, metric: str) -> str:
-    """The same for a table's cell, whose head tells the unit."""
+    """A change for a table's cell, whose head has the unit."""
     return format_change(e, metric).removesuffix(" points")
 
 
@@ -80,7 +80,7 @@ def column_heads(metric: str) -> tuple[str, ...]:
 
 
 def significance_test(metric: str) -> str:
-    """Whose p-values these are."""
+    """The test that the p-values are from."""
     if metric == "accuracy":
         return (
             "an exact randomisation test by person (McNemar’s exact test where nobody has more "
@@ -90,7 +90,7 @@ def significance_test(metric: str) -> str:
 
 
 def group_kinds(comparison: Comparison) -> tuple[str, str]:
-    """What is looked at beside all images, one and several."""
+    """What groups are called, in the singular and the plural."""
     if comparison.is_number:
         return "range or group", "ranges and groups"
     return "class or group", "classes and groups"
@@ -99,18 +99,18 @@ def group_kinds(comparison: Comparison) -> tuple[str, str]:
 def comparison_summary(comparison: Comparison) -> list[str]:
     """For whom it became better or worse, how sure that is, and what it cost the others."""
     better, worse = comparison.changed(1), comparison.changed(-1)
-    one, several = group_kinds(comparison)
+    singular, plural = group_kinds(comparison)
     sentences = [_describe_change(g, "Better") for g in better[:_MOST_GROUPS]]
     sentences += [_describe_change(g, "Worse") for g in worse[:_MOST_GROUPS]]
-    more = len(better) + len(worse) - len(sentences)
-    if more:
+    n_more = len(better) + len(worse) - len(sentences)
+    if n_more:
         sentences.append(
-            f"{words.many(more, f'more {one}', f'more {several}')} changed for sure; the table "
-            "says."
+            f"{words.many(n_more, f'more {singular}', f'more {plural}')} changed for sure; the "
+            "table says."
         )
     if not sentences:
         sentences.append(
-            f"None of the {words.count(len(comparison.judged()))} {several} that could be judged "
+            f"None of the {words.count(len(comparison.judged()))} {plural} that could be judged "
             "changed by more than chance explains."
         )
     sentences += [overall_sentence(comparison), cost_sentence(comparison)]
@@ -150,10 +150,12 @@ def overall_sentence(comparison: Comparison) -> str:
 
 
 def cost_sentence(comparison: Comparison) -> str:
-    """What the change took from whom."""
+    """How many images and groups became worse."""
     lost, gained = comparison.overall.lost, comparison.overall.gained
-    worse, (one, several) = len(comparison.changed(-1)), group_kinds(comparison)
-    groups = words.many(worse, one, several) if worse else f"no {one.replace(' or ', ' and no ')}"
+    worse, (singular, plural) = len(comparison.changed(-1)), group_kinds(comparison)
+    groups = f"no {singular.replace(' or ', ' and no ')}"
+    if worse:
+        groups = words.many(worse, singular, plural)
     flips = (
         f"{words.many(lost, 'image that was', 'images that were')} right became wrong, and "
         f"{words.many(gained, 'that was', 'that were')} wrong became right"
@@ -180,7 +182,7 @@ def _blind_spots(comparison: Comparison) -> list[str]:
             f"{format_visible(visible, comparison.overall.metric)}{points} for that to be likely "
             "(80%) seen: “not found” does not mean unchanged."
         )
-    few = len(comparison.groups) + len(comparison.classes_changed) - len(judged)
-    if few:
-        sentences.append(f"{words.too_few(few, 'people')}.")
+    n_few = len(comparison.groups) + len(comparison.classes_changed) - len(judged)
+    if n_few:
+        sentences.append(f"{words.too_few(n_few, 'people')}.")
     return sentences

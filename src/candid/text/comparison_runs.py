@@ -88,9 +88,9 @@ def _group_sentences(comparison: RunComparison) -> Iterator[str]:
     for g in different[:_MOST_GROUPS]:
         yield f"{across_sentence(g, comparison)}."
     if len(different) > _MOST_GROUPS:
-        one, several = group_kinds(comparison.pairs[0])
+        singular, plural = group_kinds(comparison.pairs[0])
         n = len(different) - _MOST_GROUPS
-        rest = words.many(n, f"more {one} differs", f"more {several} differ")
+        rest = words.many(n, f"more {singular} differs", f"more {plural} differ")
         yield f"{rest}; the table says."
     if not different:
         kind = "range" if comparison.is_number else "class"
@@ -112,12 +112,12 @@ def across_sentence(g: GroupAcross, comparison: RunComparison) -> str:
 
 
 def across_state(g: GroupAcross) -> str:
-    """Found where any two differ for sure, else what is said of the widest difference."""
+    """Found where any two differ for sure, else the state of the widest difference."""
     return "found" if g.found else g.changes[g.widest].state
 
 
 def adjustment_sentence(comparison: RunComparison) -> str:
-    """How the many looks are accounted for."""
+    """How the p-values are adjusted."""
     return (
         f"Which model is better was asked of {words.count(len(comparison.pairs))} pairs; their "
         "p-values are adjusted by Holm’s procedure, so that any of the differences called found is "

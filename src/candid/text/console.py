@@ -136,7 +136,7 @@ def _comparison_lines(c: Comparison) -> Iterator[str]:
 
 
 def _format_change(change: GroupChange) -> str:
-    """Both accuracies, or both mean errors, and how far they are apart."""
+    """Both accuracies, or both mean errors, and their difference."""
     e = change.change
     return (
         f"{figure_name(change.metric).lower()} {change.main.a:.4f} → {change.main.b:.4f}, "
@@ -168,10 +168,11 @@ def _split_lines(split: SplitAudit) -> Iterator[str]:
         if g.label is None and g.gaps["accuracy"].state == "not found"
     ]
     visible = sorted(x for x in smallest if not math.isnan(x))
-    if visible:
+    if n := len(visible):
+        groups = words.plural(n, "the one group", f"half of the {words.count(n)} groups")
         yield (
-            f"  {_half_of_groups(len(visible))} without a finding would have shown a gap of "
-            f"{100 * visible[len(visible) // 2]:.1f} percentage points or more in 80% of cases"
+            f"  {groups} without a finding would have shown a gap of "
+            f"{100 * visible[n // 2]:.1f} percentage points or more in 80% of cases"
         )
     if split.too_few:
         yield f"  {words.too_few(split.too_few, 'images' if split.people is None else 'people')}"
@@ -179,10 +180,6 @@ def _split_lines(split: SplitAudit) -> Iterator[str]:
         yield "  to collect next:"
         yield from (f"    {sentence}" for sentence in collection_sentences(split))
     yield from (f"  note: {note}" for note in split.notes)
-
-
-def _half_of_groups(groups: int) -> str:
-    return words.plural(groups, "the one group", f"half of the {words.count(groups)} groups")
 
 
 # --- an explanation ------------------------------------------------------------------------------
@@ -264,7 +261,7 @@ def _format_setting(value: object) -> str:
 
 
 class JobOutcome(Protocol):
-    """What became of the pictures of a job; of several labels, `target` is ""."""
+    """The result of a job; of several labels, `target` is ""."""
 
     @property
     def images(self) -> int: ...  # noqa: D102
@@ -281,7 +278,7 @@ class JobOutcome(Protocol):
 
 
 def outcome_lines(outcome: JobOutcome, out: str, target: str) -> Iterator[str]:
-    """What became of the pictures of a job."""
+    """The result of a job."""
     rows = words.many(outcome.rows, "row", "rows")
     faces = f", {rows}" if outcome.rows != outcome.images else ""
     resumed = f" ({outcome.resumed:,} of them before)" if outcome.resumed else ""
@@ -300,12 +297,12 @@ def abstains_below(threshold: float, promise: str) -> str:
 
 
 def in_parts(parts: int) -> str:
-    """In how many files the rows of shards lie."""
+    """How many files hold the rows of shards."""
     return f"  in {words.many(parts, 'part', 'parts')}; what became of each: manifest.json"
 
 
 def no_look(run: str) -> str:
-    """Where a run cannot tell pictures of another kind."""
+    """That a run cannot flag pictures of another kind."""
     return (
         "this run does not know its training pictures by their look, so pictures of another kind "
         f"are not flagged; candid export {run} teaches it"
@@ -333,12 +330,10 @@ def framing_export_lines(
 ) -> Iterator[str]:
     """The exported framing network, and how near it is to the original."""
     sample = f"{checked:,} validation pictures" if checked else "noise"
-    exceptions = f"all but {other:,} of " if other else ""
+    if other:
+        sample = f"all but {other:,} of {sample}"
     yield f"{onnx}: {size / 1e6:.1f} MB, which frames pictures first"
-    yield (
-        f"  the same frames as torch on {exceptions}{sample}, and corners within {difference:.1g} "
-        "of the side"
-    )
+    yield f"  the same frames as torch on {sample}, and corners within {difference:.1g} of the side"
 
 
 def quantised_lines(int8: str, size: int, f1: float, int8_f1: float, e: Estimate) -> Iterator[str]:
@@ -352,5 +347,5 @@ def quantised_lines(int8: str, size: int, f1: float, int8_f1: float, e: Estimate
 
 
 def look_line(unfamiliar: str) -> str:
-    """What predict does with pictures of another kind."""
+    """How predict treats pictures of another kind."""
     return f"pictures unlike the training data: predict {unfamiliar}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from candid.text import words
-from candid.text.wording import Values, Wording, by_split
+from candid.text.wording import Values, Wording, count_by_split
 
 
 def beside(splits: tuple[str, str], labels: tuple[str, str], correlation: float | None) -> str:
@@ -14,38 +14,38 @@ def beside(splits: tuple[str, str], labels: tuple[str, str], correlation: float 
     return text if correlation is None else f"{text}, correlation {correlation:.3f}"
 
 
-def _within(v: Values) -> str:
+def _within_detail(v: Values) -> str:
     return (
         f"{v['images']:,} images have an identical copy in their own split; {v['surplus']:,} of "
-        f"them {words.plural(v['surplus'], 'is', 'are')} surplus{_same_bytes(v)}."
+        f"them {words.plural(v['surplus'], 'is', 'are')} surplus{_same_bytes_clause(v)}."
     )
 
 
-def _across(v: Values) -> str:
+def _across_detail(v: Values) -> str:
     return (
-        f"{v['images']:,} images have an identical copy in another split{_same_bytes(v)} "
-        f"({by_split(v['splits'])})."
+        f"{v['images']:,} images have an identical copy in another split{_same_bytes_clause(v)} "
+        f"({count_by_split(v['splits'])})."
     )
 
 
-def _same_bytes(v: Values) -> str:
+def _same_bytes_clause(v: Values) -> str:
     if not v["same_bytes"]:
         return ""
     return f"; {words.many(v['same_bytes'], 'is a copy', 'are copies')} byte for byte"
 
 
-def _near(where: str) -> Callable[[Values], str]:
+def _near_detail(scope: str) -> Callable[[Values], str]:
     def describe(v: Values) -> str:
         return (
-            f"{words.many(v['images'], 'image is', 'images are')} near-identical to one in {where} "
+            f"{words.many(v['images'], 'image is', 'images are')} near-identical to one in {scope} "
             f"({words.many(v['pairs'], 'pair', 'pairs')}; "
-            f"{by_split(v['splits'])}), identical copies aside. {_search(v)}"
+            f"{count_by_split(v['splits'])}), identical copies aside. {_search_sentences(v)}"
         )
 
     return describe
 
 
-def _search(v: Values) -> str:
+def _search_sentences(v: Values) -> str:
     """How sure near duplicates are, in a sentence or two."""
     more = "" if v["complete"] else "At least: the search ended at a million pairs. "
     if v["by_chance"] is None:
@@ -57,48 +57,48 @@ def _search(v: Values) -> str:
     )
 
 
-def _not_near(where: str) -> str:
+def _no_near_detail(scope: str) -> str:
     return (
-        f"No image is near-identical to one in {where}, identical copies aside. Mirrored and much "
+        f"No image is near-identical to one in {scope}, identical copies aside. Mirrored and much "
         "cropped copies are not looked for."
     )
 
 
-def _people(v: Values) -> str:
+def _people_detail(v: Values) -> str:
     return (
         f"{words.count(v['count'])} of {words.persons(v['of'])} "
         f"{words.plural(v['count'], 'stands', 'stand')} in two splits or more, with "
-        f"{words.images(v['images'])} ({by_split(v['splits'])}).{_aside(v)}"
+        f"{words.images(v['images'])} ({count_by_split(v['splits'])}).{_unknown_people(v)}"
     )
 
 
-def _aside(v: Values) -> str:
+def _unknown_people(v: Values) -> str:
     return f" {words.images(v['unknown'])} of unknown people aside." if v["unknown"] else ""
 
 
 DUPLICATE_WORDINGS = {
     "DUPLICATES-WITHIN-SPLITS": Wording(
         "Identical pictures within a split",
-        _within,
+        _within_detail,
         "No two images of one split have identical pixels.",
         "keep one of each; copies count twice in training and in every figure",
     ),
     "DUPLICATES-ACROSS-SPLITS": Wording(
         "Identical pictures in two splits",
-        _across,
+        _across_detail,
         "No picture of one split has an identical copy in another.",
         "remove the copies from train; a model can know them by heart",
     ),
     "NEAR-DUPLICATES-WITHIN-SPLITS": Wording(
         "Near-identical pictures within a split",
-        _near("their own split"),
-        _not_near("their own split"),
+        _near_detail("their own split"),
+        _no_near_detail("their own split"),
         "look at the examples; where they are one picture, keep one of each",
     ),
     "NEAR-DUPLICATES-ACROSS-SPLITS": Wording(
         "Near-identical pictures in two splits",
-        _near("another split"),
-        _not_near("another split"),
+        _near_detail("another split"),
+        _no_near_detail("another split"),
         "look at the examples; where they are one picture, remove it from train",
     ),
     "CONTRADICTORY-LABELS": Wording(
@@ -118,8 +118,8 @@ DUPLICATE_WORDINGS = {
     ),
     "PEOPLE-ACROSS-SPLITS": Wording(
         "People in two splits",
-        _people,
-        lambda v: f"None of {words.persons(v['of'])} stands in two splits.{_aside(v)}",
+        _people_detail,
+        lambda v: f"None of {words.persons(v['of'])} stands in two splits.{_unknown_people(v)}",
         "split by person; otherwise the test measures how well people are recognised",
         tells_share="found",
     ),

@@ -10,7 +10,7 @@ _NOT_PACKED = "Copies were not kept on one side: which there are shows once all 
 _MOST_CLASSES = 6  # classes that some sources lack
 
 
-def _moved(v: Values) -> str:
+def _copies_sentence(v: Values) -> str:
     """What became of copies when the split was chosen."""
     if v["moved"] is None:
         return _NOT_PACKED
@@ -22,26 +22,26 @@ def _moved(v: Values) -> str:
     return text
 
 
-def _validation(v: Values) -> str:
+def _validation_detail(v: Values) -> str:
     return (
         f"The data has train and test but no validation; {v['count']:,} of its {v['of']:,} "
-        f"training images became validation, {_BY_HASH}. {_moved(v)}"
+        f"training images became validation, {_BY_HASH}. {_copies_sentence(v)}"
     )
 
 
-def _split(v: Values) -> str:
+def _split_detail(v: Values) -> str:
     return (
         f"The data has no split of its own; validation ({v['validation']:,}) and test "
-        f"({v['test']:,} of {v['of']:,} images) were chosen {_BY_HASH}. {_moved(v)}"
+        f"({v['test']:,} of {v['of']:,} images) were chosen {_BY_HASH}. {_copies_sentence(v)}"
     )
 
 
-def _columns(v: Values) -> str:
+def _columns_detail(v: Values) -> str:
     reasons = "; ".join(f"{name}: {reason}" for name, reason in v["columns"].items())
     return f"Columns that were not read as attributes: {reasons}."
 
 
-def _dates(v: Values) -> str:
+def _dates_detail(v: Values) -> str:
     pairs = ", ".join(f"{date} ({range})" for date, range in v["ranges"].items())
     outcome = "they were read as the ranges" if v["certain"] else "they were left as they are"
     return (
@@ -50,7 +50,7 @@ def _dates(v: Values) -> str:
     )
 
 
-def _sampled(v: Values) -> str:
+def _sampled_detail(v: Values) -> str:
     return (
         f"Training reads all {v['of']:,} training pictures from their shards, and all are "
         f"counted. What else is told of training pictures here is of {v['count']:,} of them, in "
@@ -64,12 +64,12 @@ def lacking_class(name: str, sources: list[str]) -> str:
     return f"{name!r} not in {', '.join(sources)}"
 
 
-def _lacking(v: Values) -> str:
+def _missing_classes_detail(v: Values) -> str:
     classes = [lacking_class(*entry) for entry in v["lacking"][:_MOST_CLASSES]]
     return f"Classes that some of the data sets lack: {'; '.join(classes)}."
 
 
-def _strangers(v: Values) -> str:
+def _unknown_people_detail(v: Values) -> str:
     return (
         f"Nobody says who is in the pictures of {' and '.join(v['sources'])}. Each counts as a "
         "person of its own there, so intervals are too narrow where that is wrong."
@@ -127,25 +127,25 @@ LAYOUT_WORDINGS = {
         "{file} says that it has {said:,} {said:row|rows} and has {rows:,}.",
         todo="Fetch the file again if it was cut off.",
     ),
-    "COLUMNS-LEFT-OUT": Wording("Columns that are no attribute", _columns),
+    "COLUMNS-LEFT-OUT": Wording("Columns that are no attribute", _columns_detail),
     "RANGES-AS-DATES": Wording(
         "Ranges that a spreadsheet took for dates",
-        _dates,
+        _dates_detail,
         todo=lambda v: "Mend the column in the table." if v["certain"] else "Look at the column.",
         tells_share="found",
     ),
-    "TRAINING-SAMPLED": Wording("Training pictures are a sample here", _sampled),
+    "TRAINING-SAMPLED": Wording("Training pictures are a sample here", _sampled_detail),
     "CLASSES-OF-SOME-SOURCES": Wording(
         "Classes that some data sets lack",
-        _lacking,
+        _missing_classes_detail,
         "Every class occurs in every data set.",
         "see how the model does by source: it can tell such a class by where its images come from",
     ),
-    "PEOPLE-OF-SOME-SOURCES": Wording("Data sets in which nobody is known", _strangers),
+    "PEOPLE-OF-SOME-SOURCES": Wording("Data sets in which nobody is known", _unknown_people_detail),
     "NO-TEST-SPLIT": Wording(
         "No test images",
         "Nothing is set aside for test, so every figure stems from validation images.",
     ),
-    "VALIDATION-FROM-TRAIN": Wording("Validation from train", _validation),
-    "SPLIT-BY-HASH": Wording("Split by hash", _split),
+    "VALIDATION-FROM-TRAIN": Wording("Validation from train", _validation_detail),
+    "SPLIT-BY-HASH": Wording("Split by hash", _split_detail),
 }

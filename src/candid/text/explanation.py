@@ -67,7 +67,7 @@ MAP_WORDS = {
 
 
 def explanation_lead(e: Explanation, model: ModelCard | None = None) -> list[str]:
-    """The whole section in a minute; of a known model also which part of a picture it sees."""
+    """The section in short; with a model, also which part of a picture it sees."""
     methods = words.many(len(e.methods), "method", "methods")
     images = words.many(e.n, f"{e.split} image", f"{e.split} images")
     sentences = [
@@ -175,7 +175,7 @@ def _format_range(values: Iterable[float], format_value: Callable[[float], str])
 
 
 def _claim_sentences(e: Explanation) -> list[str]:
-    """Regions on which maps and masking agree that the answers rest."""
+    """The regions on which maps and masking agree."""
     methods: dict[str, list[str]] = {}
     titles = {m.name: m.title for m in e.methods}
     for claim in e.claims:
@@ -212,7 +212,7 @@ def map_limits(e: Explanation) -> list[str]:
 
 
 def _reference_sentence(explained: NumberExplained) -> str:
-    """What the values of a number's map are beside."""
+    """The reference that a number's map is relative to."""
     return (
         "What raises or lowers the number does so beside a picture with nothing to see, the mean "
         f"colour alone, of which the network says {number.in_digits(explained.blank)}. What is "
@@ -235,7 +235,7 @@ def face_sentence(e: Explanation, x: ExplainedImage) -> str:
 
 
 def sign_names(e: Explanation) -> tuple[str, str]:
-    """What a map with a sign says above 0, and below."""
+    """The names of values above 0 and below."""
     return ("for", "against") if e.number is None else ("raising", "lowering")
 
 
@@ -246,14 +246,14 @@ def badge_reason(method: Method) -> str:
     figures = [format_check(c) for c in failed or passed[:1]]
     if not figures:
         return "no check says anything about it"
-    more = len(passed) - 1
-    if not failed and more > 0:
-        figures.append(f"{words.count(more)} more passed")
+    n_more = len(passed) - 1
+    if not failed and n_more > 0:
+        figures.append(f"{words.count(n_more)} more passed")
     return "; ".join(figures)
 
 
 def format_check(check: MapCheck) -> str:
-    """A check's figure beside what it was held against: "stability 0.88 (to lie above 0.50)"."""
+    """A check's figure and threshold: "stability 0.88 (to lie above 0.50)"."""
     return (
         f"{check.title[:1].lower()}{check.title[1:]} {words.figure_of(check.figure, 2)} (to lie "
         f"{check.direction} {words.number(check.threshold, 2)})"

@@ -30,35 +30,22 @@ _MOST_GROUPS = 2  # stories of a source that are told
 
 @dataclass(frozen=True)
 class PlaceRow:
-    """One line of the table: a place, and how the model does there."""
+    """One line of the table: a data set, and how the model does on it."""
 
     name: str
-    n: int
-    people: int | None
     figures: ExternalFigures
-    accuracy: Estimate
-    weighted_f1: Estimate
     difference: Estimate | None
+
+    @property
+    def accuracy(self) -> Estimate:
+        """Of the model there."""
+        return self.figures.evaluation.metrics["accuracy"]
 
 
 def place_rows(transfer: Transfer) -> list[PlaceRow]:
     """The run's own test images, then every source."""
-    parts: list[tuple[str, ExternalFigures, Estimate | None]] = []
-    if transfer.home is not None:
-        parts.append((HOME, transfer.home, None))
-    parts += [(s.name, s.figures, s.differences.get("accuracy")) for s in transfer.sources]
-    return [
-        PlaceRow(
-            name=name,
-            n=figures.evaluation.n,
-            people=figures.evaluation.people,
-            figures=figures,
-            accuracy=figures.evaluation.metrics["accuracy"],
-            weighted_f1=figures.evaluation.metrics["weighted_f1"],
-            difference=difference,
-        )
-        for name, figures, difference in parts
-    ]
+    rows = [PlaceRow(s.name, s.figures, s.differences.get("accuracy")) for s in transfer.sources]
+    return rows if transfer.home is None else [PlaceRow(HOME, transfer.home, None), *rows]
 
 
 HEAD = (
@@ -69,12 +56,12 @@ HEAD = (
 
 def cells(row: PlaceRow) -> list[str]:
     """The row as text under `HEAD`."""
-    f = row.figures
+    f, e = row.figures, row.figures.evaluation
     return [
         row.name,
-        words.count(row.n) + words.of_people(row.people),
+        words.count(e.n) + words.of_people(e.people),
         words.share_with_ends(row.accuracy),
-        words.with_ends(row.weighted_f1),
+        words.with_ends(e.metrics["weighted_f1"]),
         "–" if row.difference is None else words.points_with_ends(row.difference),
         words.share_of(f.confidence),
         "–" if math.isnan(f.flagged.value) else words.share_with_ends(f.flagged),
@@ -85,21 +72,21 @@ def cells(row: PlaceRow) -> list[str]:
 
 
 def promise_cell(check: PromiseCheck | None) -> str:
-    """The promise and what became of it, for a cell."""
+    """The promise and its state, for a cell."""
     if check is None:
         return "none made"
     return f"at most {words.percent(check.target_error)}: {check.state}"
 
 
 def said(transfer: Transfer | None) -> list[str]:
-    """How far from home, in short sentences; that nobody looked where nobody did."""
+    """How the model does on every source, in short sentences."""
     if transfer is None or not transfer.sources:
         return [NOBODY_LOOKED]
     return [sentence for source in transfer.sources for sentence in source_sentences(source)]
 
 
 def framing_sentences(card: FramingCard | None) -> list[str]:
-    """What is done to pictures that lie otherwise than the training pictures, and how well."""
+    """How pictures that are framed unlike the training pictures are aligned, and how well."""
     if card is None:
         return []
     error = _warp_accuracy(card)
@@ -116,7 +103,7 @@ def framing_sentences(card: FramingCard | None) -> list[str]:
 
 
 def _warp_accuracy(card: FramingCard) -> str:
-    """How far a framing network undoes warps, in brackets."""
+    """How well a framing network undoes warps."""
     return (
         f"measured on {words.images(card.validation)} of validation, each warped at random: the "
         f"corners of the frame were off by {words.percent(card.before)} of the picture’s side "
@@ -125,7 +112,7 @@ def _warp_accuracy(card: FramingCard) -> str:
 
 
 def aligned_said(frames: SourceFrames | None) -> list[str]:
-    """What was done with data sets whose pictures lie each in a frame of their own."""
+    """How data sets with frames of their own were aligned."""
     if frames is None:
         return []
     if frames.card is None:
@@ -148,7 +135,7 @@ def aligned_said(frames: SourceFrames | None) -> list[str]:
 
 
 def _source_frame_sentence(source: SourceFrame, reference: str) -> str:
-    """How the pictures of one data set lie, and what became of them."""
+    """How the pictures of one data set are framed, and whether they were aligned."""
     frame, m = source.frame, source.measures
     if frame is None:
         images = words.images(source.pictures)
@@ -177,7 +164,7 @@ def _format_ratio(e: Estimate) -> str:
 
 
 def source_sentences(source: ExternalSource) -> list[str]:
-    """One source: how well, beside home, how sure, what was flagged, and the promise."""
+    """One source: accuracy, difference from home, confidence, flags, and the promise."""
     figures = source.figures
     accuracy = figures.evaluation.metrics["accuracy"]
     only, home = figures.evaluation.only_class, HOME
@@ -202,7 +189,7 @@ def source_sentences(source: ExternalSource) -> list[str]:
 
 
 def only_class_sentence(name: str) -> str:
-    """What follows where all images are labelled with one class."""
+    """What is undefined where all images are labelled with one class."""
     return (
         f"That is the recall of {name} alone: what needs pictures with another label, such as ROC "
         "AUC and the recall of the other classes, is undefined there."
@@ -210,7 +197,7 @@ def only_class_sentence(name: str) -> str:
 
 
 def promise_sentences(figures: ExternalFigures) -> list[str]:
-    """The promise against the fact, in a sentence."""
+    """Whether the promise of few wrong answers was kept."""
     sentence = (
         f"It answered {words.share_of(figures.coverage)}, and "
         f"{words.share_with_ends(figures.wrong)} of these answers are wrong"
@@ -280,7 +267,7 @@ def uncounted_sentences(source: AskedPictures) -> list[str]:
 
 
 def frame_sentences(source: AskedPictures) -> list[str]:
-    """How most of the pictures lie, and what became of it, where they do not lie as at home."""
+    """How most of the pictures are framed, where that is not as at home."""
     frame = source.frame
     if frame is None or frame.at_home:
         return []
@@ -295,7 +282,7 @@ def _group_sentences(source: ExternalSource) -> list[str]:
 
 
 def _difference_clause(e: Estimate | None, home: str) -> str:
-    """How far from home, for a sentence's end; empty where nobody knows."""
+    """The difference from home, for a sentence's end; "" where it is undefined."""
     if e is None or math.isnan(e.value):
         return ""
     ends = words.points_interval(e)
@@ -307,14 +294,14 @@ def _difference_clause(e: Estimate | None, home: str) -> str:
 
 
 def interval_methods(transfer: Transfer) -> list[str]:
-    """How the intervals were made, in the words of the figures; each once."""
+    """How the intervals were computed, each method once."""
     texts = [words.method(r.accuracy) for r in place_rows(transfer)]
     texts += [words.method(r.difference) for r in place_rows(transfer) if r.difference is not None]
     return list(dict.fromkeys(texts))
 
 
 def tried_sources(transfer: Transfer | None) -> str:
-    """Where it was tried, for a sentence's end; empty where nobody looked, or at its own alone."""
+    """Which sources it was measured on, for a sentence's end; "" where there are none."""
     sources = () if transfer is None else transfer.sources
     names = [f"“{s.name}”" for s in sources if not s.paired]
     return f"how it does on {words.join(names)} was measured" if names else ""

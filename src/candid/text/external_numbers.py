@@ -19,7 +19,7 @@ HEAD = (
 
 
 def number_said(transfer: NumberTransfer | None) -> list[str]:
-    """How far from home, in short sentences; that nobody looked where nobody did."""
+    """How the model does on every source, in short sentences."""
     if transfer is None or not transfer.sources:
         return [NOBODY_LOOKED]
     return [
@@ -30,7 +30,7 @@ def number_said(transfer: NumberTransfer | None) -> list[str]:
 
 
 def number_source_sentences(source: NumberSource, transfer: NumberTransfer) -> list[str]:
-    """One source: how far off, beside home, what intervals hold, what was flagged, for whom."""
+    """One source: error, difference from home, coverage, flags, and the worst group."""
     e, m = source.figures.evaluation, source.figures.evaluation.metrics
     mae, split = m["mae"], f" ({source.split})" if source.split else ""
     return [
@@ -50,11 +50,8 @@ def number_source_sentences(source: NumberSource, transfer: NumberTransfer) -> l
 
 def number_rows(transfer: NumberTransfer) -> list[list[str]]:
     """The run's own test images, then every source, as text under `HEAD`."""
-    parts: list[tuple[str, NumberFigures, Estimate | None]] = []
-    if transfer.home is not None:
-        parts.append((HOME, transfer.home, None))
-    parts += [(s.name, s.figures, s.differences.get("mae")) for s in transfer.sources]
-    return [list(_cells(name, figures, difference)) for name, figures, difference in parts]
+    rows = [[*_cells(s.name, s.figures, s.differences.get("mae"))] for s in transfer.sources]
+    return rows if transfer.home is None else [[*_cells(HOME, transfer.home, None)], *rows]
 
 
 def _cells(name: str, figures: NumberFigures, difference: Estimate | None) -> Iterator[str]:
@@ -76,7 +73,7 @@ def _format_figure(e: Estimate) -> str:
 
 
 def _difference_clause(e: Estimate | None) -> str:
-    """How far from home, for a sentence's end; empty where nobody knows."""
+    """The difference from home, for a sentence's end; "" where it is undefined."""
     if e is None or math.isnan(e.value):
         return ""
     verdict = f"not surely more or less than on {HOME}"
@@ -114,9 +111,9 @@ def _flagged_sentences(figures: NumberFigures) -> Iterator[str]:
 
 def _group_sentences(source: NumberSource) -> Iterator[str]:
     """The group that is furthest behind, if any was found to be."""
-    behind = [] if source.audit is None else groups_behind(source.audit)
-    if source.audit is not None and behind:
-        group, gap = behind[0]
+    worse = [] if source.audit is None else groups_behind(source.audit)
+    if source.audit is not None and worse:
+        group, gap = worse[0]
         yield (
             f"Furthest behind the others there is {group_name(group.conditions)}, by "
             f"{figure_in_unit(gap)} ({interval_in_unit(gap)}; {words.images(gap.n, gap.people)}), "

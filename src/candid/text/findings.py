@@ -57,18 +57,18 @@ def group_detail(
     looked_at: int,
 ) -> str:
     """What was found of a group; `errors` are its share of mistakes and that of the others."""
-    among = ("", "") if label is None else (f" and labelled {label}", f" labelled {label}")
+    label_clauses = ("", "") if label is None else (f" and labelled {label}", f" labelled {label}")
     # What was measured from pixels nobody wrote.
-    by = "with" if any(c.attribute in (TONE, ITA, HUE) for c in group) else "annotated"
+    verb = "with" if any(c.attribute in (TONE, ITA, HUE) for c in group) else "annotated"
     detail = (
-        f"Of the pictures {by} {group_name(group)}{among[0]}, {words.percent(errors[0])} are "
-        f"classified otherwise than labelled; of the others{among[1]}, {words.percent(errors[1])}: "
-        f"{_difference(gap, looked_at)}."
+        f"Of the pictures {verb} {group_name(group)}{label_clauses[0]}, {words.percent(errors[0])} "
+        f"are classified otherwise than labelled; of the others{label_clauses[1]}, "
+        f"{words.percent(errors[1])}: {_format_gap(gap, looked_at)}."
     )
     if beyond is not None:
         detail += (
             f" It is also worse than the nearest larger group without it, by "
-            f"{_points(beyond)} ({_range(beyond)})."
+            f"{_format_points(beyond)} ({_format_interval(beyond)})."
         )
     if kind == "slice":
         detail += " Found by search on one half of the people; these figures are of the other half."
@@ -88,27 +88,27 @@ def shortcut_detail(shortcut: Shortcut, errors: tuple[float, float], looked_at: 
         f"{words.figure_of(shortcut.association, 2)}; {cues}). Where it contradicts the label, "
         f"{words.percent(errors[0])} are classified otherwise than labelled, where it agrees "
         f"{words.percent(errors[1])}, within the pictures labelled {' or '.join(shortcut.within)}: "
-        f"{_difference(shortcut.gap, looked_at)}."
+        f"{_format_gap(shortcut.gap, looked_at)}."
     )
 
 
-def _difference(gap: Gap, looked_at: int) -> str:
+def _format_gap(gap: Gap, looked_at: int) -> str:
     return (
-        f"{_points(gap)} more mistakes ({_range(gap)}; {gap.n:,} pictures"
-        f"{words.of_people(gap.people)}; p {_p(gap.p)}, {_p(gap.adjusted_p)} after Benjamini and "
-        f"Hochberg over {looked_at:,} gaps)"
+        f"{_format_points(gap)} more mistakes ({_format_interval(gap)}; {gap.n:,} pictures"
+        f"{words.of_people(gap.people)}; p {_format_p(gap.p)}, {_format_p(gap.adjusted_p)} after "
+        f"Benjamini and Hochberg over {looked_at:,} gaps)"
     )
 
 
-def _points(gap: Gap) -> str:
+def _format_points(gap: Gap) -> str:
     return f"{words.size_in_points(gap)} percentage points"
 
 
-def _range(gap: Gap) -> str:
+def _format_interval(gap: Gap) -> str:
     low, high = worse_ends(gap)
     ends = f"{words.number(100 * low, 1)} to {words.number(100 * high, 1)}"
     return f"{words.confidence(gap.confidence)} {ends}"
 
 
-def _p(p: float) -> str:
+def _format_p(p: float) -> str:
     return "below 0.0001" if p < 0.0001 else f"= {p:.2g}"

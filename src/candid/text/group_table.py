@@ -11,16 +11,16 @@ from candid.text.findings import group_name, worse_ends
 _HEAD = ("group", "images", "people", "wrong, %", "interval", "gap, points", "interval", "state")
 
 
-def worst_groups(split: SplitAudit, most: int) -> list[Group]:
+def worst_groups(split: SplitAudit, limit: int) -> list[Group]:
     """The groups that do worse than the rest, those found first, by the near end of their gap."""
     worse = [g for g in split.groups if "accuracy" in g.gaps and g.gaps["accuracy"].value < 0]
     worse.sort(key=lambda g: (_state(g) != "found", _near_end(g), g.gaps["accuracy"].value))
-    return worse[:most]
+    return worse[:limit]
 
 
-def group_table(split: SplitAudit, most: int) -> list[str]:
-    """So many of them in lines, with their errors; empty where no group does worse."""
-    rows = [_cells(group) for group in worst_groups(split, most)]
+def group_table(split: SplitAudit, limit: int) -> list[str]:
+    """A table of the `limit` worst groups, with their errors; empty where none does worse."""
+    rows = [_cells(group) for group in worst_groups(split, limit)]
     words_at = (0, len(_HEAD) - 1)
     return [*words.align_columns([_HEAD, *rows], right=lambda i: i not in words_at)] if rows else []
 
@@ -42,11 +42,11 @@ def _cells(group: Group) -> tuple[str, ...]:
 
 
 def _state(group: Group) -> str:
-    """What is said of the gap that the line shows: of a group another may have been found."""
+    """The state of the gap that the line shows: another gap of the group may have been found."""
     return group.state if group.state == "too few to say" else group.gaps["accuracy"].state
 
 
 def _near_end(group: Group) -> float:
-    """What sorts the widest sure gaps first, undefined intervals last."""
-    near = worse_ends(group.gaps["accuracy"])[0]
-    return -near if math.isfinite(near) else math.inf
+    """The sort key: the widest sure gaps first, undefined intervals last."""
+    end = worse_ends(group.gaps["accuracy"])[0]
+    return -end if math.isfinite(end) else math.inf

@@ -91,7 +91,7 @@ def cell_name(cell: CellAccuracy | CellCoverage) -> str:
 
 
 def improvement_lead(improvement: Improvement) -> str:
-    """Who was asked, and by which groups."""
+    """The images, folds and groups that remedies were tried on."""
     grouping = "labels alone"
     if improvement.attributes:
         source = "" if improvement.named else ", from the audit's findings"
@@ -167,9 +167,9 @@ def remedy_changes(remedy: RemedyOutcome) -> list[str]:
     better, worse = remedy.changed(1), remedy.changed(-1)
     sentences = [f"Better for {_describe_change(g)}." for g in better[:_MOST_GROUPS]]
     sentences += [f"Worse for {_describe_change(g)}." for g in worse[:_MOST_GROUPS]]
-    more = len(better) + len(worse) - len(sentences)
-    if more:
-        rest = words.many(more, "more class or group", "more classes and groups")
+    n_more = len(better) + len(worse) - len(sentences)
+    if n_more:
+        rest = words.many(n_more, "more class or group", "more classes and groups")
         sentences.append(f"{rest} changed for sure.")
     return sentences or ["No class and no group changed by more than chance explains."]
 
@@ -198,7 +198,7 @@ def _test_sentence(improvement: Improvement) -> Iterator[str]:
 
 
 def abstention_lines(remedy: RemedyOutcome) -> Iterator[str]:
-    """What no answer costs each group, the least answered first."""
+    """What abstention costs each group, the least answered first."""
     for c in sorted(remedy.coverage, key=lambda c: c.coverage.value):
         yield (
             f"{cell_name(c)}: {_format_share(c.coverage)} are answered, and of the answers "
@@ -223,7 +223,7 @@ def improvement_lines(improvement: Improvement, run: str) -> Iterator[str]:
 
 
 def commands(run: str, improvement: Improvement) -> list[str]:
-    """How the winner is used, looked at as any run and, where it was trained anew, made again."""
+    """The commands that use the winner, audit it and, where it was trained anew, make it again."""
     folder = f"{run}/{improvement.folder}"
     lines = [
         shlex.join(["candid", "predict", folder, "PICTURES"]),

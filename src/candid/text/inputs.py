@@ -213,7 +213,7 @@ def attributes_by_association(exploration: Exploration, split: str) -> list[Attr
 
 
 def without_people(inputs: ReportInput) -> ReportInput:
-    """The same without pictures, and without what is said of single images: no name of a file.
+    """The inputs without pictures, and without single images: no name of a file.
 
     What is said of groups and of all images stays as it is. Of places on the machine that made the
     run only the last part is left, and of settings that name one nothing.
@@ -222,8 +222,10 @@ def without_people(inputs: ReportInput) -> ReportInput:
     initial = provenance.initial
     if initial is not None:
         initial = replace(initial, place=PurePath(initial.place).name)
+    names = ("evaluation", "exploration", "audit", "explanation", "transfer", "improvement")
     return replace(
         inputs,
+        **{name: _drop_single_images(getattr(inputs, name)) for name in (*names, "seeds", "check")},
         config=replace(
             config,
             data=replace(config.data, image_folder="", corrections=""),
@@ -236,14 +238,6 @@ def without_people(inputs: ReportInput) -> ReportInput:
             sources={name: name for name in provenance.sources},
             initial=initial,
         ),
-        evaluation=_drop_single_images(inputs.evaluation),
-        exploration=_drop_single_images(inputs.exploration),
-        audit=_drop_single_images(inputs.audit),
-        explanation=_drop_single_images(inputs.explanation),
-        transfer=_drop_single_images(inputs.transfer),
-        improvement=_drop_single_images(inputs.improvement),
-        seeds=_drop_single_images(inputs.seeds),
-        check=_drop_single_images(inputs.check),
         thumbnails={},
         pictures={},
         samples={},

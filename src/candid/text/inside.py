@@ -81,16 +81,16 @@ _NUMBER_NEIGHBOURS = (
 def _selection(inside: Inside, explained: NumberInside | None) -> str:
     """Which mistakes are shown, of how many."""
     count, mistakes = words.count(len(inside.worst)), words.count(inside.mistakes)
-    among = f"among {words.count(inside.n)} images"
+    total = f"among {words.count(inside.n)} images"
     if explained is None:
-        return f"The surest {count} of {mistakes} mistakes {among}"
+        return f"The surest {count} of {mistakes} mistakes {total}"
     far_off = number.near_and_far(explained.tolerance)[1]
-    return f"The {count} furthest off of {mistakes} that are {far_off} {among}"
+    return f"The {count} furthest off of {mistakes} that are {far_off} {total}"
 
 
 @dataclass(frozen=True)
 class NeighbourText:
-    """What is said of a training image that resembles a mistake."""
+    """The text of a training image that resembles a mistake."""
 
     id: str
     label: str
@@ -100,7 +100,7 @@ class NeighbourText:
 
 @dataclass(frozen=True)
 class MistakeText:
-    """What is said of a mistake: "labelled 62, predicted 31 (interval 22 to 45)"."""
+    """The text of a mistake: "labelled 62, predicted 31 (interval 22 to 45)"."""
 
     id: str
     label: str

@@ -16,9 +16,9 @@ UNLIKE: Reason = "unlike the training data"
 NOT_SURE: Reason = "not sure"
 
 
-def not_sure(why: str) -> str:
+def not_sure(reason: str) -> str:
     """Where the model is not sure enough, for a table."""
-    return f"{NOT_SURE}: {why}"
+    return f"{NOT_SURE}: {reason}"
 
 
 def below_threshold(threshold: float) -> str:
@@ -44,7 +44,7 @@ def too_small(width: float, height: float) -> str:
 
 
 def most_lie(frame: CommonFrame) -> str:
-    """How most of some pictures lie."""
+    """The frame that most of the pictures have in common."""
     a, b, x, c, d, y = frame.matrix
     shows = 1 / math.sqrt(abs(a * d - b * c))
     moved, turned = math.hypot(x, y) / 2, math.degrees(math.atan2(c - b, a + d))
@@ -73,7 +73,7 @@ def framed_from(frame: CommonFrame | None) -> str:
 
 
 def framing_clause(frame: CommonFrame) -> str:
-    """What was done with pictures that have a frame in common, to stand after how they lie."""
+    """How pictures with a common frame were aligned, to stand after it."""
     note = f"{frame.far:.0%} of {frame.pictures:,} looked at lie otherwise than most"
     if frame.alike:
         return f", and all were read so ({note})"

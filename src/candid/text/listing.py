@@ -37,32 +37,32 @@ def _cells(r: RunSummary) -> tuple[str, ...]:
         r.data or _NONE,
         r.target or _NONE,
         r.recipe or _NONE,
-        _images(r),
-        _figure(r.accuracy),
-        _figure(r.weighted_f1) if r.mae is None else f"MAE {_figure(r.mae)}",
-        _gap(r.worst) if r.mae is None else _error(r.worst),
-        _time(r.seconds),
+        _format_images(r),
+        _format_figure(r.accuracy),
+        _format_figure(r.weighted_f1) if r.mae is None else f"MAE {_format_figure(r.mae)}",
+        _format_gap(r.worst) if r.mae is None else _format_error_gap(r.worst),
+        _format_time(r.seconds),
         f"{r.size / 1e6:.1f}",
     )
 
 
-def _images(r: RunSummary) -> str:
-    """How many its figures are of, and which."""
+def _format_images(r: RunSummary) -> str:
+    """The number and the split of the images behind its figures."""
     figure = r.accuracy if r.mae is None else r.mae
     return _NONE if figure is None else f"{figure.n:,} {r.split}"
 
 
-def _figure(figure: Estimate | None) -> str:
+def _format_figure(figure: Estimate | None) -> str:
     return _NONE if figure is None else words.with_ends(figure)
 
 
-def _gap(worst: WorstGap | None) -> str:
+def _format_gap(worst: WorstGap | None) -> str:
     if worst is None:
         return _NONE
     return f"{worst.group}: {words.points_with_ends(worst)}"
 
 
-def _error(worst: WorstGap | None) -> str:
+def _format_error_gap(worst: WorstGap | None) -> str:
     """Of a number: in its own units, where more is worse."""
     if worst is None:
         return _NONE
@@ -70,7 +70,7 @@ def _error(worst: WorstGap | None) -> str:
     return f"{worst.group}: MAE {sign}{words.with_ends(worst)}"
 
 
-def _time(seconds: float) -> str:
+def _format_time(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
@@ -81,7 +81,7 @@ def removed_lines(removed: Iterable[str]) -> Iterator[str]:
     yield from (f"removed {run}" for run in removed)
 
 
-def logged_line(run: str, to: Sequence[str], steps: int, figures: int) -> str:
+def logged_line(run: str, trackers: Sequence[str], steps: int, figures: int) -> str:
     """What of a run was logged where."""
     logged = f"{words.many(steps, 'step', 'steps')} and {words.many(figures, 'figure', 'figures')}"
-    return f"{run}: {logged} to {words.join([*to])}"
+    return f"{run}: {logged} to {words.join([*trackers])}"

@@ -23,7 +23,7 @@ TITLES = {
 
 
 def randomised(figure: Estimate, most: float) -> str:
-    """How like the maps of a network without knowledge are, and how like they may be."""
+    """How similar the maps of a randomised network are, and may be."""
     return (
         f"With every weight randomised, maps still correlate at {words.with_ends(figure, 2)} with "
         f"those of the trained network; above {most:g} a map shows the picture, not the network."
@@ -57,7 +57,7 @@ def missed(gap: Estimate) -> str:
 
 
 def under_noise(figure: Estimate, noise: float) -> str:
-    """How like maps stay when a share of the image's range is added as noise."""
+    """How similar maps stay under noise, a share of the image's range."""
     return (
         f"Noise of {noise:.0%} of the image's range leaves maps that correlate at "
         f"{words.with_ends(figure, 2)} with those of the image itself."
@@ -65,7 +65,7 @@ def under_noise(figure: Estimate, noise: float) -> str:
 
 
 def agrees(figure: Estimate, method: str, others: int) -> str:
-    """How like the map of the middle one of so many other methods is."""
+    """How similar the map of the middle one of the other methods is."""
     return (
         f"In coarse cells, where it looks correlates at {words.with_ends(figure, 2)} with "
         f"{method}, the middle one of {others} other methods."

@@ -82,7 +82,7 @@ def no_identity(target: str, wrote: str = "annotators wrote") -> str:
 
 
 def data_limits(inputs: ReportInput) -> list[str]:
-    """What the data keep the figures from meaning."""
+    """What the data do not allow to conclude."""
     if inputs.is_drawn:
         return [
             "A program drew every face. The figures say how well drawings are told apart, and "
@@ -101,7 +101,7 @@ def data_limits(inputs: ReportInput) -> list[str]:
 
 
 def limits(inputs: ReportInput) -> list[str]:
-    """What keeps the figures from meaning more than they do."""
+    """What the figures do not allow to conclude."""
     texts = data_limits(inputs)
     if inputs.audit is None:
         texts.append(
@@ -120,7 +120,7 @@ def limits(inputs: ReportInput) -> list[str]:
 
 
 def model_summary(inputs: ReportInput) -> list[str]:
-    """The whole account in a minute, without a technical word."""
+    """The model in short, without a technical word."""
     sentences = [model_purpose(inputs)]
     split = inputs.headline
     if split is None:
@@ -128,13 +128,13 @@ def model_summary(inputs: ReportInput) -> list[str]:
         return sentences
     sentences.append(_agreement(inputs, split))
     sentences += _majority_sentences(split) + _calibration_sentences(split)
-    serious = pressing_findings(inputs)
+    findings = pressing_findings(inputs)
     if inputs.exploration is None:
         sentences.append("The data were not looked at in this run.")
-    elif serious:
+    elif findings:
         sentences.append(
-            f"Of the checks of the data, {words.count(len(serious))} found something that can "
-            f"change what the figures mean: {words.join([f'“{f.title}”' for f in serious])}."
+            f"Of the checks of the data, {words.count(len(findings))} found something that can "
+            f"change what the figures mean: {words.join([f'“{f.title}”' for f in findings])}."
         )
     if inputs.audit is None:
         sentences.append("Whether it does equally well for everyone was not measured.")
@@ -166,10 +166,10 @@ def _majority_sentences(split: SplitEvaluation) -> list[str]:
     total = sum(support_by_class.values())
     if not total:
         return []
-    name, most = max(support_by_class.items(), key=lambda item: item[1])
+    name, largest = max(support_by_class.items(), key=lambda item: item[1])
     return [
         f"Always answering “{name}”, without looking, would agree in "
-        f"{words.number(100 * most / total, 1)} of 100 ({words.count(most)} of the same "
+        f"{words.number(100 * largest / total, 1)} of 100 ({words.count(largest)} of the same "
         f"{words.count(total)})."
     ]
 
@@ -199,7 +199,7 @@ def pressing_findings(inputs: ReportInput) -> list[Finding]:
 
 @dataclass(frozen=True)
 class Unchecked:
-    """Something that nobody looked at, and why."""
+    """Something that was not checked, and why."""
 
     title: str
     reason: str
@@ -218,12 +218,12 @@ UNKNOWN_ANNOTATORS = Unchecked(
 
 
 def nothing_outside(data_name: str) -> Unchecked:
-    """Where all images are of one place."""
+    """That nothing was measured on other data."""
     return Unchecked("Other data", f"Nothing was measured on images from outside “{data_name}”.")
 
 
 def shared_network(card: ModelCard) -> str:
-    """What to know of a network that learned several labels, where one of them is told of."""
+    """That a network has outputs for other labels, too."""
     return (
         f"It learned several labels at once and gives {card.n_outputs} numbers, of which "
         f"{len(card.classes)} are this label's: what is said of its parameters, layers and "
@@ -232,7 +232,7 @@ def shared_network(card: ModelCard) -> str:
 
 
 def public_settings(config: Config, provenance: Provenance) -> dict[str, str]:
-    """What stands for a setting where others may read it: of weights their name, not their path."""
+    """Settings as others may read them: the name of initial weights, not their path."""
     initial = provenance.initial
     if not config.train.initial:
         return {}
@@ -241,7 +241,7 @@ def public_settings(config: Config, provenance: Provenance) -> dict[str, str]:
 
 
 def custom_code(inputs: ReportInput) -> str:
-    """Which parts of the training are the user's own code; "" where none is."""
+    """Which parts of the training are the user's code; "" where none is."""
     config, texts = inputs.config, []
     if isinstance(config.network, OwnConfig) and config.network.module:
         texts.append(f"The network is made by {config.network.module}.")
@@ -257,7 +257,7 @@ def custom_code(inputs: ReportInput) -> str:
 
 
 def initial_weights(inputs: ReportInput) -> str:
-    """What training began with, and which layers learned less; "" where all was fresh."""
+    """The initial weights, and which layers were frozen or slowed; "" where all was fresh."""
     train, initial = inputs.config.train, inputs.provenance.initial
     texts = []
     if initial is not None:
@@ -280,8 +280,8 @@ def initial_weights(inputs: ReportInput) -> str:
 
 
 def unchecked(inputs: ReportInput) -> list[Unchecked]:
-    """What this run did not look at, said plainly."""
-    return [*_absent_stages(inputs), *_absent_splits(inputs), *_unknown(inputs)]
+    """What this run did not check."""
+    return [*_absent_stages(inputs), *_absent_splits(inputs), *_unknown_facts(inputs)]
 
 
 def _absent_stages(inputs: ReportInput) -> Iterator[Unchecked]:
@@ -300,8 +300,8 @@ def _absent_stages(inputs: ReportInput) -> Iterator[Unchecked]:
         yield Unchecked("Training", "There is no record of the training, so none of convergence.")
 
 
-def _unknown(inputs: ReportInput) -> Iterator[Unchecked]:
-    """Who is in the pictures, what checks could not tell; other seeds, data and annotators."""
+def _unknown_facts(inputs: ReportInput) -> Iterator[Unchecked]:
+    """People, checks without a result, other seeds, data and annotators."""
     if inputs.evaluation.splits and all(s.people is None for s in inputs.evaluation.splits):
         yield UNKNOWN_PEOPLE
     for f in () if inputs.exploration is None else inputs.exploration.findings:
@@ -319,17 +319,13 @@ def _unknown(inputs: ReportInput) -> Iterator[Unchecked]:
         yield UNKNOWN_ANNOTATORS
 
 
-def _absent_splits(inputs: ReportInput) -> list[Unchecked]:
-    absent = [
-        name
-        for name in ("validation", "test")
-        if (split := inputs.split(name)) is None or split.n == 0
-    ]
-    reasons = {
-        "validation": "There are no predictions on validation images.",
-        "test": f"There are no predictions on test images. {_instead_of_test(inputs)}".strip(),
-    }
-    return [Unchecked(f"The {name} split", reasons[name]) for name in absent]
+def _absent_splits(inputs: ReportInput) -> Iterator[Unchecked]:
+    for name in ("validation", "test"):
+        split = inputs.split(name)
+        if split is None or split.n == 0:
+            source = _instead_of_test(inputs) if name == "test" else ""
+            reason = f"There are no predictions on {name} images. {source}".strip()
+            yield Unchecked(f"The {name} split", reason)
 
 
 def _instead_of_test(inputs: ReportInput) -> str:
@@ -362,13 +358,12 @@ def validation_caveat(inputs: ReportInput) -> str:
 
 def _validation_uses(inputs: ReportInput) -> list[str]:
     # Of predictions that came from elsewhere, the settings of this run tell nothing.
-    chose = inputs.model is not None and inputs.model.kept == "best"
-    fitted = inputs.evaluation.temperature != 1
-    uses = (
-        ("to choose the weights that were kept", chose),
-        ("to fit the temperature of the probabilities", fitted),
-    )
-    return [use for use, applies in uses if applies]
+    uses = []
+    if inputs.model is not None and inputs.model.kept == "best":
+        uses.append("to choose the weights that were kept")
+    if inputs.evaluation.temperature != 1:
+        uses.append("to fit the temperature of the probabilities")
+    return uses
 
 
 def caveats(inputs: ReportInput) -> list[str]:

@@ -112,9 +112,9 @@ def people_hashed(most: int) -> str:
 def no_prediction(missing: int, n: int, columns: Sequence[str] = ()) -> str:
     """Where rows have no prediction, in these columns if they are known."""
     have = words.plural(missing, "has no prediction", "have no prediction")
-    where = f" in {', '.join(columns)}" if columns else ""
+    scope = f" in {', '.join(columns)}" if columns else ""
     were = words.plural(missing, "was", "were")
-    return f"{words.count(missing)} of {_rows(n)} {have}{where} and {were} left out."
+    return f"{words.count(missing)} of {_rows(n)} {have}{scope} and {were} left out."
 
 
 def rows_unlabelled(unlabelled: int, n: int) -> str:
@@ -175,9 +175,9 @@ def unknown_values(missing: Mapping[str, int], n: int) -> Iterator[str]:
     """Where some of n images have no value for attributes: by name how many."""
     names = [f"{name} ({words.count(count)})" for name, count in missing.items() if count]
     if names:
-        more = len(names) - _MOST_NAMED
-        if more > 0:
-            names[_MOST_NAMED:] = [words.many(more, "other", "others")]
+        n_more = len(names) - _MOST_NAMED
+        if n_more > 0:
+            names[_MOST_NAMED:] = [words.many(n_more, "other", "others")]
         yield (
             f"Of {words.images(n)}, some have no value for {words.join(names)}: they count "
             "neither in a group nor in its rest."
@@ -358,8 +358,8 @@ NOTHING_CHECKED = "Nothing was checked, so no method bears a badge."
 
 def few_to_differ(subsets: Sequence[tuple[str, int]], fewest: int) -> str:
     """Where sets of images are too small; each by its title and how many it holds."""
-    named = ", ".join(f"{title} ({n})" for title, n in subsets)
-    return f"Too few to say how their mean maps differ, below {fewest} people or images: {named}."
+    sets = ", ".join(f"{title} ({n})" for title, n in subsets)
+    return f"Too few to say how their mean maps differ, below {fewest} people or images: {sets}."
 
 
 def failed_early(methods: Sequence[str], n: int) -> str:
@@ -370,10 +370,10 @@ def failed_early(methods: Sequence[str], n: int) -> str:
     )
 
 
-def decided_early(methods: Sequence[str], n: int, of: int) -> str:
+def decided_early(methods: Sequence[str], n: int, total: int) -> str:
     """Where fewer maps than could be made decided."""
     return (
-        f"{words.join([*methods])}: {words.count(n)} of {words.count(of)} images decided, for "
+        f"{words.join([*methods])}: {words.count(n)} of {words.count(total)} images decided, for "
         "every region, whether maps are denser there than if they were spread evenly. Intervals of "
         "figures that may be decided before all images are wider accordingly."
     )
@@ -384,11 +384,11 @@ def budget_used_up(seconds: float, left_out: Sequence[str]) -> str:
     return f"explain.budget ({seconds:g} s) was used up: {'; '.join(left_out)}."
 
 
-def fewer_maps(method: str, n: int, of: int) -> str:
+def fewer_maps(method: str, n: int, total: int) -> str:
     """Where a method's maps were made of fewer images than would have decided, or of none."""
     if not n:
         return f"there are no maps by {method}"
-    return f"there are maps by {method} of {words.count(n)} of {words.count(of)} images"
+    return f"there are maps by {method} of {words.count(n)} of {words.count(total)} images"
 
 
 def no_such_attribute(names: Sequence[str]) -> str:

@@ -121,7 +121,7 @@ def number_summary(
 
 
 def network_description(evaluation: NumberEvaluation, bins: int) -> str:
-    """How a network comes to a number, and what it is held against."""
+    """How a network predicts a number, and its baseline."""
     return (
         f"The network gives a distribution over {words.count(bins)} values; the prediction is its "
         f"{evaluation.answer}, which was off by less on validation. {_BASELINE} "
@@ -133,7 +133,7 @@ _BASELINE = "For comparison stands what always answering the training median,"
 
 
 def table_description(evaluation: NumberEvaluation) -> str:
-    """What is known of predictions that came without their network."""
+    """The baseline of predictions that came without their network."""
     if math.isnan(evaluation.median):
         return (
             "The predictions came without intervals, and without the values that the model learned "
@@ -143,7 +143,7 @@ def table_description(evaluation: NumberEvaluation) -> str:
 
 
 def near_by_these(tolerance: float) -> str:
-    """Where what counts as near follows from the images that are judged."""
+    """Where the tolerance follows from the images that are evaluated."""
     return (
         f"What counts as near, off by at most {tolerance:.4g}, follows from how far the true "
         "values of these images spread, as those of training are not known; evaluate.tolerance "
@@ -168,25 +168,25 @@ def behind(audit: Audit | None) -> list[tuple[Group, Gap]]:
 
 
 def groups_behind(split: SplitAudit) -> list[tuple[Group, Gap]]:
-    """The same in one split."""
+    """The groups of one split that are predicted worse than the rest, the widest gap first."""
     gaps = [(g, g.gaps["mae"]) for g in split.singles() if "mae" in g.gaps]
-    behind = [one for one in gaps if one[1].state == "found" and one[1].value > 0]
-    return sorted(behind, key=lambda one: -one[1].value)
+    worse = [(g, gap) for g, gap in gaps if gap.state == "found" and gap.value > 0]
+    return sorted(worse, key=lambda pair: -pair[1].value)
 
 
 def number_verdict(audit: Audit) -> str:
     """An audit of a number in one sentence."""
     split = audit.splits[0]
-    off = f"Off by {figure_in_unit(split.metrics['mae'])} on average"
+    error = f"Off by {figure_in_unit(split.metrics['mae'])} on average"
     if not split.gaps_looked_at:
-        return f"{off}; for whom by more is not known, as no groups could be compared."
+        return f"{error}; for whom by more is not known, as no groups could be compared."
     if not behind(audit):
-        return f"{off}; not seen to be off by more for any group."
-    return f"{off}; surely by more for some people."
+        return f"{error}; not seen to be off by more for any group."
+    return f"{error}; surely by more for some people."
 
 
 def number_audit_summary(audit: Audit) -> str:
-    """What came of looking for groups that are predicted worse."""
+    """How many groups are predicted worse, and the worst of them."""
     split, worse = audit.splits[0], behind(audit)
     if not split.gaps_looked_at:
         return "No groups could be compared, so whether one is predicted worse is not known."
@@ -206,15 +206,15 @@ def number_audit_summary(audit: Audit) -> str:
 
 
 def number_audit_lines(split: SplitAudit) -> Iterator[str]:
-    """What came of the audit of one split, in the terminal."""
+    """The audit of one split, for the terminal."""
     mae = split.metrics["mae"]
     yield f"{split.split}: {words.images(split.n, split.people)}"
     ends = f"{words.confidence(mae.confidence)} {interval_in_unit(mae)}"
     support = f"{words.images(mae.n, mae.people)}; {mae.method}"
     yield f"  mean absolute error {figure_in_unit(mae)} ({ends}; {support})"
-    gaps = [(g, g.gaps["mae"]) for g in split.singles()]
-    significant = sorted((one for one in gaps if one[1].state == "found"), key=lambda one: one[1].p)
-    for group, gap in significant[:_MOST_LISTED]:
+    significant = [g for g in split.singles() if g.gaps["mae"].state == "found"]
+    for group in sorted(significant, key=lambda g: g.gaps["mae"].p)[:_MOST_LISTED]:
+        gap = group.gaps["mae"]
         direction = "more" if gap.value > 0 else "less"
         size = figure_in_unit(gap).removeprefix("−")
         yield (

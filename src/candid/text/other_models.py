@@ -24,15 +24,15 @@ def no_answer(all_images: Estimate, count: int, groups: Sequence[tuple[str, Esti
     return f"{sentence} Most often: {listed}."
 
 
-def unread(count: int, of: int) -> str:
+def unread(count: int, total: int) -> str:
     """How many pictures could not be read."""
     verb = words.plural(count, "was", "were")
-    pictures = f"{words.count(count)} of {words.many(of, 'picture', 'pictures')}"
+    pictures = f"{words.count(count)} of {words.many(total, 'picture', 'pictures')}"
     return f"{pictures} could not be read and {verb} not shown to the model."
 
 
 def read_as(library: str, hard: bool) -> str:
-    """Whose outputs were read, and that they are mere answers."""
+    """Which library's format the outputs have, and whether they lack probabilities."""
     limits = (
         " They are answers without probabilities, so areas under curves, losses and calibration "
         "are undefined."

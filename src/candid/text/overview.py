@@ -23,31 +23,28 @@ def count_labels(overview: Overview) -> str:
 def overview_summary(overview: Overview, data_name: str) -> Iterator[str]:
     """What a reader should know first."""
     parameters = f"{overview.network}, {words.count(overview.parameters)} parameters"
-    if len(overview.targets) == 1:
+    targets = overview.targets
+    if len(targets) == 1:
         yield f"A network ({parameters}) learned {count_labels(overview)} of “{data_name}”."
-    else:
-        yield (
-            f"One network ({parameters}) learned {len(overview.targets)} labels of “{data_name}” "
-            "at once; it has a block of outputs for each."
-        )
-    better = [t for t in overview.targets if beats_majority(t)]
-    guess = "always giving the commonest answer"
-    if any(t.is_number for t in overview.targets):
-        guess += " (of a number, the training median)"
-    with_gaps = [t for t in overview.targets if t.worst is not None]
-    audited = [t for t in overview.targets if t.audited]
-    if len(overview.targets) == 1:
-        yield from _single_summary(overview.targets[0])
+        yield from _single_summary(targets[0])
         return
     yield (
-        f"On {len(better)} of them it does better than {guess}, by an interval that does not reach "
-        "it."
+        f"One network ({parameters}) learned {len(targets)} labels of “{data_name}” at once; it "
+        "has a block of outputs for each."
     )
-    if audited:
+    guess = "always giving the commonest answer"
+    if any(t.is_number for t in targets):
+        guess += " (of a number, the training median)"
+    yield (
+        f"On {sum(map(beats_majority, targets))} of them it does better than {guess}, by an "
+        "interval that does not reach it."
+    )
+    if audited := [t for t in targets if t.audited]:
+        n_behind = sum(t.worst is not None for t in targets)
         numbers = " (of a number, in mean error)" if any(t.is_number for t in audited) else ""
         yield (
-            f"On {len(with_gaps)} of {len(audited)} that were audited, some group was found to "
-            f"fall behind the rest in accuracy{numbers}."
+            f"On {n_behind} of {len(audited)} that were audited, some group was found to fall "
+            f"behind the rest in accuracy{numbers}."
         )
 
 
@@ -84,7 +81,7 @@ def overview_limits(overview: Overview) -> Iterator[str]:
 
 
 def _joint_sentences(together: Together, targets: Sequence[TargetSummary]) -> Iterator[str]:
-    """What is left of the gaps where all labels are corrected together."""
+    """The gaps that remain where all labels are corrected together."""
     rate = words.percent(together.false_discovery_rate, 0)
     yield (
         "Each label was audited by itself: the correction for many looks is over the gaps of one "

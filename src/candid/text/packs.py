@@ -22,14 +22,14 @@ def pack_lines(pack_list: PackList) -> Iterator[str]:
     if pack_list.pruned:
         size = words.size(sum(pack.size for pack in pack_list.pruned))
         verb = "removed" if pack_list.done else "would remove"
-        yield f"{verb} {', '.join(_short(pack) for pack in pack_list.pruned)}: {size}"
+        yield f"{verb} {', '.join(_short_name(pack) for pack in pack_list.pruned)}: {size}"
         if not pack_list.done:
             yield "nothing was removed: add --yes to do so"
 
 
 def _cells(pack: PackSummary) -> tuple[str, ...]:
     return (
-        _short(pack),
+        _short_name(pack),
         pack.data or (f"{pack.example}, …" if pack.example else "–"),
         words.count(pack.images) if pack.images else "–",
         str(pack.side) if pack.side else "–",
@@ -40,6 +40,6 @@ def _cells(pack: PackSummary) -> tuple[str, ...]:
     )
 
 
-def _short(pack: PackSummary) -> str:
+def _short_name(pack: PackSummary) -> str:
     """As many letters of its name as tell it from others."""
     return pack.folder.replace("\\", "/").rsplit("/", 1)[-1][:12]

@@ -8,7 +8,7 @@ from candid.text import words
 
 
 class DriftState(Protocol):
-    """What became of the question whether pictures are those of home."""
+    """The state of a drift test."""
 
     @property
     def pictures(self) -> int: ...  # noqa: D102

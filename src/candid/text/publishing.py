@@ -24,7 +24,7 @@ def repo_lines(
         yield f"  {size:>12,} {name}"
 
 
-def left_out_lines(left_out: Sequence[str]) -> Iterator[str]:
+def left_out_lines(files: Sequence[str]) -> Iterator[str]:
     """What stays here."""
-    for text in left_out:
-        yield f"stays here: {text}"
+    for file in files:
+        yield f"stays here: {file}"

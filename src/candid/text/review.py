@@ -38,7 +38,7 @@ def why(reason: Why, group: str = "", strange: str = "") -> str:
 
 
 def short_why(reason: Why, strange: str = "") -> str:
-    """The same in a few words, of a picture on a page."""
+    """What spoke against a label in a few words, below a picture of a page."""
     if reason == "strange":
         return f"{strange[:1].upper()}{strange[1:]}."
     return "Drawn at random." if reason == "decoy" else ""
@@ -70,7 +70,7 @@ def nearest_line(labels: Sequence[str]) -> str:
 
 
 def nearest_caption(labels: Sequence[str]) -> str:
-    """The same in a few words, of a picture on a page."""
+    """The labels of the nearest training pictures, below a picture of a page."""
     return f"Nearest: {_tally(labels)}."
 
 
@@ -98,7 +98,7 @@ def told_page(
 
 
 def caption(label: str, answer: tuple[str, float] | None, reason: str) -> str:
-    """The same of one picture of a page, below it."""
+    """The caption of one picture of a page: its label, the answer, why it was shown."""
     parts = [f"Annotators: {label}."]
     if answer is not None:
         parts.append(f"Model: {answer[0]}, {words.percent(answer[1])}.")

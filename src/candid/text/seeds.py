@@ -33,13 +33,8 @@ WHAT_IT_IS = (
 )
 
 
-def headline_split(seeds: Seeds) -> SeedSplit | None:
-    """The split that speaks for the model: test, else whatever comes last."""
-    return seeds.splits[-1] if seeds.splits else None
-
-
 def seeds_clause(seeds: Seeds, split: str) -> str:
-    """For the first screen: the mean over seeds, and how far apart they are; "" if unknown."""
+    """The mean and the range over seeds, for the first screen; "" if unknown."""
     seed_split = next((s for s in seeds.splits if s.split == split), None)
     if seed_split is None:
         return ""
@@ -52,12 +47,12 @@ def seeds_clause(seeds: Seeds, split: str) -> str:
 
 
 def seeds_summary(seeds: Seeds | None) -> list[str]:
-    """How much is luck, in a few sentences about the split that speaks for the model, if tried."""
+    """How much is luck, in a few sentences about the headline split."""
     if seeds is None:
         return []
-    split = headline_split(seeds)
-    if split is None:
+    if not seeds.splits:
         return ["There are no labelled images to compare the seeds on."]
+    split = seeds.splits[-1]  # test, else whatever comes last
     return [
         _luck_sentence(seeds, split),
         _changing_sentence(seeds, split),
@@ -106,16 +101,16 @@ def _changing_sentence(seeds: Seeds, split: SeedSplit) -> str:
 
 
 def _group_sentences(split: SeedSplit) -> Iterator[str]:
-    found = [g for g in split.groups if g.state == "found"]
-    for more, word in ((True, "more"), (False, "less")):
-        groups = [g for g in found if (g.difference.value > 0) is more]
+    significant = [g for g in split.groups if g.state == "found"]
+    for word in ("more", "less"):
+        groups = [g for g in significant if _frequency(g) == word]
         for g in groups[:_MOST_GROUPS]:
             yield (
                 f"The seed decides {word} often for {g.attribute}: {g.value}: "
                 f"{words.percent_interval(g.changing)} of {words.count(g.changing.n)} images, "
                 f"others {words.percent_interval(g.rest)}."
             )
-    if not found and any(g.state == "not found" for g in split.groups):
+    if not significant and any(g.state == "not found" for g in split.groups):
         yield "It does so for no group more or less often than chance explains."
 
 
@@ -148,7 +143,7 @@ def _rule(w: WithheldChanges) -> str:
 
 
 def figure_rows(split: SeedSplit) -> list[list[str]]:
-    """Under `FIGURE_HEAD`."""
+    """The rows under `FIGURE_HEAD`."""
     return [
         [
             metric_text(name).name,
@@ -163,26 +158,27 @@ def figure_rows(split: SeedSplit) -> list[list[str]]:
 
 
 def group_rows(split: SeedSplit) -> list[list[str]]:
-    """Under `GROUP_HEAD`."""
-    return [_group_cells(g) for g in split.groups]
-
-
-def _group_cells(g: GroupChanges) -> list[str]:
-    """One group's row."""
-    verdicts = {"found": "more often" if g.difference.value > 0 else "less often"}
+    """The rows under `GROUP_HEAD`."""
     return [
-        f"{g.attribute}: {g.value}",
-        f"{words.images(g.changing.n, g.changing.people)}",
-        words.percent_interval(g.changing),
-        words.percent_interval(g.rest),
-        words.points_with_ends(g.difference),
-        words.number(g.adjusted_p) if math.isfinite(g.adjusted_p) else "–",
-        verdicts.get(g.state, g.state),
+        [
+            f"{g.attribute}: {g.value}",
+            words.images(g.changing.n, g.changing.people),
+            words.percent_interval(g.changing),
+            words.percent_interval(g.rest),
+            words.points_with_ends(g.difference),
+            words.number(g.adjusted_p) if math.isfinite(g.adjusted_p) else "–",
+            g.state if g.state != "found" else f"{_frequency(g)} often",
+        ]
+        for g in split.groups
     ]
 
 
+def _frequency(g: GroupChanges) -> str:
+    return "more" if g.difference.value > 0 else "less"
+
+
 def abstention_rows(split: SeedSplit) -> list[list[str]]:
-    """Under `ABSTENTION_HEAD`."""
+    """The rows under `ABSTENTION_HEAD`."""
     return [
         [
             _rule(w),

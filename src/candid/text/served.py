@@ -40,15 +40,15 @@ def trained_on(exploration: Exploration) -> list[str]:
     return sentences + [f"{f.title}: {f.detail}" for f in serious]
 
 
-def weakness_note(split: SplitAudit, found: int, shown: int) -> str:
+def weakness_note(split: SplitAudit, total: int, shown: int) -> str:
     """How much an audit looked at; it found so many weaknesses, of which the first are shown."""
     note = (
         f"The audit of {split.n:,} {split.split} pictures{words.of_people(split.people)} compared "
         f"{split.gaps_looked_at:,} figures of groups with the rest and found "
         f"{words.gaps(split.gaps_found)}."
     )
-    if found > shown:
-        note += f" Of {found} weaknesses these are the widest; the report has all."
+    if total > shown:
+        note += f" Of {total} weaknesses these are the widest; the report has all."
     if split.too_few:
         note += (
             f" Of {words.many(split.too_few, 'group', 'groups')} there are too "

@@ -40,7 +40,7 @@ def teller(split: SplitAudit, story: Story) -> AuditFinding:
 
 
 def story_sentence(split: SplitAudit, story: Story) -> str:
-    """Who is behind it, and how often it goes wrong for them and for the others."""
+    """Which group it is about, and how often the model is wrong for it and for the rest."""
     f = teller(split, story)
     group_error, rest_error = f.errors
     if not (math.isfinite(group_error) and math.isfinite(rest_error)):
@@ -60,7 +60,7 @@ def story_sentence(split: SplitAudit, story: Story) -> str:
 
 
 def story_figures(split: SplitAudit, story: Story) -> str:
-    """How much more often, how sure that is, and what it stands on."""
+    """The gap, its interval and its sample."""
     gap = teller(split, story).gap
     return (
         f"{words.size_in_points(gap)} more in 100 "
@@ -70,13 +70,13 @@ def story_figures(split: SplitAudit, story: Story) -> str:
 
 
 def story_line(split: SplitAudit, story: Story) -> str:
-    """The sentence and its figures, as one line."""
+    """The sentence and its figures in one line."""
     sentence = story_sentence(split, story).removesuffix(".")
     return f"{sentence}: {story_figures(split, story)}."
 
 
 def story_detail(split: SplitAudit, story: Story) -> str:
-    """Its figures, and what else it goes by: the other findings of the same mistakes."""
+    """Its figures, and the other findings of the same mistakes."""
     names = other_names(split, story)
     rest = f" The same mistakes: {'; '.join(names)}." if names else ""
     return f"{words.sentence(story_figures(split, story))}{rest}"
@@ -105,7 +105,7 @@ def label_aliases(split: SplitAudit) -> list[str]:
 
 
 def errors_by_label(split: SplitAudit) -> str:
-    """How often it is wrong for each label, in one line; "" where nothing is known of any."""
+    """The error for each label in one line; "" where all are undefined."""
     errors = {
         name.removeprefix("error:"): e
         for name, e in split.metrics.items()
@@ -117,8 +117,8 @@ def errors_by_label(split: SplitAudit) -> str:
     listed = worst if len(worst) <= _FEW_CLASSES else worst[:_MOST_WORST]
     rest = len(worst) - len(listed)
     parts = [f"{name}: {_format_error(errors[name])}" for name in listed]
-    more = f", and {words.count(rest)} others less often" if rest else ""
-    return f"Wrong, in 100 pictures of each label: {'; '.join(parts)}{more}."
+    remainder = f", and {words.count(rest)} others less often" if rest else ""
+    return f"Wrong, in 100 pictures of each label: {'; '.join(parts)}{remainder}."
 
 
 def _format_error(e: Estimate) -> str:
@@ -134,16 +134,16 @@ def _describe_group(f: AuditFinding) -> str:
 
 
 def _describe_errors(split: SplitAudit, f: AuditFinding) -> str:
-    """What becomes of the mistakes: of two classes, the other one."""
+    """What the mistakes are: of two classes, the other one."""
     classes = [name.removeprefix("error:") for name in split.metrics if name.startswith("error:")]
-    others = [name for name in classes if name != f.label]
-    if f.label is not None and len(others) == 1:
-        return f"taken for {others[0]}"
+    rest = [name for name in classes if name != f.label]
+    if f.label is not None and len(rest) == 1:
+        return f"taken for {rest[0]}"
     return "classified otherwise than labelled"
 
 
 def _format_shares(group_error: float, rest_error: float) -> tuple[str, str]:
-    """Two shares in hundredths: whole ones, or with a decimal where whole ones would be alike."""
+    """Two shares in hundredths, with a decimal where they would round to the same."""
     digits = 0 if round(100 * group_error) - round(100 * rest_error) >= 1 else 1
     group_share = words.number(100 * group_error, digits)
     rest_share = words.number(100 * rest_error, digits)
@@ -159,7 +159,7 @@ def story_lines(split: SplitAudit, stories: Sequence[Story]) -> list[str]:
         lines.append(story_line(split, s))
         names = other_names(split, s)
         if names:
-            more = len(names) - _MOST_NAMES
-            rest = f" and {words.count(more)} more" if more > 0 else ""
+            n_more = len(names) - _MOST_NAMES
+            rest = f" and {words.count(n_more)} more" if n_more > 0 else ""
             lines.append(f"  the same mistakes: {'; '.join(names[:_MOST_NAMES])}{rest}")
     return lines

@@ -35,7 +35,7 @@ def too_large(weights: int, most: int) -> str:
 
 
 def trying_lead(inputs: ReportInput) -> list[str]:
-    """What is done with a picture, and what an answer is."""
+    """What the page does with a picture, and what an answer means."""
     embedded = inputs.embedded
     framed = "framed and " if embedded is not None and embedded.framing is not None else ""
     giver = "a program gave" if inputs.is_drawn else "annotators gave"

@@ -20,7 +20,7 @@ def setting_value(setting: object) -> str:
 
 
 def search_summary(tuning: Tuning) -> list[str]:
-    """What came of it, in a few sentences."""
+    """The result of a search in a few sentences."""
     finished = sum(t.state == "finished" for t in tuning.trials)
     stopped = len(tuning.trials) - finished
     sentences = [

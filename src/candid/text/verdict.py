@@ -26,7 +26,7 @@ class ScreenAnswer:
 
     question: str  # in a few words
     section: str  # the id of what answers it at length
-    said: tuple[str, ...]  # what to know beside it, in short sentences
+    notes: tuple[str, ...]  # what to know beside it, in short sentences
     figure: str = ""  # that carries the answer; "" where nobody looked
     unit: str = ""  # what it counts
     interval: str = ""  # with what it stands on
@@ -119,7 +119,7 @@ def guess_notes(split: SplitEvaluation) -> Iterator[str]:
 
 
 def quality_answer(split: str | None, f1: Estimate | None, notes: Sequence[str]) -> ScreenAnswer:
-    """Its weighted F1 on a split; `notes` is what to know beside it."""
+    """Its weighted F1 on a split."""
     question, section = "How good is it?", "performance"
     if split is None or f1 is None:
         return ScreenAnswer(question, section, tuple(notes))
@@ -128,7 +128,7 @@ def quality_answer(split: str | None, f1: Estimate | None, notes: Sequence[str])
 
 
 def failure_answer(split: SplitAudit | None) -> ScreenAnswer:
-    """The stories of an audit; None: nobody made one."""
+    """The stories of an audit, if there is one."""
     question = "For whom does it fail?"
     if split is None:
         return ScreenAnswer(question, "unchecked", ("Nobody looked: no audit was made.",))
@@ -204,7 +204,7 @@ def _explanation_answer(inputs: ReportInput) -> ScreenAnswer:
 
 
 def _mildest_masking(e: Explanation) -> Masking | None:
-    """Of the region that costs most, the filling that costs least."""
+    """The cheapest fill of the costliest region."""
     for region in e.by_cost(r.name for r in e.regions):
         measured = [m for m in e.maskings if m.region == region and math.isfinite(m.f1_loss.value)]
         return min(measured, key=lambda m: m.f1_loss.value, default=None)
@@ -212,7 +212,7 @@ def _mildest_masking(e: Explanation) -> Masking | None:
 
 
 def interval_and_support(e: Estimate | Gap, ends: str) -> str:
-    """The ends of an interval, and what it stands on."""
+    """An interval and its sample."""
     return f"{words.confidence(e.confidence)} {ends}; {words.images(e.n, e.people)}"
 
 
@@ -221,7 +221,7 @@ def _audited_split(inputs: ReportInput) -> SplitAudit | None:
 
 
 def _outside_sources(inputs: ReportInput) -> list[ExternalSource]:
-    """The places other than home where it was measured."""
+    """The data sets from elsewhere that it was measured on."""
     sources = () if inputs.transfer is None else inputs.transfer.sources
     return [s for s in sources if not s.paired and math.isfinite(_accuracy(s))]
 
@@ -254,8 +254,8 @@ def next_actions(inputs: ReportInput) -> list[Action]:
     if inputs.headline is None:
         return []
     # What repairs the ground comes before what is built on it.
-    actions = (*_repairs(inputs), *_adaptations(inputs), *_trials(inputs), *_looks(inputs))
-    return list(actions[:_MOST_ACTIONS])
+    finders = (_repairs, _adaptations, _experiments, _missing_stages)
+    return [action for find in finders for action in find(inputs)][:_MOST_ACTIONS]
 
 
 def _repairs(inputs: ReportInput) -> Iterator[Action]:
@@ -291,7 +291,7 @@ def _retrain_command(inputs: ReportInput, name: str, *settings: str) -> str:
 
 
 def _correction_command(inputs: ReportInput) -> str:
-    """The same with the decisions of a review, which are about one label."""
+    """The command that trains again with the decisions of a review, which are about one label."""
     one_label = ("data.targets=[]", f"data.target={inputs.target}")
     settings = one_label if inputs.config.data.is_several else ()
     return _retrain_command(inputs, "corrected", *settings, "data.corrections=corrections.csv")
@@ -312,7 +312,7 @@ def _adaptations(inputs: ReportInput) -> Iterator[Action]:
             return
 
 
-def _trials(inputs: ReportInput) -> Iterator[Action]:
+def _experiments(inputs: ReportInput) -> Iterator[Action]:
     """Pictures from elsewhere; remedies, and the mistakes, of the group that fares worst."""
     if inputs.model is None:
         return
@@ -338,7 +338,7 @@ def _trials(inputs: ReportInput) -> Iterator[Action]:
     )
 
 
-def _looks(inputs: ReportInput) -> Iterator[Action]:
+def _missing_stages(inputs: ReportInput) -> Iterator[Action]:
     """What was not looked at yet."""
     if inputs.audit is None:
         yield Action("Find out for whom it fails", "No audit was made.", ("candid audit .",))

@@ -24,7 +24,7 @@ def part_seen(card: ModelCard) -> str:
 
 
 def view_sentence(card: ModelCard) -> str:
-    """Which part of the pictures the network sees, and how that was found; "" for all, untried."""
+    """Which part of the pictures the network sees, and how it was chosen; "" for all, untried."""
     if not (text := part_seen(card)):
         return _full_view_sentence(card.views)
     window = card.options["window"]

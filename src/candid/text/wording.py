@@ -17,7 +17,7 @@ _FEW = 6  # names that stand in a sentence
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """The words of one code; those in braces are values, of which functions make more."""
+    """The texts of one code: templates with values in braces, or functions of the values."""
 
     title: str  # a few words for a heading
     found: str | Callable[[Values], str]  # what was seen
@@ -28,7 +28,7 @@ class Wording:
 
 
 class _PluralFormatter(string.Formatter):
-    """Takes "{count:has|have}", too: the words that agree with a number."""
+    """A formatter that also takes "{count:has|have}"."""
 
     def format_field(self, value: Any, format_spec: str) -> str:
         one, has_forms, several = format_spec.partition("|")
@@ -41,21 +41,21 @@ _FORMATTER = _PluralFormatter()
 
 
 def fill_in(text: str | Callable[[Values], str], values: Values) -> str:
-    """The words with the values in them; "{count:has|have}" agrees with a number."""
+    """The text with its values filled in; "{count:has|have}" agrees with a number."""
     return _FORMATTER.vformat(text, (), values) if isinstance(text, str) else text(values)
 
 
-def first_few(names: Sequence[str]) -> str:
+def join_few(names: Sequence[str]) -> str:
     """The first few names, and how many more there are."""
-    more = f" and {len(names) - _FEW:,} more" if len(names) > _FEW else ""
-    return ", ".join(names[:_FEW]) + more
+    remainder = f" and {len(names) - _FEW:,} more" if len(names) > _FEW else ""
+    return ", ".join(names[:_FEW]) + remainder
 
 
-def by_split(counts: Mapping[str, int]) -> str:
+def count_by_split(counts: Mapping[str, int]) -> str:
     """How many images each split has: "12 in train, 3 in test"."""
     return ", ".join(f"{count:,} in {split}" for split, count in counts.items() if count)
 
 
-def value_counts(counts: Mapping[str, int], most: int = 4) -> list[str]:
-    """The first of the values, each with how often it stands there."""
-    return [f"{value} ({words.count(n)})" for value, n in list(counts.items())[:most]]
+def value_counts(counts: Mapping[str, int], limit: int = 4) -> list[str]:
+    """The first of the values, each with its count."""
+    return [f"{value} ({words.count(n)})" for value, n in list(counts.items())[:limit]]

@@ -61,21 +61,21 @@ def percent(share: float, digits: int = 1) -> str:
     return f"{text}%"
 
 
-def decimals(figure: WithInterval, most: int, scale: float = 1.0) -> int:
-    """How many decimals a figure deserves: `most`, or fewer where its interval is wide.
+def decimals(figure: WithInterval, max_digits: int, scale: float = 1.0) -> int:
+    """How many decimals a figure deserves: `max_digits`, or fewer where its interval is wide.
 
     Half the interval of `scale` times the figure keeps two significant digits, and the figure ends
     where they end: 0.957 (0.951 to 0.963), but 0.86 (0.72 to 0.95).
     """
     half = scale * (figure.high - figure.low) / 2
     if not (math.isfinite(half) and half > 0):
-        return most
-    return max(0, min(most, 1 - math.floor(math.log10(half))))
+        return max_digits
+    return max(0, min(max_digits, 1 - math.floor(math.log10(half))))
 
 
-def figure_of(figure: WithInterval, most: int = 3) -> str:
-    """A figure with the decimals that its interval deserves, `most` at most."""
-    return number(figure.value, decimals(figure, most))
+def figure_of(figure: WithInterval, max_digits: int = 3) -> str:
+    """A figure with the decimals that its interval deserves, `max_digits` at most."""
+    return number(figure.value, decimals(figure, max_digits))
 
 
 def share_of(figure: WithInterval) -> str:
@@ -98,18 +98,18 @@ def size_in_points(figure: WithInterval) -> str:
     return number(100 * abs(figure.value), decimals(figure, 1, 100))
 
 
-def with_ends(figure: WithInterval, most: int = 3) -> str:
+def with_ends(figure: WithInterval, max_digits: int = 3) -> str:
     """A figure and its interval: "0.957 (0.951 to 0.963)"."""
-    return f"{figure_of(figure, most)} ({interval(figure, most)})"
+    return f"{figure_of(figure, max_digits)} ({interval(figure, max_digits)})"
 
 
 def share_with_ends(figure: WithInterval) -> str:
-    """The same of a share: "95.7% (95.1% to 96.3%)"."""
+    """A share and its interval: "95.7% (95.1% to 96.3%)"."""
     return f"{share_of(figure)} ({interval(figure, share=True)})"
 
 
 def points_with_ends(figure: WithInterval) -> str:
-    """The same of a difference of shares, in percentage points with its sign."""
+    """A difference of shares and its interval in percentage points, with signs."""
     return f"{points_of(figure)} ({points_interval(figure)})"
 
 
@@ -155,47 +155,47 @@ def _format_interval(figure: WithInterval, format_end: Callable[[float], str]) -
 
 
 def plural(n: int, one: str, several: str) -> str:
-    """The words that agree with a number: "has" with one, "have" with any other."""
+    """`one` where n is 1, else `several`."""
     return one if n == 1 else several
 
 
 def many(n: int, one: str, several: str) -> str:
-    """So many of what is called `one`, or `several`."""
+    """A count and its noun: "1 image", "3 images"."""
     return f"{count(n)} {plural(n, one, several)}"
 
 
 def images(n: int, people: int | None = None) -> str:
-    """So many images, and the people behind them where they are known."""
+    """A count of images: "12 images of 3 people", or "12 images" where people are unknown."""
     return f"{many(n, 'image', 'images')}{of_people(people)}"
 
 
 def of_people(n: int | None) -> str:
-    """The end of "2,900 images of 611 people"; nothing where nobody knows who is in them."""
+    """The end of "2,900 images of 611 people"; "" where people are unknown."""
     return "" if n is None else f" of {persons(n)}"
 
 
 def support(estimate: Estimate) -> str:
-    """What stands behind a figure: "n = 2,900 images of 611 people"."""
+    """The sample behind a figure: "n = 2,900 images of 611 people"."""
     return f"n = {images(estimate.n, estimate.people)}"
 
 
 def persons(n: int) -> str:
-    """So many people, in words that count."""
+    """A count of people: "1 person", "3 people"."""
     return many(n, "person", "people")
 
 
 def gaps(n: int) -> str:
-    """So many gaps between groups."""
+    """A count of gaps: "1 gap", "3 gaps"."""
     return many(n, "gap", "gaps")
 
 
 def groups_or_rests(n: int) -> str:
-    """So many groups, of which each or the rest beside it has what is said next."""
+    """A count for a sentence's start: "3 groups or their rests have"."""
     return many(n, "group or its rest has", "groups or their rests have")
 
 
 def too_few(groups: int, unit: str) -> str:
-    """So many groups that are too small, or what they are held against is; `unit` counts."""
+    """How many groups are too small, or their rests; `unit` is what counts."""
     return f"{groups_or_rests(groups)} too few {unit} to say anything"
 
 
@@ -205,7 +205,7 @@ def confidence(share: float) -> str:
 
 
 def method(estimate: Estimate) -> str:
-    """How the interval was made, with the draws that left the figure undefined."""
+    """How the interval was computed, with the draws that left the figure undefined."""
     text = f"{confidence(estimate.confidence)}, {estimate.method}"
     if estimate.draws:
         text += f", {count(estimate.draws)} draws"
@@ -224,7 +224,7 @@ def size(count: float) -> str:
 def align_columns(
     table: Sequence[Sequence[str]], *, right: Callable[[int], bool] = lambda column: False
 ) -> Iterator[str]:
-    """Rows of cells as lines, the cells of a column below each other; `right`: at its right."""
+    """Rows of cells as lines of aligned columns; `right` says which are right-aligned."""
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for row in table:
         cells = (
@@ -235,13 +235,13 @@ def align_columns(
 
 
 def upper_median(values: Iterable[float]) -> float | None:
-    """The middle one of the values that are known, the higher of two; None without any."""
+    """The upper median of the finite values; None without any."""
     finite = sorted(filter(math.isfinite, values))
     return finite[len(finite) // 2] if finite else None
 
 
 def join(words: list[str], last: str = "and") -> str:
-    """A, B and C."""
+    """Join words: "A, B and C"."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} {last} {words[-1]}"
 
 

@@ -10,7 +10,7 @@ import altair as alt
 
 from candid.records.abstention import Abstention, RiskCoverage
 from candid.records.audit import SplitAudit
-from candid.reporting.audit_tables import GapRow, drop_opposites, rows
+from candid.reporting.audit_tables import GapRow, drop_opposites, gap_rows
 from candid.reporting.figures.chart import (
     Figure,
     Key,
@@ -44,7 +44,7 @@ _STATES = {"found": "var(--c2)", "not found": "var(--c1)", "too few to say": "va
 
 def gap_forest(split: SplitAudit) -> Figure | None:
     """A forest plot: each group's accuracy less that of the rest, the worst first."""
-    gaps = drop_opposites([r for r in rows(split) if math.isfinite(r.gap.value)])
+    gaps = drop_opposites([r for r in gap_rows(split) if math.isfinite(r.gap.value)])
     if not gaps:
         return None
     half = MOST_GAPS // 2
@@ -140,15 +140,15 @@ def pairs(split: SplitAudit) -> Figure | None:
     ]
     if not data:
         return None
-    most = max(abs(d["gap"]) for d in data) or 1.0
+    largest = max(abs(d["gap"]) for d in data) or 1.0
     return figure(
         "audit-pairs",
         f"Two values together, {split.split}",
-        f"Orange: worse than the rest, blue: better; the darkest is {words.number(most, 1)} points "
-        "of accuracy. A dot marks a gap that was found; the diagonal holds single values; empty: "
-        "too few images. The values with the widest gaps.",
+        f"Orange: worse than the rest, blue: better; the darkest is {words.number(largest, 1)} "
+        "points of accuracy. A dot marks a gap that was found; the diagonal holds single values; "
+        "empty: too few images. The values with the widest gaps.",
         describe_pairs(_worst_pairs(data), len(names)),
-        _heat_map(data, names, most).properties(height=max(120, 20 * len(names))),
+        _heat_map(data, names, largest).properties(height=max(120, 20 * len(names))),
     )
 
 
@@ -167,8 +167,8 @@ def _worst_pairs(data: Sequence[dict[str, Any]]) -> list[ChartPoint]:
     ]
 
 
-def _heat_map(data: list[dict[str, Any]], names: list[str], most: float) -> alt.LayerChart:
-    """A cell for each pair, coloured by its gap, up to `most` points; a dot where it was found."""
+def _heat_map(data: list[dict[str, Any]], names: list[str], largest: float) -> alt.LayerChart:
+    """A cell for each pair, coloured by its gap, up to `largest`; a dot where it was found."""
     axis = alt.Axis(labelLimit=130, domain=False, ticks=False, labelOverlap=False)
     across = axis.copy()
     across.labelAngle = -90
@@ -189,7 +189,9 @@ def _heat_map(data: list[dict[str, Any]], names: list[str], most: float) -> alt.
         color=alt.Color(
             "gap:Q",
             scale=alt.Scale(
-                domain=[-most, 0, most], range=["#c2570c", "#8882", "#1d6fb8"], interpolate="rgb"
+                domain=[-largest, 0, largest],
+                range=["#c2570c", "#8882", "#1d6fb8"],
+                interpolate="rgb",
             ),
             legend=None,
         )

@@ -66,7 +66,7 @@ def vega_bundle() -> str:
 
 
 def skip_validation() -> AbstractContextManager[None]:
-    """While it lasts, Altair does not hold every part of a chart to its schema: the tests do.
+    """Switch off Altair's validation against its schema, which the tests do, in a context.
 
     It takes longer than all else that Altair does.
     """
@@ -99,15 +99,15 @@ def interval_columns(estimate: Estimate) -> dict[str, float]:
     return {"value": estimate.value, "low": estimate.low, "high": estimate.high}
 
 
-def shorten(name: str, most: int = _MOST_NAMES) -> str:
+def shorten(name: str, max_length: int = _MOST_NAMES) -> str:
     """A name from the data, cut to fit an axis."""
-    return name if len(name) <= most else name[: most - 1] + "…"
+    return name if len(name) <= max_length else name[: max_length - 1] + "…"
 
 
-def short_names(names: Sequence[str], most: int = _MOST_NAMES) -> list[str]:
+def short_names(names: Sequence[str], max_length: int = _MOST_NAMES) -> list[str]:
     """The names, cut where they are long, and still distinct."""
-    cut = [shorten(name, most) for name in names]
-    return list(names) if len(set(cut)) < len(set(names)) else cut
+    shortened = [shorten(name, max_length) for name in names]
+    return list(names) if len(set(shortened)) < len(set(names)) else shortened
 
 
 def colour(
@@ -136,7 +136,7 @@ def dash(names: Sequence[str], places: Sequence[int]) -> alt.StrokeDash:
 
 
 def same_axis(channel: Any, field: str) -> Any:
-    """The same axis for another field of another layer: two would not agree on scale and title."""
+    """A copy of an axis for another field, so that layers agree on scale and title."""
     axis = channel.copy()
     axis.shorthand = field
     return axis

@@ -51,8 +51,8 @@ _LONGEST, _WIDEST = 40, 240
 
 def comparison_charts(comparison: Comparison) -> dict[str, Figure]:
     """The charts that there is something to draw for, by name."""
-    drawn = (changes(comparison), gap_changes(comparison))
-    return {chart.name: chart for chart in drawn if chart is not None}
+    charts = (changes(comparison), gap_changes(comparison))
+    return {chart.name: chart for chart in charts if chart is not None}
 
 
 def changes(comparison: Comparison) -> Figure | None:
@@ -69,10 +69,10 @@ def changes(comparison: Comparison) -> Figure | None:
         "comparison-changes",
         "What changed for whom",
         f"{_better_side(metric)} of the line: better with “{comparison.b}”. "
-        f"{_pairing(comparison)} {words.count(comparison.n)} {comparison.split} "
+        f"{_pairing_sentence(comparison)} {words.count(comparison.n)} {comparison.split} "
         f"images.{remark}",
         f"Changes in {figure_name(metric).lower()}: "
-        f"{_describe(visible, [d['group'] for d in data])}.",
+        f"{_describe_changes(visible, [d['group'] for d in data])}.",
         chart.properties(height=17 * len(data) + 20),
         key=(Key("better", 3), Key("worse", 2), Key("not found", 1), Key("too few to say", 0)),
     )
@@ -95,23 +95,23 @@ def pair_changes(comparison: RunComparison) -> Figure | None:
         "comparison-pairs",
         "Every pair of models",
         f"{_better_side(comparison.metric)} of the line: the model behind the arrow {better}. "
-        f"{_pairing(defined[0])} {words.count(comparison.n)} {comparison.split} images.",
+        f"{_pairing_sentence(defined[0])} {words.count(comparison.n)} {comparison.split} images.",
         f"Differences in {figure_name(comparison.metric).lower()}: "
-        f"{_describe([p.overall for p in defined], labels)}.",
+        f"{_describe_changes([p.overall for p in defined], labels)}.",
         chart.properties(height=17 * len(data) + 20),
         key=(Key("better", 3), Key("worse", 2), Key("not found", 1)),
     )
 
 
-def _change_forest(data: list[dict[str, Any]], metric: str, *more: Column) -> alt.LayerChart:
-    """Changes in accuracy, or in a number's error; `more` are further columns of the tooltips."""
+def _change_forest(data: list[dict[str, Any]], metric: str, *columns: Column) -> alt.LayerChart:
+    """Changes in accuracy, or in a number's error; `columns` are more of the tooltips."""
     title, digits = ("points of accuracy", "+.1f") if metric == "accuracy" else ("error", "+.3~g")
     lost, gained = (head.lower() for head in column_heads(metric)[-2:])
     tips = tooltips(
         "group:N",
         ("change:Q", title, digits),
         *interval_tips(digits),
-        *more,
+        *columns,
         ("lost:Q", lost, ","),
         ("gained:Q", gained, ","),
         "state:N",
@@ -126,14 +126,14 @@ def _better_side(metric: str) -> str:
 
 
 def _scale(metric: str) -> float:
-    """Shares are told in hundredths, a number in its own unit."""
+    """100 for shares, which are shown in points; 1 for a number, in its own unit."""
     return 100.0 if metric == "accuracy" else 1.0
 
 
-def _pairing(comparison: Comparison) -> str:
+def _pairing_sentence(comparison: Comparison) -> str:
     """How the intervals were made."""
-    by = "image" if comparison.people is None else "person"
-    return f"Lines are intervals, paired by {by}."
+    unit = "image" if comparison.people is None else "person"
+    return f"Lines are intervals, paired by {unit}."
 
 
 def _change_rows(changes: Sequence[GroupChange]) -> list[dict[str, Any]]:
@@ -154,7 +154,7 @@ def _change_rows(changes: Sequence[GroupChange]) -> list[dict[str, Any]]:
     ]
 
 
-def _describe(changes: Sequence[GroupChange], names: Sequence[str]) -> str:
+def _describe_changes(changes: Sequence[GroupChange], names: Sequence[str]) -> str:
     """How many changes were found, and the first and the widest of those found."""
     significant = [i for i, g in enumerate(changes) if i and g.state == "found"]
     widest = sorted(significant, key=lambda i: -abs(changes[i].change.value))[:_MOST_NAMED]
@@ -177,7 +177,7 @@ def _verdict(change: GroupChange) -> str:
 def gap_changes(comparison: Comparison) -> Figure | None:
     """How far the groups that A failed most were from the rest, and how far they are with B."""
     metric = comparison.overall.metric
-    way = metric_named(metric).better
+    sign = metric_named(metric).better
     gaps = [
         (g, g.gap)
         for g in comparison.groups
@@ -185,9 +185,9 @@ def gap_changes(comparison: Comparison) -> Figure | None:
         and g.state != "too few to say"
         and math.isfinite(g.gap.a)
         and math.isfinite(g.gap.b)
-        and min(way * g.gap.a, way * g.gap.b) < 0
+        and min(sign * g.gap.a, sign * g.gap.b) < 0
     ]
-    gaps = sorted(gaps, key=lambda pair: way * pair[1].a)[:_MOST_GAPS]
+    gaps = sorted(gaps, key=lambda pair: sign * pair[1].a)[:_MOST_GAPS]
     if not gaps:
         return None
     data, points = _gap_change_rows(gaps), "" if comparison.is_number else " points"

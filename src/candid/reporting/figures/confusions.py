@@ -105,9 +105,10 @@ def _confused_pairs(
     )
 
 
-def _shorten_middle(name: str, most: int = 14) -> str:
+def _shorten_middle(name: str, max_length: int = 14) -> str:
     """A name whose ends are kept, as that is where names that are alike differ."""
-    return name if len(name) <= most else f"{name[: most // 2]}…{name[1 - most // 2 :]}"
+    half = max_length // 2
+    return name if len(name) <= max_length else f"{name[:half]}…{name[1 - half :]}"
 
 
 def _confusion_marks(rows: list[dict[str, Any]], names: list[str]) -> alt.Chart | alt.LayerChart:

@@ -80,7 +80,7 @@ def _balance_marks(exploration: Exploration, rows: list[dict[str, Any]]) -> alt.
     return layer(bars, whiskers(base, x, color=alt.value("var(--ink)")))
 
 
-def histograms(name: str, title: str, groups: Sequence[Histogram], what: str) -> Figure | None:
+def histograms(name: str, title: str, groups: Sequence[Histogram], axis: str) -> Figure | None:
     """One histogram per class, each as a share of its own images."""
     nonempty = [g for g in groups if sum(g.counts)]
     if not nonempty or len(groups) > MOST_CLASSES:
@@ -98,14 +98,14 @@ def histograms(name: str, title: str, groups: Sequence[Histogram], what: str) ->
         name,
         title,
         caption,
-        f"Histograms of {what}. {'; '.join(means)}.",
-        _histogram_marks(nonempty, what).properties(height=180),
+        f"Histograms of {axis}. {'; '.join(means)}.",
+        _histogram_marks(nonempty, axis).properties(height=180),
         key=colour_key([g.group for g in nonempty]),
         wide=False,
     )
 
 
-def _histogram_marks(groups: Sequence[Histogram], what: str) -> alt.Chart:
+def _histogram_marks(groups: Sequence[Histogram], axis_title: str) -> alt.Chart:
     """Bars that one can see through, or steps where there are too many."""
     rows = [
         {"class": g.group, "low": low, "high": high, "share": n / sum(g.counts), "count": n}
@@ -125,10 +125,10 @@ def _histogram_marks(groups: Sequence[Histogram], what: str) -> alt.Chart:
     axis = alt.Axis(grid=False, tickCount=5)
     bars: alt.Chart
     if len(groups) <= 3:
-        x = alt.X("low:Q", bin="binned", title=what, axis=axis)
+        x = alt.X("low:Q", bin="binned", title=axis_title, axis=axis)
         bars = base.mark_bar(opacity=0.45, binSpacing=0).encode(x=x, x2="high:Q")
     else:
-        x = alt.X("low:Q", title=what, axis=axis)
+        x = alt.X("low:Q", title=axis_title, axis=axis)
         bars = base.mark_line(interpolate="step-after", strokeWidth=1.5).encode(x=x)
     return bars
 
@@ -148,10 +148,10 @@ def _class_share(a: AttributeSummary, i: int) -> str:
     return words.percent_interval(a.class_estimates[i])
 
 
-def attributes(exploration: Exploration, split: str, most: int = 15) -> Figure | None:
+def attributes(exploration: Exploration, split: str, limit: int = 15) -> Figure | None:
     """How often the attributes that go most with the label stand in each class."""
     ordered = attributes_by_association(exploration, split)
-    summaries = [a for a in ordered if math.isfinite(a.association.value)][:most]
+    summaries = [a for a in ordered if math.isfinite(a.association.value)][:limit]
     if not summaries or len(exploration.classes) > MOST_CLASSES:
         return None
     names = short_names(

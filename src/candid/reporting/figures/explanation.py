@@ -6,11 +6,12 @@ Both list the regions in the same order and at the same height, so that they rea
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import altair as alt
 
+from candid.records import Estimate
 from candid.records.explanation import (
     Explanation,
     Masking,
@@ -159,7 +160,6 @@ def region_masking(e: Explanation) -> Figure | None:
     maskings = [m for m in e.maskings if m.region in names and math.isfinite(m.f1_loss.value)]
     if not maskings:
         return None
-    fills = list(dict.fromkeys(FILLS.get(m.fill, m.fill) for m in maskings))
     costliest = sorted(maskings, key=lambda m: -m.f1_loss.value)[:_MOST_NAMED]
     parts = "; ".join(
         f"{m.region} with {FILLS.get(m.fill, m.fill)}: {words.hundredths(m.f1_loss)} points lost, "
@@ -167,23 +167,24 @@ def region_masking(e: Explanation) -> Figure | None:
         f"{words.hundredths(m.control_f1_loss)}"
         for m in costliest
     )
-    return figure(
-        "region-masking",
+    rows = [
+        row
+        for m in maskings
+        for row in _masking_rows(
+            m, 100, (m.f1_loss, m.control_f1_loss), flips=(m.flips, m.control_flips)
+        )
+    ]
+    return _masking_figure(
+        e,
         "What painting a region over costs",
         f"Points of weighted F1 lost when the region is painted over in all "
         f"{words.count(max(m.f1_loss.n for m in maskings))} images that show it, with intervals "
         f"({words.method(maskings[0].f1_loss)}). The short line is the loss when the same shape is "
         "painted over at random places instead: what lies right of it, the region itself costs.",
         f"Loss of weighted F1 by region and fill. It costs most to paint over {parts}.",
-        _cost_marks(
-            _loss_rows(maskings, names),
-            fills,
-            names,
-            "points of weighted F1 lost",
-            _LOSS_TOOLTIPS,
-        ).properties(height=_height(e, len(fills))),
-        key=tuple(Key(fill, i + 1) for i, fill in enumerate(fills)),
-        wide=False,
+        rows,
+        "points of weighted F1 lost",
+        _LOSS_TOOLTIPS,
     )
 
 
@@ -193,22 +194,25 @@ def number_masking(e: Explanation) -> Figure | None:
     maskings = [m for m in all_maskings if m.region in names and math.isfinite(m.moved.value)]
     if not maskings:
         return None
-    fills = list(dict.fromkeys(FILLS.get(m.fill, m.fill) for m in maskings))
     furthest = sorted(maskings, key=lambda m: -m.moved.value)[:_MOST_NAMED]
     parts = "; ".join(
         f"{m.region} with {FILLS.get(m.fill, m.fill)}: {number.figure_in_unit(m.moved)}, elsewhere "
         f"{number.figure_in_unit(m.control_moved)}"
         for m in furthest
     )
-    marks = _cost_marks(
-        _moved_rows(maskings, names),
-        fills,
-        names,
-        f"how far {shorten(e.target)} moves",
-        _MOVED_TOOLTIPS,
-    )
-    return figure(
-        "region-masking",
+    rows = [
+        row
+        for m in maskings
+        for row in _masking_rows(
+            m,
+            1,
+            (m.moved, m.control_moved),
+            shift=(m.shift, m.control_shift),
+            rise=(m.error_rise, m.control_error_rise),
+        )
+    ]
+    return _masking_figure(
+        e,
         "How far painting a region over moves it",
         "The mean distance between the number with the region painted over and without, in all "
         f"{words.count(max(m.moved.n for m in maskings))} images that show it, with intervals "
@@ -216,9 +220,9 @@ def number_masking(e: Explanation) -> Figure | None:
         "when the same shape is painted over at random places instead: what lies right of it, the "
         "region itself moves.",
         f"How far the number moves by region and fill. It moves furthest without {parts}.",
-        marks.properties(height=_height(e, len(fills))),
-        key=tuple(Key(fill, i + 1) for i, fill in enumerate(fills)),
-        wide=False,
+        rows,
+        f"how far {shorten(e.target)} moves",
+        _MOVED_TOOLTIPS,
     )
 
 
@@ -238,14 +242,36 @@ _MOVED_TOOLTIPS: tuple[Column, ...] = (
 )
 
 
-def _cost_marks(
-    rows: list[dict[str, Any]],
-    fills: list[str],
-    names: dict[str, str],
+def _masking_rows(
+    m: Masking | NumberMasking,
+    scale: int,
+    cost: tuple[Estimate, Estimate],
+    **others: tuple[Estimate, Estimate],
+) -> Iterator[dict[str, Any]]:
+    """A row for the region and one for its shape elsewhere, whose figures come as pairs."""
+    for i, place in enumerate((_REGION, _ELSEWHERE)):
+        yield {
+            "region": m.region,
+            "fill": FILLS.get(m.fill, m.fill),
+            "what": place,
+            **{name: pair[i].value for name, pair in others.items()},
+            "images": cost[i].n,
+            **{key: scale * value for key, value in interval_columns(cost[i]).items()},
+        }
+
+
+def _masking_figure(
+    e: Explanation,
     title: str,
+    caption: str,
+    alt_text: str,
+    rows: list[dict[str, Any]],
+    axis: str,
     columns: Sequence[Column],
-) -> alt.LayerChart:
+) -> Figure:
     """Each fill's cost in each region: a dot with its interval, and a tick for the control's."""
+    names, fills = _axis_names(e), list(dict.fromkeys(row["fill"] for row in rows))
+    rows = [row | {"region": names[row["region"]]} for row in rows]
     base = alt.Chart(inline_data(rows)).encode(
         y=_regions_axis(names),
         yOffset=alt.YOffset("fill:N", sort=fills),
@@ -257,56 +283,19 @@ def _cost_marks(
             *columns,
         ),
     )
-    x = alt.X("value:Q", title=title, axis=alt.Axis(tickCount=5))
+    x = alt.X("value:Q", title=axis, axis=alt.Axis(tickCount=5))
     zero = alt.Chart(inline_data([{"value": 0.0}])).mark_rule(color="var(--rule-strong)")
     is_region = alt.datum.what == _REGION
     regions, controls = base.transform_filter(is_region), base.transform_filter(~is_region)
     ticks = controls.mark_tick(thickness=2, height=8, color="var(--ink)")
-    return layer(
+    chart = layer(
         zero.encode(x=same_axis(x, "value:Q")),
         ticks.encode(x=x, color=alt.value("var(--ink)")),
         whiskers(regions, x),
         regions.mark_circle(size=46, opacity=1).encode(x=x),
-    )
-
-
-def _loss_rows(maskings: Sequence[Masking], names: dict[str, str]) -> list[dict[str, Any]]:
-    """The loss of each region with each fill, and that of the control."""
-    return [
-        {
-            "region": names[m.region],
-            "fill": FILLS.get(m.fill, m.fill),
-            "what": place,
-            "flips": flips.value,
-            "images": loss.n,
-            **{key: 100 * value for key, value in interval_columns(loss).items()},
-        }
-        for m in maskings
-        for place, loss, flips in (
-            (_REGION, m.f1_loss, m.flips),
-            (_ELSEWHERE, m.control_f1_loss, m.control_flips),
-        )
-    ]
-
-
-def _moved_rows(maskings: Sequence[NumberMasking], names: dict[str, str]) -> list[dict[str, Any]]:
-    """How far each region with each fill moves the number, and how far the control does."""
-    return [
-        {
-            "region": names[m.region],
-            "fill": FILLS.get(m.fill, m.fill),
-            "what": place,
-            "shift": shift.value,
-            "rise": rise.value,
-            "images": moved.n,
-            **interval_columns(moved),
-        }
-        for m in maskings
-        for place, moved, shift, rise in (
-            (_REGION, m.moved, m.shift, m.error_rise),
-            (_ELSEWHERE, m.control_moved, m.control_shift, m.control_error_rise),
-        )
-    ]
+    ).properties(height=_height(e, len(fills)))
+    key = tuple(Key(fill, i + 1) for i, fill in enumerate(fills))
+    return figure("region-masking", title, caption, alt_text, chart, key=key, wide=False)
 
 
 # --- what both have ------------------------------------------------------------------------------
@@ -320,8 +309,8 @@ def _axis_names(e: Explanation) -> dict[str, str]:
 
 def _height(e: Explanation, lines: int) -> int:
     """One height for both charts, so that their rows lie beside each other."""
-    most = max(lines, len(e.methods), len({m.fill for m in e.region_maskings}), _LEAST)
-    return len(e.regions) * (most * _STEP + 6)
+    n_lines = max(lines, len(e.methods), len({m.fill for m in e.region_maskings}), _LEAST)
+    return len(e.regions) * (n_lines * _STEP + 6)
 
 
 def _regions_axis(names: dict[str, str]) -> alt.Y:

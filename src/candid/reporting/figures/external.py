@@ -37,12 +37,12 @@ def accuracy_by_confidence(transfer: Transfer | None) -> Figure | None:
             **interval_columns(r.accuracy),
             "accuracy": words.percent_interval(r.accuracy),
             "confidence": r.figures.confidence.value,
-            "n": r.n,
+            "n": r.figures.evaluation.n,
         }
         for name, r in zip(short_names([r.name for r in rows]), rows, strict=True)
     ]
-    least = min(0.5, *(d["low"] for d in data), *(d["confidence"] for d in data))
-    low = max(0.0, round(least - 0.05, 1))
+    lowest = min(0.5, *(d["low"] for d in data), *(d["confidence"] for d in data))
+    low = max(0.0, round(lowest - 0.05, 1))
     scale = alt.Scale(domain=[low, 1])
     x = alt.X("confidence:Q", title="mean confidence", scale=scale, axis=percent_axis())
     y = alt.Y("value:Q", title="accuracy", scale=scale, axis=percent_axis())
@@ -66,13 +66,13 @@ def accuracy_by_confidence(transfer: Transfer | None) -> Figure | None:
         "How sure it is, and how right",
         "Below the dashed line it is surer than it is right; lines are "
         f"{100 * rows[0].accuracy.confidence:g}% intervals of accuracy.",
-        f"Accuracy and mean confidence. {_describe(data)}.",
+        f"Accuracy and mean confidence. {_describe_sources(data)}.",
         (diagonal(scale, low) + whiskers + points + names).properties(height=300),
         wide=False,
     )
 
 
-def _describe(data: list[dict[str, Any]]) -> str:
+def _describe_sources(data: list[dict[str, Any]]) -> str:
     return "; ".join(
         f"{d['source']}: {d['accuracy']} right, {words.percent(d['confidence'])} sure, "
         f"n = {words.count(d['n'])}"

@@ -102,7 +102,7 @@ def error_by_range(split: NumberSplit) -> Figure:
         f"Error by range of the true value, {split.split}",
         "Mean absolute error with its interval; few images make a wide one.",
         f"Mean absolute error by range, {split.split}. {parts}.",
-        _dots(rows, x, ".3g").properties(height=max(60, 24 * len(rows))),
+        _dot_chart(rows, x, ".3g").properties(height=max(60, 24 * len(rows))),
     )
 
 
@@ -137,16 +137,14 @@ def group_coverage(split: NumberSplit, evaluation: NumberEvaluation) -> Figure:
         f"Dashed: the {words.percent(evaluation.coverage)} that they were made for. "
         f"{text.coverage_verdict(split, evaluation.coverage)}",
         f"Coverage of the intervals, {split.split}. {parts}.",
-        (nominal + _dots(rows, x, ".3f")).properties(height=20 * len(rows)),
+        (nominal + _dot_chart(rows, x, ".3f")).properties(height=20 * len(rows)),
     )
 
 
-def _dots(rows: list[dict[str, Any]], x: alt.X, form: str) -> alt.LayerChart:
+def _dot_chart(rows: list[dict[str, Any]], x: alt.X, fmt: str) -> alt.LayerChart:
     base = alt.Chart(inline_data(rows)).encode(
         y=group_axis([row["group"] for row in rows], 200),
-        tooltip=tooltips(
-            "group:N", ("value:Q", None, form), *interval_tips(form), ("n:Q", "images")
-        ),
+        tooltip=tooltips("group:N", ("value:Q", None, fmt), *interval_tips(fmt), ("n:Q", "images")),
     )
     dots = base.mark_circle(size=50, opacity=1, color=COLOURS[0]).encode(x=same_axis(x, "value:Q"))
     return layer(whiskers(base, x, 2, color=alt.value(COLOURS[0])), dots)

@@ -105,9 +105,9 @@ def roc(split: SplitEvaluation) -> Figure | None:
 def precision_recall(split: SplitEvaluation) -> Figure | None:
     """Precision against recall."""
     means = {c.name: c.average_precision for c in split.classes}
-    what, axes = "Precision and recall", ("recall", "precision")
+    kind, axes = "Precision and recall", ("recall", "precision")
     curves = split.precision_recall
-    return _curves(split, "precision-recall", what, curves, axes, means, "average precision")
+    return _curves(split, "precision-recall", kind, curves, axes, means, "average precision")
 
 
 def _curves(
@@ -163,7 +163,7 @@ def _curve_rows(curves: Sequence[Curve]) -> list[dict[str, Any]]:
 def _curve_marks(
     rows: list[dict[str, Any]],
     axes: tuple[str, str],
-    shown: list[str],
+    classes: list[str],
     places: list[int],
     *,
     guess: bool,
@@ -179,8 +179,8 @@ def _curve_marks(
             x=alt.X("x:Q", title=x, scale=unit, axis=axis),
             y=alt.Y("y:Q", title=y, scale=unit, axis=axis),
             order="order:Q",
-            color=colour(shown, places),
-            strokeDash=dash(shown, places),
+            color=colour(classes, places),
+            strokeDash=dash(classes, places),
             tooltip=tooltips(
                 ("class:N", "class"),
                 ("x:Q", x, ".3f"),
@@ -209,7 +209,7 @@ def reliability(split: SplitEvaluation, others: Sequence[SplitEvaluation] = ()) 
         f"images. On the dashed line, confidence comes true.{open_dots} {calibration}; "
         f"n = {words.count(split.n)}.",
         describe_reliability(split.split, calibration, [_chart_point(row) for row in after]),
-        _reliability_marks(before, after, _lowest([split, *others])).properties(height=250),
+        _reliability_marks(before, after, _axis_start([split, *others])).properties(height=250),
         key=(Key(_BEFORE, 0, is_open=True), Key(_AFTER, 1)) if before else (),
         wide=False,
     )
@@ -251,11 +251,11 @@ def _reliability_marks(
 _BEFORE, _AFTER = "before the temperature", "after it"
 
 
-def _bins(bins: Sequence[ReliabilityBin], when: str) -> list[dict[str, Any]]:
+def _bins(bins: Sequence[ReliabilityBin], stage: str) -> list[dict[str, Any]]:
     """The bins that hold images, as rows of the chart."""
     return [
         {
-            "when": when,
+            "when": stage,
             "confidence": b.confidence,
             "n": b.n,
             "between": f"{b.low:.2f} to {b.high:.2f}",
@@ -281,11 +281,11 @@ def _describe_calibration(split: SplitEvaluation) -> str:
     if split.reliability_before:
         errors = [(before, "before the temperature was fitted"), (after, "after")]
     return "Calibration error " + " and ".join(
-        f"{words.with_ends(e)} {when}".rstrip() for e, when in errors if e is not None
+        f"{words.with_ends(e)} {stage}".rstrip() for e, stage in errors if e is not None
     )
 
 
-def _lowest(splits: Sequence[SplitEvaluation]) -> float:
+def _axis_start(splits: Sequence[SplitEvaluation]) -> float:
     """Where the axes of the reliability diagrams start: a round figure below every dot."""
     bins = [b for s in splits for b in (*s.reliability, *s.reliability_before)]
     dots = [x for b in bins for x in (b.confidence, b.accuracy.value)]

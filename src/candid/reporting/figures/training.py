@@ -55,7 +55,7 @@ def _training_curve(
             np.array([row.step for row in measured], dtype=np.float64),
             np.array([getattr(row, validation) for row in measured]),
         )
-    description = _describe(measured, validation) if measured else "No validation figures."
+    description = _describe_curve(measured, validation) if measured else "No validation figures."
     mean = f"their moving mean over {words.count(window)} batches" if window > 1 else "the same"
     times = words.many(len(measured), "time", "times")
     n = "" if images is None else f" (n = {words.count(images)})"
@@ -106,7 +106,7 @@ def _curve_marks(
     return layer(thin, thick, dots)
 
 
-def _describe(measured: Sequence[HistoryRow], key: str) -> str:
+def _describe_curve(measured: Sequence[HistoryRow], key: str) -> str:
     first, last = measured[0], measured[-1]
     values = [getattr(row, key) for row in measured]
     return (

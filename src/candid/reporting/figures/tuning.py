@@ -38,8 +38,8 @@ _STATE_COLOUR = alt.Color(
 
 def search_charts(tuning: Tuning) -> dict[str, Figure]:
     """The charts that there is something to draw for, by name."""
-    drawn = (history(tuning), curves(tuning), importance(tuning), finalists(tuning))
-    return {chart.name: chart for chart in drawn if chart is not None}
+    charts = (history(tuning), curves(tuning), importance(tuning), finalists(tuning))
+    return {chart.name: chart for chart in charts if chart is not None}
 
 
 def history(tuning: Tuning) -> Figure | None:
@@ -54,7 +54,7 @@ def history(tuning: Tuning) -> Figure | None:
             best = trial.f1 if math.isnan(best) else max(best, trial.f1)
         state = _STATES[2] if trial.is_start else trial.state
         rows.append({"trial": trial.number, "f1": trial.f1, "best": best, "state": state})
-    low, high = _range([t.f1 for t in measured if t.state == "finished"] or [measured[0].f1])
+    low, high = _axis_range([t.f1 for t in measured if t.state == "finished"] or [measured[0].f1])
     x = alt.X("trial:Q", title="trial", axis=plain_axis())
     y = _f1_axis(low, high)
     base = alt.Chart(inline_data(rows))
@@ -98,7 +98,7 @@ def curves(tuning: Tuning) -> Figure | None:
         for t in with_curve
         for i, f1 in enumerate(t.curve)
     ]
-    low, high = _range([f1 for t in with_curve for f1 in t.curve[len(t.curve) // 3 :]])
+    low, high = _axis_range([f1 for t in with_curve for f1 in t.curve[len(t.curve) // 3 :]])
     lines = (
         alt.Chart(inline_data(rows))
         .mark_line(strokeWidth=1.5, opacity=0.8, point=alt.OverlayMarkDef(size=14, filled=True))
@@ -189,7 +189,7 @@ def _finalist_marks(
         for seed, f1 in zip(f.seeds, f.f1, strict=True)
     ]
     means = [{"finalist": names[f.number], "f1": f.mean.value} for f in repeated]
-    low, high = _range([f1 for f in repeated for f1 in f.f1 if math.isfinite(f1)] or [0.0])
+    low, high = _axis_range([f1 for f in repeated for f1 in f.f1 if math.isfinite(f1)] or [0.0])
     x = alt.X(
         "f1:Q",
         title="weighted F1 on validation",
@@ -221,7 +221,7 @@ def _f1_axis(low: float, high: float) -> alt.Y:
     return alt.Y("f1:Q", title="weighted F1 on validation", scale=scale, axis=alt.Axis(tickCount=5))
 
 
-def _range(values: list[float]) -> tuple[float, float]:
+def _axis_range(values: list[float]) -> tuple[float, float]:
     """The range to draw, with some room about it."""
     low, high = min(values), max(values)
     room = 0.06 * (high - low) or 0.005
