@@ -45,7 +45,7 @@ from tqdm import tqdm
 from candid.auditing.auc import Areas
 from candid.auditing.audit import audit_groups
 from candid.auditing.contrasts import Contrast, contrast
-from candid.auditing.groups import SidePlan, groups_at_once, measure
+from candid.auditing.groups import SidePlan, max_groups, measure
 from candid.auditing.rows import KNOWN, Rows
 from candid.predictions import Attribute, Predictions
 from candid.settings import AuditConfig
@@ -117,7 +117,7 @@ def gaps_of(p: Predictions, draws: int, seed: int) -> dict[str, Contrast]:
     sides = []
     for a in range(len(rows.attributes)):
         group, known = rows.key((a, 1)), rows.key((a, KNOWN))
-        plan.pair(plan.side(group), plan.side(known, group))
+        plan.add_pair(plan.add_side(group), plan.add_side(known, group))
         sides.append((known, group))
     moments = measure(rows, plan, Figures(p.classes, rich=True))
     here = np.arange(len(sides))
@@ -137,7 +137,7 @@ def true_gaps(planted: Mapping[str, float] | None) -> dict[str, NDArray[np.float
         for base in (share, 0.05):
             p = sample(2_000_000, {}, np.random.default_rng(1), base=base, single=True)
             rows, plan = Rows(p.with_bins(), resample(len(p), draws=0)), SidePlan()
-            plan.side(())
+            plan.add_side(())
             moments = measure(rows, plan, Figures(p.classes, rich=True))
             area = Areas(rows).side(())[0].value[0]
             figures.append({m: moments.value[moments.row(m), 0] for m in METRICS})
@@ -238,13 +238,13 @@ def main_speed(n: int) -> None:
     pairs = [(x, y) for i, x in enumerate(values) for y in values[i + 1 :] if x[0] != y[0]]
     start, groups = time.process_time(), 0
     plain = Figures(p.classes, rich=False)
-    room = groups_at_once(rows, plain) - len(values) - 1
+    room = max_groups(rows, plain) - len(values) - 1
     work = [(v,) for v in values] + pairs
     for begin in range(0, len(work), room):
         plan = SidePlan()
         for key in work[begin : begin + room]:
             group = rows.key(*key)
-            plan.pair(plan.side(group), plan.side((), group))
+            plan.add_pair(plan.add_side(group), plan.add_side((), group))
             groups += 1
         measure(rows, plan, plain)
     seconds = time.process_time() - start
@@ -262,7 +262,7 @@ def main_speed(n: int) -> None:
         tracemalloc.start()
         plan = SidePlan()
         for key in work[:200]:
-            plan.side(rows.key(*key))
+            plan.add_side(rows.key(*key))
         measure(rows, plan, plain)
         print(f"{draws} draws: {tracemalloc.get_traced_memory()[1] / 2**20:.0f} MiB at most")
         tracemalloc.stop()

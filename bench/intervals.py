@@ -94,7 +94,7 @@ def coverage(people: int, distance: float, overconfidence: float, repetitions: i
         figures[CALIBRATION] = FigureSpec("deviation", everyone)
         drawing = resample(len(label), person, draws=500, seed=seed)
         statistic = statistic_of(label, probability)
-        draws = drawing.drawn(statistic)
+        draws = drawing.evaluate(statistic)
         for name, e in bootstrap(statistic, figures, drawing).items():
             ours[name] += e.low <= truth[name] <= e.high
             d = draws[name] if draws[name].ndim == 1 else np.abs(draws[name]).sum(axis=1)

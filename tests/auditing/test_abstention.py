@@ -14,7 +14,7 @@ from candid.errors import ConfigError, PredictionsError
 from candid.predictions import Attribute, Predictions
 from candid.records import from_plain, to_plain
 from candid.records.abstention import Abstention
-from candid.stats.exact import answering_threshold, conformal_least, fewest
+from candid.stats.exact import answering_threshold, conformal_threshold, fewest
 from candid.stats.intervals import clustered_shares, share, share_by_person
 
 
@@ -140,17 +140,17 @@ def test_abstain():
 def test_conformal_quantile_by_brute_force(n, miss):
     score = np.random.default_rng(n).random(n)
     rank = math.ceil((n + 1) * (1 - miss))
-    assert conformal_least(score, miss) == 1 - sorted(1 - score)[rank - 1] or np.isclose(
-        conformal_least(score, miss), 1 - sorted(1 - score)[rank - 1]
+    assert conformal_threshold(score, miss) == 1 - sorted(1 - score)[rank - 1] or np.isclose(
+        conformal_threshold(score, miss), 1 - sorted(1 - score)[rank - 1]
     )
-    assert conformal_least(score[:5], 0.05) == 0.0
+    assert conformal_threshold(score[:5], 0.05) == 0.0
 
 
 def test_conformal_sets_hold_the_label_exactly_as_often_as_the_theorem_says():
     """For continuous scores the coverage is Beta(r, n + 1 - r) (Vovk 2012), r the rank."""
     rng = np.random.default_rng(7)
     n, miss = 50, 0.1
-    covered = [1 - conformal_least(rng.random(n), miss) for _ in range(4000)]
+    covered = [1 - conformal_threshold(rng.random(n), miss) for _ in range(4000)]
     rank = math.ceil((n + 1) * (1 - miss))
     assert stats.kstest(covered, stats.beta(rank, n + 1 - rank).cdf).pvalue > 1e-3
 

@@ -25,7 +25,7 @@ def compared(p, *, draws=200, by_person=True):
     plan = SidePlan()
     for a in range(len(rows.attributes)):
         group = rows.key((a, 1))
-        plan.pair(plan.side(group), plan.side(rows.key((a, KNOWN)), group))
+        plan.add_pair(plan.add_side(group), plan.add_side(rows.key((a, KNOWN)), group))
     moments = measure(rows, plan, Figures(p.classes, rich=True))
     here = np.arange(len(plan.pairs))
     return rows, moments, {m: contrast(moments, m, here, rows) for m in moments.figures}
@@ -109,7 +109,7 @@ def test_a_ledger_counts_each_gap_once():
     told = [table.gap(i) for i in first]
     assert [g.adjusted_p for g in told] == pytest.approx(list(expected))
     assert [g.state for g in told] == ["found" if q <= 0.05 else "not found" for q in expected]
-    assert told[0].state == "found" and table.harm[first[0]]
+    assert told[0].state == "found" and table.is_harmful[first[0]]
     # What does not count has the adjusted p of the counted gap that is as surprising.
     assert table.gap(mirror[0]).adjusted_p in [pytest.approx(q) for q in expected]
     few = Ledger(rows, smallest=10_000, rate=0.05)

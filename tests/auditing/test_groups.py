@@ -22,9 +22,9 @@ def measured(p, keys, *, rich=True, draws=60, seed=0, standard=None, per_class=T
     plan = SidePlan()
     for key in keys:
         pair = key if isinstance(key, list) else [key, None]
-        side = plan.side(*(k if k is None else rows.key(*k) for k in pair))
+        side = plan.add_side(*(k if k is None else rows.key(*k) for k in pair))
         if len(plan.sides) > 1:
-            plan.pair(0, side)
+            plan.add_pair(0, side)
     figures = Figures(p.classes, rich=rich, standard=standard, per_class=per_class)
     return rows, measure(rows, plan, figures)
 
@@ -78,7 +78,7 @@ def test_figures_of_no_class_are_those_of_the_whole(rich):
         for column in ("value", "spread", "mean", "correlation"):
             mine, other = getattr(lean, column)[i], getattr(whole, column)[k]
             np.testing.assert_allclose(mine, other, rtol=0, atol=2e-6, err_msg=name + column)
-        for column in ("units", "images", "undefined", "lost"):
+        for column in ("units", "images", "undefined", "undefined_pairs"):
             assert (getattr(lean, column)[i] == getattr(whole, column)[k]).all()
 
 
@@ -114,7 +114,7 @@ def test_one_matrix_product_equals_a_loop_over_draws():
     group, rest = ((0, 1),), [((0, KNOWN),), ((0, 1),)]
     rows, m = measured(p, [group, rest, ((0, 1), (LABEL, 0))], draws=300)
     counts = np.concatenate(list(rows.counts()))
-    unit, mine = rows.drawing.unit, p.attributes["hat"].data == 1
+    unit, mine = rows.resampling.unit, p.attributes["hat"].data == 1
     confusion = {}
     for name, mask in (("group", mine), ("rest", ~mine)):
         confusion[name] = np.stack(
@@ -136,7 +136,7 @@ def test_one_matrix_product_equals_a_loop_over_draws():
         assert m.spread[i, 0] == pytest.approx(np.nanstd(left, ddof=1) * grown[0], rel=1e-4)
         assert m.spread[i, 1] == pytest.approx(np.nanstd(right, ddof=1) * grown[1], rel=1e-4)
         both = ~np.isnan(left) & ~np.isnan(right)
-        assert m.lost[i, 0] == (~both).sum()
+        assert m.undefined_pairs[i, 0] == (~both).sum()
         expected = np.corrcoef(left[both], right[both])[0, 1]
         assert m.correlation[i, 0] == pytest.approx(expected, abs=0.02)
 
@@ -156,7 +156,7 @@ def test_people_and_images_behind_each_figure():
         i = m.row(metric)
         return int(m.images[i, side]), int(m.units[i, side])
 
-    assert rows.drawing.units == 3
+    assert rows.resampling.units == 3
     assert behind("accuracy", 0) == (4, 2) and behind("accuracy", 1) == (2, 2)
     assert behind("error:Female", 0) == (2, 1) and behind("error:Male", 0) == (2, 2)
     assert behind("precision:Male", 0) == (3, 2) and behind("precision:Female", 1) == (2, 2)
@@ -178,7 +178,7 @@ def test_random_groups_of_people_keep_the_standard_error(monkeypatch):
     p = crowd(3000, SHARES, 5, base=0.1)
     keys = [((0, 1),), [((0, KNOWN),), ((0, 1),)], ((0, 1), (1, 1))]
     _, whole = measured(p, keys, draws=600)
-    monkeypatch.setattr("candid.auditing.rows.MOST_DRAWN", 700)
+    monkeypatch.setattr("candid.auditing.rows.MOST_STRATA", 700)
     rows, grouped = measured(p, keys, draws=600)
     assert rows.strata == 700 and len(next(rows.counts())[0]) == 700
     np.testing.assert_array_equal(whole.units, grouped.units)
@@ -190,7 +190,11 @@ def test_random_groups_of_people_keep_the_standard_error(monkeypatch):
 def test_blocks_of_draws_change_nothing(monkeypatch):
     p = crowd(50, SHARES, 6, base=0.2)
     _, one = measured(p, [((0, 1),), ((1, 1),)], draws=100)
-    blocks = ("stats.bootstrap._DRAWN", "stats.bootstrap._KEPT", "stats.moments._BLOCK_DRAWN")
+    blocks = (
+        "stats.bootstrap._COUNTS",
+        "stats.bootstrap._MOST_CACHED",
+        "stats.moments._BLOCK_DRAWN",
+    )
     for name in (*blocks, "auditing.groups._ROWS"):
         monkeypatch.setattr(f"candid.{name}", 700)
     rows, two = measured(p, [((0, 1),), ((1, 1),)], draws=100)
@@ -223,5 +227,5 @@ def test_a_rounding_among_no_images_is_no_figure():
     figures = Figures(("no", "yes"), rich=True, bins=3)
     sums = np.zeros((4 + 1 + 3, 1, 2), np.float32)
     sums[4:, 0, 0] = 1e-7  # what is left of a larger group's confidence where no image is left
-    drawn = figures.of(sums, around=np.ones((8, 1, 2), np.float32))
+    drawn = figures.evaluate(sums, sample=np.ones((8, 1, 2), np.float32))
     assert np.isnan(drawn[:, 0, 0]).all()

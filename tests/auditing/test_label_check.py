@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from candid.auditing.label_check import check_labels, doubted_labels, person_agreement
+from candid.auditing.label_check import check_labels, find_doubted_labels, person_agreement
 from candid.auditing.label_noise import label_quality, likely_wrong
 from candid.predictions import Predictions
 from candid.records import from_plain, to_plain
@@ -52,9 +52,9 @@ def test_two_witnesses_find_planted_flips_at_least_as_well_as_cleanlab(seed: int
         p.label.astype(int), p.probability, filter_by="confident_learning",
         return_indices_ranked_by="normalized_margin", n_jobs=1,
     )  # fmt: skip
-    alone = doubted_labels(p, persons_count=False).wrong
+    alone = find_doubted_labels(p, persons_count=False).wrong
     np.testing.assert_array_equal(alone, theirs)
-    both = doubted_labels(p, persons_count=True).wrong
+    both = find_doubted_labels(p, persons_count=True).wrong
     before, now = average_precision(theirs, flips), average_precision(both, flips)
     assert now > before and now > 0.8
     assert now > 5 * flips.mean()  # which is what a list in any order would get
@@ -64,7 +64,7 @@ def test_two_witnesses_find_planted_flips_at_least_as_well_as_cleanlab(seed: int
 @pytest.mark.parametrize("seed", range(4))
 def test_identity_swaps_stand_apart(seed: int) -> None:
     p, flips, swaps = planted(seed, flipped=0.03, swapped=0.03, sharp=3)
-    found = doubted_labels(p, persons_count=True)
+    found = find_doubted_labels(p, persons_count=True)
     assert swaps[found.by_person].mean() >= 0.9
     assert swaps[found.by_person].sum() >= 0.8 * swaps.sum()
     assert flips[found.by_both].mean() >= 0.9 and not swaps[found.by_both].sum() > 1
@@ -82,7 +82,7 @@ def test_who_speaks_against_what_by_brute_force(seed: int) -> None:
             (both if p.prediction[row] != p.label[row] else person).add(row)
         elif row in sure:
             model.add(row)
-    found = doubted_labels(p, persons_count=True)
+    found = find_doubted_labels(p, persons_count=True)
     assert both and model and person
     assert [set(x.tolist()) for x in (found.by_both, found.by_model, found.by_person)] == [
         both, model, person,
@@ -95,7 +95,7 @@ def test_who_speaks_against_what_by_brute_force(seed: int) -> None:
 def test_whom_the_person_s_pictures_support_comes_after_those_of_whom_nothing_is_known() -> None:
     p, *_ = planted(1, flipped=0.0)
     person = np.where(np.arange(len(p)) % 3 == 0, -1, p.person)
-    found = doubted_labels(replace(p, person=person), persons_count=True).by_model
+    found = find_doubted_labels(replace(p, person=person), persons_count=True).by_model
     known = person[found] >= 0
     assert 0 < known.sum() < len(known) and (np.diff(known.astype(int)) >= 0).all()
     margin = label_quality(p.label, p.probability)[found]
@@ -126,7 +126,7 @@ def test_the_record_has_every_figure_and_comes_back() -> None:
     assert [f.n for f in found.folds] == np.bincount(fold).tolist()
     right = (p.prediction == p.label).mean()
     assert found.accuracy.value == pytest.approx(right) and found.accuracy.people == found.people
-    doubts = doubted_labels(p, persons_count=True)
+    doubts = find_doubted_labels(p, persons_count=True)
     assert found.found_by_both == len(doubts.by_both) > 3 == len(found.by_both)
     assert [x.id for x in found.by_both] == p.ids[doubts.by_both[:3]].tolist()
     trained = p.split[doubts.wrong] == "train"

@@ -10,7 +10,7 @@ import pytest
 from auditing.audited import crowd, predictions
 from candid.auditing.audit import audit_groups
 from candid.auditing.rows import Rows
-from candid.auditing.slices import find_slices, slice_scores, values_of
+from candid.auditing.slices import find_slices, list_values, slice_scores
 from candid.settings import AuditConfig
 from candid.stats.bootstrap import resample
 
@@ -23,7 +23,7 @@ def brute_force(r, least, alpha):
     """GroupKey → score, n and mistakes of every combination of up to three values."""
     scores = {}
     for size in (1, 2, 3):
-        for basis in itertools.combinations(values_of(r), size):
+        for basis in itertools.combinations(list_values(r), size):
             mask = np.logical_and.reduce([r.attributes[a].data == v for a, v in basis])
             if len({a for a, _ in basis}) < size or mask.sum() < least:
                 continue

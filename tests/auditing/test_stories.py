@@ -10,7 +10,7 @@ import pytest
 
 from auditing.audited import predictions
 from candid.auditing.audit import audit_groups
-from candid.auditing.stories import Footing, tell
+from candid.auditing.stories import Evidence, group_stories
 from candid.records import Finding
 from candid.records.audit import AuditFinding, Condition, Gap, SplitAudit
 from candid.settings import AuditConfig
@@ -35,11 +35,11 @@ def rests_on(*spans):
     mistakes = np.zeros(WRONG, np.bool_)
     for start, stop in spans:
         mistakes[start:stop] = True
-    return Footing(mistakes)
+    return Evidence(mistakes)
 
 
 def told(found, footings):
-    return [s.findings for s in tell(found, footings)]
+    return [s.findings for s in group_stories(found, footings)]
 
 
 def test_the_same_mistakes_are_one_story_and_others_another():
@@ -55,8 +55,8 @@ def test_the_same_mistakes_are_one_story_and_others_another():
 def test_half_of_what_either_has_decides(shared, stories):
     found = [finding("a", 0.06, label="Male"), finding("b", 0.05, label="Male")]
     inside = [rests_on((0, 20)), rests_on((0, shared))]
-    assert len(tell(found, inside)) == stories
-    assert len(tell(found, inside[::-1])) == stories
+    assert len(group_stories(found, inside)) == stories
+    assert len(group_stories(found, inside[::-1])) == stories
 
 
 def test_what_is_put_together_from_several_stories_is_told_by_them():
@@ -104,7 +104,7 @@ def test_the_order_of_the_findings_decides_only_among_equals():
 
 
 def test_without_findings_there_is_no_story():
-    assert tell((), ()) == ()
+    assert group_stories((), ()) == ()
     assert SplitAudit.__dataclass_fields__["stories"].default == ()
 
 

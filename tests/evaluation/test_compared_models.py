@@ -361,6 +361,6 @@ def test_memory_stays_flat_in_groups(monkeypatch):
     a, b = pair()
     expected = compare_predictions(a, b, draws=30)
     monkeypatch.setattr("candid.evaluation.comparison._BLOCK", 9_000)
-    for name in ("_DRAWN", "_SUMS"):
+    for name in ("_COUNTS", "_SUMS"):
         monkeypatch.setattr(f"candid.stats.bootstrap.{name}", 9_000)
     assert compare_predictions(a, b, draws=30) == expected

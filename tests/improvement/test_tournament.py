@@ -26,7 +26,7 @@ from candid.improvement.remedies import (
     last_layers,
     prior_shift,
 )
-from candid.improvement.tournament import Rules, aimed_at, hold_tournament, look_at_test
+from candid.improvement.tournament import Rules, hold_tournament, look_at_test, select_aimed
 from candid.predictions import Predictions
 from candid.text.improvement import improvement_lead
 
@@ -127,7 +127,7 @@ def test_a_group_that_is_last_by_chance_gains_nothing_by_another_model():
             label, np.eye(2)[answers[0]] * 0.8 + 0.1, groups={"g": group.astype(str)}
         )
         arena = arena_of(before, ("g",))
-        aimed = aimed_at(arena, "worst group")
+        aimed = select_aimed(arena, "worst group")
         gains.append(right[1][aimed].mean() - right[0][aimed].mean())
         cells = [c.mask for c in arena.large()]
         last = min(cells, key=lambda mask: right[0][mask].mean())

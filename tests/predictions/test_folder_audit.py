@@ -19,8 +19,8 @@ from candid.auditing.tally import (
     SUMS,
     Batch,
     Tally,
+    estimate_people,
     hash_people,
-    people_behind,
 )
 from candid.errors import PredictionsError
 from candid.pipeline.summing import audit_folder
@@ -348,7 +348,7 @@ def test_memory_does_not_grow_with_rows_and_words_may_come_late():
     counted = tally.tables["a"].outcomes.sum((1, 2))
     own = [np.bincount(b.attributes["a"] + 1, minlength=6)[1:] for b in (first, *parts, late)]
     assert counted.tolist() == np.sum(own, axis=0).tolist()
-    images, wrong = tally.common("a", "a")
+    images, wrong = tally.count_common("a", "a")
     assert np.trace(images) == images.sum() == counted.sum()
     mistakes = (tally.tables["a"].outcomes * (1 - np.eye(2, dtype=int))).sum((1, 2))
     assert (np.diag(wrong) == mistakes).all()
@@ -360,7 +360,7 @@ def test_sums_do_not_depend_on_how_they_are_added():
     many = batch(rng, 40_000, 9_000)
     whole.add(many)
     for rows in np.array_split(np.arange(40_000), 400):
-        part = many.at(rows)
+        part = many.take(rows)
         some.add(replace(part, attributes={"a": many.attributes["a"][rows]}))
     for name in SUMS:
         one, two = (getattr(t.tables["a"], name) for t in (some, whole))
@@ -375,8 +375,8 @@ def test_memory_grows_with_the_classes_and_not_with_their_square():
 @pytest.mark.parametrize("n", [0, 1, 50, 5_000, 200_000])
 def test_people_are_counted_within_a_few_per_cent(n):
     cells = np.unique(hash_people(np.arange(n), 3) & np.uint64(CELLS - 1))
-    assert people_behind(len(cells)) == pytest.approx(n, rel=0.015, abs=1)
-    assert people_behind(CELLS) == MOST_PEOPLE
+    assert estimate_people(len(cells)) == pytest.approx(n, rel=0.015, abs=1)
+    assert estimate_people(CELLS) == MOST_PEOPLE
 
 
 def test_hashes_spread_and_depend_on_the_seed():

@@ -12,9 +12,9 @@ from candid.errors import PredictionsError
 from candid.stats import metrics
 from candid.stats.calibration import (
     apply_temperature,
-    before_temperature,
     fit_temperature,
     reliability_bins,
+    undo_temperature,
 )
 
 
@@ -110,13 +110,13 @@ def test_temperature_changes_no_answer_and_can_be_taken_back():
     before = special.softmax(logits, axis=1)
     after = apply_temperature(logits, 2.5)
     np.testing.assert_array_equal(after.argmax(axis=1), before.argmax(axis=1))
-    np.testing.assert_allclose(before_temperature(after, 2.5), before, rtol=1e-9)
-    assert before_temperature(before, 1.0) is before
+    np.testing.assert_allclose(undo_temperature(after, 2.5), before, rtol=1e-9)
+    assert undo_temperature(before, 1.0) is before
 
 
 def test_probability_zero_stays_zero():
     certain = np.array([[1.0, 0.0], [0.25, 0.75]])
-    np.testing.assert_allclose(before_temperature(certain, 2.0), [[1, 0], [0.1, 0.9]], atol=1e-12)
+    np.testing.assert_allclose(undo_temperature(certain, 2.0), [[1, 0], [0.1, 0.9]], atol=1e-12)
 
 
 def test_fitted_temperature_lowers_log_loss_and_calibration_error():

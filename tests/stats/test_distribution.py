@@ -4,9 +4,9 @@ from scipy.stats import norm
 
 from candid.stats.distribution import (
     MOST_BINS,
+    bin_edges,
     conformal_reach,
     cumulative_at,
-    edges_of,
     interval_by_range,
     interval_of,
     mean_of,
@@ -27,7 +27,7 @@ def test_a_few_values_have_a_bin_each_and_many_have_their_quantiles():
     skewed[0] = 1e9
     scale = scale_of(np.unique(skewed), skewed)
     assert scale.bins == MOST_BINS
-    filled = np.histogram(skewed, edges_of(scale.centres)[1:-1])[0]
+    filled = np.histogram(skewed, bin_edges(scale.centres)[1:-1])[0]
     assert filled.min() > 10 and filled.max() < 80  # no outlier takes the bins of the others
     assert scale.median == pytest.approx(np.median(skewed))
 
@@ -52,7 +52,7 @@ def test_a_scale_needs_two_values():
 
 def test_cumulative_and_quantile_are_inverse_and_as_by_hand():
     centres = np.array([1.0, 2.0, 4.0])
-    assert edges_of(centres).tolist() == [0.5, 1.5, 3.0, 5.0]
+    assert bin_edges(centres).tolist() == [0.5, 1.5, 3.0, 5.0]
     p = np.array([[0.2, 0.3, 0.5]])
     for value, below in [(0.0, 0), (0.5, 0), (1.0, 0.1), (2.25, 0.35), (4.0, 0.75), (9.0, 1)]:
         assert cumulative_at(p, centres, np.array([value])) == pytest.approx(below)

@@ -246,7 +246,7 @@ def test_always_is_the_confusion_of_a_constant_answer():
     label, p, w = draw(7, classes=3)
     confusion = metrics.confusion_matrix(label, p.argmax(axis=1), 3, w)
     constant = metrics.confusion_matrix(label, np.full(len(label), 2), 3, w)
-    np.testing.assert_array_equal(metrics.always(confusion, 2), constant)
+    np.testing.assert_array_equal(metrics.constant_confusion(confusion, 2), constant)
 
 
 def test_weighted_f1_of_answers_is_scikit_learn_s():

@@ -3,14 +3,16 @@ import pytest
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
 from candid.stats.bootstrap import resample
-from candid.stats.number_metrics import NUMBER_METRICS, Judged, number_estimates
+from candid.stats.number_metrics import NUMBER_METRICS, NumberOutcomes, number_estimates
 
 
 def made(n=300, seed=0):
     rng = np.random.default_rng(seed)
     value = rng.uniform(20, 60, n)
     predicted = value + rng.normal(1, 4, n)
-    return Judged(value, predicted, predicted - 6, predicted + 6, guess=38.0, tolerance=5.0)
+    return NumberOutcomes(
+        value, predicted, predicted - 6, predicted + 6, baseline=38.0, tolerance=5.0
+    )
 
 
 def test_are_scikit_learn_s_and_those_by_hand():
@@ -45,8 +47,8 @@ def test_intervals_come_from_people_drawn_again():
     half = 1.96 * off.std() / np.sqrt(400)
     assert alone.high - alone.low == pytest.approx(2 * half, rel=0.2)
     one_error = np.repeat(judged.error[:40], 10)  # ten images of each person, all alike
-    same = Judged(
-        judged.value, judged.value + one_error, judged.low, judged.high, guess=38, tolerance=5
+    same = NumberOutcomes(
+        judged.value, judged.value + one_error, judged.low, judged.high, baseline=38, tolerance=5
     )
     person = np.repeat(np.arange(40), 10)
     wide = number_estimates(same, [np.ones(400, bool)], resample(400, person, draws=400))[0]["mae"]

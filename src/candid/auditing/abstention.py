@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from candid.arrays import Floats, Marks
-from candid.auditing.held_out import Half, Halves, HeldOutGroup, groups_of, halves_of
+from candid.auditing.held_out import Half, Halves, HeldOutGroup, iterate_groups, split_halves
 from candid.errors import ConfigError
 from candid.predictions import Predictions, require_probabilities
 from candid.records import Estimate, State
@@ -45,12 +45,7 @@ from candid.records.abstention import (
     RiskCoverage,
     TargetAbstention,
 )
-from candid.stats.exact import (
-    answering_threshold,
-    conformal_least,
-    fewest,
-    first_rank,
-)
+from candid.stats.exact import answering_threshold, conformal_threshold, fewest, first_rank
 from candid.stats.intervals import share, share_by_person, wilson_shares
 from candid.text.abstention import (
     KEPT_BEST,
@@ -99,6 +94,10 @@ def abstention(
     says so. Where test has none, nothing is measured: figures are NaN, states "not applicable", and
     the sentences say why. Numeric attributes are cut at their quartiles.
 
+    Raises PredictionsError where there are labelled images of training only, or in test alone of
+    fewer than two people (or images), or no probabilities. Raises ConfigError where a target error
+    is not between 0 and 1.
+
     Parameters
     ----------
     predictions
@@ -113,21 +112,13 @@ def abstention(
         How many points the curves have at most.
     seed
         Draws one image of each person, and the halves where there is one split only.
-
-    Raises
-    ------
-    PredictionsError
-        Where there are labelled images of training only, or in test alone of fewer than two people
-        (or images), or no probabilities.
-    ConfigError
-        Where a target error is not between 0 and 1.
     """
-    _check(target_errors)
+    _check_target_errors(target_errors)
     require_probabilities(predictions)
-    halves = halves_of(predictions.with_bins(), seed)
+    halves = split_halves(predictions.with_bins(), seed)
     calibration = Half(halves.calibration, seed)
     verification = Half(halves.verification, seed)
-    groups = list(groups_of(verification.rows, calibration.rows))
+    groups = list(iterate_groups(verification.rows, calibration.rows))
     setting = _Setting(calibration, verification, confidence, smallest_people)
     return Abstention(
         target=predictions.target,
@@ -138,10 +129,10 @@ def abstention(
         calibration_people=calibration.rows.n_people(),
         n=len(verification.rows),
         people=verification.rows.n_people(),
-        targets=tuple(_target(setting, t, groups) for t in target_errors),
-        conformal=tuple(_conformal(setting, t, groups) for t in target_errors),
+        targets=tuple(_build_target(setting, t, groups) for t in target_errors),
+        conformal=tuple(_build_conformal(setting, t, groups) for t in target_errors),
         curves=tuple(
-            _curve(setting, group, points)
+            _build_curve(setting, group, points)
             for group in groups
             if group.kind != "answer" and group.mask.any()
         ),
@@ -149,7 +140,7 @@ def abstention(
     )
 
 
-def _check(target_errors: Sequence[float]) -> None:
+def _check_target_errors(target_errors: Sequence[float]) -> None:
     for target in target_errors:
         if not 0 < target < 1:
             raise ConfigError(
@@ -166,8 +157,8 @@ class _Setting:
     confidence: float
     smallest_people: int
 
-    def about(self, group: HeldOutGroup) -> dict[str, Any]:
-        """Which group, and what stands behind it in the verification half."""
+    def describe(self, group: HeldOutGroup) -> dict[str, Any]:
+        """The fields of a record that name a group and count its verification half."""
         return {
             "kind": group.kind,
             "attribute": group.attribute,
@@ -180,34 +171,34 @@ class _Setting:
 # --- one target ----------------------------------------------------------------------------------
 
 
-def _target(s: _Setting, target: float, groups: Sequence[HeldOutGroup]) -> TargetAbstention:
-    rule = _rule(s, groups[0], target)
-    verified = tuple(_verify(s, g, target, rule) for g in groups)
+def _build_target(s: _Setting, target: float, groups: Sequence[HeldOutGroup]) -> TargetAbstention:
+    rule = _find_rule(s, groups[0], target)
+    verified = tuple(_verify_rule(s, g, target, rule) for g in groups)
     everyone = verified[0]
     if rule is None:
-        sentence = _why_none(s.calibration, target, s.confidence, everyone.calibration_n)
+        sentence = _explain_no_rule(s.calibration, target, s.confidence, everyone.calibration_n)
     elif not len(s.verification.rows):
         sentence = not_measured(target, rule.threshold)
     else:
-        sentence = promise_kept(target, everyone, _least_answered(s, verified))
+        sentence = promise_kept(target, everyone, _find_least_answered(s, verified))
     return TargetAbstention(target, rule, sentence, verified)
 
 
-def _least_answered(s: _Setting, groups: Sequence[GroupAbstention]) -> GroupAbstention | None:
-    """Of the groups that are large enough to tell, the one that is answered least, if any is."""
-    least = [
+def _find_least_answered(s: _Setting, groups: Sequence[GroupAbstention]) -> GroupAbstention | None:
+    """The large enough group with the lowest coverage, where it is surely below everyone's."""
+    candidates = [
         g
         for g in groups
         if g.kind == "group"
         and (g.n if g.people is None else g.people) >= s.smallest_people
         and g.coverage.high < groups[0].coverage.low
     ]
-    return min(least, key=lambda g: g.coverage.value, default=None)
+    return min(candidates, key=lambda g: g.coverage.value, default=None)
 
 
-def _rule(s: _Setting, group: HeldOutGroup, target: float) -> AbstentionRule | None:
+def _find_rule(s: _Setting, group: HeldOutGroup, target: float) -> AbstentionRule | None:
     half = s.calibration
-    rows = half.one_each(group.calibration)
+    rows = half.sample_one_per_person(group.calibration)
     score, wrong = half.rows.confidence[rows], half.rows.wrong[rows]
     threshold = answering_threshold(score, wrong, target, s.confidence)
     if math.isnan(threshold):
@@ -230,50 +221,51 @@ def _rule(s: _Setting, group: HeldOutGroup, target: float) -> AbstentionRule | N
 def answering_rule(
     predictions: Predictions, target_error: float, confidence: float = 0.95, seed: int = 0
 ) -> tuple[AbstentionRule | None, str]:
-    """The rule for all of some labelled images, and its promise in words, or why there is none."""
-    _check((target_error,))
+    """The rule for all labelled images, and its promise in words, or why there is none."""
+    _check_target_errors((target_error,))
     half = Half(predictions, seed)
     everyone = np.ones(len(predictions), np.bool_)
     group = HeldOutGroup("all", "", "", everyone, everyone)
-    rule = _rule(_Setting(half, half, confidence, 0), group, target_error)
+    rule = _find_rule(_Setting(half, half, confidence, 0), group, target_error)
     if rule is not None:
         return rule, rule.guarantee
-    return None, _why_none(half, target_error, confidence, len(half.one_each(everyone)))
+    n = len(half.sample_one_per_person(everyone))
+    return None, _explain_no_rule(half, target_error, confidence, n)
 
 
-def _why_none(half: Half, target: float, confidence: float, n: int) -> str:
-    """Why nothing can be promised from the `n` images that count."""
+def _explain_no_rule(half: Half, target: float, confidence: float, n: int) -> str:
+    """The sentence that says why `n` images allow no promise."""
     needed = fewest(0, target, confidence)
     start = first_rank(n, target, confidence) if n >= needed else 0
     return no_promise(target, n, needed, start, half.rows.persons() is not None)
 
 
-def _verify(
+def _verify_rule(
     s: _Setting, group: HeldOutGroup, target: float, rule: AbstentionRule | None
 ) -> GroupAbstention:
     half, measured = s.verification, len(s.verification.rows) > 0
-    coverage, error = _outcome(s, group, rule)
+    coverage, error = _measure_rule(s, group, rule)
     by_person, persons = error, half.rows.persons()
     if rule is not None and measured and persons is not None:
         answered = group.mask & (half.rows.confidence >= rule.threshold)
         by_person = share_by_person(half.rows.wrong, answered, group.mask, persons, s.confidence)
-    own = _rule(s, group, target)
-    own_coverage, own_error = _outcome(s, group, own) if own and measured else (None, None)
+    own = _find_rule(s, group, target)
+    own_coverage, own_error = _measure_rule(s, group, own) if own and measured else (None, None)
     return GroupAbstention(
-        **s.about(group),
+        **s.describe(group),
         coverage=coverage,
         error=error,
         error_by_person=by_person,
-        state=_state(s, error, target) if rule and measured else "not applicable",
+        state=_decide_state(s, error, target) if rule and measured else "not applicable",
         own=own,
         own_coverage=own_coverage,
         own_error=own_error,
-        calibration_n=len(s.calibration.one_each(group.calibration)),
+        calibration_n=len(s.calibration.sample_one_per_person(group.calibration)),
         needed=fewest(0, target, s.confidence),
     )
 
 
-def _outcome(
+def _measure_rule(
     s: _Setting, group: HeldOutGroup, rule: AbstentionRule | None
 ) -> tuple[Estimate, Estimate]:
     """Coverage and error of a rule in a group of the verification half."""
@@ -286,7 +278,7 @@ def _outcome(
     return coverage, share(half.rows.wrong, answered, half.rows.persons(), s.confidence)
 
 
-def _state(s: _Setting, error: Estimate, target: float) -> State:
+def _decide_state(s: _Setting, error: Estimate, target: float) -> State:
     if (error.n if error.people is None else error.people) < s.smallest_people:
         return "too few to say"
     if error.low > target:
@@ -297,48 +289,48 @@ def _state(s: _Setting, error: Estimate, target: float) -> State:
 # --- prediction sets -----------------------------------------------------------------------------
 
 
-def _conformal(s: _Setting, target: float, groups: Sequence[HeldOutGroup]) -> ConformalSets:
+def _build_conformal(s: _Setting, target: float, groups: Sequence[HeldOutGroup]) -> ConformalSets:
     rows, score = s.calibration.rows, _label_probability(s.calibration.rows)
-    chosen = s.calibration.one_each(np.ones(len(rows), np.bool_))
-    least = conformal_least(score[chosen], target)
+    sampled = s.calibration.sample_one_per_person(np.ones(len(rows), np.bool_))
+    threshold = conformal_threshold(score[sampled], target)
     by_person = s.calibration.rows.persons() is not None
     return ConformalSets(
         target_miss=target,
-        least_probability=least,
+        least_probability=threshold,
         guarantee=conformal_guarantee(target, by_person),
-        n=len(chosen),
+        n=len(sampled),
         by_person=by_person,
         groups=tuple(
-            _conformal_group(s, g, target, least, score) for g in groups if g.kind != "answer"
+            _conformal_group(s, g, target, threshold, score) for g in groups if g.kind != "answer"
         ),
     )
 
 
 def _conformal_group(
-    s: _Setting, group: HeldOutGroup, target: float, least: float, score: Floats
+    s: _Setting, group: HeldOutGroup, target: float, threshold: float, score: Floats
 ) -> ConformalGroup:
-    chosen = s.calibration.one_each(group.calibration)
-    own = conformal_least(score[chosen], target)
-    held, single = _sets(s, group, least)
-    own_held, own_single = _sets(s, group, own)
+    sampled = s.calibration.sample_one_per_person(group.calibration)
+    group_threshold = conformal_threshold(score[sampled], target)
+    covered, single = _measure_sets(s, group, threshold)
+    group_covered, group_single = _measure_sets(s, group, group_threshold)
     return ConformalGroup(
-        **s.about(group),
-        held=held,
+        **s.describe(group),
+        held=covered,
         single=single,
-        calibration_n=len(chosen),
-        own_least_probability=own,
-        own_held=own_held,
-        own_single=own_single,
+        calibration_n=len(sampled),
+        own_least_probability=group_threshold,
+        own_held=group_covered,
+        own_single=group_single,
     )
 
 
-def _sets(s: _Setting, group: HeldOutGroup, least: float) -> list[Estimate]:
+def _measure_sets(s: _Setting, group: HeldOutGroup, threshold: float) -> list[Estimate]:
     """The share of sets that hold the label, and that of sets of one class."""
     half = s.verification
-    held = _label_probability(half.rows) >= least
-    single = (half.rows.probability >= least).sum(axis=1) == 1
-    of = np.stack([group.mask, group.mask], axis=1)
-    return wilson_shares(np.stack([held, single], axis=1), of, half.rows.persons(), s.confidence)
+    covered = _label_probability(half.rows) >= threshold
+    single = (half.rows.probability >= threshold).sum(axis=1) == 1
+    hits, mask = np.stack([covered, single], axis=1), np.stack([group.mask] * 2, axis=1)
+    return wilson_shares(hits, mask, half.rows.persons(), s.confidence)
 
 
 def _label_probability(rows: Predictions) -> Floats:
@@ -348,33 +340,32 @@ def _label_probability(rows: Predictions) -> Floats:
 # --- curves and notes ----------------------------------------------------------------------------
 
 
-def _curve(s: _Setting, group: HeldOutGroup, points: int) -> RiskCoverage:
+def _build_curve(s: _Setting, group: HeldOutGroup, points: int) -> RiskCoverage:
     """Error among the surest ⌈c n⌉ of a group, for even steps of c."""
     half = s.verification
     rows = np.flatnonzero(group.mask)
     n = len(rows)
     order = rows[np.argsort(-half.rows.confidence[rows], kind="stable")]
     ranks = np.unique(np.ceil(np.linspace(1 / points, 1, points) * n - 1e-9).astype(int))
-    of = np.arange(n)[:, None] < ranks
+    mask = np.arange(n)[:, None] < ranks
     cluster = half.rows.persons(order)
-    found = wilson_shares(half.rows.wrong[order][:, None] & of, of, cluster, s.confidence)
+    estimates = wilson_shares(half.rows.wrong[order][:, None] & mask, mask, cluster, s.confidence)
     return RiskCoverage(
-        **s.about(group),
-        coverage=_rounded(ranks / n),
-        error=_rounded([e.value for e in found]),
-        low=_rounded([e.low for e in found]),
-        high=_rounded([e.high for e in found]),
-        threshold=_rounded(half.rows.confidence[order[ranks - 1]]),
+        **s.describe(group),
+        coverage=_round(ranks / n),
+        error=_round([e.value for e in estimates]),
+        low=_round([e.low for e in estimates]),
+        high=_round([e.high for e in estimates]),
+        threshold=_round(half.rows.confidence[order[ranks - 1]]),
     )
 
 
-def _rounded(values: ArrayLike) -> tuple[float, ...]:
-    """For drawing: a curve needs no more than six digits, and there are many curves."""
+def _round(values: ArrayLike) -> tuple[float, ...]:
+    """For plots: a curve needs no more than six digits, and there are many curves."""
     return tuple(np.round(np.asarray(values, np.float64), 6).tolist())
 
 
 def _notes(p: Predictions, halves: Halves, s: _Setting, promises: int) -> Iterator[str]:
-    """What a reader might not expect."""
     if not halves.verified_on:
         yield NOT_VERIFIED
     elif halves.calibrated_on != "validation":

@@ -12,9 +12,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from candid.arrays import Floats
+from candid.arrays import Floats, Marks
 from candid.auditing.contrasts import Contrast
 from candid.auditing.rows import GroupKey, Rows
 from candid.stats.differences import Side
@@ -32,7 +31,7 @@ class _Area:
 
 
 class Areas:
-    """Areas of groups and of what is left without them, each ranked once."""
+    """Areas of groups and of their rests, each ranked once."""
 
     def __init__(self, rows: Rows) -> None:
         p, count = rows.predictions, rows.classes
@@ -42,67 +41,67 @@ class Areas:
         self._rank = [
             np.unique(p.probability[:, c], return_inverse=True)[1].reshape(-1) for c in self.classes
         ]
-        self._done: dict[tuple[GroupKey, GroupKey | None], _Area] = {}
+        self._cache: dict[tuple[GroupKey, GroupKey | None], _Area] = {}
 
-    def _of(self, key: GroupKey, less: GroupKey | None = None) -> _Area:
-        if (key, less) not in self._done:
-            inside = self.rows.mask(key)
+    def _get_area(self, key: GroupKey, less: GroupKey | None = None) -> _Area:
+        if (key, less) not in self._cache:
+            mask = self.rows.mask(key)
             if less is not None:
-                inside = inside & ~self.rows.mask(less)
-            self._done[key, less] = self._area(inside)
-        return self._done[key, less]
+                mask = mask & ~self.rows.mask(less)
+            self._cache[key, less] = self._compute_area(mask)
+        return self._cache[key, less]
 
-    def _area(self, inside: NDArray[np.bool_]) -> _Area:
-        drawing = self.rows.drawing
-        areas, influences, fewest = [], np.zeros(len(inside)), drawing.units
+    def _compute_area(self, mask: Marks) -> _Area:
+        resampling = self.rows.resampling
+        areas, influences, fewest = [], np.zeros(len(mask)), resampling.units
         for positive, rank in zip(self._positive, self._rank, strict=True):
-            sides = positive & inside, ~positive & inside
+            sides = positive & mask, ~positive & mask
             area, influence = roc_auc_influence(*sides, rank)
             areas.append(np.asarray(area))
             influences += influence / len(self.classes)
-            fewest = min(fewest, *map(drawing.units_in, sides))
+            fewest = min(fewest, *map(resampling.count_units, sides))
         return _Area(
             value=math.nan if self.rows.predictions.hard else float(macro([*areas])),
-            influence=np.bincount(drawing.unit, influences, drawing.units).astype(np.float64),
+            influence=np.bincount(resampling.unit, influences, resampling.units).astype(np.float64),
             fewest=fewest,
-            images=int(np.count_nonzero(inside)),
+            images=int(np.count_nonzero(mask)),
         )
 
-    def forget(self) -> None:
-        """Let go of what was ranked; influences are long."""
-        self._done.clear()
+    def clear_cache(self) -> None:
+        """Free the influences, which are long."""
+        self._cache.clear()
 
     def contrast(self, sides: list[tuple[GroupKey, GroupKey]]) -> Contrast:
-        """Groups against what is left of a larger group: (larger, group) each."""
-        left = [self._of(group) for _, group in sides]
-        right = [self._of(larger, group) for larger, group in sides]
+        """Groups against the rest of a larger group: (larger, group) each."""
+        left = [self._get_area(group) for _, group in sides]
+        right = [self._get_area(larger, group) for larger, group in sides]
         pairs = [(a.influence, b.influence) for a, b in zip(left, right, strict=True)]
         with np.errstate(divide="ignore", invalid="ignore"):
             correlation = [float(a @ b) / np.sqrt(float(a @ a) * float(b @ b)) for a, b in pairs]
         return Contrast(
             metric="roc_auc",
-            left=_side(left),
-            right=_side(right),
+            left=_build_side(left),
+            right=_build_side(right),
             correlation=np.clip(np.nan_to_num(correlation, posinf=0, neginf=0), -1, 1),
             images=np.asarray([a.images for a in left], np.int64),
             rest_images=np.asarray([b.images for b in right], np.int64),
-            lost=np.zeros(len(sides), np.int64),
+            undefined=np.zeros(len(sides), np.int64),
             method=f"score interval of differences, {self.method}",
-            drawn=False,
+            from_draws=False,
         )
 
     def side(self, key: GroupKey) -> tuple[Side, int]:
-        """One area as a side of one, and its images."""
-        done = self._of(key)
-        return _side([done]), done.images
+        """The area of one group, and its images."""
+        area = self._get_area(key)
+        return _build_side([area]), area.images
 
     @property
     def method(self) -> str:
         """How the standard error was made, in words."""
-        return f"DeLong by {'person' if self.rows.drawing.by_person else 'image'}"
+        return f"DeLong by {'person' if self.rows.resampling.by_person else 'image'}"
 
 
-def _side(areas: list[_Area]) -> Side:
+def _build_side(areas: list[_Area]) -> Side:
     value = np.asarray([a.value for a in areas])
     fewest = np.asarray([a.fewest for a in areas], np.int64)
     variance = np.asarray([float(a.influence @ a.influence) for a in areas])

@@ -18,17 +18,17 @@ import numpy as np
 
 from candid.arrays import Marks
 from candid.auditing.abstention import abstention
-from candid.auditing.collecting import wanted
+from candid.auditing.collecting import plan_collection
 from candid.auditing.confounding import adjusted_gaps
-from candid.auditing.cross_fit import search_and_test, slices
-from candid.auditing.findings import findings
+from candid.auditing.cross_fit import build_slices, search_and_test
+from candid.auditing.findings import build_findings
 from candid.auditing.gaps import GapTable, Ledger
-from candid.auditing.intersections import grid_of_pairs, measure_pairs, told_pairs
+from candid.auditing.intersections import build_pair_grid, build_pair_groups, measure_pairs
 from candid.auditing.label_noise import label_noise
 from candid.auditing.rows import Rows
-from candid.auditing.shortcuts import find_cues, shortcut
-from candid.auditing.single_groups import Measured, fairness_figures, measure_values, single_groups
-from candid.auditing.stories import Footing, footing, tell
+from candid.auditing.shortcuts import build_shortcut, find_cues
+from candid.auditing.single_groups import Measurement, build_fairness, build_groups, measure_values
+from candid.auditing.stories import Evidence, build_evidence, group_stories
 from candid.errors import ConfigError, PredictionsError, did_you_mean
 from candid.predictions import Attribute, Predictions, require_evaluable
 from candid.records import SPLITS, Estimate, Split
@@ -44,7 +44,10 @@ _DEFAULTS = AuditConfig()
 def audit_groups(
     predictions: Predictions, config: AuditConfig = _DEFAULTS, *, source: str = ""
 ) -> Audit:
-    """Every group of every split that was asked for, and what follows from the file as a whole.
+    """Audit every group of every split of the settings, and the file as a whole.
+
+    Raises PredictionsError where there is no labelled image, or a probability or a label is
+    impossible. Raises ConfigError where an attribute that the settings name does not exist.
 
     Parameters
     ----------
@@ -54,70 +57,60 @@ def audit_groups(
         Splits, attributes, how small a group may be, draws, false discovery rate, seed.
     source
         What to call the model or the file.
-
-    Raises
-    ------
-    PredictionsError
-        Where there is no labelled image, or a probability or a label is impossible.
-    ConfigError
-        Where an attribute that the settings name does not exist.
     """
     require_evaluable(predictions)
-    attributes, notes = chosen_attributes(predictions.attributes, config)
+    attributes, notes = select_attributes(predictions.attributes, config)
     chosen = replace(predictions, attributes=attributes)
     labelled = chosen[np.flatnonzero(chosen.label >= 0)]
     if len(labelled) < len(chosen):
         notes.append(text.no_label(len(chosen) - len(labelled), len(chosen)))
     if "notes" in predictions.provenance:
         notes.append(predictions.provenance["notes"])
-    splits = _splits(labelled, config, notes)
-    audited = tuple(_split(labelled, split, config) for split in splits)
-    parts = _parts(chosen, splits[0], config, notes)
+    splits = _select_splits(labelled, config, notes)
+    audited = tuple(_audit_split(labelled, split, config) for split in splits)
+    extras = _audit_extras(chosen, splits[0], config, notes)
     return Audit(
         target=predictions.target,
         classes=predictions.classes,
         source=source or predictions.provenance.get("data", ""),
         splits=audited,
-        **parts,
+        **extras,
         notes=tuple(notes),
     )
 
 
-def _parts(
+def _audit_extras(
     chosen: Predictions, split: Split, config: AuditConfig, notes: list[str]
 ) -> dict[str, Any]:
     """Abstention, label noise and adjusted gaps; a note where one cannot be computed."""
-    drawn: dict[str, Any] = {"confidence": config.confidence, "seed": config.seed}
-    wanted: list[tuple[str, str, Callable[[], Any]]] = []
+    options: dict[str, Any] = {"confidence": config.confidence, "seed": config.seed}
+    steps: list[tuple[str, str, Callable[[], Any]]] = []
     if config.more:
-        wanted = [
-            ("abstention", "No threshold for abstention", lambda: abstention(chosen, **drawn)),
-            ("noise", "Label noise was not looked for", lambda: label_noise(chosen, **drawn)),
+        steps = [
+            ("abstention", "No threshold for abstention", lambda: abstention(chosen, **options)),
+            ("noise", "Label noise was not looked for", lambda: label_noise(chosen, **options)),
         ]
     if config.more and chosen.attributes:
-        rate, sure = config.false_discovery_rate, config.confidence
-        held = partial(adjusted_gaps, split=split, confidence=sure, false_discovery_rate=rate)
-        wanted.append(("confounding", "No adjusted gaps", lambda: held(chosen)))
+        rate, level = config.false_discovery_rate, config.confidence
+        adjust = partial(adjusted_gaps, split=split, confidence=level, false_discovery_rate=rate)
+        steps.append(("confounding", "No adjusted gaps", lambda: adjust(chosen)))
     parts: dict[str, Any] = {}
-    for name, without, make in wanted:
+    for name, failure, compute in steps:
         try:
-            parts[name] = make()
-        except PredictionsError as reason:
-            notes.append(f"{without}: {reason.what}")
+            parts[name] = compute()
+        except PredictionsError as error:
+            notes.append(f"{failure}: {error.what}")
     return parts
 
 
-def chosen_attributes(
+def select_attributes(
     known: Mapping[str, Attribute], config: AuditConfig
 ) -> tuple[dict[str, Attribute], list[str]]:
-    """The attributes to audit, and what a reader must know of the others.
+    """The attributes to audit, and notes on the others.
 
-    Raises
-    ------
-    ConfigError
-        Where an attribute that the settings name does not exist.
+    Raises ConfigError where an attribute that the settings name does not exist.
     """
-    kept, notes = dict[str, Attribute](), list[str]()
+    selected, notes = dict[str, Attribute](), list[str]()
     for name in config.attributes:
         if name not in known:
             raise ConfigError(
@@ -130,14 +123,14 @@ def chosen_attributes(
         if len(attribute.values) > config.most_values:
             notes.append(text.too_many_values(name, len(attribute.values), config.most_values))
         else:
-            kept[name] = attribute
+            selected[name] = attribute
     if not known:
         notes.append(text.NO_ATTRIBUTES)
-    return kept, notes
+    return selected, notes
 
 
-def _splits(labelled: Predictions, config: AuditConfig, notes: list[str]) -> list[Split]:
-    """The splits that were asked for and have labelled images; others where none of them has."""
+def _select_splits(labelled: Predictions, config: AuditConfig, notes: list[str]) -> list[Split]:
+    """The splits to audit; see `asked_splits`."""
     present = [s for s in SPLITS if (labelled.split == s).any()]
     if not present:
         raise PredictionsError(
@@ -145,29 +138,29 @@ def _splits(labelled: Predictions, config: AuditConfig, notes: list[str]) -> lis
             expected="labelled images in train, validation or test",
             todo="check the file that the predictions came from",
         )
-    asked, said = asked_splits(present, config)
-    notes.extend(said)
-    return asked
+    splits, split_notes = asked_splits(present, config)
+    notes.extend(split_notes)
+    return splits
 
 
 def asked_splits(present: Sequence[Split], config: AuditConfig) -> tuple[list[Split], list[str]]:
-    """Of the splits with labelled images those asked for, else the last; and what to say of it."""
+    """Of the splits with labelled images those of the settings, else the last; and notes."""
     notes = []
     if absent := [s for s in config.splits if s not in present]:
         notes.append(text.absent_splits(absent))
-    asked = [s for word in config.splits for s in present if s == word]
-    if not asked:
-        asked = [present[-1]]
-        notes.append(text.split_instead(asked[0]))
-    return asked, notes
+    splits = [s for word in config.splits for s in present if s == word]
+    if not splits:
+        splits = [present[-1]]
+        notes.append(text.split_instead(splits[0]))
+    return splits, notes
 
 
-def _split(labelled: Predictions, split: Split, config: AuditConfig) -> SplitAudit:
-    some = labelled.with_bins()[labelled.split == split]
-    drawing = resample(
-        len(some), some.person, draws=config.draws, seed=config.seed, confidence=config.confidence
+def _audit_split(labelled: Predictions, split: Split, config: AuditConfig) -> SplitAudit:
+    p = labelled.with_bins()[labelled.split == split]
+    resampling = resample(
+        len(p), p.person, draws=config.draws, seed=config.seed, confidence=config.confidence
     )
-    rows = Rows(some, drawing, config.reliability_bins)
+    rows = Rows(p, resampling, config.reliability_bins)
     ledger = Ledger(rows, config.smallest, config.false_discovery_rate)
     parts, everyone = measure_values(rows, ledger)
     large = [m.values[i] for m in parts for i in np.flatnonzero(m.units >= config.smallest)]
@@ -183,60 +176,62 @@ def _split(labelled: Predictions, split: Split, config: AuditConfig) -> SplitAud
     cues = find_cues(rows, ledger, least=config.shortcut_association, draws=config.draws)
     table = ledger.settle()
 
-    held = findings(rows, table, parts, pairs, halves, cues, config.examples)
-    found, severities, stories = _told(rows, held, config.findings)
-    people = drawing.units if drawing.by_person else None
-    audited = of_singles(rows, table, parts, everyone, split, len(rows), people, config)
+    harmful = build_findings(rows, table, parts, pairs, halves, cues, config.examples)
+    findings, severities, stories = _collect_findings(rows, harmful, config.findings)
+    people = resampling.units if resampling.by_person else None
+    audited = build_single_audit(rows, table, parts, everyone, split, len(rows), people, config)
     numeric = [name for name, a in labelled.attributes.items() if a.kind == "numeric"]
     notes = list(_notes(rows, audited, table, numeric))
-    notes.extend(text.more_findings(sum(severities.values()), len(found)))
+    notes.extend(text.more_findings(sum(severities.values()), len(findings)))
     return replace(
         audited,
-        intersections=tuple(told_pairs(rows, table, pairs, config.intersections)),
+        intersections=tuple(build_pair_groups(rows, table, pairs, config.intersections)),
         intersections_looked_at=len(pairs.pairs),
-        slices=tuple(slices(halves, table)),
-        shortcuts=tuple(shortcut(cues, table, i) for i in cues.ordered(table)),
-        findings=found,
+        slices=tuple(build_slices(halves, table)),
+        shortcuts=tuple(build_shortcut(cues, table, i) for i in cues.sort_by_gap(table)),
+        findings=findings,
         stories=stories,
         notes=tuple(notes),
-        grid=grid_of_pairs(rows, table, pairs, parts) if config.pairs else None,
-        wanted=wanted(some, audited.groups, table.threshold, config.smallest, config.confidence),
+        grid=build_pair_grid(rows, table, pairs, parts) if config.pairs else None,
+        wanted=plan_collection(
+            p, audited.groups, table.threshold, config.smallest, config.confidence
+        ),
         severities=severities,
     )
 
 
-def _told(
-    rows: Rows, held: Iterable[tuple[AuditFinding, Marks]], most: int
+def _collect_findings(
+    rows: Rows, harmful: Iterable[tuple[AuditFinding, Marks]], most: int
 ) -> tuple[tuple[AuditFinding, ...], dict[str, int], tuple[Story, ...]]:
-    """The surest findings, how many there are of each severity, and which of them are one story."""
-    found: list[AuditFinding] = []
-    footings: list[Footing] = []
+    """The surest findings, how many there are of each severity, and their stories."""
+    findings: list[AuditFinding] = []
+    evidence: list[Evidence] = []
     severities = Counter[str]()
-    for finding, mask in held:
+    for finding, mask in harmful:
         severities[finding.finding.severity] += 1
-        if len(found) < most:
-            found.append(finding)
-            footings.append(footing(rows, finding, mask))
-    return tuple(found), dict(severities), tell(found, footings)
+        if len(findings) < most:
+            findings.append(finding)
+            evidence.append(build_evidence(rows, finding, mask))
+    return tuple(findings), dict(severities), group_stories(findings, evidence)
 
 
-def of_singles(
+def build_single_audit(
     rows: Rows,
     table: GapTable,
-    parts: Sequence[Measured],
+    parts: Sequence[Measurement],
     everyone: dict[str, Estimate],
     split: Split,
     n: int,
     people: int | None,
     config: AuditConfig,
 ) -> SplitAudit:
-    """The part of a split's audit that comes from single values."""
-    alone, within = single_groups(rows, table, parts)
-    audited = of_groups(split, n, people, everyone, (*alone, *within), table, config)
-    return replace(audited, fairness=tuple(fairness_figures(rows, parts, config.smallest)))
+    """A split's audit of single values alone."""
+    singles, within = build_groups(rows, table, parts)
+    audited = build_group_audit(split, n, people, everyone, (*singles, *within), table, config)
+    return replace(audited, fairness=tuple(build_fairness(rows, parts, config.smallest)))
 
 
-def of_groups(
+def build_group_audit(
     split: Split,
     n: int,
     people: int | None,
@@ -245,8 +240,8 @@ def of_groups(
     table: GapTable,
     config: AuditConfig,
 ) -> SplitAudit:
-    """A split's audit of which nothing but groups was looked at."""
-    alone = [g for g in groups if g.label is None]
+    """A split's audit with groups and nothing else."""
+    singles = [g for g in groups if g.label is None]
     return SplitAudit(
         split=split,
         n=n,
@@ -263,7 +258,7 @@ def of_groups(
         gaps_found=table.count,
         false_discovery_rate=table.rate,
         threshold=table.threshold,
-        too_few=sum(g.state == "too few to say" for g in alone),
+        too_few=sum(g.state == "too few to say" for g in singles),
         smallest_people=config.smallest,
     )
 
@@ -273,10 +268,10 @@ def _notes(
 ) -> Iterator[str]:
     """What a reader might not expect of these figures."""
     p, split = rows.predictions, audited.split
-    if not rows.drawing.by_person:
+    if not rows.resampling.by_person:
         yield text.audited_without_people(split)
-    if unknown_who := unknown_people(p.person):
-        yield text.some_without_people(split, unknown_who, len(p))
+    if n_unknown := unknown_people(p.person):
+        yield text.some_without_people(split, n_unknown, len(p))
     if empty := [c for k, c in enumerate(p.classes) if not (p.label == k).any()]:
         yield text.no_image_labelled(split, empty)
     missing = {a.name: int(np.count_nonzero(a.data < 0)) for a in rows.attributes}
@@ -284,7 +279,7 @@ def _notes(
     if numeric:
         yield text.cut_at_quartiles(numeric)
     gaps = [gap for g in audited.groups if g.label is None for gap in g.gaps.values()]
-    lost = max((g.undefined_draws for g in gaps if g.state != "too few to say"), default=0)
-    if lost:
-        yield text.group_undefined(lost, rows.drawing.draws)
+    undefined = max((g.undefined_draws for g in gaps if g.state != "too few to say"), default=0)
+    if undefined:
+        yield text.group_undefined(undefined, rows.resampling.draws)
     yield from text.looked_at(table.looked_at, table.threshold, table.rate)

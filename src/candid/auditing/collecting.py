@@ -17,12 +17,8 @@ from candid.stats.planning import people_needed, predicted_width
 SIZE = 0.05  # the gap in error that an audit should be able to see
 
 
-def wanted(
-    p: Predictions,
-    groups: Sequence[Group],
-    threshold: float,
-    smallest: int,
-    confidence: float = 0.95,
+def plan_collection(
+    p: Predictions, groups: Sequence[Group], threshold: float, smallest: int, confidence: float
 ) -> tuple[Wanted, ...]:
     """The groups whose gap of `SIZE` would be missed, those that need fewest people first.
 
@@ -41,29 +37,28 @@ def wanted(
     confidence
         Of the intervals.
     """
-    unseen = [g for g in groups if g.state != "found" and _unseen(g)]
-    if not unseen or not threshold > 0:
+    invisible = [g for g in groups if g.state != "found" and _is_invisible(g)]
+    if not invisible or not threshold > 0:
         return ()
-    inside, outside = (np.stack(marks, axis=1) for marks in zip(*_sides(p, unseen), strict=True))
+    masks = zip(*_iterate_masks(p, invisible), strict=True)
+    inside, outside = (np.stack(marks, axis=1) for marks in masks)
     gaps = error_gaps(p.wrong, inside, outside, p.persons(), confidence)
-    needed = people_needed(gaps.left, gaps.right, gaps.correlation, threshold, SIZE)
-    needed = np.maximum(needed, smallest)  # a NaN stays one
-    then = predicted_width(
-        gaps.left, gaps.right, gaps.correlation, np.nan_to_num(needed, nan=1), confidence
-    )
-    found = [
-        _entry(group, i, gaps, needed[i], float(then[i]))
-        for i, group in enumerate(unseen)
+    sides = gaps.left, gaps.right, gaps.correlation
+    needed = np.maximum(people_needed(*sides, threshold, SIZE), smallest)  # a NaN stays one
+    width = predicted_width(*sides, np.nan_to_num(needed, nan=1), confidence)
+    entries = [
+        _build_entry(group, i, gaps, needed[i], float(width[i]))
+        for i, group in enumerate(invisible)
         if 0 < gaps.left.units[i] <= gaps.right.units[i] and not needed[i] <= gaps.left.units[i]
     ]
-    found.sort(key=lambda w: math.inf if w.more_people is None else w.more_people)
-    return tuple(found[:MOST_WANTED])
+    entries.sort(key=lambda w: math.inf if w.more_people is None else w.more_people)
+    return tuple(entries[:MOST_WANTED])
 
 
-def _entry(group: Group, i: int, gaps: Gaps, needed: float, width_then: float) -> Wanted:
-    """What is told of the `i`-th gap, for which so many people are needed."""
-    people, n, known = int(gaps.left.units[i]), int(gaps.n[i]), not math.isnan(needed)
-    more = int(needed) - people if known else None
+def _build_entry(group: Group, i: int, gaps: Gaps, needed: float, new_width: float) -> Wanted:
+    """The record of the `i`-th gap, for which `needed` people are needed."""
+    people, n, is_known = int(gaps.left.units[i]), int(gaps.n[i]), not math.isnan(needed)
+    more = int(needed) - people if is_known else None
     (condition,) = group.conditions
     return Wanted(
         attribute=condition.attribute,
@@ -75,22 +70,22 @@ def _entry(group: Group, i: int, gaps: Gaps, needed: float, width_then: float) -
         more_people=more,
         more_images=None if more is None else math.ceil(more * n / people),
         width=float(gaps.high[i] - gaps.low[i]) if people > 1 else math.nan,
-        width_then=width_then if known else math.nan,
+        width_then=new_width if is_known else math.nan,
     )
 
 
-def _unseen(group: Group) -> bool:
+def _is_invisible(group: Group) -> bool:
     gap = group.gaps.get("accuracy")
     return len(group.conditions) == 1 and gap is not None and not gap.smallest_visible <= SIZE
 
 
-def _sides(p: Predictions, groups: Sequence[Group]) -> Iterator[tuple[Marks, Marks]]:
+def _iterate_masks(p: Predictions, groups: Sequence[Group]) -> Iterator[tuple[Marks, Marks]]:
     """(n,) marks of each group and of its rest."""
     for group in groups:
         (condition,) = group.conditions
         attribute = p.attributes[condition.attribute]
-        there = attribute.data == attribute.values.index(condition.value)
-        among = attribute.data >= 0
+        mask = attribute.data == attribute.values.index(condition.value)
+        has_value = attribute.data >= 0
         if group.label is not None:
-            among = among & (p.label == p.classes.index(group.label))
-        yield there & among, among & ~there
+            has_value = has_value & (p.label == p.classes.index(group.label))
+        yield mask & has_value, has_value & ~mask

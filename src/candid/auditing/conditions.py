@@ -1,6 +1,6 @@
-"""What a user demands of an audit: "gap>0.05" fails where some group's gap is wider than that.
+"""Conditions that fail an audit: "gap>0.05" where some group's gap is wider than that.
 
-For continuous integration: a condition that holds is a failure, and says what it saw.
+For continuous integration: a condition that holds is a failure with its figures in the message.
 """
 
 from __future__ import annotations
@@ -61,31 +61,28 @@ class Demand:
 def parse(words: Iterable[str]) -> tuple[Demand, ...]:
     """Conditions from "gap>0.05", several in one word with commas.
 
-    Raises
-    ------
-    ConfigError
-        Where a word is no condition.
+    Raises ConfigError where a word is no condition.
     """
     demands = []
     for word in (part for w in words for part in w.split(",")):
-        found = _FORM.match(word)
+        match = _FORM.match(word)
         try:
-            limit = float(found[3]) if found else math.nan
+            limit = float(match[3]) if match else math.nan
         except ValueError:
             limit = math.nan
-        if not found or math.isnan(limit):
+        if not match or math.isnan(limit):
             raise ConfigError(
                 f"{word!r} is no condition.",
                 expected="a figure, a comparison and a number, such as gap>0.05 or accuracy<0.9",
                 todo=f"use one of: {', '.join(FIGURES)}",
             )
-        if found[1] not in FIGURES:
+        if match[1] not in FIGURES:
             raise ConfigError(
-                f"{word!r} names the figure {found[1]!r}.",
+                f"{word!r} names the figure {match[1]!r}.",
                 expected=f"one of: {', '.join(FIGURES)}",
-                todo=did_you_mean(found[1], FIGURES),
+                todo=did_you_mean(match[1], FIGURES),
             )
-        demands.append(Demand(found[1], found[2], limit))
+        demands.append(Demand(match[1], match[2], limit))
     return tuple(demands)
 
 
@@ -94,24 +91,26 @@ def failures(audit: Audit, demands: Sequence[Demand]) -> list[str]:
     sentences = []
     for split in audit.splits:
         for demand in demands:
-            value, about = _figure(split, demand.figure)
+            value, group = _figure(split, demand.figure)
             if math.isnan(value):
                 sentences.append(text.condition_unchecked(str(demand), split.split, demand.figure))
             elif _COMPARE[demand.comparison](value, demand.limit):
-                said = text.condition_holds(str(demand), split.split, demand.figure, value, about)
-                sentences.append(said)
+                sentence = text.condition_holds(
+                    str(demand), split.split, demand.figure, value, group
+                )
+                sentences.append(sentence)
     return sentences
 
 
 def _figure(split: SplitAudit, name: str) -> tuple[float, str]:
-    """A figure's value on a split, and whom it is about."""
+    """A figure's value on a split, and its group."""
     if name in ("gap", "gap.low"):
-        return _widest(split, near=name == "gap.low")
+        return _find_widest_gap(split, near=name == "gap.low")
     if name in ("findings", "serious"):
-        return _count(split, serious=name == "serious"), ""
+        return _count_findings(split, serious=name == "serious"), ""
     if name in (*_OVERALL, "mae"):
-        known = split.metrics.get(name)  # of a number there is mae alone, of classes all others
-        return math.nan if known is None else known.value, ""
+        estimate = split.metrics.get(name)  # of a number there is mae alone, of classes all others
+        return math.nan if estimate is None else estimate.value, ""
     figures = [f for f in split.fairness if f.name == name and not math.isnan(f.estimate.value)]
     if not figures:
         return math.nan, ""
@@ -119,33 +118,33 @@ def _figure(split: SplitAudit, name: str) -> tuple[float, str]:
     return worst.estimate.value, value_name(worst.attribute, worst.lowest)
 
 
-def _count(split: SplitAudit, *, serious: bool) -> float:
+def _count_findings(split: SplitAudit, *, serious: bool) -> float:
     """How many findings there are, listed or not; NaN for a number, which has none but gaps."""
     if "mae" in split.metrics:
         return math.nan
     listed = Counter(f.finding.severity for f in split.findings)
-    known = split.severities or listed
-    return float(known.get("serious", 0) if serious else sum(known.values()))
+    counts = split.severities or listed
+    return float(counts.get("serious", 0) if serious else sum(counts.values()))
 
 
-def _widest(split: SplitAudit, *, near: bool) -> tuple[float, str]:
+def _find_widest_gap(split: SplitAudit, *, near: bool) -> tuple[float, str]:
     """The widest gap among the single groups that was found, 0 where none was."""
-    found = [
-        (_disadvantage(metric, gap, near=near), group, metric)
+    gaps = [
+        (_measure_disadvantage(metric, gap, near=near), group, metric)
         for group in split.groups
         for metric, gap in group.gaps.items()
         if gap.state == "found"
     ]
-    size, group, metric = max(found, key=lambda one: one[0], default=(0.0, None, ""))
+    size, group, metric = max(gaps, key=lambda item: item[0], default=(0.0, None, ""))
     if group is None or size <= 0:
         return 0.0, ""
     label = metric.removeprefix("error:") if metric.startswith("error:") else group.label
     return size, group_name(group.conditions[:1], label)
 
 
-def _disadvantage(metric: str, gap: Gap, *, near: bool) -> float:
-    """How much more often the group is mistaken; of a number, how much further it is off."""
+def _measure_disadvantage(metric: str, gap: Gap, *, near: bool) -> float:
+    """How much more often the group is mistaken; of a number, how much larger its error is."""
     if metric == "accuracy":
         return -(gap.high if near else gap.value)
-    errs = metric == "mae" or metric.startswith("error:")
-    return (gap.low if near else gap.value) if errs else 0.0
+    is_error = metric == "mae" or metric.startswith("error:")
+    return (gap.low if near else gap.value) if is_error else 0.0

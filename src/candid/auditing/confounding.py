@@ -35,25 +35,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Floats
+from candid.arrays import Floats, Indices, Marks
 from candid.errors import PredictionsError
 from candid.predictions import Predictions
 from candid.records import Estimate, State
 from candid.records.confounding import AdjustedGap, AdjustedGaps, LeftOut
-from candid.stats.differences import Gaps, Side, difference_interval, error_gaps, touching
+from candid.stats.differences import Gaps, Side, difference_interval, error_gaps, touching_quantile
 from candid.stats.intervals import student_quantile, sums_by_person
 from candid.stats.multiple_testing import benjamini_hochberg
 from candid.stats.regression import Logistic, average_outcome, logistic
 from candid.text import notes as text
 
 # A value on fewer images than this gets no column of its own, as nothing could be said of it.
-_RARE = 10
+_FEWEST_IMAGES = 10
 
 # Fewer mistakes than this expected on either side, and no approximation of their number is right.
 _FEWEST_MISTAKES = 5.0
 
 # A column that is so nearly a sum of others, in units of its own length, follows from them.
-_FOLLOWS = 1e-6
+_COLLINEAR = 1e-6
 
 
 def adjusted_gaps(
@@ -71,6 +71,8 @@ def adjusted_gaps(
     Numeric attributes are cut at their quartiles; images whose value is unknown stay, with a column
     that says so.
 
+    Raises PredictionsError where no image has a label.
+
     Parameters
     ----------
     predictions
@@ -85,21 +87,16 @@ def adjusted_gaps(
         Values on fewer people (images, where people are unknown) are "too few to say".
     confidence, false_discovery_rate
         Of the intervals; at which an adjusted gap counts as found.
-
-    Raises
-    ------
-    PredictionsError
-        Where no image has a label.
     """
-    p, absent = _chosen(predictions, split)
+    p, absent = _select_images(predictions, split)
     design, cluster, wrong = _design(p, hold_label), p.persons(), p.wrong
-    fitted = logistic(design.columns, wrong, cluster, prior_sd=prior_sd)
-    asked = _Asked(wrong, cluster, confidence, smallest_people)
+    model = logistic(design.columns, wrong, cluster, prior_sd=prior_sd)
+    sample = _Sample(wrong, cluster, confidence, smallest_people)
     rows = [
         gap
         for block in design.blocks
-        if block.told
-        for gap in _of_attribute(block, design, fitted, asked)
+        if block.is_attribute
+        for gap in _measure_attribute(block, design, model, sample)
     ]
     return AdjustedGaps(
         target=p.target,
@@ -112,13 +109,13 @@ def adjusted_gaps(
         left_out=tuple(design.left_out),
         prior_sd=prior_sd,
         false_discovery_rate=false_discovery_rate,
-        gaps=tuple(_settled(rows, false_discovery_rate)),
+        gaps=tuple(_adjust_p_values(rows, false_discovery_rate)),
         notes=tuple(_notes(p, wrong, design, absent, prior_sd)),
     )
 
 
-def _chosen(predictions: Predictions, split: str) -> tuple[Predictions, str]:
-    """The labelled images of the split, or of all where it has none; and then its name."""
+def _select_images(predictions: Predictions, split: str) -> tuple[Predictions, str]:
+    """The labelled images of the split and ""; without any, all labelled ones and its name."""
     labelled = predictions.label >= 0
     if not labelled.any():
         raise PredictionsError(
@@ -126,18 +123,15 @@ def _chosen(predictions: Predictions, split: str) -> tuple[Predictions, str]:
             expected="labelled images, to tell mistakes from right answers",
             todo="check the file that the predictions came from",
         )
-    chosen = labelled & (predictions.split == split)
-    found = bool(chosen.any())
-    return predictions.with_bins()[chosen if found else labelled], "" if found else split
+    chosen, p = labelled & (predictions.split == split), predictions.with_bins()
+    return (p[chosen], "") if chosen.any() else (p[labelled], split)
 
 
-def _settled(rows: Sequence[AdjustedGap], rate: float) -> Iterator[AdjustedGap]:
-    """What was found, with p-values after Benjamini and Hochberg."""
-    # Values about which too little is known are not asked, so they cost the others nothing.
-    corrected = benjamini_hochberg(
-        np.array([r.p if r.state == "not found" else math.nan for r in rows])
-    )
-    for row, q in zip(rows, corrected, strict=True):
+def _adjust_p_values(rows: Sequence[AdjustedGap], rate: float) -> Iterator[AdjustedGap]:
+    """The gaps with Benjamini and Hochberg's adjusted p-values, and states by these."""
+    # Values about which too little is known are not tested, so they cost the others nothing.
+    p = np.array([r.p if r.state == "not found" else math.nan for r in rows])
+    for row, q in zip(rows, benjamini_hochberg(p), strict=True):
         yield replace(row, adjusted_p=float(q), state="found" if q <= rate else row.state)
 
 
@@ -146,7 +140,7 @@ def _settled(rows: Sequence[AdjustedGap], rate: float) -> Iterator[AdjustedGap]:
 
 @dataclass(frozen=True, eq=False)
 class _Block:
-    """The columns of one attribute (or of the label), each a mark for one of its values.
+    """The columns of one attribute (or of the label), each an indicator of one value.
 
     Codes without a column share the reference: the commonest value, rare values, and values that
     follow from others.
@@ -154,10 +148,10 @@ class _Block:
 
     name: str
     values: tuple[str, ...]
-    told: bool  # False for the label
-    code: NDArray[np.intp]  # (n,), one past the last value for "unknown"
+    is_attribute: bool  # False for the label
+    code: Indices  # (n,), one past the last value for "unknown"
     columns: dict[int, int]  # code → column
-    apart: dict[int, tuple[str, ...]]  # code → what it cannot be told from
+    collinear_with: dict[int, tuple[str, ...]]  # code → columns that it follows from
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,104 +162,105 @@ class _Design:
 
 
 def _design(p: Predictions, hold_label: bool) -> _Design:
-    """A constant, the label's marks, then those of each attribute, without what follows."""
+    """A constant, then indicators of the label and of each attribute, without collinear ones."""
     sources: list[tuple[str, tuple[str, ...], bool, NDArray[Any]]] = [
         (a.name, a.values, True, a.data) for a in p.attributes.values() if a.values
     ]
     if hold_label:
         sources.insert(0, (p.target, p.classes, False, p.label))
     basis, blocks, left_out = _Basis(len(p)), list[_Block](), list[LeftOut]()
-    for name, values, told, data in sources:
+    for name, values, is_attribute, data in sources:
         code = np.where(data >= 0, data, len(values)).astype(np.intp)
         counts = np.bincount(code, minlength=len(values) + 1)
         reference = int(counts[: len(values)].argmax())
-        block = _Block(name, values, told, code, {}, {})
+        block = _Block(name, values, is_attribute, code, {}, {})
         for k, value in enumerate((*values, "unknown")):
             if not counts[k]:
-                if told and k < len(values):
+                if is_attribute and k < len(values):
                     left_out.append(LeftOut(name, value, "no image bears it"))
             elif k != reference:
-                why = _mark(basis, block, k, value, int(counts[k]), values[reference])
-                left_out += [LeftOut(name, value, why)] if why else []
+                reason = _add_column(basis, block, k, value, int(counts[k]), values[reference])
+                left_out += [LeftOut(name, value, reason)] if reason else []
         blocks.append(block)
-    return _Design(np.stack(basis.kept, axis=1), blocks, left_out)
+    return _Design(np.stack(basis.columns, axis=1), blocks, left_out)
 
 
-def _mark(
+def _add_column(
     basis: _Basis, block: _Block, k: int, value: str, count: int, reference: str
 ) -> str | None:
-    """Add the column of one value to the basis, or say why not."""
-    if count < _RARE:
+    """Add the column of one value to the basis and return None, or the reason why not."""
+    if count < _FEWEST_IMAGES:
         return f"only {count} images; they count as {reference}"
-    follows = basis.add((block.code == k).astype(np.float64), f"{block.name}: {value}")
-    if follows is None:
-        block.columns[k] = len(basis.kept) - 1
+    sources = basis.add((block.code == k).astype(np.float64), f"{block.name}: {value}")
+    if sources is None:
+        block.columns[k] = len(basis.columns) - 1
         return None
-    block.apart[k] = follows
-    return f"follows from {', '.join(follows)}"
+    block.collinear_with[k] = sources
+    return f"follows from {', '.join(sources)}"
 
 
 class _Basis:
-    """Columns that are independent of each other, kept with an orthonormal basis beside them."""
+    """Linearly independent columns, and an orthonormal basis of them."""
 
     def __init__(self, n: int) -> None:
-        self.kept = [np.ones(n)]
+        self.columns = [np.ones(n)]
         self.names = ["everything"]
         self._orthonormal = [np.full(n, 1 / math.sqrt(n))]
 
     def add(self, column: Floats, name: str) -> tuple[str, ...] | None:
-        """Keep the column, or say which kept ones it follows from."""
-        basis = np.stack(self._orthonormal)  # (kept, n)
+        """Add the column and return None, or the names of the columns that it follows from."""
+        basis = np.stack(self._orthonormal)  # (columns, n)
         rest = column - (basis @ column) @ basis
         rest -= (basis @ rest) @ basis  # once more, against rounding
         length = float(np.linalg.norm(rest))
-        if length > _FOLLOWS * float(np.linalg.norm(column)):
-            self.kept.append(column)
+        if length > _COLLINEAR * float(np.linalg.norm(column)):
+            self.columns.append(column)
             self.names.append(name)
             self._orthonormal.append(rest / length)
             return None
-        weights = np.linalg.lstsq(np.stack(self.kept, axis=1), column, rcond=None)[0]
-        parts = [n for n, w in zip(self.names, weights, strict=True) if abs(w) > 1e-6]
-        return tuple(n for n in parts if n != "everything") or ("everything",)
+        weights = np.linalg.lstsq(np.stack(self.columns, axis=1), column, rcond=None)[0]
+        sources = [n for n, w in zip(self.names, weights, strict=True) if abs(w) > 1e-6]
+        return tuple(n for n in sources if n != "everything") or ("everything",)
 
 
 # --- from coefficients to gaps -------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
-class _Asked:
-    wrong: NDArray[np.bool_]
+class _Sample:
+    wrong: Marks
     cluster: NDArray[np.int64] | None
     confidence: float
     smallest_people: int
 
 
-def _of_attribute(
-    block: _Block, design: _Design, fitted: Logistic, asked: _Asked
+def _measure_attribute(
+    block: _Block, design: _Design, model: Logistic, sample: _Sample
 ) -> Iterator[AdjustedGap]:
-    """Every value of one attribute; its `adjusted_p` is filled in once all are known."""
-    wrong, known = asked.wrong, asked.cluster is not None
+    """The gap of every value of one attribute, without `adjusted_p`."""
+    wrong, by_person = sample.wrong, sample.cluster is not None
     inside = block.code[:, None] == np.arange(len(block.values))
     outside = (block.code < len(block.values))[:, None] & ~inside
-    raw = error_gaps(wrong, inside, outside, asked.cluster, asked.confidence)
+    raw = error_gaps(wrong, inside, outside, sample.cluster, sample.confidence)
     counts = np.stack([wrong.astype(np.float64) @ inside, wrong.astype(np.float64) @ outside])
-    held = _held(block, fitted, raw, counts)
-    sides = (held.left, held.right, held.correlation)
-    low, high = difference_interval(*sides, asked.confidence, score=True)
-    z, effect = touching(*sides, score=True), held.left.value - held.right.value
-    moved = _raw_influence(wrong, inside, outside, fitted.unit) - held.influence
+    adjusted = _adjust_errors(block, model, raw, counts)
+    sides = (adjusted.left, adjusted.right, adjusted.correlation)
+    low, high = difference_interval(*sides, sample.confidence, score=True)
+    z, effect = touching_quantile(*sides, score=True), adjusted.left.value - adjusted.right.value
+    influence = _raw_influence(wrong, inside, outside, model.unit) - adjusted.influence
     units = np.stack([raw.left.units, raw.right.units])
     fewest = units.min(0)
-    reach = student_quantile(asked.confidence, np.maximum(fewest - 1, 0)) * _spreads(moved)
+    quantile = student_quantile(sample.confidence, np.maximum(fewest - 1, 0))
+    reach = quantile * _standard_errors(influence)
     # What few mistakes decide has no such interval.
     reach = np.where(counts.min(0) < _FEWEST_MISTAKES, math.nan, reach)
 
     def estimate(k: int, value: Floats, low: Floats, high: Floats, method: str) -> Estimate:
         return Estimate(
             *(float(value[k]), float(low[k]), float(high[k]), int(raw.n[k] + raw.rest_n[k])),
-            method=method + (" by person" if known else ""),
-            people=int(fewest[k]) if known else None,
-            confidence=asked.confidence,
+            method=method + (" by person" if by_person else ""),
+            people=int(fewest[k]) if by_person else None,
+            confidence=sample.confidence,
         )
 
     sandwich, part = "jackknifed sandwich", raw.value - effect
@@ -274,23 +269,23 @@ def _of_attribute(
             attribute=block.name,
             value=value,
             n=int(raw.n[k]),
-            people=int(units[0, k]) if known else None,
+            people=int(units[0, k]) if by_person else None,
             mistakes=int(counts[0, k]),
             rest_n=int(raw.rest_n[k]),
-            rest_people=int(units[1, k]) if known else None,
+            rest_people=int(units[1, k]) if by_person else None,
             rest_mistakes=int(counts[1, k]),
             raw=estimate(k, raw.value, raw.low, raw.high, "Newcombe"),
             adjusted=estimate(k, effect, low, high, f"Newcombe, {sandwich}"),
             explained=estimate(k, part, part - reach, part + reach, f"Student, {sandwich}"),
             p=math.erfc(float(z[k]) / math.sqrt(2)),
             adjusted_p=math.nan,
-            state=_state(math.isnan(effect[k]), int(fewest[k]), raw, k, asked),
-            inseparable_from=block.apart.get(k) or _same_elsewhere(block, value, design),
+            state=_decide_state(math.isnan(effect[k]), int(fewest[k]), raw, k, sample),
+            inseparable_from=block.collinear_with.get(k) or _collinear_values(block, value, design),
         )
 
 
 @dataclass(frozen=True, eq=False)
-class _Held:
+class _AdjustedErrors:
     """The two average errors of each of k values, everything else held constant."""
 
     left: Side
@@ -299,45 +294,41 @@ class _Held:
     influence: Floats  # (people, k) of each person on their difference
 
 
-def _held(block: _Block, fitted: Logistic, raw: Gaps, mistakes: Floats) -> _Held:
-    """Average errors with a value and with the others; NaN where they cannot be told apart."""
+def _adjust_errors(block: _Block, model: Logistic, raw: Gaps, mistakes: Floats) -> _AdjustedErrors:
+    """Average errors with a value and with the others; NaN where these are collinear."""
     k = len(raw.n)
     average = np.full((2, k), np.nan)
-    influence = np.full((2, len(fitted.influence), k), np.nan)
+    influence = np.full((2, len(model.influence), k), np.nan)
     for code in range(k):
-        if code in block.apart or min(raw.n[code], raw.rest_n[code]) < _RARE:
+        if code in block.collinear_with or min(raw.n[code], raw.rest_n[code]) < _FEWEST_IMAGES:
             continue
-        others = {int(c): float(raw.n[c] / raw.rest_n[code]) for c in range(k) if c != code}
-        if code not in block.columns and not any(c in block.columns for c in others):
+        rest_shares = {int(c): float(raw.n[c] / raw.rest_n[code]) for c in range(k) if c != code}
+        if code not in block.columns and not any(c in block.columns for c in rest_shares):
             continue
-        for side, shares in enumerate(({code: 1.0}, others)):
-            average[side, code], influence[side, :, code] = average_outcome(
-                fitted, block.columns, shares
-            )
+        for side, shares in enumerate(({code: 1.0}, rest_shares)):
+            outcome = average_outcome(model, block.columns, shares)
+            average[side, code], influence[side, :, code] = outcome
     sides = []
-    for side, (counts, units) in enumerate(
-        ((raw.n, raw.left.units), (raw.rest_n, raw.right.units))
-    ):
+    support = (raw.n, raw.left.units), (raw.rest_n, raw.right.units)
+    for side, (counts, units) in enumerate(support):
         # What was held constant cannot make a side worth more images than it has; and where all
         # of them are right, or wrong, their residuals know nothing, so every person is one trial.
-        same = (mistakes[side] == 0) | (mistakes[side] == counts)
+        is_constant = (mistakes[side] == 0) | (mistakes[side] == counts)
         with np.errstate(invalid="ignore", divide="ignore"):
-            floor = np.sqrt(average[side] * (1 - average[side]) / np.where(same, units, counts))
-        sides.append(Side(average[side], np.maximum(_spreads(influence[side]), floor), units))
+            floor = np.sqrt(
+                average[side] * (1 - average[side]) / np.where(is_constant, units, counts)
+            )
+        spread = np.maximum(_standard_errors(influence[side]), floor)
+        sides.append(Side(average[side], spread, units))
     centred = influence - influence.mean(axis=1, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
         size = np.sqrt(np.sum(centred[0] ** 2, axis=0) * np.sum(centred[1] ** 2, axis=0))
         correlation = np.sum(centred[0] * centred[1], axis=0) / size
     left, right = sides
-    return _Held(left, right, np.clip(correlation, -1, 1), influence[0] - influence[1])
+    return _AdjustedErrors(left, right, np.clip(correlation, -1, 1), influence[0] - influence[1])
 
 
-def _raw_influence(
-    wrong: NDArray[np.bool_],
-    inside: NDArray[np.bool_],
-    outside: NDArray[np.bool_],
-    unit: NDArray[np.intp],
-) -> Floats:
+def _raw_influence(wrong: Marks, inside: Marks, outside: Marks, unit: Indices) -> Floats:
     """(people, k) the influence of each person on the raw gaps."""
     total = np.zeros(inside.shape)
     for marks, sign in ((inside, 1.0), (outside, -1.0)):
@@ -346,7 +337,7 @@ def _raw_influence(
     return sums_by_person(total, unit)
 
 
-def _spreads(influence: Floats) -> Floats:
+def _standard_errors(influence: Floats) -> Floats:
     """(k,) standard errors from (people, k) influences."""
     if len(influence) < 2:
         return np.full(influence.shape[1], math.nan)
@@ -354,31 +345,27 @@ def _spreads(influence: Floats) -> Floats:
     return spreads
 
 
-def _same_elsewhere(block: _Block, value: str, design: _Design) -> tuple[str, ...]:
+def _collinear_values(block: _Block, value: str, design: _Design) -> tuple[str, ...]:
     """Values of other attributes that were left out because they follow from this one."""
     return tuple(
-        f"{o.name}: {o.values[code]}"
-        for o in design.blocks
-        if o.told
-        for code, follows in o.apart.items()
-        if f"{block.name}: {value}" in follows and code < len(o.values)
+        f"{other.name}: {other.values[code]}"
+        for other in design.blocks
+        if other.is_attribute
+        for code, sources in other.collinear_with.items()
+        if f"{block.name}: {value}" in sources and code < len(other.values)
     )
 
 
-def _state(undefined: bool, fewest: int, raw: Gaps, k: int, asked: _Asked) -> State:
-    """What can be said before p-values are corrected; "not found" is still to be decided."""
-    expected = float(asked.wrong.mean()) * min(int(raw.n[k]), int(raw.rest_n[k]))
-    if fewest < asked.smallest_people or expected < _FEWEST_MISTAKES:
+def _decide_state(undefined: bool, fewest: int, raw: Gaps, k: int, sample: _Sample) -> State:
+    """The state before p-values are adjusted; "not found" may become "found"."""
+    expected = float(sample.wrong.mean()) * min(int(raw.n[k]), int(raw.rest_n[k]))
+    if fewest < sample.smallest_people or expected < _FEWEST_MISTAKES:
         return "too few to say"
     return "not applicable" if undefined else "not found"
 
 
 def _notes(
-    p: Predictions,
-    wrong: NDArray[np.bool_],
-    design: _Design,
-    absent: str,
-    prior_sd: float,
+    p: Predictions, wrong: Marks, design: _Design, absent: str, prior_sd: float
 ) -> Iterator[str]:
     yield text.ONLY_ANNOTATED
     if absent:

@@ -1,4 +1,4 @@
-"""Contrasts: a side's figure less another's, for many pairs of sides, with interval and p."""
+"""Differences of a figure between pairs of sides, with intervals and p-values."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ class Contrast:
     # images, rest_images: images behind them
     images: Counts
     rest_images: Counts
-    lost: Counts  # draws that left one of them undefined
+    undefined: Counts  # draws that left one of them undefined
     method: str  # how the interval was made, in words
-    drawn: bool = True  # whether the standard errors come from draws
+    from_draws: bool = True  # whether the standard errors come from draws
 
     def __len__(self) -> int:
         return len(self.correlation)
 
     def __getitem__(self, index: NDArray[Any]) -> Contrast:
         """Some of the comparisons."""
-        columns = ("left", "right", "correlation", "images", "rest_images", "lost")
+        columns = ("left", "right", "correlation", "images", "rest_images", "undefined")
         return replace(self, **{name: getattr(self, name)[index] for name in columns})
 
     @property
@@ -67,10 +67,10 @@ class Contrast:
     def surprise(self) -> Floats:
         """How many standard deviations from no difference; finer than p where p is tiny."""
         left, right = self._cautious
-        return differences.touching(left, right, self.correlation, score=self.score)
+        return differences.touching_quantile(left, right, self.correlation, score=self.score)
 
     def p(self) -> Floats:
-        """Two-sided p of no difference."""
+        """Two-sided p-values of no difference."""
         left, right = self._cautious
         return differences.difference_p(
             left, right, self.correlation, score=self.score, z=self.surprise
@@ -79,17 +79,17 @@ class Contrast:
     @property
     def _cautious(self) -> tuple[Side, Side]:
         sides = self.left, self.right
-        return _at_least_pooled(*sides) if self.metric in _POOLED else sides
+        return _pool_spreads(*sides) if self.metric in _POOLED else sides
 
     @property
-    def way(self) -> int | None:
+    def direction(self) -> int | None:
         """1 where a higher score is worse, -1 where a lower one is; None: no such score."""
         return (worse_when(self.metric) or None) if self.score else None
 
     @property
     def kind(self) -> Hashable:
-        """Contrasts with the same can be computed as one: see `as_one`."""
-        return self.score, self.way, self.metric in _POOLED, self.left.share is None
+        """Contrasts of the same kind can be concatenated: see `concatenate_contrasts`."""
+        return self.score, self.direction, self.metric in _POOLED, self.left.share is None
 
     def columns(self, confidence: float, threshold: float) -> dict[str, NDArray[Any]]:
         """The columns of a `GapTable` that do not depend on other gaps, but for the threshold."""
@@ -100,30 +100,30 @@ class Contrast:
             "right": self.right.value,
             "low": low,
             "high": high,
-            "visible": differences.smallest_visible(*sides, threshold, self.way),
+            "visible": differences.smallest_visible(*sides, threshold, self.direction),
             "surprise": self.surprise,
             "n": self.images,
             "rest_n": self.rest_images,
             "units": self.left.units,
             "rest_units": self.right.units,
-            "lost": self.lost,
+            "undefined": self.undefined,
         }
 
 
-def as_one(contrasts: Sequence[Contrast]) -> Contrast:
-    """Contrasts of one kind as one, under the first's name: a hundred classes cost as few calls."""
+def concatenate_contrasts(contrasts: Sequence[Contrast]) -> Contrast:
+    """Concatenate contrasts of one kind, so that a hundred classes cost as few calls."""
     return replace(
         contrasts[0],
-        left=_one_side([c.left for c in contrasts]),
-        right=_one_side([c.right for c in contrasts]),
+        left=_concatenate_sides([c.left for c in contrasts]),
+        right=_concatenate_sides([c.right for c in contrasts]),
         correlation=np.concatenate([c.correlation for c in contrasts]),
         images=np.concatenate([c.images for c in contrasts]),
         rest_images=np.concatenate([c.rest_images for c in contrasts]),
-        lost=np.concatenate([c.lost for c in contrasts]),
+        undefined=np.concatenate([c.undefined for c in contrasts]),
     )
 
 
-def _one_side(sides: Sequence[Side]) -> Side:
+def _concatenate_sides(sides: Sequence[Side]) -> Side:
     shares = [side.share for side in sides if side.share is not None]
     return Side(
         np.concatenate([side.value for side in sides]),
@@ -133,13 +133,13 @@ def _one_side(sides: Sequence[Side]) -> Side:
     )
 
 
-def _at_least_pooled(left: Side, right: Side) -> tuple[Side, Side]:
-    """The smaller side's spread not below what the variance per unit of both together implies."""
+def _pool_spreads(left: Side, right: Side) -> tuple[Side, Side]:
+    """Raise the smaller side's spread to what the pooled variance per unit implies."""
     n1, n2 = np.maximum(left.units, 1), np.maximum(right.units, 1)
     variance = ((left.spread * n1) ** 2 + (right.spread * n2) ** 2) / (n1 + n2)
-    one = np.where(n1 < n2, np.fmax(left.spread, np.sqrt(variance / n1)), left.spread)
-    two = np.where(n2 < n1, np.fmax(right.spread, np.sqrt(variance / n2)), right.spread)
-    return replace(left, spread=one), replace(right, spread=two)
+    left_spread = np.where(n1 < n2, np.fmax(left.spread, np.sqrt(variance / n1)), left.spread)
+    right_spread = np.where(n2 < n1, np.fmax(right.spread, np.sqrt(variance / n2)), right.spread)
+    return replace(left, spread=left_spread), replace(right, spread=right_spread)
 
 
 def contrast(moments: Moments, metric: str, pairs: Indices, rows: Rows) -> Contrast:
@@ -154,8 +154,8 @@ def contrast(moments: Moments, metric: str, pairs: Indices, rows: Rows) -> Contr
         correlation=moments.correlation[i][pairs],
         images=moments.images[i][left],
         rest_images=moments.images[i][right],
-        lost=moments.lost[i][pairs],
-        method=f"{kind} of differences, {rows.drawing.method}",
+        undefined=moments.undefined_pairs[i][pairs],
+        method=f"{kind} of differences, {rows.resampling.method}",
     )
 
 

@@ -16,57 +16,51 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from candid.arrays import Floats, Indices
+from candid.arrays import Floats, Indices, Marks
 from candid.auditing.rows import Rows
 from candid.predictions import Attribute
 from candid.records import Estimate
 from candid.records.fairness import FairnessFigure
-from candid.stats.differences import (
-    Side,
-    difference_interval,
-    ratio_interval,
-    score_interval,
-)
+from candid.stats.differences import Side, difference_interval, ratio_interval, score_interval
 from candid.stats.moments import Moments
 from candid.text.fairness import fairness_sentence
 
 Rates = Sequence[tuple[str, bool]]  # a measured figure, and whether 1 less it is meant
+_ACCURACY: Rates = [("accuracy", False)]
 
 
 @dataclass(frozen=True, eq=False)
-class Compared:
+class ComparedGroups:
     """The groups of one attribute that are large enough to be compared."""
 
-    # rows, moments: what was measured
     rows: Rows
     moments: Moments
-    attribute: Attribute  # of which attribute
-    values: tuple[str, ...]  # its k values that are large enough
-    sides: Indices  # (k,) where each group stands among the measured sides
-    # one, two: every two of them, as places among the k
-    one: Indices
-    two: Indices
-    pairs: Indices  # their numbers among the measured pairs
+    attribute: Attribute
+    values: tuple[str, ...]  # the attribute's k values that are large enough
+    sides: Indices  # (k,) the measured side of each
+    # first, second: every two of them, as indices into the k
+    first: Indices
+    second: Indices
+    pairs: Indices  # their indices into the measured pairs
 
 
-def fairness(groups: Compared) -> list[FairnessFigure]:
+def fairness(groups: ComparedGroups) -> list[FairnessFigure]:
     """Every fairness figure of one attribute; none where fewer than two groups can be compared."""
     if len(groups.values) < 2:
         return []
     classes = groups.rows.predictions.classes
-    accuracy: Rates = [("accuracy", False)]
     figures = [
-        _figure(groups, f"{name}_{kind}", positive, *build(groups, rates))
-        for positive, name, rates in _standard(classes)
-        for kind, build in (("difference", _difference), ("ratio", _ratio))
+        _build_figure(groups, f"{name}_{kind}", positive, *measure(groups, rates))
+        for positive, name, rates in _standard_rates(classes)
+        for kind, measure in (("difference", _largest_difference), ("ratio", _smallest_ratio))
     ]
-    largest = _figure(groups, "accuracy_max_min", None, *_difference(groups, accuracy))
-    return [*figures, largest, _figure(groups, "worst_group_accuracy", None, *_worst(groups))]
+    largest, worst = _largest_difference(groups, _ACCURACY), _worst_accuracy(groups)
+    figures.append(_build_figure(groups, "accuracy_max_min", None, *largest))
+    return [*figures, _build_figure(groups, "worst_group_accuracy", None, *worst)]
 
 
-def _standard(classes: Sequence[str]) -> Iterator[tuple[str, str, Rates]]:
+def _standard_rates(classes: Sequence[str]) -> Iterator[tuple[str, str, Rates]]:
     """The class that counts as positive, the figure's name, the rates that it compares."""
     for positive in classes[1:] if len(classes) == 2 else classes:
         # Of two classes, images that are wrongly called the second are the first's errors.
@@ -78,8 +72,8 @@ def _standard(classes: Sequence[str]) -> Iterator[tuple[str, str, Rates]]:
         yield positive, "predictive_parity", [(f"precision:{positive}", False)]
 
 
-def _figure(
-    groups: Compared, name: str, about: str | None, estimate: Estimate, high: int, low: int
+def _build_figure(
+    groups: ComparedGroups, name: str, about: str | None, estimate: Estimate, high: int, low: int
 ) -> FairnessFigure:
     figure = FairnessFigure(
         attribute=groups.attribute.name,
@@ -93,89 +87,88 @@ def _figure(
     return replace(figure, sentence=fairness_sentence(figure))
 
 
-def _difference(groups: Compared, rates: Rates) -> tuple[Estimate, int, int]:
+def _largest_difference(groups: ComparedGroups, rates: Rates) -> tuple[Estimate, int, int]:
     """The largest absolute difference over pairs and rates, and the two groups."""
-    left, right = (_side(groups, rates, k) for k in (groups.one, groups.two))
+    left, right = (_stack_sides(groups, rates, k) for k in (groups.first, groups.second))
     rows = [groups.moments.row(name) for name, _ in rates]
     correlation = groups.moments.correlation[rows][:, groups.pairs].reshape(-1)
-    confidence = _joint(groups, len(left.value))
+    confidence = _joint_confidence(groups, len(left.value))
     bottom, top = difference_interval(left, right, correlation, confidence, score=True)
     value = left.value - right.value
     low = np.maximum(np.maximum(bottom, -top), 0)
     high = np.maximum(np.abs(bottom), np.abs(top))
-    estimate = _estimate(groups, rates, (np.abs(value), low, high), np.nanmax)
-    return estimate, *_named(groups, np.abs(value), np.nanargmax, value < 0)
+    estimate = _build_estimate(groups, rates, (np.abs(value), low, high), np.nanmax)
+    return estimate, *_locate_groups(groups, np.abs(value), np.nanargmax, value < 0)
 
 
-def _ratio(groups: Compared, rates: Rates) -> tuple[Estimate, int, int]:
+def _smallest_ratio(groups: ComparedGroups, rates: Rates) -> tuple[Estimate, int, int]:
     """The smallest ratio of the lower to the higher over pairs and rates, and the two groups."""
-    left, right = (_side(groups, rates, k) for k in (groups.one, groups.two))
+    left, right = (_stack_sides(groups, rates, k) for k in (groups.first, groups.second))
     swap = left.value > right.value
-    less, more = _pick(swap, right, left), _pick(swap, left, right)
-    bottom, top = ratio_interval(less, more, _joint(groups, len(swap)))
+    lower, higher = _select_side(swap, right, left), _select_side(swap, left, right)
+    bottom, top = ratio_interval(lower, higher, _joint_confidence(groups, len(swap)))
     with np.errstate(divide="ignore", invalid="ignore"):
-        value = np.where(more.value > 0, less.value / more.value, np.nan)
+        value = np.where(higher.value > 0, lower.value / higher.value, np.nan)
         # Which of the two is the lower may itself be chance: then 1 is within the limits.
         low, high = np.where(top > 1, np.fmin(bottom, 1 / top), bottom), np.where(top >= 1, 1, top)
-    estimate = _estimate(groups, rates, (value, low, high), np.nanmin)
-    return estimate, *_named(groups, value, np.nanargmin, ~swap)
+    estimate = _build_estimate(groups, rates, (value, low, high), np.nanmin)
+    return estimate, *_locate_groups(groups, value, np.nanargmin, ~swap)
 
 
-def _worst(groups: Compared) -> tuple[Estimate, int, int]:
+def _worst_accuracy(groups: ComparedGroups) -> tuple[Estimate, int, int]:
     """The lowest accuracy of any group."""
     side = groups.moments.side("accuracy", groups.sides)
-    low, high = score_interval(side, _joint(groups, len(groups.values)))
-    known = not np.isnan(side.value).all()
-    i = int(np.nanargmin(side.value)) if known else 0
+    low, high = score_interval(side, _joint_confidence(groups, len(groups.values)))
+    i = 0 if np.isnan(side.value).all() else int(np.nanargmin(side.value))
     columns = (side.value[i : i + 1], low, high)
-    return _estimate(groups, [("accuracy", False)], columns, np.nanmin), -1, i
+    return _build_estimate(groups, _ACCURACY, columns, np.nanmin), -1, i
 
 
-def _named(
-    groups: Compared, value: Floats, best: Callable[[Floats], np.intp], swap: NDArray[np.bool_]
+def _locate_groups(
+    groups: ComparedGroups, value: Floats, best: Callable[[Floats], np.intp], swap: Marks
 ) -> tuple[int, int]:
-    """The higher and the lower group of the pair that decides; -1 where none is defined."""
+    """The higher and the lower group of the best pair; -1 where none is defined."""
     if np.isnan(value).all():
         return -1, -1
     k = int(best(value))
-    pair = k % len(groups.one)
-    one, two = int(groups.one[pair]), int(groups.two[pair])
-    return (two, one) if swap[k] else (one, two)
+    pair = k % len(groups.first)
+    first, second = int(groups.first[pair]), int(groups.second[pair])
+    return (second, first) if swap[k] else (first, second)
 
 
-def _side(groups: Compared, rates: Rates, index: Indices) -> Side:
-    """(rates · pairs,) a side of every pair, rate by rate."""
-    found = [groups.moments.side(name, groups.sides[index]) for name, _ in rates]
+def _stack_sides(groups: ComparedGroups, rates: Rates, index: Indices) -> Side:
+    """(rates · pairs,) one side of every pair, rate by rate."""
+    sides = [groups.moments.side(name, groups.sides[index]) for name, _ in rates]
     value = [
         1 - side.value if complement else side.value
-        for side, (_, complement) in zip(found, rates, strict=True)
+        for side, (_, complement) in zip(sides, rates, strict=True)
     ]
     return Side(
         np.concatenate(value),
-        np.concatenate([side.spread for side in found]),
-        np.concatenate([side.units for side in found]),
+        np.concatenate([side.spread for side in sides]),
+        np.concatenate([side.units for side in sides]),
     )
 
 
-def _pick(where: NDArray[np.bool_], one: Side, other: Side) -> Side:
+def _select_side(where: Marks, left: Side, right: Side) -> Side:
     return Side(
-        np.where(where, one.value, other.value),
-        np.where(where, one.spread, other.spread),
-        np.where(where, one.units, other.units),
+        np.where(where, left.value, right.value),
+        np.where(where, left.spread, right.spread),
+        np.where(where, left.units, right.units),
     )
 
 
-def _joint(groups: Compared, comparisons: int) -> float:
-    return 1 - (1 - groups.rows.drawing.confidence) / comparisons
+def _joint_confidence(groups: ComparedGroups, comparisons: int) -> float:
+    return 1 - (1 - groups.rows.resampling.confidence) / comparisons
 
 
-def _estimate(
-    groups: Compared,
+def _build_estimate(
+    groups: ComparedGroups,
     rates: Rates,
     columns: tuple[Floats, Floats, Floats],
     best: Callable[[Floats], np.float64],
 ) -> Estimate:
-    m, drawing = groups.moments, groups.rows.drawing
+    m, resampling = groups.moments, groups.rows.resampling
     rows = [m.row(name) for name, _ in rates]
     images, units, undefined = (
         column[rows][:, groups.sides] for column in (m.images, m.units, m.undefined)
@@ -186,10 +179,10 @@ def _estimate(
         low=low,
         high=high,
         n=int(images.sum()),
-        method=f"joint score intervals, {drawing.method}",
+        method=f"joint score intervals, {resampling.method}",
         # People with pictures in several groups would count twice: the most of one group is sure.
-        people=int(units.max()) if drawing.by_person else None,
-        draws=drawing.draws,
+        people=int(units.max()) if resampling.by_person else None,
+        draws=resampling.draws,
         undefined_draws=int(undefined.max()),
-        confidence=drawing.confidence,
+        confidence=resampling.confidence,
     )

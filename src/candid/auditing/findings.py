@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from candid.arrays import Indices, Marks
-from candid.auditing.cross_fit import CrossFit, confirmed
+from candid.auditing.cross_fit import CrossFit
 from candid.auditing.gaps import GapTable
 from candid.auditing.intersections import Intersections
 from candid.auditing.rows import LABEL, GroupKey, Rows
-from candid.auditing.shortcuts import CONTRADICTS, Cues, shortcut
-from candid.auditing.single_groups import Measured
+from candid.auditing.shortcuts import CONTRADICTS, Cues, build_shortcut
+from candid.auditing.single_groups import Measurement
 from candid.records import Example, Finding, Severity
 from candid.records.audit import AuditFinding, Condition, Gap, Kind, Shortcut
 from candid.records.metrics import worse_when
@@ -31,17 +31,17 @@ _SERIOUS, _WARNING = 0.05, 0.01
 
 
 @dataclass(frozen=True, eq=False)
-class HeldGap:
-    """A gap that held to a group's disadvantage, not yet in words."""
+class HarmfulGap:
+    """A gap that was found to a group's disadvantage, not yet in words."""
 
     kind: Kind  # how it came up
     key: GroupKey  # the group; for a shortcut the cue among the cues
-    place: int  # the gap in the table
+    index: int  # the gap in the table
     beyond: int | None = None  # the one to the nearest larger group
 
 
 @dataclass(frozen=True)
-class MistakesSeen:
+class MistakeSample:
     """The images of a finding: mistakes, of how many, and the surest of them."""
 
     count: int
@@ -49,136 +49,147 @@ class MistakesSeen:
     mistakes: tuple[Example, ...] = ()
 
 
-def held_singles(table: GapTable, parts: Sequence[Measured]) -> Iterator[HeldGap]:
+def find_group_gaps(table: GapTable, parts: Sequence[Measurement]) -> Iterator[HarmfulGap]:
     """Single groups, alone or within a label, that are worse off: each by its surest gap."""
     for m in parts:
         if not m.values:
             continue
-        names, places = m.told()
-        surprise = np.where(table.harm[places], table.surprise[places], -np.inf)
-        for i in np.flatnonzero(table.harm[places].any(0)):
+        names, indices = m.finding_gaps()
+        surprise = np.where(table.is_harmful[indices], table.surprise[indices], -np.inf)
+        for i in np.flatnonzero(table.is_harmful[indices].any(0)):
             k = int(surprise[:, i].argmax())
             within = ((LABEL, k - 1),) if names[k] != "accuracy" else ()
-            yield HeldGap("group", (*within, m.values[i]), int(places[k, i]))
+            yield HarmfulGap("group", (*within, m.values[i]), int(indices[k, i]))
 
 
-def held_pairs(rows: Rows, table: GapTable, pairs: Intersections) -> Iterator[HeldGap]:
+def find_pair_gaps(rows: Rows, table: GapTable, pairs: Intersections) -> Iterator[HarmfulGap]:
     """Pairs that do worse than the rest, and than the rest of both that they are part of."""
-    for i in np.flatnonzero(table.harm[pairs.gap] & table.harm[pairs.beyond]):
+    for i in np.flatnonzero(table.is_harmful[pairs.gap] & table.is_harmful[pairs.beyond]):
         gap, beyond = int(pairs.gap[i]), int(pairs.beyond[i])
-        yield HeldGap("intersection", rows.key(*pairs.pairs[i]), gap, beyond)
+        yield HarmfulGap("intersection", rows.key(*pairs.pairs[i]), gap, beyond)
 
 
-def held_slices(table: GapTable, halves: CrossFit) -> Iterator[HeldGap]:
-    """Slices that were confirmed on the other half."""
-    for k in confirmed(halves, table):
-        yield HeldGap("slice", halves.found[k].key, int(halves.gap[k]), int(halves.beyond[k]))
+def find_slice_gaps(table: GapTable, halves: CrossFit) -> Iterator[HarmfulGap]:
+    """Slices that do worse than the rest on the other half, and than all that they are part of."""
+    gaps = zip(halves.candidates, halves.gap.tolist(), halves.beyond.tolist(), strict=True)
+    for candidate, gap, beyond in gaps:
+        if beyond >= 0 and table.is_harmful[gap] and table.is_harmful[beyond]:
+            yield HarmfulGap("slice", candidate.key, gap, beyond)
 
 
-def held_cues(table: GapTable, cues: Cues) -> Iterator[HeldGap]:
+def find_cue_gaps(table: GapTable, cues: Cues) -> Iterator[HarmfulGap]:
     """Cues that the model does worse without, the widest gap first."""
-    for i in cues.ordered(table):
-        if table.harm[cues.gap[i]]:
-            yield HeldGap("shortcut", ((int(i), CONTRADICTS),), int(cues.gap[i]))
+    for i in cues.sort_by_gap(table):
+        if table.is_harmful[cues.gap[i]]:
+            yield HarmfulGap("shortcut", ((int(i), CONTRADICTS),), int(cues.gap[i]))
 
 
-def surest_first(table: GapTable, held: Iterable[HeldGap]) -> list[HeldGap]:
-    """As sure as the less sure of the two things that each claims."""
+def sort_by_surprise(table: GapTable, gaps: Iterable[HarmfulGap]) -> list[HarmfulGap]:
+    """The surest first; a gap with a `beyond` counts by the less sure of the two."""
 
-    def surprise(h: HeldGap) -> float:
-        first = float(table.surprise[h.place])
-        return first if h.beyond is None else min(first, float(table.surprise[h.beyond]))
+    def surprise(gap: HarmfulGap) -> float:
+        first = float(table.surprise[gap.index])
+        return first if gap.beyond is None else min(first, float(table.surprise[gap.beyond]))
 
-    return sorted(held, key=lambda h: -surprise(h))
+    return sorted(gaps, key=lambda gap: -surprise(gap))
 
 
-def findings(
+def build_findings(
     rows: Rows,
     table: GapTable,
-    parts: Sequence[Measured],
+    parts: Sequence[Measurement],
     pairs: Intersections,
     halves: CrossFit,
     cues: Cues,
     most: int,
 ) -> Iterator[tuple[AuditFinding, Marks]]:
-    """All that held, the surest first, with at most so many mistakes each, and (n,) its images.
+    """All findings, the surest first, with at most `most` mistakes each, and (n,) its images.
 
-    A slice that is a group or a pair as well is told of once.
+    A slice that is a group or a pair as well comes once.
     """
-    held = [*held_singles(table, parts), *held_pairs(rows, table, pairs)]
-    known = {frozenset(rows.conditions(h.key)) for h in held}
-    new = [h for h in held_slices(table, halves) if frozenset(rows.conditions(h.key)) not in known]
-    for h in surest_first(table, [*held, *new, *held_cues(table, cues)]):
-        if h.kind == "shortcut":
-            mask, record = cues.rows.mask(h.key), shortcut(cues, table, h.key[0][0])
-            yield _shortcut_finding(table, h, record, look_at(rows, mask, most)), mask
+    gaps = [*find_group_gaps(table, parts), *find_pair_gaps(rows, table, pairs)]
+    groups = {frozenset(rows.conditions(gap.key)) for gap in gaps}
+    for gap in find_slice_gaps(table, halves):
+        if frozenset(rows.conditions(gap.key)) not in groups:
+            gaps.append(gap)
+    for gap in sort_by_surprise(table, [*gaps, *find_cue_gaps(table, cues)]):
+        if gap.kind == "shortcut":
+            mask, cue = cues.rows.mask(gap.key), build_shortcut(cues, table, gap.key[0][0])
+            yield _shortcut_finding(table, gap, cue, sample_mistakes(rows, mask, most)), mask
         else:
-            mask = rows.mask(h.key)
-            yield group_finding(rows, table, h, look_at(rows, mask, most)), mask
+            mask = rows.mask(gap.key)
+            yield group_finding(rows, table, gap, sample_mistakes(rows, mask, most)), mask
 
 
 # --- in words ------------------------------------------------------------------------------------
 
 
-def group_finding(rows: Rows, table: GapTable, held: HeldGap, seen: MistakesSeen) -> AuditFinding:
+def group_finding(
+    rows: Rows, table: GapTable, h: HarmfulGap, sample: MistakeSample
+) -> AuditFinding:
     """A group that does worse, in words."""
-    group = rows.conditions(held.key)
-    label = next((rows.predictions.classes[v] for a, v in held.key if a == LABEL), None)
-    gap = table.gap(held.place)
-    beyond = None if held.beyond is None else table.gap(held.beyond)
-    left, right = float(table.left[held.place]), float(table.right[held.place])
+    group = rows.conditions(h.key)
+    label = next((rows.predictions.classes[v] for a, v in h.key if a == LABEL), None)
+    gap = table.gap(h.index)
+    beyond = None if h.beyond is None else table.gap(h.beyond)
+    left, right = float(table.left[h.index]), float(table.right[h.index])
     errors = (left, right) if worse_when(gap.metric) > 0 else (1 - left, 1 - right)
-    code = {"group": "GROUP-GAP", "intersection": "INTERSECTION-GAP", "slice": "SLICE"}[held.kind]
-    detail = group_detail(held.kind, group, label, gap, beyond, errors, table.looked_at)
+    code = {"group": "GROUP-GAP", "intersection": "INTERSECTION-GAP", "slice": "SLICE"}[h.kind]
+    detail = group_detail(h.kind, group, label, gap, beyond, errors, table.looked_at)
     words = (code, group_title(group, label), detail, GROUP_TODO)
-    return _finding(held.kind, words, group, label, gap, errors, seen)
+    return _build_finding(h.kind, words, group, label, gap, errors, sample)
 
 
 def _shortcut_finding(
-    table: GapTable, held: HeldGap, record: Shortcut, seen: MistakesSeen
+    table: GapTable, h: HarmfulGap, record: Shortcut, sample: MistakeSample
 ) -> AuditFinding:
-    errors = float(table.left[held.place]), float(table.right[held.place])
+    errors = float(table.left[h.index]), float(table.right[h.index])
     detail = shortcut_detail(record, errors, table.looked_at)
     cue = tuple(Condition(record.attribute, value) for value in record.cue)
     words = ("SHORTCUT", shortcut_title(record), detail, SHORTCUT_TODO)
-    return _finding("shortcut", words, cue, None, record.gap, errors, seen)
+    return _build_finding("shortcut", words, cue, None, record.gap, errors, sample)
 
 
-def _finding(
+def _build_finding(
     kind: Kind,
     words: tuple[str, str, str, str],
     group: tuple[Condition, ...],
     label: str | None,
     gap: Gap,
     errors: tuple[float, float],
-    seen: MistakesSeen,
+    sample: MistakeSample,
 ) -> AuditFinding:
     code, title, detail, todo = words
     finding = Finding(
         code=code,
         title=title,
         state="found",
-        severity=_severity(gap),
+        severity=_grade(gap),
         detail=detail,
-        count=seen.count,
-        of=seen.of,
-        examples=tuple(e.id for e in seen.mistakes),
+        count=sample.count,
+        of=sample.of,
+        examples=tuple(e.id for e in sample.mistakes),
         todo=todo,
     )
-    return AuditFinding(kind, finding, group, label, gap, seen.mistakes, errors)
+    return AuditFinding(kind, finding, group, label, gap, sample.mistakes, errors)
 
 
-def _severity(gap: Gap) -> Severity:
-    near = gap.low if worse_when(gap.metric) > 0 else -gap.high
+def near_end(gap: Gap) -> float:
+    """The end of the interval nearer to 0, signed so that more is worse."""
+    return gap.low if worse_when(gap.metric) > 0 else -gap.high
+
+
+def _grade(gap: Gap) -> Severity:
+    near = near_end(gap)
     if near >= _SERIOUS:
         return "serious"
     return "warning" if near >= _WARNING else "note"
 
 
-def look_at(rows: Rows, mask: Marks, most: int) -> MistakesSeen:
+def sample_mistakes(rows: Rows, mask: Marks, most: int) -> MistakeSample:
     """Some images' mistakes: those that the model was surest of, equals in order of their ids."""
     p = rows.predictions
-    here: Indices = np.flatnonzero(mask & rows.predictions.wrong)
-    surest = here[np.lexsort((p.ids[here], -p.confidence[here]))][:most]
+    mistaken: Indices = np.flatnonzero(mask & rows.predictions.wrong)
+    surest = mistaken[np.lexsort((p.ids[mistaken], -p.confidence[mistaken]))][:most]
     mistakes = tuple(p.example(i) for i in surest)
-    return MistakesSeen(len(here), int(np.count_nonzero(mask)), mistakes)
+    return MistakeSample(len(mistaken), int(np.count_nonzero(mask)), mistakes)

@@ -18,31 +18,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.arrays import Counts, Singles
-from candid.auditing.audit import of_singles
+from candid.auditing.audit import build_single_audit
 from candid.auditing.findings import (
-    HeldGap,
-    MistakesSeen,
+    HarmfulGap,
+    MistakeSample,
+    find_group_gaps,
     group_finding,
-    held_singles,
-    surest_first,
+    sort_by_surprise,
 )
 from candid.auditing.gaps import Ledger
 from candid.auditing.intersections import make_grid
 from candid.auditing.rows import LABEL, Rows
 from candid.auditing.side_figures import estimates, score_estimates
-from candid.auditing.single_groups import WITHIN, GroupShares, Measured, write_down
-from candid.auditing.stories import tell
-from candid.auditing.tally import MOST_PEOPLE, STRATA, Codes, Tally, ValueSums, people_behind
+from candid.auditing.single_groups import WITHIN, GroupShares, Measurement, add_gaps
+from candid.auditing.stories import group_stories
+from candid.auditing.tally import MOST_PEOPLE, STRATA, Codes, Tally, ValueSums, estimate_people
 from candid.predictions import Attribute, Predictions
 from candid.records import Estimate, Split
 from candid.records.audit import Grid, SplitAudit
 from candid.settings import AuditConfig
 from candid.stats.bootstrap import Resample
 from candid.stats.differences import Side
-from candid.stats.moments import Figures, Sums, moments_of
+from candid.stats.moments import Figures, Sums, compute_moments
 from candid.text import notes as text
 
-_DRAWN = 2_000_000  # numbers per block of draws
+_BLOCK = 2_000_000  # numbers per block of draws
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,19 +58,19 @@ class Meaning:
     hard: bool  # whether there are answers and no probabilities
 
     def rows(self, config: AuditConfig) -> Rows:
-        """Names and settings for those who ask for them; the images have gone by."""
-        nothing, words = np.empty(0, np.int16), np.empty(0, np.str_)
+        """The names and settings as `Rows` without images."""
+        no_codes, words = np.empty(0, np.int16), np.empty(0, np.str_)
         probability = np.empty((0, len(self.classes)))
         predictions = Predictions(
-            *(self.target, self.classes, words, words, nothing, probability),
-            attributes={a.name: replace(a, data=nothing) for a in self.attributes},
+            *(self.target, self.classes, words, words, no_codes, probability),
+            attributes={a.name: replace(a, data=no_codes) for a in self.attributes},
             hard=self.hard,
         )
-        drawing = Resample(
+        resampling = Resample(
             *(np.empty(0, np.intp), STRATA, self.by_person),
             *(config.draws, config.seed, config.confidence),
         )
-        return Rows(predictions, drawing)
+        return Rows(predictions, resampling)
 
 
 def audit_tally(tally: Tally, meaning: Meaning, config: AuditConfig, split: Split) -> SplitAudit:
@@ -78,38 +78,37 @@ def audit_tally(tally: Tally, meaning: Meaning, config: AuditConfig, split: Spli
     rows = meaning.rows(config)
     ledger = Ledger(rows, config.smallest, config.false_discovery_rate)
     figures = Figures(rows.predictions.classes, rich=True, bins=1)
-    weights = _poisson(rows.drawing)
-    # Of the words of all splits, those that this one has seen.
+    weights = _draw_poisson(rows.resampling)
+    # Of the codes of all splits, those that are in this one.
     values = {name: meaning.values[name][: len(t)] for name, t in tally.tables.items()}
     counted = [
-        tally.tables[a.name].together(
+        tally.tables[a.name].merge(
             [np.flatnonzero(values[a.name] == v) for v in range(len(a.values))]
         )
         for a in rows.attributes
     ]
     parts = [
         _measure(rows, ledger, figures, weights, tally, a, groups)
-        for a, groups in enumerate(counted)
-    ] or [_measure(rows, ledger, figures, weights, tally, None, None)]
+        for a, groups in enumerate(counted or [ValueSums(rows.classes)])
+    ]
     everyone = estimates(parts[0].moments, [0], rows, parts[0].names)[0]
     table = ledger.settle()
-    held = surest_first(table, held_singles(table, parts))
-    known = meaning.by_person
-    who = text.people_hashed(MOST_PEOPLE) if known else text.audited_without_people(split)
-    people = (everyone["accuracy"].people or 0) if rows.drawing.by_person else None
-    every = tuple(group_finding(rows, table, h, _seen(counted, h)) for h in held)
-    found = every[: config.findings]
-    more = text.more_findings(len(every), len(found))
+    gaps = sort_by_surprise(table, find_group_gaps(table, parts))
+    people, people_note = None, text.audited_without_people(split)
+    if meaning.by_person:
+        people, people_note = everyone["accuracy"].people or 0, text.people_hashed(MOST_PEOPLE)
+    every = tuple(group_finding(rows, table, h, _count_mistakes(counted, h)) for h in gaps)
+    findings = every[: config.findings]
     return replace(
-        of_singles(rows, table, parts, everyone, split, tally.n, people, config),
-        findings=found,
-        stories=tell(found),
+        build_single_audit(rows, table, parts, everyone, split, tally.n, people, config),
+        findings=findings,
+        stories=group_stories(findings),
         notes=(
-            *(text.SUMMED_UP, who, *more),
+            *(text.SUMMED_UP, people_note, *text.more_findings(len(every), len(findings))),
             *text.looked_at(table.looked_at, table.threshold, table.rate),
         ),
         severities=dict(Counter(f.finding.severity for f in every)),
-        grid=_grid(tally, rows, values) if tally.pairs and rows.attributes else None,
+        grid=_build_grid(tally, rows, values) if tally.pairs and rows.attributes else None,
     )
 
 
@@ -122,32 +121,30 @@ def _measure(
     figures: Figures,
     weights: Sequence[NDArray[np.uint8]],
     tally: Tally,
-    a: int | None,
-    groups: ValueSums | None,
-) -> Measured:
-    """One attribute's sides: everyone, then the groups, and their rests; the groups by label."""
-    values = range(0 if groups is None else len(groups))
+    a: int,
+    groups: ValueSums,
+) -> Measurement:
+    """One attribute's sides: everyone, the groups and their rests; and the groups by label."""
+    values = range(len(groups))
     group = 1 + np.arange(len(values))
     between = itertools.combinations(group.tolist(), 2)
     pairs = np.array([*zip(group, group + len(values), strict=True), *between], np.intp)
     rests = [[w for w in values if w != v] for v in values]
-    sides = (groups.together([side]) for side in [*([v] for v in values), *rests] if groups)
-    sums = _sums(rows, figures, itertools.chain([tally.everyone], sides))
-    moments = moments_of(sums, pairs.reshape(-1, 2), figures, _as_singles(weights))
+    sides = (groups.merge([side]) for side in [*([v] for v in values), *rests])
+    sums = _build_sums(rows, figures, itertools.chain([tally.everyone], sides))
+    moments = compute_moments(sums, pairs.reshape(-1, 2), figures, _as_singles(weights))
     names = [name for name in figures.names if not name.startswith("calibration")]
-    own = [] if a is None else [(a, v) for v in values]
-    return Measured(
+    pairs_of_a = [(a, v) for v in values]
+    return Measurement(
         moments=moments,
         names=tuple(names),  # the calibration error needs a sum per bin
-        values=own,
+        values=pairs_of_a,
         sides=group,
-        within=[]
-        if groups is None
-        else [_within(rows, figures, weights, groups, v) for v in values],
-        between={} if a is None else {a: len(values)},
-        shares=[] if groups is None else [_shares(rows, groups, v) for v in values],
+        within=[_measure_within(rows, figures, weights, groups, v) for v in values],
+        first_pair={a: len(values)} if values else {},
+        shares=[_build_shares(rows, groups, v) for v in values],
         areas=[],  # an area needs every probability
-        gaps={} if a is None else write_down(rows, ledger, moments, own, group)[0],
+        gaps=add_gaps(rows, ledger, moments, pairs_of_a, group)[0] if values else {},
     )
 
 
@@ -155,7 +152,7 @@ def _as_singles(weights: Sequence[NDArray[np.uint8]]) -> Iterator[Singles]:
     return (block.astype(np.float32) for block in weights)
 
 
-def _within(
+def _measure_within(
     rows: Rows,
     figures: Figures,
     weights: Sequence[NDArray[np.uint8]],
@@ -164,45 +161,44 @@ def _within(
 ) -> list[dict[str, Estimate]]:
     """A group's figures within each label, without a sum per class."""
     lean = replace(figures, per_class=False)
-    sure = np.full_like(groups.sure[v], np.nan) if rows.predictions.hard else groups.sure[v]
-    columns = [groups.labelled[v], groups.right[v], sure, sure - groups.right[v]]
+    confidence = np.full_like(groups.sure[v], np.nan) if rows.predictions.hard else groups.sure[v]
+    columns = [groups.labelled[v], groups.right[v], confidence, confidence - groups.right[v]]
     sums = np.stack(columns, dtype=np.float64)  # (sums, strata, labels)
     n = groups.labelled[v].sum(0)
-    people = people_behind(np.count_nonzero(groups.seen_label[v], axis=0))
+    people = estimate_people(np.count_nonzero(groups.seen_label[v], axis=0))
     images = np.stack([n] * len(lean.names))
-    persons = np.minimum(people, images) if rows.drawing.by_person else images
-    place, alone = np.arange(rows.classes), np.full(rows.classes, -1, np.intp)
-    made = Sums(sums.astype(np.float32), sums.sum(1), place, alone, persons, images)
-    moments = moments_of(made, np.empty((0, 2), np.intp), lean, _as_singles(weights))
+    persons = np.minimum(people, images) if rows.resampling.by_person else images
+    plus, minus = np.arange(rows.classes), np.full(rows.classes, -1, np.intp)
+    by_label = Sums(sums.astype(np.float32), sums.sum(1), plus, minus, persons, images)
+    moments = compute_moments(by_label, np.empty((0, 2), np.intp), lean, _as_singles(weights))
     names = [name for name in WITHIN if not name.startswith("calibration")]
-    return estimates(moments, place, rows, names)
+    return estimates(moments, plus, rows, names)
 
 
-def _sums(rows: Rows, figures: Figures, sides: Iterable[ValueSums]) -> Sums:
-    """What `Figures` takes, of sides that are keys of their own."""
-    kinds = figures.behind(rows.predictions)[1]
-    whole, exact, images, units = [], [], [], []
+def _build_sums(rows: Rows, figures: Figures, sides: Iterable[ValueSums]) -> Sums:
+    """The sums that `Figures` takes; every side is a key."""
+    kinds = figures.support(rows.predictions)[1]
+    by_stratum, totals, images, units = [], [], [], []
     for side in sides:
-        confidence, hit = side.sure[0].sum(1), side.right[0]
-        sure = np.full(STRATA, np.nan) if rows.predictions.hard else confidence
+        right, sure = side.right[0], side.sure[0].sum(1)
+        confidence = np.full(STRATA, np.nan) if rows.predictions.hard else sure
         answered = [side.answered[0]] if rows.classes > 2 else []
-        excess = sure - hit.sum(1)
-        columns = [side.labelled[0], hit, *answered, sure[:, None], excess[:, None]]
+        excess = confidence - right.sum(1)
+        columns = [side.labelled[0], right, *answered, confidence[:, None], excess[:, None]]
         sums = np.concatenate(columns, axis=1, dtype=np.float64)
-        whole.append(sums.astype(np.float32).T)
-        exact.append(sums.sum(0))
-        behind, people_behind = _behind(side)
-        images.append(behind[kinds])
-        units.append(people_behind[kinds])
+        by_stratum.append(sums.astype(np.float32).T)
+        totals.append(sums.sum(0))
+        n_images, n_people = _count_support(side)
+        images.append(n_images[kinds])
+        units.append(n_people[kinds])
     n = np.stack(images, axis=1)
-    persons = np.minimum(np.stack(units, axis=1), n) if rows.drawing.by_person else n
-    place = np.arange(len(whole))
-    alone = np.full(len(whole), -1, np.intp)
-    return Sums(np.stack(whole, axis=2), np.stack(exact, axis=1), place, alone, persons, n)
+    persons = np.minimum(np.stack(units, axis=1), n) if rows.resampling.by_person else n
+    plus, minus = np.arange(len(totals)), np.full(len(totals), -1, np.intp)
+    return Sums(np.stack(by_stratum, axis=2), np.stack(totals, axis=1), plus, minus, persons, n)
 
 
-def _behind(side: ValueSums) -> tuple[Counts, Counts]:
-    """Images and people behind each kind of figure, as `Figures.behind` numbers the kinds."""
+def _count_support(side: ValueSums) -> tuple[Counts, Counts]:
+    """Images and people behind each kind of figure, as `Figures.support` numbers the kinds."""
     labels, answers = side.outcomes[0].sum(1), side.outcomes[0].sum(0)
     seen, n = side.seen_label[0], labels.sum()
     several = seen.sum(1)
@@ -212,71 +208,71 @@ def _behind(side: ValueSums) -> tuple[Counts, Counts]:
         cells.append(np.count_nonzero(several[:, None] > seen, axis=0))
         images.append(n - labels)
     cells.append(np.count_nonzero(side.seen_answer[0], axis=0))
-    return np.concatenate([*images, answers]), people_behind(np.concatenate(cells))
+    return np.concatenate([*images, answers]), estimate_people(np.concatenate(cells))
 
 
-def _shares(rows: Rows, groups: ValueSums, v: int) -> GroupShares:
+def _build_shares(rows: Rows, groups: ValueSums, v: int) -> GroupShares:
     """As `single_groups.GroupShares` of one value, by strata."""
-    count, seen, classes = groups.labelled, groups.seen_label, range(rows.classes)
-    mine, known = count[v].sum(1), count.sum((0, 2))
-    bearers, anyone = (np.count_nonzero(m) for m in (seen[v].any(1), seen.any((0, 2))))
-    labelled = np.count_nonzero(seen.any(0), axis=0)
+    count, present, classes = groups.labelled, groups.seen_label, range(rows.classes)
+    hits, known = count[v].sum(1), count.sum((0, 2))
+    in_group, anyone = (np.count_nonzero(m) for m in (present[v].any(1), present.any((0, 2))))
+    labelled = np.count_nonzero(present.any(0), axis=0)
     return GroupShares(
-        _share(rows, mine, known, anyone),
-        [_share(rows, count[v, :, c], mine, bearers) for c in classes],
-        [_share(rows, count[v, :, c], count[:, :, c].sum(0), labelled[c]) for c in classes],
+        _estimate(rows, hits, known, anyone),
+        [_estimate(rows, count[v, :, c], hits, in_group) for c in classes],
+        [_estimate(rows, count[v, :, c], count[:, :, c].sum(0), labelled[c]) for c in classes],
     )
 
 
-def _share(rows: Rows, hits: Counts, of: Counts, occupied: Any) -> Estimate:
-    """Σ hits / Σ of over strata, with Wilson's interval at the effective size."""
-    by_person, total = rows.drawing.by_person, int(of.sum())
-    units = min(int(people_behind(occupied)), total) if by_person else total
+def _estimate(rows: Rows, hits: Counts, base: Counts, occupied: Any) -> Estimate:
+    """Σ hits / Σ base over strata, with Wilson's interval at the effective size."""
+    by_person, total = rows.resampling.by_person, int(base.sum())
+    units = min(int(estimate_people(occupied)), total) if by_person else total
     with np.errstate(invalid="ignore", divide="ignore"):
         p = np.float64(hits.sum()) / total
-        strata = max(int(np.count_nonzero(of)), 2)
-        square = float(np.sum((hits - p * of) ** 2)) * strata / (strata - 1)
+        strata = max(int(np.count_nonzero(base)), 2)
+        square = float(np.sum((hits - p * base) ** 2)) * strata / (strata - 1)
         spread = np.sqrt(square) / total if by_person else np.sqrt(p * (1 - p) / total)
     side = Side(np.array([p]), np.array([spread]), np.array([units]))
     method = "Wilson, effective size by person" if by_person else "Wilson"
-    return score_estimates(side, [total], rows.drawing, method)[0]
+    return score_estimates(side, [total], rows.resampling, method)[0]
 
 
-def _seen(counted: Sequence[ValueSums], held: HeldGap) -> MistakesSeen:
-    """The number of mistakes of a group."""
-    ((a, v),) = (pair for pair in held.key if pair[0] != LABEL)
+def _count_mistakes(counted: Sequence[ValueSums], gap: HarmfulGap) -> MistakeSample:
+    """Count the mistakes of a group."""
+    ((a, v),) = (pair for pair in gap.key if pair[0] != LABEL)
     cells = counted[a].outcomes[v]
-    for _, label in (pair for pair in held.key if pair[0] == LABEL):
+    for _, label in (pair for pair in gap.key if pair[0] == LABEL):
         cells = cells * (np.arange(len(cells)) == label)[:, None]
-    return MistakesSeen(int(cells.sum() - np.trace(cells)), int(cells.sum()))
+    return MistakeSample(int(cells.sum() - np.trace(cells)), int(cells.sum()))
 
 
-def _grid(tally: Tally, rows: Rows, values: Mapping[str, Codes]) -> Grid:
+def _build_grid(tally: Tally, rows: Rows, values: Mapping[str, Codes]) -> Grid:
     """All pairs of values: how many images, and how accurate; no interval, nothing found."""
-    own = [range(len(a.values)) for a in rows.attributes]
-    start = np.cumsum([0, *map(len, own)])
+    names, sizes = zip(*((a.name, len(a.values)) for a in rows.attributes), strict=True)
+    start = np.cumsum([0, *sizes])
     images, wrong, n, mistakes = np.zeros((4, start[-1], start[-1]), np.int64)
-    for i, j in itertools.product(range(len(own)), repeat=2):
-        one, two = (values[rows.attributes[k].name] for k in (i, j))
-        known = np.ix_(np.flatnonzero(one >= 0), np.flatnonzero(two >= 0))
-        left, right = start[i] + one[one >= 0], start[j] + two[two >= 0]
+    for i, j in itertools.product(range(len(names)), repeat=2):
+        left, right = values[names[i]], values[names[j]]
+        known = np.ix_(np.flatnonzero(left >= 0), np.flatnonzero(right >= 0))
+        cells = np.ix_(start[i] + left[left >= 0], start[j] + right[right >= 0])
         block = np.s_[start[i] : start[i + 1], start[j] : start[j + 1]]
-        both = tally.common(rows.attributes[i].name, rows.attributes[j].name)
-        for counts, into, whole in zip(both, (images, wrong), (n, mistakes), strict=True):
-            np.add.at(into, np.ix_(left, right), counts[known])
-            whole[block] = counts[known].sum()
+        shared = tally.count_common(names[i], names[j])
+        for counts, by_pair, totals in zip(shared, (images, wrong), (n, mistakes), strict=True):
+            np.add.at(by_pair, cells, counts[known])
+            totals[block] = counts[known].sum()
     with np.errstate(invalid="ignore", divide="ignore"):
         accuracy = 1 - wrong / images
         gap = accuracy - (1 - (mistakes - wrong) / (n - images))
-    names = rows.conditions(tuple((a, v) for a, vs in enumerate(own) for v in vs))
-    return make_grid(names, images, accuracy, gap, np.zeros(images.shape, np.bool_))
+    conditions = rows.conditions(tuple((a, v) for a, k in enumerate(sizes) for v in range(k)))
+    return make_grid(conditions, images, accuracy, gap, np.zeros(images.shape, np.bool_))
 
 
-def _poisson(drawing: Resample) -> list[NDArray[np.uint8]]:
+def _draw_poisson(resampling: Resample) -> list[NDArray[np.uint8]]:
     """Blocks (m, strata) of how often each stratum is drawn."""
-    rng = np.random.default_rng(drawing.seed)
-    step = _DRAWN // STRATA
+    rng = np.random.default_rng(resampling.seed)
+    step = _BLOCK // STRATA
     return [
-        rng.poisson(1.0, (min(step, drawing.draws - start), STRATA)).astype(np.uint8)
-        for start in range(0, drawing.draws, step)
+        rng.poisson(1.0, (min(step, resampling.draws - start), STRATA)).astype(np.uint8)
+        for start in range(0, resampling.draws, step)
     ]

@@ -14,15 +14,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Floats, Singles
+from candid.arrays import Floats, Indices, Singles
 from candid.auditing.rows import GroupKey, Rows
-from candid.stats.moments import (
-    Figures,
-    Moments,
-    Sums,
-    moments_of,
-    sides_of,
-)
+from candid.stats.moments import Figures, Moments, Sums, combine_sides, compute_moments
 
 # Numbers per block: of people × groups × sums (128 MiB), and of images × groups × sums (32 MiB).
 _BLOCK, _ROWS = 32_000_000, 8_000_000
@@ -30,47 +24,51 @@ _BLOCK, _ROWS = 32_000_000, 8_000_000
 
 @dataclass(eq=False)
 class SidePlan:
-    """Which sides and which pairs of them are wanted; `measure` fills in the figures.
+    """The sides, and the pairs of sides, to measure with `measure`.
 
     A side is (group, None), or (larger, group): the larger group without the group.
     """
 
     sides: list[tuple[GroupKey, GroupKey | None]] = field(default_factory=list)
     pairs: list[tuple[int, int]] = field(default_factory=list)
-    _where: dict[tuple[GroupKey, GroupKey | None], int] = field(default_factory=dict)
+    _index: dict[tuple[GroupKey, GroupKey | None], int] = field(default_factory=dict)
 
-    def side(self, key: GroupKey, less: GroupKey | None = None) -> int:
+    def add_side(self, key: GroupKey, less: GroupKey | None = None) -> int:
         """The number of a side, new or known."""
-        place = self._where.setdefault((key, less), len(self.sides))
-        if place == len(self.sides):
+        index = self._index.setdefault((key, less), len(self.sides))
+        if index == len(self.sides):
             self.sides.append((key, less))
-        return place
+        return index
 
-    def pair(self, left: int, right: int) -> int:
+    def add_pair(self, left: int, right: int) -> int:
         """The number of a new pair of sides."""
         self.pairs.append((left, right))
         return len(self.pairs) - 1
+
+    def compare(self, group: GroupKey, larger: GroupKey) -> int:
+        """The number of a new pair: a group and what is left of a larger one without it."""
+        return self.add_pair(self.add_side(group), self.add_side(larger, group))
 
 
 def measure(rows: Rows, plan: SidePlan, figures: Figures) -> Moments:
     """Every side's figures with standard errors from all draws, one matrix product per sum.
 
-    The sums of all groups of the plan are held at once: `blocks` says how many fit.
+    The sums of all groups of the plan are in memory at once: see `max_groups`.
     """
     keys = list(dict.fromkeys(k for side in plan.sides for k in side if k is not None))
-    place = {key: i for i, key in enumerate(keys)}
-    plus = np.asarray([place[key] for key, _ in plan.sides], dtype=np.intp)
-    minus = np.asarray([-1 if less is None else place[less] for _, less in plan.sides], np.intp)
+    column = {key: i for i, key in enumerate(keys)}
+    plus = np.asarray([column[key] for key, _ in plan.sides], dtype=np.intp)
+    minus = np.asarray([-1 if less is None else column[less] for _, less in plan.sides], np.intp)
     pairs = np.asarray(plan.pairs, dtype=np.intp).reshape(-1, 2)
 
-    whole, exact = _sums(rows, figures.columns(rows.predictions), keys)
-    units, images = _behind(rows, figures, keys, plus, minus)
-    sums = Sums(whole, exact, plus, minus, units, images)
-    return moments_of(sums, pairs, figures, rows.counts())
+    by_stratum, totals = _sums(rows, figures.columns(rows.predictions), keys)
+    units, images = _count_support(rows, figures, keys, plus, minus)
+    sums = Sums(by_stratum, totals, plus, minus, units, images)
+    return compute_moments(sums, pairs, figures, rows.counts())
 
 
-def groups_at_once(rows: Rows, figures: Figures) -> int:
-    """How many groups a plan may hold so that their sums fit into 128 MiB, and their marks too."""
+def max_groups(rows: Rows, figures: Figures) -> int:
+    """The number of groups whose sums fit into 128 MiB, and their marks too."""
     sums = figures.counts + (figures.bins + 1 if figures.rich else 0)
     return max(16, min(_BLOCK // max(1, rows.strata * sums), 4 * _BLOCK // max(1, len(rows))))
 
@@ -78,42 +76,42 @@ def groups_at_once(rows: Rows, figures: Figures) -> int:
 def _sums(rows: Rows, columns: Floats, keys: Sequence[GroupKey]) -> tuple[Singles, Floats]:
     """(sums, strata, keys) in single precision for the draws, and (sums, keys) exactly."""
     count = columns.shape[1]
-    whole = np.empty((count, rows.strata, len(keys)), np.float32)
-    exact = np.empty((count, len(keys)))
-    order, starts = rows.in_order
+    by_stratum = np.empty((count, rows.strata, len(keys)), np.float32)
+    totals = np.empty((count, len(keys)))
+    order, starts = rows.by_stratum
     ordered = columns[order]
     for start in range(0, len(keys), step := max(1, _ROWS // max(1, len(rows)))):
-        some = slice(start, start + step)
-        inside = np.stack([rows.mask(key)[order] for key in keys[some]], axis=1)  # (n, k)
-        exact[:, some] = ordered.T @ inside
+        chunk = slice(start, start + step)
+        inside = np.stack([rows.mask(key)[order] for key in keys[chunk]], axis=1)  # (n, k)
+        totals[:, chunk] = ordered.T @ inside
         for i in range(count):
             part = np.where(inside, ordered[:, i : i + 1].astype(np.float32), np.float32(0))
-            whole[i, :, some] = np.add.reduceat(part, starts, axis=0) if len(starts) else 0
-    return whole, exact
+            by_stratum[i, :, chunk] = np.add.reduceat(part, starts, axis=0) if len(starts) else 0
+    return by_stratum, totals
 
 
-def _behind(
+def _count_support(
     rows: Rows,
     figures: Figures,
     keys: Sequence[GroupKey],
-    plus: NDArray[np.intp],
-    minus: NDArray[np.intp],
+    plus: Indices,
+    minus: Indices,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """(figures, sides) units and images."""
-    marks, kinds = figures.behind(rows.predictions)
+    marks, kinds = figures.support(rows.predictions)
     order, starts = rows.by_unit
     units = np.zeros((marks.shape[1], len(plus)), np.int64)
     images = np.zeros_like(units)
     inside = np.stack([rows.mask(key)[order] for key in keys], axis=1)  # (n, keys)
     for kind in range(marks.shape[1]):
-        mine = inside & marks[order, kind][:, None]
-        images[kind] = sides_of(mine.sum(0), plus, minus)
-        if rows.drawing.units == len(rows):
+        marked = inside & marks[order, kind][:, None]
+        images[kind] = combine_sides(marked.sum(0), plus, minus)
+        if rows.resampling.units == len(rows):
             units[kind] = images[kind]
             continue
-        per_unit = np.add.reduceat(mine, starts, axis=0, dtype=np.int32)  # (units, keys)
+        per_unit = np.add.reduceat(marked, starts, axis=0, dtype=np.int32)  # (units, keys)
         for start in range(0, len(plus), step := max(1, _ROWS // max(1, len(per_unit)))):
-            some = slice(start, start + step)
-            here = sides_of(per_unit, plus[some], minus[some])
-            units[kind, some] = np.count_nonzero(here, axis=0)
+            chunk = slice(start, start + step)
+            per_side = combine_sides(per_unit, plus[chunk], minus[chunk])
+            units[kind, chunk] = np.count_nonzero(per_side, axis=0)
     return units[kinds], images[kinds]

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
-from candid.arrays import Marks
+from candid.arrays import Indices, Marks
 from candid.errors import PredictionsError
 from candid.predictions import Predictions
 from candid.records.abstention import GroupKind
@@ -18,7 +17,7 @@ from candid.stats.bootstrap import part_of_people
 
 @dataclass(frozen=True, eq=False)
 class Halves:
-    """Labelled images to calibrate on and to verify on, and in words which these are.
+    """Labelled images to calibrate on and to verify on, and their names in words.
 
     Without held-out images there are none to verify on, and `verified_on` is empty.
     """
@@ -29,16 +28,14 @@ class Halves:
     verified_on: str
 
 
-def halves_of(predictions: Predictions, seed: int) -> Halves:
-    """Validation and test; of test alone the people in two random halves; of validation only that.
+def split_halves(predictions: Predictions, seed: int) -> Halves:
+    """Validation and test; two random halves of the people of test; or validation alone.
 
     Validation cannot verify what was found on it, nor a half of it what was found on the other:
     the weights and the temperature were chosen on both.
 
-    Raises
-    ------
-    PredictionsError
-        Where there are labelled images of training only, or in test alone of fewer than two people.
+    Raises PredictionsError where there are labelled images of training only, or in test alone of
+    fewer than two people.
     """
     labelled = predictions.label >= 0
     validation = labelled & (predictions.split == "validation")
@@ -53,21 +50,21 @@ def halves_of(predictions: Predictions, seed: int) -> Halves:
             expected="labelled images in validation, and in test to measure the promise on",
             todo="predict more images",
         )
-    some = predictions[test]
-    person = some.persons()
+    images = predictions[test]
+    person = images.persons()
     rng = np.random.default_rng(seed)
-    mine, people = part_of_people(person, len(some), lambda people: people // 2, rng)
+    chosen, people = part_of_people(person, len(images), lambda people: people // 2, rng)
     if people < 2:
-        few = "There is one labelled image in test"
-        if len(some) > 1:
-            few = "All labelled images in test are of one person"
+        problem = "There is one labelled image in test"
+        if len(images) > 1:
+            problem = "All labelled images in test are of one person"
         raise PredictionsError(
-            f"{few}; thresholds need two halves.",
+            f"{problem}; thresholds need two halves.",
             expected="labelled images in validation and in test, or of several people in test",
             todo="predict more images",
         )
     half = f"half of the {'images' if person is None else 'people'} in test"
-    return Halves(some[mine], some[~mine], half, f"the other {half}")
+    return Halves(images[chosen], images[~chosen], half, f"the other {half}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,24 +75,24 @@ class Half:
     seed: int
 
     @cached_property
-    def order(self) -> NDArray[np.intp]:
+    def order(self) -> Indices:
         """(n,) a random order: of a person's images in a group, the first in it counts."""
         return np.random.default_rng(self.seed).permutation(len(self.rows))
 
-    def one_each(self, mask: Marks) -> NDArray[np.intp]:
+    def sample_one_per_person(self, mask: Marks) -> Indices:
         """Rows of the mask, one for each person; all of them where people are unknown."""
         rows = np.flatnonzero(mask)
         persons = self.rows.persons()
         if persons is None:
             return rows
-        drawn = rows[np.argsort(self.order[rows])]
-        first = np.unique(persons[drawn], return_index=True)[1]
-        return np.sort(drawn[first])
+        shuffled = rows[np.argsort(self.order[rows])]
+        first = np.unique(persons[shuffled], return_index=True)[1]
+        return np.sort(shuffled[first])
 
 
 @dataclass(frozen=True, eq=False)
 class HeldOutGroup:
-    """Images of either half that belong together: `mask` of verification, `calibration`."""
+    """The images of a group in either half: `mask` of verification, `calibration`."""
 
     kind: GroupKind
     attribute: str
@@ -104,16 +101,16 @@ class HeldOutGroup:
     calibration: Marks
 
 
-def groups_of(verification: Predictions, calibration: Predictions) -> Iterator[HeldOutGroup]:
+def iterate_groups(verification: Predictions, calibration: Predictions) -> Iterator[HeldOutGroup]:
     """All images, each class as label and as answer, each value of each attribute."""
-    both = (verification, calibration)
+    halves = (verification, calibration)
     target, classes = verification.target, verification.classes
-    yield HeldOutGroup("all", "", "", *(np.ones(len(p), np.bool_) for p in both))
+    yield HeldOutGroup("all", "", "", *(np.ones(len(p), np.bool_) for p in halves))
     for k, name in enumerate(classes):
-        yield HeldOutGroup("label", target, name, *(p.label == k for p in both))
+        yield HeldOutGroup("label", target, name, *(p.label == k for p in halves))
     for k, name in enumerate(classes):
-        yield HeldOutGroup("answer", target, name, *(p.prediction == k for p in both))
+        yield HeldOutGroup("answer", target, name, *(p.prediction == k for p in halves))
     for attribute in verification.attributes.values():
         for code, value in enumerate(attribute.values):
-            masks = (p.attributes[attribute.name].data == code for p in both)
+            masks = (p.attributes[attribute.name].data == code for p in halves)
             yield HeldOutGroup("group", attribute.name, value, *masks)

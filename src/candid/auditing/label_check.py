@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.arrays import Indices, Marks
 from candid.auditing.label_noise import label_noise, label_quality, likely_wrong
 from candid.auditing.own_person import (
     FEWEST_PICTURES,
@@ -34,20 +35,20 @@ from candid.text import label_check as text
 
 @dataclass(frozen=True, eq=False)
 class Doubts:
-    """Rows of predictions by who speaks against their labels; see `LabelCheck` for their order."""
+    """Rows of predictions by what contradicts their labels; see `LabelCheck` for their order."""
 
-    by_both: NDArray[np.intp]
-    by_model: NDArray[np.intp]
-    by_person: NDArray[np.intp]
+    by_both: Indices
+    by_model: Indices
+    by_person: Indices
 
     @property
-    def wrong(self) -> NDArray[np.intp]:
+    def wrong(self) -> Indices:
         """The likely wrong labels, the likeliest first."""
         return np.concatenate([self.by_both, self.by_model])
 
 
-def doubted_labels(predictions: Predictions, *, persons_count: bool) -> Doubts:
-    """Which labels model and person speak against.
+def find_doubted_labels(predictions: Predictions, *, persons_count: bool) -> Doubts:
+    """The labels that the model or the person's other pictures contradict.
 
     Parameters
     ----------
@@ -62,14 +63,14 @@ def doubted_labels(predictions: Predictions, *, persons_count: bool) -> Doubts:
         return Doubts(model[:0], model, model[:0])
     person = against_own_person(predictions)
     # Before a second witness, the first need not be sure.
-    both, apart = person[predictions.wrong[person]], person[~predictions.wrong[person]]
+    both, person_only = person[predictions.wrong[person]], person[~predictions.wrong[person]]
     margin = label_quality(label, predictions.probability)
-    rest = model[~np.isin(model, both)]
-    for_it = person_votes(predictions).majority[rest] == label[rest]
+    model_only = model[~np.isin(model, both)]
+    person_agrees = person_votes(predictions).majority[model_only] == label[model_only]
     return Doubts(
         both[np.argsort(margin[both], kind="stable")],
-        rest[np.argsort(for_it, kind="stable")],
-        apart[np.argsort(-margin[apart], kind="stable")],
+        model_only[np.argsort(person_agrees, kind="stable")],
+        person_only[np.argsort(-margin[person_only], kind="stable")],
     )
 
 
@@ -79,11 +80,11 @@ def person_agreement(predictions: Predictions, confidence: float = 0.95) -> Esti
     Of people with three labelled pictures or more, whatever they agree on.
     """
     votes = person_votes(predictions)
-    asked = votes.pictures >= FEWEST_PICTURES
-    if not asked.any():
+    eligible = votes.pictures >= FEWEST_PICTURES
+    if not eligible.any():
         return None
-    agree = asked & (votes.majority == predictions.label)
-    return share(agree, asked, predictions.persons(), confidence)
+    agree = eligible & (votes.majority == predictions.label)
+    return share(agree, eligible, predictions.persons(), confidence)
 
 
 def check_labels(
@@ -92,7 +93,9 @@ def check_labels(
     config: CheckConfig | None = None,
     figures: EvaluateConfig | None = None,
 ) -> LabelCheck:
-    """What predictions out of fold say of all labels.
+    """Check all labels by predictions out of fold.
+
+    Raises PredictionsError where there is no image, or a model gave no probabilities.
 
     Parameters
     ----------
@@ -102,27 +105,17 @@ def check_labels(
         (n,) the part of the people that each image belongs to, from 0.
     config, figures
         Who is a witness and how many labels are listed; draws, confidence and seed of intervals.
-
-    Raises
-    ------
-    PredictionsError
-        Where there is no image, or a model gave no probabilities.
     """
     config, figures = config or CheckConfig(), figures or EvaluateConfig()
     p, confidence = predictions, figures.confidence
-    noise = label_noise(
-        replace(p, attributes={}),
-        most=0,
-        draws=figures.draws,
-        confidence=confidence,
-        seed=figures.seed,
-    )
+    bare = replace(p, attributes={})
+    noise = label_noise(bare, most=0, draws=figures.draws, confidence=confidence, seed=figures.seed)
     agreement = person_agreement(p, confidence)
     counts = agreement is not None and agreement.value >= config.person_agreement
-    doubts, votes = doubted_labels(p, persons_count=counts), person_votes(p)
+    doubts, votes = find_doubted_labels(p, persons_count=counts), person_votes(p)
 
-    def listed(rows: NDArray[np.intp]) -> tuple[DoubtedLabel, ...]:
-        return tuple(_doubted(p, votes, rows[: config.listed]))
+    def build_listed(rows: Indices) -> tuple[DoubtedLabel, ...]:
+        return tuple(_build_doubted(p, votes, rows[: config.listed]))
 
     return LabelCheck(
         data=p.provenance.get("data", ""),
@@ -130,41 +123,42 @@ def check_labels(
         classes=p.classes,
         n=len(p),
         people=p.n_people(),
-        of_split=_by_split(p.split),
+        of_split=_count_by_split(p.split),
         folds=tuple(
-            CheckedFold(int(mine.sum()), p.n_people(mine), _accuracy(p, mine, confidence))
-            for mine in (fold == k for k in range(int(fold.max()) + 1))
+            CheckedFold(int(mask.sum()), p.n_people(mask), _estimate_accuracy(p, mask, confidence))
+            for mask in (fold == k for k in range(int(fold.max()) + 1))
         ),
-        accuracy=_accuracy(p, np.ones(len(p), np.bool_), confidence),
+        accuracy=_estimate_accuracy(p, np.ones(len(p), np.bool_), confidence),
         noise=noise,
         person_agreement=agreement,
         persons_count=counts,
         found_by_both=len(doubts.by_both),
         found_by_model=len(doubts.by_model),
         found_by_person=len(doubts.by_person),
-        wrong_in_split=_by_split(p.split[doubts.wrong]),
-        by_both=listed(doubts.by_both),
-        by_model=listed(doubts.by_model),
-        by_person=listed(doubts.by_person),
+        wrong_in_split=_count_by_split(p.split[doubts.wrong]),
+        by_both=build_listed(doubts.by_both),
+        by_model=build_listed(doubts.by_model),
+        by_person=build_listed(doubts.by_person),
         notes=(*noise.notes, *text.notes(agreement, counts, p.n_people())),
     )
 
 
-def _accuracy(p: Predictions, of: NDArray[np.bool_], confidence: float) -> Estimate:
-    return share(of & ~p.wrong, of, p.persons(), confidence)
+def _estimate_accuracy(p: Predictions, mask: Marks, confidence: float) -> Estimate:
+    return share(mask & ~p.wrong, mask, p.persons(), confidence)
 
 
-def _by_split(split: NDArray[np.str_]) -> dict[str, int]:
+def _count_by_split(split: NDArray[np.str_]) -> dict[str, int]:
     counts = {name: int(np.count_nonzero(split == name)) for name in SPLITS}
     return {name: count for name, count in counts.items() if count}
 
 
-def _doubted(p: Predictions, votes: PersonVotes, rows: NDArray[np.intp]) -> Sequence[DoubtedLabel]:
+def _build_doubted(p: Predictions, votes: PersonVotes, rows: Indices) -> Sequence[DoubtedLabel]:
     quality = label_quality(p.label[rows], p.probability[rows])
-    found = []
+    labels = []
     for row, margin in zip(rows.tolist(), quality.tolist(), strict=True):
-        label, answer, most = int(p.label[row]), int(p.prediction[row]), int(votes.majority[row])
-        found.append(
+        label, answer = int(p.label[row]), int(p.prediction[row])
+        majority = int(votes.majority[row])
+        labels.append(
             DoubtedLabel(
                 id=str(p.ids[row]),
                 split=str(p.split[row]),
@@ -173,9 +167,9 @@ def _doubted(p: Predictions, votes: PersonVotes, rows: NDArray[np.intp]) -> Sequ
                 label_probability=float(p.probability[row, label]),
                 answer_probability=float(p.probability[row, answer]),
                 quality=margin,
-                person_label=p.classes[most] if most >= 0 else "",
+                person_label=p.classes[majority] if majority >= 0 else "",
                 others=max(0, int(votes.pictures[row]) - 1),
                 agreeing=max(0, int(votes.same[row]) - 1),
             )
         )
-    return found
+    return labels

@@ -37,17 +37,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Floats
+from candid.arrays import Floats, Indices
 from candid.errors import ConfigError, PredictionsError
 from candid.predictions import Predictions, require_probabilities
 from candid.records import Estimate
 from candid.records.noise import GapBounds, LabelNoise, LikelyWrong
-from candid.stats.bootstrap import (
-    FigureSpec,
-    Resample,
-    bootstrap,
-    resample,
-)
+from candid.stats.bootstrap import FigureSpec, Resample, bootstrap, resample
 from candid.stats.differences import Gaps, error_gaps
 from candid.stats.metrics import confusion_matrix
 from candid.text import notes as text
@@ -68,6 +63,9 @@ def label_noise(
 ) -> LabelNoise:
     """List likely wrong labels, and bound every group's gap; numbers are cut at their quartiles.
 
+    Raises PredictionsError where no labelled image lies outside the training split, or there are no
+    probabilities. Raises ConfigError where a flip rate is not between 0 and 0.5.
+
     Parameters
     ----------
     predictions
@@ -78,30 +76,23 @@ def label_noise(
         wrong labels are listed.
     draws, confidence, seed
         Bootstrap draws for the estimated rates, the confidence of intervals, the draws' seed.
-
-    Raises
-    ------
-    PredictionsError
-        Where no labelled image lies outside the training split, or there are no probabilities.
-    ConfigError
-        Where a flip rate is not between 0 and 0.5.
     """
-    _check(predictions, flip_rates)
+    _check_arguments(predictions, flip_rates)
     p = predictions.with_bins()[predictions.unlearned]
     thresholds = class_thresholds(p.label, p.probability)
     counts = confident_joint(p.label, sure_class(p.probability, thresholds), len(p.classes))
-    drawing = resample(len(p), p.person, draws=draws, seed=seed, confidence=confidence)
-    overall, *per_class = _rates(p, drawing)
+    resampling = resample(len(p), p.person, draws=draws, seed=seed, confidence=confidence)
+    overall, *per_class = _estimate_rates(p, resampling)
     suspects = likely_wrong(p.label, p.probability)
-    swept = sorted({*flip_rates, *([overall.value] if 0 < overall.value < 0.5 else [])})
+    all_rates = sorted({*flip_rates, *([overall.value] if 0 < overall.value < 0.5 else [])})
     splits = tuple(sorted(set(p.split.tolist())))
-    here = p[p.split == "test"] if "test" in splits else p
+    gap_images = p[p.split == "test"] if "test" in splits else p
     return LabelNoise(
         target=p.target,
         classes=p.classes,
         splits=splits,
         n=len(p),
-        people=drawing.units if drawing.by_person else None,
+        people=resampling.units if resampling.by_person else None,
         thresholds=tuple(thresholds.tolist()),
         confident_joint=tuple(tuple(int(x) for x in row) for row in counts),
         joint=tuple(tuple(row) for row in calibrated_joint(counts, p.label).tolist()),
@@ -110,15 +101,15 @@ def label_noise(
         found=len(suspects),
         mistakes=int(np.count_nonzero(p.wrong)),
         listed=min(len(suspects), most),
-        likely_wrong=tuple(_suspect(p, row) for row in suspects[:most]),
-        flip_rates=tuple(swept),
+        likely_wrong=tuple(_build_suspect(p, row) for row in suspects[:most]),
+        flip_rates=tuple(all_rates),
         gap_split="test" if "test" in splits else ", ".join(splits),
-        gaps=tuple(_bounded(here, swept, confidence)),
+        gaps=tuple(_bound_gaps(gap_images, all_rates, confidence)),
         notes=tuple(_notes(p, len(suspects))),
     )
 
 
-def _check(predictions: Predictions, flip_rates: Sequence[float]) -> None:
+def _check_arguments(predictions: Predictions, flip_rates: Sequence[float]) -> None:
     for rate in flip_rates:
         if not 0 < rate < 0.5:
             raise ConfigError(
@@ -141,13 +132,13 @@ def _check(predictions: Predictions, flip_rates: Sequence[float]) -> None:
 def class_thresholds(label: NDArray[Any], probability: Floats) -> Floats:
     """(classes,) mean probability of each class among the images labelled so; NaN without any."""
     classes = probability.shape[1]
-    mine = label[:, None] == np.arange(classes)
+    is_labelled = label[:, None] == np.arange(classes)
     with np.errstate(invalid="ignore"):
-        mean: Floats = (probability * mine).sum(axis=0) / mine.sum(axis=0)
+        mean: Floats = (probability * is_labelled).sum(axis=0) / is_labelled.sum(axis=0)
     return np.maximum(mean, 2 * _SLACK)
 
 
-def sure_class(probability: Floats, thresholds: Floats) -> NDArray[np.intp]:
+def sure_class(probability: Floats, thresholds: Floats) -> Indices:
     """(..., n) the class that each image is surely of, -1 where none.
 
     Where several classes reach their threshold, the most probable one counts; where one does, it
@@ -162,12 +153,12 @@ def sure_class(probability: Floats, thresholds: Floats) -> NDArray[np.intp]:
     """
     reached = probability >= thresholds[..., None, :] - _SLACK  # (..., n, classes)
     several = reached.sum(axis=-1) > 1
-    sure: NDArray[np.intp] = np.where(several, probability.argmax(axis=1), reached.argmax(axis=-1))
+    sure: Indices = np.where(several, probability.argmax(axis=1), reached.argmax(axis=-1))
     return np.where(reached.any(axis=-1), sure, -1)
 
 
 def confident_joint(
-    label: NDArray[Any], sure: NDArray[np.intp], n_classes: int, weight: Floats | None = None
+    label: NDArray[Any], sure: Indices, n_classes: int, weight: Floats | None = None
 ) -> Floats:
     """(..., classes, classes) how many images are labelled i and surely of class j.
 
@@ -183,8 +174,8 @@ def confident_joint(
         (..., n); None for one each.
     """
     weight = np.ones(sure.shape) if weight is None else weight
-    mine = (label[:, None] == np.arange(n_classes)).astype(np.float64)
-    counts = np.stack([(weight * (sure == j)) @ mine for j in range(n_classes)], axis=-1)
+    is_labelled = (label[:, None] == np.arange(n_classes)).astype(np.float64)
+    counts = np.stack([(weight * (sure == j)) @ is_labelled for j in range(n_classes)], axis=-1)
     diagonal = np.arange(n_classes)
     counts[..., diagonal, diagonal] = np.maximum(counts[..., diagonal, diagonal], 1.0)
     return counts
@@ -195,14 +186,14 @@ def calibrated_joint(counts: Floats, label: NDArray[Any], weight: Floats | None 
 
     Each row is scaled to the share of images that are labelled so.
     """
-    mine = (label[:, None] == np.arange(counts.shape[-1])).astype(np.float64)
-    support = mine.sum(axis=0) if weight is None else weight @ mine  # (..., classes)
+    is_labelled = (label[:, None] == np.arange(counts.shape[-1])).astype(np.float64)
+    support = is_labelled.sum(axis=0) if weight is None else weight @ is_labelled  # (..., classes)
     joint = counts / counts.sum(axis=-1, keepdims=True) * support[..., None]
     scaled: Floats = joint / joint.sum(axis=(-2, -1), keepdims=True)
     return scaled
 
 
-def likely_wrong(label: NDArray[Any], probability: Floats) -> NDArray[np.intp]:
+def likely_wrong(label: NDArray[Any], probability: Floats) -> Indices:
     """Rows whose label is likely wrong, the least normalised margin first.
 
     Images that are surely of another class than their label, unless the label is also what the
@@ -219,13 +210,13 @@ def likely_wrong(label: NDArray[Any], probability: Floats) -> NDArray[np.intp]:
 def label_quality(label: NDArray[Any], probability: Floats) -> Floats:
     """(n,) normalised margins, (p(label) - the highest other + 1) / 2, from 0, worst, to 1."""
     rows = np.arange(len(label))
-    others = probability.copy()
-    others[rows, label] = -np.inf
-    quality: Floats = (probability[rows, label] - others.max(axis=1) + 1) / 2
+    rest = probability.copy()
+    rest[rows, label] = -np.inf
+    quality: Floats = (probability[rows, label] - rest.max(axis=1) + 1) / 2
     return quality
 
 
-def _suspect(p: Predictions, row: int) -> LikelyWrong:
+def _build_suspect(p: Predictions, row: int) -> LikelyWrong:
     label, likely = int(p.label[row]), int(p.prediction[row])
     return LikelyWrong(
         id=str(p.ids[row]),
@@ -238,14 +229,14 @@ def _suspect(p: Predictions, row: int) -> LikelyWrong:
     )
 
 
-def _rates(p: Predictions, drawing: Resample) -> list[Estimate]:
+def _estimate_rates(p: Predictions, resampling: Resample) -> list[Estimate]:
     """Estimated shares of wrong labels, overall and by class; thresholds are drawn anew, too."""
     classes = len(p.classes)
-    mine = (p.label[:, None] == np.arange(classes)).astype(np.float64)
+    is_labelled = (p.label[:, None] == np.arange(classes)).astype(np.float64)
 
     def statistic(weight: Floats) -> dict[str, Floats]:
         with np.errstate(invalid="ignore"):
-            thresholds = (weight @ (p.probability * mine)) / (weight @ mine)
+            thresholds = (weight @ (p.probability * is_labelled)) / (weight @ is_labelled)
         sure = sure_class(p.probability, np.maximum(thresholds, 2 * _SLACK))
         counts = confident_joint(p.label, sure, classes, weight)
         joint = calibrated_joint(counts, p.label, weight)
@@ -256,8 +247,8 @@ def _rates(p: Predictions, drawing: Resample) -> list[Estimate]:
         return {"all": overall} | {f"class {k}": per_class[:, k] for k in range(classes)}
 
     figures = {"all": FigureSpec("score", (np.ones(len(p), np.bool_),))}
-    figures |= {f"class {k}": FigureSpec("score", (mine[:, k] > 0,)) for k in range(classes)}
-    rates = bootstrap(statistic, figures, drawing)
+    figures |= {f"class {k}": FigureSpec("score", (is_labelled[:, k] > 0,)) for k in range(classes)}
+    rates = bootstrap(statistic, figures, resampling)
     return [rates[name] for name in figures]
 
 
@@ -273,7 +264,7 @@ def error_bounds(mistakes: int, n: int, rate: float) -> tuple[float, float]:
 
 
 def independent_error_bounds(confusion: Floats, rate: float) -> tuple[float, float]:
-    """The same for two classes if annotators err at up to `rate`, whatever the model answers.
+    """The bounds for two classes if annotators err at up to `rate`, whatever the model answers.
 
     Parameters
     ----------
@@ -287,61 +278,57 @@ def independent_error_bounds(confusion: Floats, rate: float) -> tuple[float, flo
     q = confusion / confusion.sum()
     answered = q.sum(axis=0)
     share = q[:, answered > 0] / answered[answered > 0]  # of each answer, what it is labelled
-    tops = (min(rate, float(share[1].min())), min(rate, float(share[0].min())))
+    highest = (min(rate, float(share[1].min())), min(rate, float(share[0].min())))
 
     def error(r0: float, r1: float) -> float:
-        missed = (1 - r0) * q[1, 0] - r0 * q[0, 0] + (1 - r1) * q[0, 1] - r1 * q[1, 1]
-        return float(missed / (1 - r0 - r1))
+        mistaken = (1 - r0) * q[1, 0] - r0 * q[0, 0] + (1 - r1) * q[0, 1] - r1 * q[1, 1]
+        return float(mistaken / (1 - r0 - r1))
 
-    ends = [error(*corner) for corner in itertools.product((0.0, tops[0]), (0.0, tops[1]))]
+    ends = [error(*corner) for corner in itertools.product((0.0, highest[0]), (0.0, highest[1]))]
     return max(0.0, min(ends)), min(1.0, max(ends))
 
 
-def _bounded(p: Predictions, rates: Sequence[float], confidence: float) -> Iterator[GapBounds]:
-    """Every value of every attribute against the other known values."""
+def _bound_gaps(p: Predictions, rates: Sequence[float], confidence: float) -> Iterator[GapBounds]:
+    """The bounds of every value of every attribute against the other known values."""
     cluster, wrong = p.persons(), p.wrong
     for attribute in p.attributes.values():
         if not attribute.values:
             continue
         inside = attribute.data[:, None] == np.arange(len(attribute.values))
         outside = (attribute.data >= 0)[:, None] & ~inside
-        found = error_gaps(wrong, inside, outside, cluster, confidence)
-        units = np.stack([found.left.units, found.right.units])
+        gaps = error_gaps(wrong, inside, outside, cluster, confidence)
+        units = np.stack([gaps.left.units, gaps.right.units])
         for k, value in enumerate(attribute.values):
             people = (None, None) if cluster is None else (int(units[0, k]), int(units[1, k]))
+            confusions = [
+                confusion_matrix(p.label[mask], p.prediction[mask], len(p.classes))
+                for mask in (inside[:, k], outside[:, k])
+            ]
             yield GapBounds(
                 attribute=attribute.name,
                 value=value,
-                n=int(found.n[k]),
+                n=int(gaps.n[k]),
                 people=people[0],
-                rest_n=int(found.rest_n[k]),
+                rest_n=int(gaps.rest_n[k]),
                 rest_people=people[1],
-                error=float(found.left.value[k]),
-                rest_error=float(found.right.value[k]),
+                error=float(gaps.left.value[k]),
+                rest_error=float(gaps.right.value[k]),
                 gap=Estimate(
-                    float(found.value[k]),
-                    float(found.low[k]),
-                    float(found.high[k]),
-                    n=int(found.n[k] + found.rest_n[k]),
+                    float(gaps.value[k]),
+                    float(gaps.low[k]),
+                    float(gaps.high[k]),
+                    n=int(gaps.n[k] + gaps.rest_n[k]),
                     method="Newcombe" if cluster is None else "Newcombe by person",
                     people=None if cluster is None else int(units[:, k].min()),
                     confidence=confidence,
                 ),
-                **_bounds(
-                    found,
-                    k,
-                    [
-                        confusion_matrix(p.label[some], p.prediction[some], len(p.classes))
-                        for some in (inside[:, k], outside[:, k])
-                    ],
-                    rates,
-                ),
+                **_bounds(gaps, k, confusions, rates),
             )
 
 
-def _bounds(found: Gaps, k: int, sides: Sequence[Floats], rates: Sequence[float]) -> dict[str, Any]:
-    """What wrong labels can make of one gap; `sides` are the confusions of group and rest."""
-    gap, low, high = float(found.value[k]), float(found.low[k]), float(found.high[k])
+def _bounds(gaps: Gaps, k: int, sides: Sequence[Floats], rates: Sequence[float]) -> dict[str, Any]:
+    """The bounds of one gap; `sides` are the confusion matrices of group and rest."""
+    gap, low, high = float(gaps.value[k]), float(gaps.low[k]), float(gaps.high[k])
     counts = [(int(c.sum() - np.trace(c)), int(c.sum())) for c in sides]
     worst = [_difference(*(error_bounds(e, n, rate) for e, n in counts)) for rate in rates]
     independent = [(math.nan, math.nan) for _ in rates]

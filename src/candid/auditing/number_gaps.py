@@ -1,4 +1,4 @@
-"""For whom a number is predicted worse: gaps in mean absolute error, by the rules of all gaps.
+"""Gaps of groups in the mean absolute error of a number, by the rules of all gaps.
 
 Each value of each attribute is held against the rest whose value is known. Standard errors and
 correlations come from people drawn again, intervals and p-values are those of a difference of means
@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Floats
-from candid.auditing.audit import asked_splits, chosen_attributes, of_groups
+from candid.arrays import Floats, Indices, Marks
+from candid.auditing.audit import asked_splits, build_group_audit, select_attributes
 from candid.auditing.contrasts import Contrast
 from candid.auditing.gaps import GapTable, Ledger
 from candid.predictions import Attribute
@@ -39,11 +39,11 @@ _METRIC = "mae"
 
 
 @dataclass(frozen=True, eq=False)
-class _Drawn:
-    """Images of one split: how they are drawn, and how far off each is."""
+class _Images:
+    """Images of one split: how they are resampled, and their absolute errors."""
 
-    drawing: Resample
-    off: Floats
+    resampling: Resample
+    errors: Floats
     person: NDArray[np.int64] | None
 
 
@@ -54,61 +54,56 @@ def audit_number(
 
     The record is that of an audit of classes, with `mae` as its figure and no classes.
 
-    Raises
-    ------
-    ConfigError
-        Where an attribute that the settings name does not exist.
+    Raises ConfigError where an attribute that the settings name does not exist.
     """
     config = config or AuditConfig()
-    chosen, notes = chosen_attributes(predictions.attributes, config)
-    if said := predictions.provenance.get("notes"):
-        notes.append(said)
-    attributes = [name for name, attribute in chosen.items() if attribute.known.any()]
+    attributes, notes = select_attributes(predictions.attributes, config)
+    if note := predictions.provenance.get("notes"):
+        notes.append(note)
+    names = [name for name, attribute in attributes.items() if attribute.known.any()]
     present: list[Split] = [s for s in SPLITS if (predictions.split == s).any()]
-    splits, lacking = asked_splits(present, config)
-    audited = tuple(
-        _split(predictions[predictions.split == s], s, attributes, config) for s in splits
-    )
-    return Audit(predictions.target, (), source, audited, notes=(*notes, *lacking))
+    splits, split_notes = asked_splits(present, config)
+    audited = tuple(_split(predictions[predictions.split == s], s, names, config) for s in splits)
+    return Audit(predictions.target, (), source, audited, notes=(*notes, *split_notes))
 
 
 def _split(p: NumberAnswers, split: Split, names: list[str], config: AuditConfig) -> SplitAudit:
-    drawing = resample(
+    resampling = resample(
         len(p), p.person, draws=config.draws, seed=config.seed, confidence=config.confidence
     )
-    some = _Drawn(drawing, np.abs(p.predicted - p.value), known_persons(p.person))
-    ledger = Ledger(some, config.smallest, config.false_discovery_rate)
-    cut = [a for a in p.cut_attributes() if a.name in names]
-    parts = [_measured(some, attribute, ledger) for attribute in cut]
+    images = _Images(resampling, np.abs(p.predicted - p.value), known_persons(p.person))
+    ledger = Ledger(images, config.smallest, config.false_discovery_rate)
+    attributes = [a for a in p.cut_attributes() if a.name in names]
+    parts = [_measure_attribute(images, attribute, ledger) for attribute in attributes]
     table = ledger.settle()
-    groups = [group for part in parts for group in part.groups(some, table)]
+    groups = [group for part in parts for group in part.groups(images, table)]
     everyone = np.ones(len(p), np.bool_)
-    notes = [] if drawing.by_person else [text.audited_without_people(split)]
+    notes = [] if resampling.by_person else [text.audited_without_people(split)]
     if unknown := unknown_people(p.person):
         notes.append(text.some_without_people(split, unknown, len(p)))
-    missing = {a.name: int(np.count_nonzero(~a.known)) for a in cut}
+    missing = {a.name: int(np.count_nonzero(~a.known)) for a in attributes}
     notes.extend(text.unknown_values(missing, len(p)))
-    if numeric := [a.name for a in cut if p.attributes[a.name].kind == "numeric"]:
+    if numeric := [a.name for a in attributes if p.attributes[a.name].kind == "numeric"]:
         notes.append(text.cut_at_quartiles(numeric))
-    people = drawing.units if drawing.by_person else None
-    figures = {_METRIC: _estimates(some, everyone[:, None])[0][0]}
-    audited = of_groups(split, len(p), people, figures, tuple(groups), table, config)
+    people = resampling.units if resampling.by_person else None
+    figures = {_METRIC: _estimate_errors(images, everyone[:, None])[0][0]}
+    audited = build_group_audit(split, len(p), people, figures, tuple(groups), table, config)
     notes += text.looked_at(table.looked_at, table.threshold, table.rate)
     return replace(audited, notes=tuple(notes))
 
 
 @dataclass(frozen=True, eq=False)
-class _Measured:
+class _MeasuredAttribute:
     """The values of one attribute: (n, values) who has each, their figures, places in the table."""
 
     attribute: Attribute
-    inside: NDArray[np.bool_]
+    inside: Marks
     figures: list[Estimate]
-    places: NDArray[np.intp]
+    indices: Indices
 
-    def groups(self, some: _Drawn, table: GapTable) -> list[Group]:
-        """Their records."""
-        states = table.states(self.places[None])
+    def groups(self, images: _Images, table: GapTable) -> list[Group]:
+        """The groups' records."""
+        states = table.states(self.indices[None])
         known = self.attribute.data >= 0
         return [
             Group(
@@ -116,72 +111,72 @@ class _Measured:
                 label=None,
                 n=self.figures[i].n,
                 people=self.figures[i].people,
-                share=share(self.inside[:, i], known, some.person, some.drawing.confidence),
+                share=share(self.inside[:, i], known, images.person, images.resampling.confidence),
                 prevalence={},
                 metrics={_METRIC: self.figures[i]},
-                gaps={_METRIC: table.gap(int(self.places[i]))},
+                gaps={_METRIC: table.gap(int(self.indices[i]))},
                 state=states[i],
             )
             for i, value in enumerate(self.attribute.values)
         ]
 
 
-def _measured(some: _Drawn, attribute: Attribute, ledger: Ledger) -> _Measured:
-    """Write down the gaps of an attribute's values to the rest."""
+def _measure_attribute(images: _Images, attribute: Attribute, ledger: Ledger) -> _MeasuredAttribute:
+    """Add the gaps of an attribute's values to the ledger."""
     inside = attribute.data[:, None] == np.arange(len(attribute.values))
     rest = (attribute.data >= 0)[:, None] & ~inside
-    figures, own, own_drawn = _estimates(some, inside)
-    _, other, other_drawn = _estimates(some, rest)
+    figures, value, draws = _estimate_errors(images, inside)
+    _, rest_value, rest_draws = _estimate_errors(images, rest)
     units, rest_units = (
-        np.array([some.drawing.units_in(marks) for marks in columns.T], np.int64)
+        np.array([images.resampling.count_units(marks) for marks in columns.T], np.int64)
         for columns in (inside, rest)
     )
     contrast = Contrast(
         metric=_METRIC,
-        left=Side(own, _spread(own_drawn, units), units),
-        right=Side(other, _spread(other_drawn, rest_units), rest_units),
-        correlation=_correlation(own_drawn, other_drawn),
+        left=Side(value, _standard_errors(draws, units), units),
+        right=Side(rest_value, _standard_errors(rest_draws, rest_units), rest_units),
+        correlation=_correlate(draws, rest_draws),
         images=inside.sum(axis=0),
         rest_images=rest.sum(axis=0),
-        lost=np.isnan(own_drawn + other_drawn).sum(axis=0),
-        method=f"difference of means, {some.drawing.method}",
+        undefined=np.isnan(draws + rest_draws).sum(axis=0),
+        method=f"difference of means, {images.resampling.method}",
     )
     counted = np.ones(len(attribute.values), np.bool_)
     present = np.flatnonzero(inside.any(axis=0))
     if len(present) == 2:  # what one lacks the other has
         counted[present[1]] = False
-    return _Measured(attribute, inside, figures, ledger.add(contrast, counted))
+    return _MeasuredAttribute(attribute, inside, figures, ledger.add(contrast, counted))
 
 
-def _estimates(some: _Drawn, marks: NDArray[np.bool_]) -> tuple[list[Estimate], Floats, Floats]:
+def _estimate_errors(images: _Images, marks: Marks) -> tuple[list[Estimate], Floats, Floats]:
     """Mean errors of k groups of (n, k) marks: with intervals, (k,), and in (draws, k) draws."""
     k = marks.shape[1]
-    cells = np.concatenate([marks, marks * some.off[:, None]], axis=1)
+    cells = np.concatenate([marks, marks * images.errors[:, None]], axis=1)
 
     def means(sums: Floats) -> dict[str, Floats]:
         n = np.where(sums[..., :k] > 0, sums[..., :k], np.nan)
         return {_METRIC: sums[..., k:] / n}
 
-    value, drawn = some.drawing.of_sums(cells, means)
-    each = drawn.get(_METRIC, np.empty((0, k)))
+    value, replicates = images.resampling.evaluate_sums(cells, means)
+    draws, resampling = replicates.get(_METRIC, np.empty((0, k))), images.resampling
     figures = [
-        estimate(value[_METRIC][i], each[:, i], FigureSpec("error", (marks[:, i],)), some.drawing)
+        estimate(value[_METRIC][i], draws[:, i], FigureSpec("error", (marks[:, i],)), resampling)
         for i in range(k)
     ]
-    return figures, value[_METRIC], each
+    return figures, value[_METRIC], draws
 
 
-def _spread(draws: Floats, units: NDArray[np.int64]) -> Floats:
+def _standard_errors(draws: Floats, units: NDArray[np.int64]) -> Floats:
     return np.array([standard_error(draws[:, i], int(n)) for i, n in enumerate(units)])
 
 
-def _correlation(left: Floats, right: Floats) -> Floats:
+def _correlate(left: Floats, right: Floats) -> Floats:
     """(k,) between the columns of (draws, k); 0 where one of them does not vary."""
 
-    def one(a: Any, b: Any) -> float:
+    def correlate(a: Any, b: Any) -> float:
         known = np.isfinite(a) & np.isfinite(b)
         if known.sum() < 2 or np.ptp(a[known]) == 0 or np.ptp(b[known]) == 0:
             return 0.0
         return float(np.corrcoef(a[known], b[known])[0, 1])
 
-    return np.array([one(left[:, i], right[:, i]) for i in range(left.shape[1])])
+    return np.array([correlate(left[:, i], right[:, i]) for i in range(left.shape[1])])

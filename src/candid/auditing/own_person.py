@@ -1,4 +1,4 @@
-"""What the other pictures of a person say about the label of one."""
+"""Labels held against those of other pictures of the same person."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.arrays import Indices
 from candid.table import Table
 
 FEWEST_PICTURES = 3  # labelled pictures of a person, of which one can stand against the others
@@ -18,7 +19,7 @@ class PersonVotes:
 
     # (n,) the class of more than half of the person's labelled pictures; -1 where there is none,
     # where they are fewer than three, or where nobody knows who it is
-    majority: NDArray[np.intp]
+    majority: Indices
     # (n,) the share of the person's commonest class among them; 0 without any
     share: NDArray[np.float64]
     # (n,) how many labelled pictures the person has; 0 where nobody knows who it is
@@ -33,20 +34,20 @@ def person_votes(table: Table) -> PersonVotes:
     share = np.zeros(n)
     if table.person is None:
         return PersonVotes(majority, share, pictures, same)
-    known = np.flatnonzero((table.person >= 0) & (table.label >= 0))
-    people, who = np.unique(table.person[known], return_inverse=True)
-    who = who.reshape(-1)
+    rows = np.flatnonzero((table.person >= 0) & (table.label >= 0))
+    people, codes = np.unique(table.person[rows], return_inverse=True)
+    codes = codes.reshape(-1)
     counts = np.zeros((len(people), len(table.classes)), np.int64)
-    np.add.at(counts, (who, table.label[known]), 1)
-    total, most = counts.sum(axis=1), counts.max(axis=1, initial=0)
-    clear = (total >= FEWEST_PICTURES) & (2 * most > total)
-    majority[known] = np.where(clear, counts.argmax(axis=1), -1)[who]
-    share[known] = (most / np.maximum(total, 1))[who]
-    pictures[known], same[known] = total[who], counts[who, table.label[known]]
+    np.add.at(counts, (codes, table.label[rows]), 1)
+    total, votes = counts.sum(axis=1), counts.max(axis=1, initial=0)
+    has_majority = (total >= FEWEST_PICTURES) & (2 * votes > total)
+    majority[rows] = np.where(has_majority, counts.argmax(axis=1), -1)[codes]
+    share[rows] = (votes / np.maximum(total, 1))[codes]
+    pictures[rows], same[rows] = total[codes], counts[codes, table.label[rows]]
     return PersonVotes(majority, share, pictures, same)
 
 
-def against_own_person(table: Table) -> NDArray[np.intp]:
+def against_own_person(table: Table) -> Indices:
     """Rows whose label is not that of most labelled pictures of the same person.
 
     Of people with three labelled pictures or more, of which more than half agree; the rows come in

@@ -1,4 +1,4 @@
-"""The images that are judged: labels, answers, attributes as codes, and how images are drawn.
+"""The images of an audit: labels, answers, attributes as codes, and how images are resampled.
 
 A group of them is a key: a sorted tuple of (attribute, value) pairs, both as numbers. (a, KNOWN)
 stands for "attribute a is known", (LABEL, c) for "labelled c".
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Marks, Singles
+from candid.arrays import Indices, Marks, Singles
 from candid.predictions import Attribute, Predictions
 from candid.records import Estimate
 from candid.records.audit import Condition
@@ -29,7 +29,7 @@ EVERYONE: GroupKey = ()
 # More units than this are put together at random into so many before they are drawn: the standard
 # error stays right (random groups, Wolter 2007, §2.2) and is known to √(2 / 8000) = 1.6% of
 # itself, half of what 1,000 draws leave open.
-MOST_DRAWN = 8000
+MOST_STRATA = 8000
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +37,7 @@ class Rows:
     """Labelled images of one split, with their attributes as codes."""
 
     predictions: Predictions  # only the images that count; numeric attributes in bins
-    drawing: Resample  # how images are drawn, from `bootstrap.resample`
+    resampling: Resample  # how images are drawn, from `bootstrap.resample`
     bins: int = 15  # of the calibration error
 
     def __len__(self) -> int:
@@ -45,7 +45,7 @@ class Rows:
 
     def __getitem__(self, rows: NDArray[Any]) -> Rows:
         """Some of the rows; their units are numbered anew."""
-        return Rows(self.predictions[rows], self.drawing[rows], self.bins)
+        return Rows(self.predictions[rows], self.resampling[rows], self.bins)
 
     @property
     def classes(self) -> int:
@@ -63,14 +63,14 @@ class Rows:
         return tuple(bool((a.data >= 0).all()) for a in self.attributes)
 
     def key(self, *pairs: tuple[int, int]) -> GroupKey:
-        """The one way to write a key: sorted, without what holds for every image anyway."""
+        """The canonical key: sorted, without what holds for every image anyway."""
         fixed = {a for a, value in pairs if value != KNOWN or a == LABEL}
-        kept = {
+        parts = {
             (a, value)
             for a, value in pairs
             if a == LABEL or value != KNOWN or (a not in fixed and not self.complete[a])
         }
-        return tuple(sorted(kept))
+        return tuple(sorted(parts))
 
     def mask(self, key: GroupKey) -> Marks:
         """(n,) which images belong to a group."""
@@ -88,36 +88,36 @@ class Rows:
             if a != LABEL
         )
 
-    def shares(self, hits: Marks, of: Marks) -> list[Estimate]:
+    def shares(self, hits: Marks, mask: Marks) -> list[Estimate]:
         """Shares of images, (n,) or (n, k) marks, with intervals by person where they are known."""
         hits = hits[:, None] if hits.ndim == 1 else hits
-        of = np.broadcast_to(of[:, None] if of.ndim == 1 else of, hits.shape)
-        cluster = self.drawing.unit if self.drawing.by_person else None
-        return wilson_shares(hits, of, cluster, self.drawing.confidence)
+        mask = np.broadcast_to(mask[:, None] if mask.ndim == 1 else mask, hits.shape)
+        cluster = self.resampling.unit if self.resampling.by_person else None
+        return wilson_shares(hits, mask, cluster, self.resampling.confidence)
 
     @cached_property
-    def by_unit(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    def by_unit(self) -> tuple[Indices, Indices]:
         """Rows in the order of their units, and where each unit starts among them."""
-        order = np.argsort(self.drawing.unit, kind="stable")
-        starts = np.searchsorted(self.drawing.unit[order], np.arange(self.drawing.units))
+        order = np.argsort(self.resampling.unit, kind="stable")
+        starts = np.searchsorted(self.resampling.unit[order], np.arange(self.resampling.units))
         return order, starts
 
     @property
     def strata(self) -> int:
         """How many units, or random groups of units, are drawn."""
-        return min(self.drawing.units, MOST_DRAWN)
+        return min(self.resampling.units, MOST_STRATA)
 
     @cached_property
-    def in_order(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    def by_stratum(self) -> tuple[Indices, Indices]:
         """Rows in the order of what is drawn, and where each of those starts among them."""
-        if self.drawing.units <= MOST_DRAWN:
+        if self.resampling.units <= MOST_STRATA:
             return self.by_unit
-        rng = np.random.default_rng(self.drawing.seed)
-        stratum = (rng.permutation(self.drawing.units) * MOST_DRAWN) // self.drawing.units
-        mine = stratum[self.drawing.unit]
-        order = np.argsort(mine, kind="stable")
-        return order, np.searchsorted(mine[order], np.arange(MOST_DRAWN))
+        rng = np.random.default_rng(self.resampling.seed)
+        stratum = (rng.permutation(self.resampling.units) * MOST_STRATA) // self.resampling.units
+        row_stratum = stratum[self.resampling.unit]
+        order = np.argsort(row_stratum, kind="stable")
+        return order, np.searchsorted(row_stratum[order], np.arange(MOST_STRATA))
 
     def counts(self) -> Iterator[Singles]:
         """Blocks (m, strata) of how often each was drawn; the same ones at every call."""
-        return self.drawing.counts(self.strata)
+        return self.resampling.counts(self.strata)

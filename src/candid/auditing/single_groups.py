@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from candid.arrays import Indices, Marks
 from candid.auditing.auc import Areas
 from candid.auditing.contrasts import contrast
-from candid.auditing.fairness import Compared, fairness
+from candid.auditing.fairness import ComparedGroups, fairness
 from candid.auditing.gaps import GapTable, Ledger
-from candid.auditing.groups import SidePlan, groups_at_once, measure
+from candid.auditing.groups import SidePlan, max_groups, measure
 from candid.auditing.rows import EVERYONE, KNOWN, LABEL, Rows
 from candid.auditing.side_figures import estimates, score_estimates
 from candid.records import Estimate
@@ -37,7 +37,7 @@ class GroupShares:
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class Measurement:
     """Some attributes, measured together."""
 
     moments: Moments  # their sides; the first side is everyone
@@ -46,7 +46,7 @@ class Measured:
     sides: Indices  # (k,) the side of each
     # (k, classes) the figures of the groups within each label
     within: list[list[dict[str, Estimate]]]
-    between: dict[int, int]  # attribute → the first of its pairs of values among the measured pairs
+    first_pair: dict[int, int]  # attribute → the index of its first pair of values
     shares: list[GroupShares]  # of each group
     areas: list[Estimate]  # the area under the curve of each group; empty where there are none
     gaps: dict[str, Indices]  # metric → (k,) places in the table of gaps
@@ -57,28 +57,28 @@ class Measured:
         units: NDArray[np.int64] = self.moments.units[0][self.sides]
         return units
 
-    def told(self) -> tuple[list[str], Indices]:
-        """The metrics whose gaps make a group found, and (metrics, k) their places."""
-        told = [name for name in self.gaps if name == "accuracy" or name.startswith("error:")]
-        return told, np.stack([self.gaps[name] for name in told])
+    def finding_gaps(self) -> tuple[list[str], Indices]:
+        """The metrics whose gaps make a group found, and their (metrics, k) table indices."""
+        names = [name for name in self.gaps if name == "accuracy" or name.startswith("error:")]
+        return names, np.stack([self.gaps[name] for name in names])
 
 
 # --- measuring -----------------------------------------------------------------------------------
 
 
-def measure_values(rows: Rows, ledger: Ledger) -> tuple[list[Measured], dict[str, Estimate]]:
-    """All single groups of some rows, their gaps written down; and the figures of everyone."""
+def measure_values(rows: Rows, ledger: Ledger) -> tuple[list[Measurement], dict[str, Estimate]]:
+    """Measure all single groups and add their gaps to the ledger; also everyone's figures."""
     figures = Figures(rows.predictions.classes, rich=True, bins=rows.bins)
     areas = Areas(rows)
-    parts = [_measure(rows, ledger, figures, areas, some) for some in _batches(rows, figures)]
+    parts = [_measure(rows, ledger, figures, areas, batch) for batch in _batches(rows, figures)]
     side, images = areas.side(EVERYONE)
-    area = score_estimates(side, [images], rows.drawing, areas.method)[0]
+    area = score_estimates(side, [images], rows.resampling, areas.method)[0]
     return parts, estimates(parts[0].moments, [0], rows)[0] | {"roc_auc": area}
 
 
 def _batches(rows: Rows, figures: Figures) -> Iterator[list[int]]:
     """Attributes whose groups fit into a plan together; one empty batch for no attribute."""
-    room, batch, used = groups_at_once(rows, figures), list[int](), 0
+    room, batch, used = max_groups(rows, figures), list[int](), 0
     for a, attribute in enumerate(rows.attributes):
         needed = len(attribute.values) + 1
         if batch and used + needed > room:
@@ -91,35 +91,34 @@ def _batches(rows: Rows, figures: Figures) -> Iterator[list[int]]:
 
 def _measure(
     rows: Rows, ledger: Ledger, figures: Figures, areas: Areas, attributes: list[int]
-) -> Measured:
+) -> Measurement:
     plan = SidePlan()
-    plan.side(EVERYONE)
+    plan.add_side(EVERYONE)
     values = [(a, v) for a in attributes for v in range(len(rows.attributes[a].values))]
     keys = {value: rows.key(value) for value in values}
-    against = [(rows.key((a, KNOWN)), keys[a, v]) for a, v in values]
-    sides = []
-    for known, group in against:
-        sides.append(plan.side(group))
-        plan.pair(sides[-1], plan.side(known, group))
-    between = {}
+    comparisons = [(rows.key((a, KNOWN)), keys[a, v]) for a, v in values]
+    for larger, group in comparisons:
+        plan.compare(group, larger)
+    first_pair = {}
     for a in attributes:
-        between[a] = len(plan.pairs)
-        own = [plan.side(keys[a, v]) for v in range(len(rows.attributes[a].values))]
-        for one, two in itertools.combinations(own, 2):
-            plan.pair(one, two)
+        first_pair[a] = len(plan.pairs)
+        sides_of_a = [plan.add_side(keys[value]) for value in values if value[0] == a]
+        for left, right in itertools.combinations(sides_of_a, 2):
+            plan.add_pair(left, right)
     moments = measure(rows, plan, figures)
-    area = areas.contrast(against)
-    areas.forget()
-    gaps, counted = write_down(rows, ledger, moments, values, np.asarray(sides, np.intp))
-    return Measured(
+    area = areas.contrast(comparisons)
+    areas.clear_cache()
+    sides = np.asarray([plan.add_side(keys[value]) for value in values], np.intp)
+    gaps, counted = add_gaps(rows, ledger, moments, values, sides)
+    return Measurement(
         moments=moments,
         names=tuple(name for name in figures.names if name != "calibration_noise"),
         values=values,
-        sides=np.asarray(sides, np.intp),
+        sides=sides,
         within=_measure_within(rows, figures, values),
-        between=between,
-        shares=[_shares(rows, a, v) for a, v in values],
-        areas=score_estimates(area.left, area.images, rows.drawing, areas.method),
+        first_pair=first_pair,
+        shares=[_build_shares(rows, a, v) for a, v in values],
+        areas=score_estimates(area.left, area.images, rows.resampling, areas.method),
         gaps=gaps | {"roc_auc": ledger.add(area, counted)},
     )
 
@@ -127,66 +126,64 @@ def _measure(
 def _measure_within(
     rows: Rows, figures: Figures, values: list[tuple[int, int]]
 ) -> list[list[dict[str, Estimate]]]:
-    """Each group's figures within each label, which nothing is compared with.
-
-    There are values × classes of them, so they are summed without a sum per class.
-    """
+    """Each group's figures within each label; values × classes, so without a sum per class."""
     lean = replace(figures, per_class=False)
     cells = [(a, v, c) for a, v in values for c in range(rows.classes)]
-    found: list[dict[str, Estimate]] = []
-    for start in range(0, len(cells), room := groups_at_once(rows, lean)):
+    metrics: list[dict[str, Estimate]] = []
+    for start in range(0, len(cells), room := max_groups(rows, lean)):
         plan = SidePlan()
-        sides = [plan.side(rows.key((a, v), (LABEL, c))) for a, v, c in cells[start : start + room]]
-        found += estimates(measure(rows, plan, lean), sides, rows, WITHIN)
-    return [found[i : i + rows.classes] for i in range(0, len(found), rows.classes)]
+        chunk = cells[start : start + room]
+        sides = [plan.add_side(rows.key((a, v), (LABEL, c))) for a, v, c in chunk]
+        metrics += estimates(measure(rows, plan, lean), sides, rows, WITHIN)
+    return [metrics[i : i + rows.classes] for i in range(0, len(metrics), rows.classes)]
 
 
-def write_down(
+def add_gaps(
     rows: Rows, ledger: Ledger, moments: Moments, values: list[tuple[int, int]], sides: Indices
 ) -> tuple[dict[str, Indices], Marks]:
-    """Put the groups' gaps into the ledger: their places by metric, and which gaps count.
+    """Add the groups' gaps to the ledger; their table indices by metric, and which gaps count.
 
-    A group that is what is left of the one before is its mirror image: its gaps are those, turned.
+    The second of two values is the rest of the first: its gaps are the same with the other sign.
     """
-    counted, some = np.ones(len(values), np.bool_), moments.images[0][sides] > 0
+    counted, has_images = np.ones(len(values), np.bool_), moments.images[0][sides] > 0
     for a, block in itertools.groupby(range(len(values)), key=lambda i: values[i][0]):
-        present = [i for i in block if some[i]]
+        present = [i for i in block if has_images[i]]
         if len(present) == 2 and len(rows.attributes[a].values) >= 2:
             counted[present[1]] = False
     per_class = [name for name in moments.figures if name.startswith(("error:", "false:"))]
-    here = np.arange(len(values))
+    pairs = np.arange(len(values))
     gaps = {
-        metric: ledger.add(contrast(moments, metric, here, rows), counted)
+        metric: ledger.add(contrast(moments, metric, pairs, rows), counted)
         for metric in (*_GAPS, *per_class)
     }
     return gaps, counted
 
 
-def _shares(rows: Rows, a: int, v: int) -> GroupShares:
+def _build_shares(rows: Rows, a: int, v: int) -> GroupShares:
     data, classes = rows.attributes[a].data, rows.classes
     labels = rows.predictions.label[:, None] == np.arange(classes)
-    inside, known = (data == v)[:, None], (data >= 0)[:, None]
-    own = np.broadcast_to(inside, labels.shape)
+    inside, is_known = (data == v)[:, None], (data >= 0)[:, None]
+    in_group = np.broadcast_to(inside, labels.shape)
     hits = np.concatenate([inside, labels & inside, labels & inside], axis=1)
-    of = np.concatenate([known, own, labels & known], axis=1)
-    found = rows.shares(hits, of)
-    return GroupShares(found[0], found[1 : 1 + classes], found[1 + classes :])
+    masks = np.concatenate([is_known, in_group, labels & is_known], axis=1)
+    shares = rows.shares(hits, masks)
+    return GroupShares(shares[0], shares[1 : 1 + classes], shares[1 + classes :])
 
 
-# --- telling -------------------------------------------------------------------------------------
+# --- records -------------------------------------------------------------------------------------
 
 
-def single_groups(
-    rows: Rows, table: GapTable, parts: Sequence[Measured]
+def build_groups(
+    rows: Rows, table: GapTable, parts: Sequence[Measurement]
 ) -> tuple[list[Group], list[Group]]:
     """The record of every value alone, and of every value within each label."""
-    alone = [group for m in parts for group in _alone(rows, table, m)]
-    return alone, [group for m in parts for group in _within(rows, table, m)]
+    groups = [group for m in parts for group in _build_value_groups(rows, table, m)]
+    return groups, [group for m in parts for group in _build_label_groups(rows, table, m)]
 
 
-def _alone(rows: Rows, table: GapTable, m: Measured) -> Iterator[Group]:
+def _build_value_groups(rows: Rows, table: GapTable, m: Measurement) -> Iterator[Group]:
     figures = estimates(m.moments, m.sides, rows, m.names)
-    states = table.states(m.told()[1])
+    states = table.states(m.finding_gaps()[1])
     for i, (a, v) in enumerate(m.values):
         yield Group(
             conditions=rows.conditions(((a, v),)),
@@ -196,15 +193,15 @@ def _alone(rows: Rows, table: GapTable, m: Measured) -> Iterator[Group]:
             share=m.shares[i].share,
             prevalence=dict(zip(rows.predictions.classes, m.shares[i].prevalence, strict=True)),
             metrics=figures[i] | ({"roc_auc": m.areas[i]} if m.areas else {}),
-            gaps={metric: table.gap(places[i]) for metric, places in m.gaps.items()},
+            gaps={metric: table.gap(indices[i]) for metric, indices in m.gaps.items()},
             state=states[i],
         )
 
 
-def _within(rows: Rows, table: GapTable, m: Measured) -> Iterator[Group]:
+def _build_label_groups(rows: Rows, table: GapTable, m: Measurement) -> Iterator[Group]:
     classes = rows.predictions.classes
     errors = [m.gaps[f"error:{name}"] for name in classes]
-    states = [table.states(places[None]) for places in errors]
+    states = [table.states(indices[None]) for indices in errors]
     for i, (a, v) in enumerate(m.values):
         for c, label in enumerate(classes):
             yield Group(
@@ -215,28 +212,28 @@ def _within(rows: Rows, table: GapTable, m: Measured) -> Iterator[Group]:
                 share=m.shares[i].within[c],
                 prevalence={},
                 metrics=m.within[i][c],
-                # Accuracy among those labelled so is 1 less their error: the same gap, turned.
+                # Accuracy among those labelled so is 1 less their error: the same gap, negated.
                 gaps={"accuracy": table.gap(errors[c][i], flipped=True)},
                 state=states[c][i],
             )
 
 
-def fairness_figures(
-    rows: Rows, parts: Sequence[Measured], smallest: int
+def build_fairness(
+    rows: Rows, parts: Sequence[Measurement], smallest: int
 ) -> Iterator[FairnessFigure]:
     """The figures of every attribute with at least two groups that are large enough."""
     for m in parts:
-        for a, first in m.between.items():
-            here = np.array([i for i, value in enumerate(m.values) if value[0] == a], np.intp)
-            large = np.flatnonzero(m.units[here] >= smallest)
-            number = np.zeros((len(here), len(here)), np.intp)
-            pairs = np.triu_indices(len(here), 1)
-            number[pairs] = first + np.arange(len(pairs[0]))
-            one, two = np.triu_indices(len(large), 1)
+        for a, first in m.first_pair.items():
+            members = np.array([i for i, value in enumerate(m.values) if value[0] == a], np.intp)
+            large = np.flatnonzero(m.units[members] >= smallest)
+            pair_index = np.zeros((len(members), len(members)), np.intp)
+            upper = np.triu_indices(len(members), 1)
+            pair_index[upper] = first + np.arange(len(upper[0]))
+            left, right = np.triu_indices(len(large), 1)
             attribute = rows.attributes[a]
             values = tuple(attribute.values[k] for k in large)
-            compared = number[large[one], large[two]]
-            sides = m.sides[here][large]
+            pairs = pair_index[large[left], large[right]]
+            sides = m.sides[members][large]
             yield from fairness(
-                Compared(rows, m.moments, attribute, values, sides, one, two, compared)
+                ComparedGroups(rows, m.moments, attribute, values, sides, left, right, pairs)
             )

@@ -17,13 +17,13 @@ averaged is somebody's clothes and wall: see `bench/tone.py`.
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Floats, Singles
+from candid.arrays import Floats, Indices, Marks, Singles
 from candid.errors import DataError
 from candid.predictions import Attribute
 from candid.progress import progress
@@ -64,11 +64,12 @@ _TO_XYZ = np.array(
 )
 _WHITE = np.array([0.95047, 1.0, 1.08883], np.float32)  # D65, 2°
 _LUMINANCE = _TO_XYZ[1]
+_COLUMNS = ("ita", "hue", "error", "skin")  # of `Tone`
 
 
 @dataclass(frozen=True, eq=False)
 class Tone:
-    """What was measured of n pictures."""
+    """The skin tone of n pictures."""
 
     # (n,) float64 individual typology angle in degrees, high is light; NaN without skin
     ita: Floats
@@ -82,29 +83,19 @@ class Tone:
     @property
     def bin(self) -> NDArray[np.int16]:
         """(n,) index into `BINS`; -1 where there is no skin, or no sure angle."""
-        sure = ~np.isnan(self.ita) & (self.error <= _LIMIT)
+        is_sure = ~np.isnan(self.ita) & (self.error <= _LIMIT)
         code = len(_LOWER) - np.searchsorted(_LOWER[::-1], self.ita, side="left")
-        return np.where(sure, code, -1).astype(np.int16)
+        return np.where(is_sure, code, -1).astype(np.int16)
 
-    def at(self, places: NDArray[np.intp]) -> Tone:
-        """What was measured of some of the pictures, by their places."""
-        return Tone(
-            self.ita[places],
-            self.hue[places],
-            self.error[places],
-            self.skin[places],
-            self.corrected,
-        )
+    def at(self, places: Indices) -> Tone:
+        """The measurements of the given pictures."""
+        return replace(self, **{name: getattr(self, name)[places] for name in _COLUMNS})
 
     def joined(self, more: Tone) -> Tone:
-        """The same, and behind it what was measured of further pictures in the same way."""
-        return Tone(
-            np.concatenate([self.ita, more.ita]),
-            np.concatenate([self.hue, more.hue]),
-            np.concatenate([self.error, more.error]),
-            np.concatenate([self.skin, more.skin]),
-            self.corrected,
-        )
+        """These measurements followed by those of further pictures, made in the same way."""
+        pairs = {name: (getattr(self, name), getattr(more, name)) for name in _COLUMNS}
+        columns: dict[str, Any] = {name: np.concatenate(pair) for name, pair in pairs.items()}
+        return replace(self, **columns)
 
     def attributes(self) -> dict[str, Attribute]:
         """By name: the bin as categories, the angle and the hue as numbers."""
@@ -117,27 +108,27 @@ class Tone:
     def summary(self) -> ToneSummary:
         """What was measured, with its method and what to know before believing it."""
         codes, n = self.bin, len(self.ita)
-        found = ~np.isnan(self.ita)
+        has_skin = ~np.isnan(self.ita)
         measured = int(np.count_nonzero(codes >= 0))
         counts = np.bincount(codes[codes >= 0], minlength=len(BINS)).tolist()
         edges = [90.0, *_LOWER.tolist(), -90.0]
         light = ", after a part of the light's strength was taken out by the face's highlights"
-        known = self.error[~np.isnan(self.error)]
+        errors = self.error[~np.isnan(self.error)]
         return ToneSummary(
             method=_METHOD.format(light=light if self.corrected else "", limit=_LIMIT),
             caveat=CAVEAT,
             corrected=self.corrected,
             n=n,
             measured=measured,
-            unsure=int(np.count_nonzero(found)) - measured,
-            no_skin=int(np.count_nonzero(~found)),
+            unsure=int(np.count_nonzero(has_skin)) - measured,
+            no_skin=int(np.count_nonzero(~has_skin)),
             bins=tuple(
                 ToneBin(name, edges[i + 1], edges[i], count, count / n if n else np.nan)
                 for i, (name, count) in enumerate(zip(BINS, counts, strict=True))
             ),
             ita=_histogram(ITA, self.ita, np.arange(-90, 91, 5)),
             hue=_histogram(HUE, self.hue, np.arange(0, 101, 5)),
-            uncertainty=float(np.median(known)) if len(known) else np.nan,
+            uncertainty=float(np.median(errors)) if len(errors) else np.nan,
         )
 
 
@@ -152,6 +143,8 @@ def measure_tone(
 
     Memory stays flat in the number of pictures.
 
+    Raises DataError where the pictures have another shape or type.
+
     Parameters
     ----------
     pixels
@@ -162,11 +155,6 @@ def measure_tone(
         Take a part of the light's strength out first.
     quiet
         Show no progress bar.
-
-    Raises
-    ------
-    DataError
-        Where the pictures have another shape or type.
     """
     if pixels.ndim != 4 or pixels.shape[3] != 3 or pixels.dtype != np.uint8 or pixels.shape[1] < 8:
         raise DataError(
@@ -175,15 +163,15 @@ def measure_tone(
             todo="pack the pictures in colour",
         )
     rows = np.arange(len(pixels)) if rows is None else rows
-    face, patch = _template(*_pooled_shape(pixels.shape[1], pixels.shape[2]))
+    face, patch = _template(*_pool_shape(pixels.shape[1], pixels.shape[2]))
     out = np.full((4, len(rows)), np.nan)
     step = max(1, _BLOCK // (pixels.shape[1] * pixels.shape[2]))
     with progress("skin tone", len(rows), unit="images", quiet=quiet) as bar:
         for start in range(0, len(rows), step):
-            some = rows[start : start + step]
-            lit = _pooled(_LINEAR[pixels[some]])
-            out[:, start : start + step] = _measure(lit, face, patch, corrected)
-            bar.update(len(some))
+            chunk = rows[start : start + step]
+            linear = _pool(_LINEAR[pixels[chunk]])
+            out[:, start : start + step] = _measure(linear, face, patch, corrected)
+            bar.update(len(chunk))
     ita, hue, error, skin = out
     return Tone(ita, hue, error, skin, corrected)
 
@@ -208,9 +196,9 @@ def _lab(linear: Singles) -> Singles:
     return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
 
 
-def _gain(seen: Singles) -> Singles:
+def _gain(face: Singles) -> Singles:
     """(n,): what the light of (n, pixels, 3) faces is multiplied by, from their highlights."""
-    highlight = np.percentile(seen @ _LUMINANCE, 99, axis=1)
+    highlight = np.percentile(face @ _LUMINANCE, 99, axis=1)
     gain: Singles = (_HIGHLIGHT / np.maximum(highlight, 0.02)) ** _EXPOSURE
     return gain.astype(np.float32)
 
@@ -218,24 +206,24 @@ def _gain(seen: Singles) -> Singles:
 # --- where skin is -------------------------------------------------------------------------------
 
 
-def _pooled_shape(height: int, width: int) -> tuple[int, int]:
+def _pool_shape(height: int, width: int) -> tuple[int, int]:
     factor = max(1, min(height, width) // _SIDE)
     return height // factor, width // factor
 
 
-def _pooled(linear: Singles) -> Singles:
+def _pool(linear: Singles) -> Singles:
     """Averages of squares of pixels, so that the shorter side has 32 to 63."""
     n, height, width, _ = linear.shape
-    rows, columns = _pooled_shape(height, width)
+    rows, columns = _pool_shape(height, width)
     f = height // rows
     if f == 1:
         return linear
-    cut = linear[:, : rows * f, : columns * f]
-    pooled: Singles = cut.reshape(n, rows, f, columns, f, 3).mean(axis=(2, 4), dtype=np.float32)
+    cropped = linear[:, : rows * f, : columns * f]
+    pooled: Singles = cropped.reshape(n, rows, f, columns, f, 3).mean(axis=(2, 4), dtype=np.float32)
     return pooled
 
 
-def _template(height: int, width: int) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
+def _template(height: int, width: int) -> tuple[Marks, Indices]:
     """The middle of a face, as a mask, and for each of its pixels which patch it lies in.
 
     An ellipse from brows to chin and cheek to cheek. It lies inside the face both where that was
@@ -252,31 +240,29 @@ def _template(height: int, width: int) -> tuple[NDArray[np.bool_], NDArray[np.in
     return face, row * _PATCHES + column
 
 
-def _measure(
-    linear: Singles, face: NDArray[np.bool_], patch: NDArray[np.intp], corrected: bool
-) -> Floats:
+def _measure(linear: Singles, face: Marks, patch: Indices, corrected: bool) -> Floats:
     """(4, n): angle, hue, standard error and share of skin."""
-    seen = linear[:, face]  # (n, pixels, 3)
+    face_pixels = linear[:, face]  # (n, pixels, 3)
     if corrected:
-        seen = seen * _gain(seen)[:, None, None]
-    lab = _lab(seen)
+        face_pixels = face_pixels * _gain(face_pixels)[:, None, None]
+    lab = _lab(face_pixels)
     skin = _is_skin(lab)
     share = skin.mean(axis=1)
-    middle = _medians(lab, skin)
-    found = share >= _LEAST_SHARE
-    angle = np.where(found, _ita(middle), np.nan)
-    hue = np.where(found, np.degrees(np.arctan2(middle[:, 2], middle[:, 1])), np.nan)
+    median = _medians(lab, skin)
+    has_skin = share >= _LEAST_SHARE
+    angle = np.where(has_skin, _ita(median), np.nan)
+    hue = np.where(has_skin, np.degrees(np.arctan2(median[:, 2], median[:, 1])), np.nan)
     patches = []
     for k in range(_PATCHES**2):
-        here = patch == k
-        of = skin[:, here]
-        enough = of.mean(axis=1) >= 0.5
-        patches.append(np.where(enough, _ita(_medians(lab[:, here], of)), np.nan))
-    error = np.where(found, _standard_error(np.stack(patches, axis=1)), np.nan)
+        in_patch = patch == k
+        patch_skin = skin[:, in_patch]
+        is_visible = patch_skin.mean(axis=1) >= 0.5
+        patches.append(np.where(is_visible, _ita(_medians(lab[:, in_patch], patch_skin)), np.nan))
+    error = np.where(has_skin, _standard_error(np.stack(patches, axis=1)), np.nan)
     return np.stack([angle, hue, error, share])
 
 
-def _is_skin(lab: Singles) -> NDArray[np.bool_]:
+def _is_skin(lab: Singles) -> Marks:
     """Whether colours can be skin's: between red and yellow, not grey, neither black nor white.
 
     The wedge is wide on purpose, as is skin under coloured light; what is left of hair and lips
@@ -284,18 +270,18 @@ def _is_skin(lab: Singles) -> NDArray[np.bool_]:
     """
     lightness, a, b = lab[..., 0], lab[..., 1], lab[..., 2]
     hue = np.degrees(np.arctan2(b, a))
-    inside: NDArray[np.bool_] = (hue > 10) & (hue < 95) & (np.hypot(a, b) > 4)
+    inside: Marks = (hue > 10) & (hue < 95) & (np.hypot(a, b) > 4)
     return inside & (lightness > 10) & (lightness < 97)
 
 
-def _medians(lab: Singles, skin: NDArray[np.bool_]) -> Floats:
+def _medians(lab: Singles, skin: Marks) -> Floats:
     """(n, 3) medians of the skin pixels of (n, pixels, 3), NaN where there is none."""
     ranked = np.sort(np.where(skin[..., None], lab, np.inf), axis=1)
     count, n = skin.sum(axis=1), np.arange(len(skin))
-    some = count[:, None] > 0
+    any_skin = count[:, None] > 0
     low = ranked[n, np.maximum(count - 1, 0) // 2]
     high = ranked[n, np.minimum(count // 2, skin.shape[1] - 1)]
-    return np.where(some, (low.astype(np.float64) + high) / 2, np.nan)
+    return np.where(any_skin, (low.astype(np.float64) + high) / 2, np.nan)
 
 
 def _ita(lab: Floats) -> Floats:
@@ -313,12 +299,12 @@ def _standard_error(patches: Floats) -> Floats:
 
 
 def _histogram(name: str, values: Floats, edges: NDArray[Any]) -> Histogram:
-    known = values[~np.isnan(values)]
-    counts, _ = np.histogram(np.clip(known, edges[0], edges[-1]), edges)
+    defined = values[~np.isnan(values)]
+    counts, _ = np.histogram(np.clip(defined, edges[0], edges[-1]), edges)
     return Histogram(
         group=name,
         edges=tuple(float(e) for e in edges),
         counts=tuple(int(c) for c in counts),
-        mean=float(known.mean()) if len(known) else np.nan,
-        sd=float(known.std(ddof=1)) if len(known) > 1 else np.nan,
+        mean=float(defined.mean()) if len(defined) else np.nan,
+        sd=float(defined.std(ddof=1)) if len(defined) > 1 else np.nan,
     )

@@ -1,4 +1,4 @@
-"""Slices found, not asked for: which combinations of values hold the most excess error.
+"""The combinations of values that hold the most excess error, by search.
 
 SliceLine (Sagadeeva & Boehm, SIGMOD 2021) scores a slice S of n images by
 
@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from candid.arrays import Floats
+from candid.arrays import Floats, Marks
 from candid.auditing.rows import GroupKey, Rows
+from candid.stats.agreement import jaccard
 
 
 @dataclass(frozen=True, slots=True)
-class FoundSlice:
+class SliceCandidate:
     """A slice: its key, its score, its images and the mistakes among them."""
 
     key: GroupKey
@@ -48,7 +48,7 @@ def find_slices(
     conditions: int = 3,
     alpha: float = 0.95,
     overlap: float = 0.5,
-) -> list[FoundSlice]:
+) -> list[SliceCandidate]:
     """The best slices of up to three values (`conditions`) and at least `least` images, best first.
 
     Only those with a score above 0, and above the scores of all slices that they are part of.
@@ -58,30 +58,29 @@ def find_slices(
     if not rows.predictions.wrong.any():
         return []
     # Enough to choose among, where the best are many ways to say the same.
-    deep = most if overlap >= 1 else 30 * most
-    search = _Search(rows, values_of(rows), least, alpha, deep)
+    n_candidates = most if overlap >= 1 else 30 * most
+    search = _Search(rows, list_values(rows), least, alpha, n_candidates)
     search.singles()
     if conditions > 1:
         search.doubles()
     if conditions > 2:
         search.triples()
-    return _different(rows, search.best(), overlap)[:most]
+    return _drop_similar(rows, search.best(), overlap)[:most]
 
 
-def _different(rows: Rows, found: list[FoundSlice], overlap: float) -> list[FoundSlice]:
+def _drop_similar(rows: Rows, slices: list[SliceCandidate], overlap: float) -> list[SliceCandidate]:
     """Best first, without those whose mistakes are mostly those of a better one."""
-    kept: list[FoundSlice] = []
-    masks: list[NDArray[np.bool_]] = []
-    for f in found:
-        mistakes = rows.mask(f.key) & rows.predictions.wrong
-        shared = [float((mistakes & m).sum() / max(int((mistakes | m).sum()), 1)) for m in masks]
-        if max(shared, default=0.0) <= overlap:
-            kept.append(f)
+    distinct: list[SliceCandidate] = []
+    masks: list[Marks] = []
+    for candidate in slices:
+        mistakes = rows.mask(candidate.key) & rows.predictions.wrong
+        if max((jaccard(mistakes, mask) for mask in masks), default=0.0) <= overlap:
+            distinct.append(candidate)
             masks.append(mistakes)
-    return kept
+    return distinct
 
 
-def values_of(rows: Rows) -> list[tuple[int, int]]:
+def list_values(rows: Rows) -> list[tuple[int, int]]:
     """Every (attribute, value) of the rows, as numbers."""
     return [(a, v) for a, b in enumerate(rows.attributes) for v in range(len(b.values))]
 
@@ -99,8 +98,8 @@ class _Search:
         large = np.flatnonzero(columns.sum(0) >= least)
         self.pairs = [pairs[i] for i in large] if pairs else []
         self.basis = columns[:, large].astype(np.float32)  # (n, b)
-        self.bad = self.basis[rows.predictions.wrong]  # (wrong, b)
-        self.kept: list[FoundSlice] = []
+        self.wrong_basis = self.basis[rows.predictions.wrong]  # (wrong, b)
+        self.candidates: list[SliceCandidate] = []
 
     def score(self, n: Any, mistakes: Any) -> Floats:
         return slice_scores(n, mistakes, self.total, self.mistakes, self.alpha)
@@ -115,50 +114,50 @@ class _Search:
 
     def floor(self) -> float:
         """A new slice must score above this."""
-        if len(self.kept) < self.most or not self.most:
+        if len(self.candidates) < self.most or not self.most:
             return 0.0
-        return sorted((f.score for f in self.kept), reverse=True)[self.most - 1]
+        return sorted((f.score for f in self.candidates), reverse=True)[self.most - 1]
 
-    def keep(self, basis: Any, score: float, n: float, mistakes: float) -> None:
+    def add(self, basis: Any, score: float, n: float, mistakes: float) -> None:
         key = self.rows.key(*(self.pairs[i] for i in basis))
-        self.kept.append(FoundSlice(key, float(score), round(n), round(mistakes)))
+        self.candidates.append(SliceCandidate(key, float(score), round(n), round(mistakes)))
 
-    def best(self) -> list[FoundSlice]:
-        order = sorted(self.kept, key=lambda f: (-f.score, len(f.key), f.key))
+    def best(self) -> list[SliceCandidate]:
+        order = sorted(self.candidates, key=lambda f: (-f.score, len(f.key), f.key))
         return order[: self.most]
 
     def singles(self) -> None:
-        n, e = self.basis.sum(0, dtype=np.float64), self.bad.sum(0, dtype=np.float64)
+        n, e = self.basis.sum(0, dtype=np.float64), self.wrong_basis.sum(0, dtype=np.float64)
         self.s1 = self.score(n, e)
         for i in np.flatnonzero(self.s1 > 0):
-            self.keep((i,), self.s1[i], n[i], e[i])
+            self.add((i,), self.s1[i], n[i], e[i])
 
     def doubles(self) -> None:
         self.n2 = (self.basis.T @ self.basis).astype(np.float64)
-        self.e2 = (self.bad.T @ self.bad).astype(np.float64)
+        self.e2 = (self.wrong_basis.T @ self.wrong_basis).astype(np.float64)
         attribute = np.asarray([a for a, _ in self.pairs], np.intp)
         large = (attribute[:, None] != attribute) & (self.n2 >= self.least)
         self.s2 = np.where(large, self.score(self.n2, self.e2), -np.inf)
         parents = np.maximum(self.s1[:, None], self.s1)
         for i, j in np.argwhere(np.triu((self.s2 > 0) & (self.s2 > parents), 1)):
-            self.keep((i, j), self.s2[i, j], self.n2[i, j], self.e2[i, j])
+            self.add((i, j), self.s2[i, j], self.n2[i, j], self.e2[i, j])
 
     def triples(self) -> None:
         floor, large = self.floor(), np.isfinite(self.s2)
-        hopeful = np.argwhere(np.triu(large & (self.bound(self.n2, self.e2) > floor), 1))
-        for start in range(0, len(hopeful), 256):
-            some = hopeful[start : start + 256]
-            first, second = some.T
+        promising = np.argwhere(np.triu(large & (self.bound(self.n2, self.e2) > floor), 1))
+        for start in range(0, len(promising), 256):
+            chunk = promising[start : start + 256]
+            first, second = chunk.T
             # Each triple once: its third value comes after the second.
             third = np.arange(len(self.pairs)) > second[:, None]
             third &= large[first] & large[second]
             n, e = (
                 ((x[:, first] * x[:, second]).T @ x).astype(np.float64)
-                for x in (self.basis, self.bad)
+                for x in (self.basis, self.wrong_basis)
             )
             score = np.where(third & (n >= self.least), self.score(n, e), -np.inf)
             for row, k in np.argwhere(score > floor):
-                i, j = some[row]
+                i, j = chunk[row]
                 parts = [*self.s1[[i, j, k]], self.s2[i, j], self.s2[i, k], self.s2[j, k]]
                 if score[row, k] > max(parts):
-                    self.keep((i, j, k), score[row, k], n[row, k], e[row, k])
+                    self.add((i, j, k), score[row, k], n[row, k], e[row, k])

@@ -26,7 +26,7 @@ from candid.arrays import Counts, Floats, Marks
 Codes = NDArray[np.intp]
 
 STRATA, CELLS = 1 << 13, 1 << 16
-MOST_PEOPLE = round(CELLS * math.log(CELLS / 8))  # with fewer than 8 empty cells nobody can tell
+MOST_PEOPLE = round(CELLS * math.log(CELLS / 8))  # fewer than 8 empty cells tell nothing
 
 
 def hash_people(key: NDArray[Any], seed: int) -> NDArray[np.uint64]:
@@ -49,8 +49,8 @@ class Batch:
     # By name, (n,) codes; -1 unknown. A code that is new makes room for itself.
     attributes: Mapping[str, Codes]
 
-    def at(self, rows: Marks | Codes) -> Batch:
-        """Labels and answers of some of the rows."""
+    def take(self, rows: Marks | Codes) -> Batch:
+        """The given rows, without attributes."""
         return Batch(self.label[rows], self.answer[rows], self.confidence[rows], self.key[rows], {})
 
 
@@ -64,8 +64,7 @@ _MANY = 8  # places for each row that are still gone through as a whole
 class ValueSums:
     """Sums of some values by label, and by answer.
 
-    Strata know nothing of labels together with answers, so that memory grows with the classes and
-    not with their square.
+    Strata do not cross labels with answers, so memory grows with the classes, not their square.
     """
 
     def __init__(self, n_classes: int, values: int = 0) -> None:
@@ -83,7 +82,7 @@ class ValueSums:
         return len(self.outcomes)
 
     def widen(self, values: int) -> None:
-        """Make room for so many values."""
+        """Append zeros up to so many values."""
         more = ValueSums(self.n_classes, values - len(self))
         for name in SUMS:
             setattr(self, name, np.concatenate([getattr(self, name), getattr(more, name)]))
@@ -102,24 +101,24 @@ class ValueSums:
         self.seen_answer.reshape(-1)[at * k + batch.answer] = True
         _count(self.outcomes, (value * k + batch.label) * k + batch.answer)
 
-    def together(self, groups: Sequence[Sequence[int] | Codes]) -> ValueSums:
-        """The sums of so many groups of values, each as of one."""
-        found = ValueSums(self.n_classes, len(groups))
+    def merge(self, groups: Sequence[Sequence[int] | Codes]) -> ValueSums:
+        """The sums of each group of values."""
+        merged = ValueSums(self.n_classes, len(groups))
         for name in SUMS:
-            own, into = getattr(self, name), getattr(found, name)
-            join = np.add if own.dtype != np.bool_ else np.logical_or
+            values_of, target = getattr(self, name), getattr(merged, name)
+            combine = np.add if values_of.dtype != np.bool_ else np.logical_or
             for g, values in enumerate(groups):
-                join.reduce(own[values], axis=0, out=into[g])
-        return found
+                combine.reduce(values_of[values], axis=0, out=target[g])
+        return merged
 
 
-def _count(into: Counts | Floats, at: Codes, weights: Floats | None = None) -> None:
-    """Add 1, or weights, at so many places of all that there are, some of them often."""
-    flat = into.reshape(-1)
-    if flat.size <= _MANY * len(at):
-        flat += np.bincount(at, weights, minlength=flat.size)  # quick, and as large as all
+def _count(counts: Counts | Floats, index: Codes, weights: Floats | None = None) -> None:
+    """Add 1, or weights, at flat indices, which may repeat."""
+    flat = counts.reshape(-1)
+    if flat.size <= _MANY * len(index):
+        flat += np.bincount(index, weights, minlength=flat.size)  # quick, and as large as all
     else:
-        np.add.at(flat, at, 1 if weights is None else weights)
+        np.add.at(flat, index, 1 if weights is None else weights)
 
 
 class Tally:
@@ -153,51 +152,51 @@ class Tally:
             return
         self._make_room(batch)
         self.n += len(batch.label)
-        mixed = hash_people(batch.key, self.seed)
-        stratum = (mixed >> np.uint64(51)).astype(np.intp)
-        cell = (mixed & np.uint64(CELLS - 1)).astype(np.intp)
+        hashes = hash_people(batch.key, self.seed)
+        stratum = (hashes >> np.uint64(51)).astype(np.intp)
+        cell = (hashes & np.uint64(CELLS - 1)).astype(np.intp)
         self.everyone.add(np.zeros(len(batch.label), np.intp), stratum, cell, batch)
         for name, table in self.tables.items():
             code = batch.attributes[name]
-            known = code >= 0
-            table.add(code[known], stratum[known], cell[known], batch.at(known))
+            is_known = code >= 0
+            table.add(code[is_known], stratum[is_known], cell[is_known], batch.take(is_known))
         if self.pairs:
             self._add_pairs(batch)
 
     def _make_room(self, batch: Batch) -> None:
-        """Wider tables where a word is new."""
-        wide = sum(map(len, self._columns.values()))
-        start = wide
+        """Widen tables where a code is new."""
+        width = sum(map(len, self._columns.values()))
+        start = width
         for name, columns in self._columns.items():
-            more = int(batch.attributes[name].max()) + 1 - len(columns)
-            if more > 0:
-                self.tables[name].widen(len(columns) + more)
-                self._columns[name] = np.concatenate([columns, wide + np.arange(more)])
-                wide += more
-        if self.pairs and wide > start:
-            self._both = np.pad(self._both, ((0, 0), (0, wide - start), (0, wide - start)))
+            n_new = int(batch.attributes[name].max()) + 1 - len(columns)
+            if n_new > 0:
+                self.tables[name].widen(len(columns) + n_new)
+                self._columns[name] = np.concatenate([columns, width + np.arange(n_new)])
+                width += n_new
+        if self.pairs and width > start:
+            self._both = np.pad(self._both, ((0, 0), (0, width - start), (0, width - start)))
 
     def _add_pairs(self, batch: Batch) -> None:
-        """How many images, and how many mistakes, every two values have in common."""
-        hot = np.zeros((len(batch.label), self._both.shape[1]), np.float32)
-        rows = np.arange(len(hot))
+        """Count the images and the mistakes that every two values have in common."""
+        one_hot = np.zeros((len(batch.label), self._both.shape[1]), np.float32)
+        rows = np.arange(len(one_hot))
         for name, columns in self._columns.items():
             code = batch.attributes[name]
-            known = code >= 0
-            hot[rows[known], columns[code[known]]] = 1
-        wrong = hot[batch.label != batch.answer]
-        self._both[0] += hot.T @ hot
+            is_known = code >= 0
+            one_hot[rows[is_known], columns[code[is_known]]] = 1
+        wrong = one_hot[batch.label != batch.answer]
+        self._both[0] += one_hot.T @ one_hot
         self._both[1] += wrong.T @ wrong
 
-    def common(self, name: str, other: str) -> tuple[Counts, Counts]:
+    def count_common(self, name: str, other: str) -> tuple[Counts, Counts]:
         """(codes, codes) images and mistakes that codes of two attributes have in common."""
-        one, two = self._columns[name], self._columns[other]
-        images, wrong = self._both[:, one[:, None], two].astype(np.int64)
+        rows, columns = self._columns[name], self._columns[other]
+        images, wrong = self._both[:, rows[:, None], columns].astype(np.int64)
         return images, wrong
 
 
-def people_behind(occupied: Any) -> Counts:
+def estimate_people(occupied: Any) -> Counts:
     """How many people leave so many of the cells occupied."""
     empty = np.maximum(CELLS - np.asarray(occupied, np.float64), 8.0)
-    found: Counts = np.rint(-CELLS * np.log(empty / CELLS)).astype(np.int64)
-    return found
+    people: Counts = np.rint(-CELLS * np.log(empty / CELLS)).astype(np.int64)
+    return people

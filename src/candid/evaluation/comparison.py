@@ -13,15 +13,16 @@ the size of a simple random sample that would have the same standard error.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Floats
+from candid.arrays import Floats, Marks
 from candid.evaluation.paired import PairedAnswers, PairedNumbers, goes_by_row, match, same_classes
-from candid.predictions import Predictions
+from candid.predictions import Attribute, Predictions
 from candid.records import Estimate, Split, State
 from candid.records.compare import Change, Comparison, GroupChange
 from candid.records.metrics import metric_named
@@ -50,55 +51,52 @@ def compare_predictions(
     rate: float = 0.05,
     least: int = 20,
 ) -> Comparison:
-    """What changed from A to B for every group of the images that both speak of.
+    """What changed from A to B for every group of the images that both answer.
 
     Images with the same id are the same; others do not count. `rate` is the false discovery rate
     (Benjamini & Hochberg) over all classes and groups; groups with fewer people than `least`
     (images, where people are unknown) are too few to say.
 
-    Raises
-    ------
-    PredictionsError
-        Where the two have no labelled image in common, or not the same classes.
+    Raises PredictionsError where the two have no labelled image in common, or not the same classes.
     """
     classes = same_classes(a, b)
     pair = match(a, b, classes, split)
     n = len(pair)
-    drawing = resample(n, pair.person, draws=draws, seed=seed, confidence=confidence)
-    groups = _groups(pair, classes)
-    everyone = _Group("", "", np.ones(n, np.bool_), np.zeros(n, np.bool_))
-    changes = list(_changes([everyone, *groups], pair, classes, drawing, least))
-    found = comparison_of(
+    resampling = resample(n, pair.person, draws=draws, seed=seed, confidence=confidence)
+    groups = _build_groups(pair, classes)
+    everyone = ComparedGroup("", "", np.ones(n, np.bool_), np.zeros(n, np.bool_))
+    changes = list(_compare_groups([everyone, *groups], pair, classes, resampling, least))
+    comparison = build_comparison(
         pair,
         changes,
         len(classes),
-        drawing,
+        resampling,
         names=names,
         targets=(a.target, b.target),
         split=split,
         rate=rate,
     )
-    return replace(found, classes=classes, notes=(*found.notes, *_extra_classes(a, b)))
+    return replace(comparison, classes=classes, notes=(*comparison.notes, *_extra_classes(a, b)))
 
 
-def comparison_of(
+def build_comparison(
     pair: PairedAnswers | PairedNumbers,
     changes: Sequence[GroupChange],
     first: int,
-    drawing: Resample,
+    resampling: Resample,
     *,
     names: tuple[str, str],
     targets: tuple[str, str],
     split: Split,
     rate: float,
 ) -> Comparison:
-    """The record of what changed, of no classes.
+    """The record of a comparison, without classes.
 
-    `changes` are, before p-values are adjusted, of everyone, of so many classes or ranges as
-    `first` says, and of groups.
+    `changes` are, before p-values are adjusted, of everyone, of `first` classes or ranges, and of
+    groups.
     """
-    confidence, overall = drawing.confidence, changes[0]
-    rest = adjusted_changes(changes[1:], rate, confidence)
+    confidence, overall = resampling.confidence, changes[0]
+    others = adjust_changes(changes[1:], rate, confidence)
     return Comparison(
         a=names[0],
         b=names[1],
@@ -106,16 +104,16 @@ def comparison_of(
         classes=(),
         split=split,
         n=len(pair),
-        people=drawing.units if drawing.by_person else None,
+        people=resampling.units if resampling.by_person else None,
         only_a=pair.only_a,
         only_b=pair.only_b,
         relabelled=pair.relabelled,
-        overall=stated(overall, overall.p, rate, rate, confidence),
-        classes_changed=tuple(rest[:first]),
-        groups=tuple(sorted(rest[first:], key=order)),
-        looked_at=sum(not math.isnan(g.adjusted_p) for g in rest),
+        overall=decide_state(overall, overall.p, rate, rate, confidence),
+        classes_changed=tuple(others[:first]),
+        groups=tuple(sorted(others[first:], key=sort_key)),
+        looked_at=sum(not math.isnan(g.adjusted_p) for g in others),
         alpha=rate,
-        notes=tuple(_pair_notes(pair, targets, names, drawing)),
+        notes=tuple(_pair_notes(pair, targets, names, resampling)),
     )
 
 
@@ -123,48 +121,52 @@ def comparison_of(
 
 
 @dataclass(frozen=True, eq=False)
-class _Group:
+class ComparedGroup:
+    """Images that share something, and the rest of those whose value is known."""
+
     attribute: str
     value: str
-    mask: NDArray[np.bool_]
-    rest: NDArray[np.bool_]
+    mask: Marks
+    rest: Marks
     label: str | None = None
 
 
-def _groups(pair: PairedAnswers, classes: tuple[str, ...]) -> list[_Group]:
-    """Each class; each value of each attribute that some image bears; each within each label."""
+def attribute_groups(attributes: Iterable[Attribute]) -> list[ComparedGroup]:
+    """Each value of each attribute that has images."""
+    return [
+        ComparedGroup(a.name, value, a.data == code, (a.data >= 0) & (a.data != code))
+        for a in attributes
+        for code, value in enumerate(a.values)
+        if (a.data == code).any()
+    ]
+
+
+def _build_groups(pair: PairedAnswers, classes: tuple[str, ...]) -> list[ComparedGroup]:
+    """Each class; each value of each attribute that has images; each within each label."""
     nobody = np.zeros(len(pair), np.bool_)
-    found = [_Group("label", c, pair.label == i, nobody) for i, c in enumerate(classes)]
-    bears: list[_Group] = []
-    for attribute in pair.with_bins().attributes.values():
-        data = attribute.data
-        masks = ((value, data == code) for code, value in enumerate(attribute.values))
-        bears += [
-            _Group(attribute.name, value, mask, (data >= 0) & ~mask)
-            for value, mask in masks
-            if mask.any()
-        ]
+    labels = [ComparedGroup("label", c, pair.label == i, nobody) for i, c in enumerate(classes)]
+    groups = attribute_groups(pair.with_bins().attributes.values())
     if len(classes) <= _MOST_LABELS:
-        bears += [
+        groups += [
             replace(g, mask=g.mask & inside, rest=g.rest & inside, label=c)
             for i, c in enumerate(classes)
-            for g in bears
+            for g in groups
             if (g.mask & (inside := pair.label == i)).any()
         ]
-    return found + bears
+    return labels + groups
 
 
-def _changes(
-    groups: Sequence[_Group],
+def _compare_groups(
+    groups: Sequence[ComparedGroup],
     pair: PairedAnswers,
     classes: tuple[str, ...],
-    drawing: Resample,
+    resampling: Resample,
     least: int,
 ) -> Iterator[GroupChange]:
     """What changed for each group, before p-values are adjusted."""
     count = len(classes)
     width = max(1, _BLOCK // max(1, len(pair) * 4 * count**2))
-    hot = [
+    one_hot = [
         metrics.confusion_cells(pair.label, answer, count).astype(np.bool_)
         for answer in (pair.answer_a, pair.answer_b)
     ]
@@ -172,16 +174,16 @@ def _changes(
         block = groups[start : start + width]
         # (n, 2 models, groups and then their rests, cells of a confusion matrix)
         masks = np.stack([*(g.mask for g in block), *(g.rest for g in block)], axis=1)
-        cells = masks[:, None, :, None] & np.stack(hot, axis=1)[:, :, None]
+        cells = masks[:, None, :, None] & np.stack(one_hot, axis=1)[:, :, None]
         shape = (-1, *cells.shape[1:3], count, count)
-        value, drawn = drawing.of_sums(
+        value, replicates = resampling.evaluate_sums(
             cells.reshape(len(cells), -1),
             lambda sums, shape=shape: _figures(sums.reshape(shape), classes),  # type: ignore[misc]
         )
         for i, group in enumerate(block):
-            own = slice(i, None, len(block))
-            figures = {name: (v[:, own], drawn[name][..., own]) for name, v in value.items()}
-            yield _change(group, figures, pair, classes, drawing, least)
+            columns = slice(i, None, len(block))
+            figures = {n: (v[:, columns], replicates[n][..., columns]) for n, v in value.items()}
+            yield _compare_group(group, figures, pair, classes, resampling, least)
 
 
 def _figures(confusion: Floats, classes: tuple[str, ...]) -> dict[str, Floats]:
@@ -194,51 +196,68 @@ def _figures(confusion: Floats, classes: tuple[str, ...]) -> dict[str, Floats]:
     }
 
 
-def _change(
-    group: _Group,
+def _compare_group(
+    group: ComparedGroup,
     figures: dict[str, tuple[Floats, Floats]],
     pair: PairedAnswers,
     classes: tuple[str, ...],
-    drawing: Resample,
+    resampling: Resample,
     least: int,
 ) -> GroupChange:
     """What changed for a group; `figures` are (2 models, 2 sides), and the same in every draw."""
     changes = {}
-    for name, mask in _behind(group, pair, classes):
-        value, drawn = figures[name]
-        sides = drawn[:, 1, :1] - drawn[:, 0, :1]
-        changes[name] = _paired(value[0, 0], value[1, 0], sides, [mask], pair, drawing)
+    for name, mask in _iterate_figures(group, pair, classes):
+        value, replicates = figures[name]
+        sides = replicates[:, 1, :1] - replicates[:, 0, :1]
+        changes[name] = _measure_change(value[0, 0], value[1, 0], sides, [mask], pair, resampling)
     gap = None
     if group.rest.any():
-        value, drawn = figures["accuracy"]
-        gaps, sides = value[:, 0] - value[:, 1], drawn[:, 1] - drawn[:, 0]
-        gap = _paired(gaps[0], gaps[1], sides, [group.mask, group.rest], pair, drawing)
+        value, replicates = figures["accuracy"]
+        gaps, sides = value[:, 0] - value[:, 1], replicates[:, 1] - replicates[:, 0]
+        gap = _measure_change(gaps[0], gaps[1], sides, [group.mask, group.rest], pair, resampling)
     balance = pair.balance[group.mask]
-    by_unit = np.bincount(drawing.unit[group.mask], balance, minlength=1).astype(np.int64)
-    units = drawing.units_in(group.mask)
+    by_unit = np.bincount(resampling.unit[group.mask], balance, minlength=1).astype(np.int64)
+    p = randomisation_p(by_unit) if group.mask.any() else math.nan
+    return build_change(group, changes, gap, balance, by_unit, p, resampling, least)
+
+
+def build_change(
+    group: ComparedGroup,
+    metrics: dict[str, Change],
+    gap: Change | None,
+    balance: NDArray[Any],
+    by_unit: NDArray[Any],
+    p: float,
+    resampling: Resample,
+    least: int,
+) -> GroupChange:
+    """The record of a group, before p-values are adjusted.
+
+    `balance` (n,) and `by_unit` (units,) are above 0 where B is better and below 0 where A is.
+    """
     return GroupChange(
         attribute=group.attribute,
         value=group.value,
         n=int(np.count_nonzero(group.mask)),
-        people=drawing.people_in(group.mask),
-        metrics=changes,
+        people=resampling.count_people(group.mask),
+        metrics=metrics,
         lost=int(np.count_nonzero(balance < 0)),
         gained=int(np.count_nonzero(balance > 0)),
         lost_people=int(np.count_nonzero(by_unit < 0)),
         gained_people=int(np.count_nonzero(by_unit > 0)),
-        p=randomisation_p(by_unit) if units else math.nan,
+        p=p,
         adjusted_p=math.nan,
         smallest_visible=math.nan,
-        state="too few to say" if units < least else "not found",
+        state="too few to say" if resampling.count_units(group.mask) < least else "not found",
         label=group.label,
         gap=gap,
     )
 
 
-def _behind(
-    group: _Group, pair: PairedAnswers, classes: tuple[str, ...]
-) -> Iterator[tuple[str, NDArray[np.bool_]]]:
-    """The figures that a group has, and the images behind each: none has errors of other labels."""
+def _iterate_figures(
+    group: ComparedGroup, pair: PairedAnswers, classes: tuple[str, ...]
+) -> Iterator[tuple[str, Marks]]:
+    """The figures of a group and the images behind each; a label has no errors of other labels."""
     yield from (("accuracy", group.mask), ("weighted_f1", group.mask))
     only = group.value if group.attribute == "label" else group.label
     for i, c in enumerate(classes):
@@ -246,78 +265,78 @@ def _behind(
             yield f"error:{c}", group.mask & (pair.label == i)
 
 
-def _paired(
+def _measure_change(
     a: float,
     b: float,
     sides: Floats,
-    masks: Sequence[NDArray[np.bool_]],
+    masks: Sequence[Marks],
     pair: PairedAnswers,
-    drawing: Resample,
+    resampling: Resample,
 ) -> Change:
-    """How a figure changed, or a gap between two sides; its images and people are of the first.
+    """The change of a figure, or of a gap between two sides; images and people are of the first.
 
-    `sides` is (draws, k): what changed on each side in each draw.
+    `sides` is (draws, k): the change on each side in each draw.
     """
     draws = sides[:, 0] - sides[:, 1] if len(masks) == 2 else sides[:, 0]
     defined = ~np.isnan(draws)
-    difference, most = float(b - a), float(len(masks))
-    units = [drawing.units_in(mask) for mask in masks]
-    fewer = min(units)
+    difference, bound = float(b - a), float(len(masks))
+    units = [resampling.count_units(mask) for mask in masks]
+    fewest = min(units)
     reach = math.inf  # one person says nothing about others
-    if fewer > 1 and np.count_nonzero(defined) > 1:
-        own = float(np.var(draws[defined], ddof=1)) * fewer / (fewer - 1)
-        own += sum(
-            _one_more(sides[defined, k], pair.balance[mask], units[k])
+    if fewest > 1 and np.count_nonzero(defined) > 1:
+        variance = float(np.var(draws[defined], ddof=1)) * fewest / (fewest - 1)
+        variance += sum(
+            _extra_variance(sides[defined, k], pair.balance[mask], units[k])
             for k, mask in enumerate(masks)
         )
-        reach = float(student_quantile(drawing.confidence, fewer - 1)) * math.sqrt(own)
+        reach = float(student_quantile(resampling.confidence, fewest - 1)) * math.sqrt(variance)
     estimate = Estimate(
         value=difference,
-        low=np.clip(difference - reach, -most, most).item(),
-        high=np.clip(difference + reach, -most, most).item(),
+        low=np.clip(difference - reach, -bound, bound).item(),
+        high=np.clip(difference + reach, -bound, bound).item(),
         n=int(np.count_nonzero(masks[0])),
-        method=f"{drawing.method}, paired",
-        people=drawing.people_in(masks[0]),
-        draws=drawing.draws,
+        method=f"{resampling.method}, paired",
+        people=resampling.count_people(masks[0]),
+        draws=resampling.draws,
         undefined_draws=int(np.count_nonzero(~defined)),
-        confidence=drawing.confidence,
+        confidence=resampling.confidence,
     )
     return Change(float(a), float(b), estimate)
 
 
-def _one_more(draws: Floats, balance: NDArray[np.int64], units: int) -> float:
+def _extra_variance(draws: Floats, balance: NDArray[np.int64], units: int) -> float:
     """The variance that one flip more of either kind would add."""
-    own = float(np.var(draws, ddof=1)) * units / max(units - 1, 1)
+    variance = float(np.var(draws, ddof=1)) * units / max(units - 1, 1)
     n = len(balance)
     # The variance that as many flips would have, were every image another person's.
     simple = float(np.var(balance)) / n
-    effective = min(n * simple / own, n) if own > 0 and simple > 0 else units
+    effective = min(n * simple / variance, n) if variance > 0 and simple > 0 else units
     return 2 / (effective + 2) ** 2
 
 
 # --- what counts as found -------------------------------------------------------------------------
 
 
-def adjusted_changes(
+def adjust_changes(
     changes: Sequence[GroupChange], rate: float, confidence: float
 ) -> list[GroupChange]:
-    """The same with adjusted p-values, over the groups that are not too few."""
+    """The changes with p-values adjusted over the groups that are not too few."""
     p = np.array([math.nan if c.state == "too few to say" else c.p for c in changes])
     threshold = cutoff(p, rate)
-    after = zip(changes, benjamini_hochberg(p), strict=True)
-    return [stated(c, float(q), rate, threshold, confidence) for c, q in after]
+    adjusted = zip(changes, benjamini_hochberg(p), strict=True)
+    return [decide_state(c, float(q), rate, threshold, confidence) for c, q in adjusted]
 
 
-def stated(
-    change: GroupChange, after: float, rate: float, threshold: float, confidence: float
+def decide_state(
+    change: GroupChange, adjusted_p: float, rate: float, threshold: float, confidence: float
 ) -> GroupChange:
-    """The same with an adjusted p-value, its state at a rate, and what would have been seen.
+    """The change with its adjusted p-value, its state at a rate, and the smallest visible change.
 
     `threshold` is the plain p up to which the adjustment says "found".
     """
     state: State = change.state
     if state != "too few to say":
-        state = "found" if after <= rate else "not found"
+        state = "found" if adjusted_p <= rate else "not found"
     estimate, is_score = change.change, metric_named(change.metric).kind == "score"
     units = estimate.n if estimate.people is None else estimate.people
     visible = math.nan
@@ -329,14 +348,14 @@ def stated(
         visible = quantile * spread
     return replace(
         change,
-        adjusted_p=after,
+        adjusted_p=adjusted_p,
         smallest_visible=math.nan if is_score and visible > 1 else visible,
         state=state,
     )
 
 
-def order(change: GroupChange) -> tuple[int, float]:
-    """To sort by: found, not found, too few; of those found, the largest loss first."""
+def sort_key(change: GroupChange) -> tuple[int, float]:
+    """Sorts found, not found, too few; of those found, the largest loss first."""
     rank = ("found", "not found", "too few to say").index(change.state)
     return rank, change.gain if change.state == "found" else -abs(change.gain)
 
@@ -345,7 +364,7 @@ def _pair_notes(
     pair: PairedAnswers | PairedNumbers,
     targets: tuple[str, str],
     names: tuple[str, str],
-    drawing: Resample,
+    resampling: Resample,
 ) -> Iterator[str]:
     """What a reader should know: images left out, other names, people unknown."""
     for name, count in ((names[0], pair.only_a), (names[1], pair.only_b)):
@@ -357,7 +376,7 @@ def _pair_notes(
         yield text.PAIRED_BY_NUMBER
     if targets[0] != targets[1]:
         yield text.targets_differ(targets, names)
-    if not drawing.by_person:
+    if not resampling.by_person:
         yield text.COMPARED_WITHOUT_PEOPLE
 
 

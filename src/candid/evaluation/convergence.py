@@ -16,7 +16,7 @@ import numpy as np
 from candid.arrays import Floats
 from candid.records import Convergence, HistoryRow
 from candid.stats.intervals import student_quantile
-from candid.stats.regression import straight_line
+from candid.stats.regression import fit_line
 from candid.text import convergence as text
 
 # Fewer evaluations than these say too little about a trend.
@@ -61,11 +61,11 @@ def _judge(
 ) -> tuple[str, str]:
     """The code and a sentence, by the rule; writes down the figures."""
     n, tail = len(loss), max(5, math.ceil(len(loss) / 3))
-    fall, error, level, scatter = straight_line(steps[-tail:], loss[-tail:])
+    fall, error, level, scatter = fit_line(steps[-tail:], loss[-tail:])
     reach = float(student_quantile(_CONFIDENCE, tail - 2)) * error
     threes = np.convolve(loss, np.full(3, 1 / 3), mode="valid")
-    at = int(np.argmin(threes))
-    rise, best = float(threes[-1] - threes[at]), float(threes[at])
+    lowest = int(np.argmin(threes))
+    rise, best = float(threes[-1] - threes[lowest]), float(threes[lowest])
     low, high = (fall - reach) / level, (fall + reach) / level
     figures |= {
         "fall_share": fall / level,
@@ -73,10 +73,10 @@ def _judge(
         "fall_high": high,
         "scatter_share": scatter / level,
         "rise_share": rise / best,
-        "best_step": float(steps[at + 1]),
+        "best_step": float(steps[lowest + 1]),
     }
     if rise > _RISE * scatter * math.sqrt(2 / 3) and rise > _MATTERS * best:
-        return _rising(history, steps[at + 1], rise / best)
+        return _rising(history, steps[lowest + 1], rise / best)
     trend = (fall / level, (low, high), tail, n)
     if fall > reach and fall > _MATTERS * level:
         return "still-falling", text.still_falling(*trend)

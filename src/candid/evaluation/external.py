@@ -34,7 +34,7 @@ _PAIRED: tuple[Literal["accuracy", "weighted_f1"], ...] = ("accuracy", "weighted
 
 @dataclass(frozen=True, eq=False)
 class GivenAnswers:
-    """What became of each of n pictures, and what was promised of the answers."""
+    """Which of n pictures were answered, and the promise about the answers."""
 
     sure: Marks  # (n,) whether the model was sure enough to answer
     # (n,) whether it was flagged as unlike the training data; None where nobody looked
@@ -54,6 +54,8 @@ def external_figures(
 ) -> ExternalFigures:
     """The figures of one place.
 
+    Raises PredictionsError where there is no labelled picture, or no probabilities.
+
     Parameters
     ----------
     predictions
@@ -62,33 +64,28 @@ def external_figures(
         What became of each.
     config
         Draws, confidence, bins, seed.
-
-    Raises
-    ------
-    PredictionsError
-        Where there is no labelled picture, or no probabilities.
     """
     require_probabilities(predictions)
     p = replace(predictions, split=np.full(len(predictions), "test"))
     evaluation = evaluate_predictions(p, replace(config, examples=0)).splits[0]
-    person, sure = p.persons(), config.confidence
-    correct, top = ~p.wrong, p.confidence
+    person, confidence = p.persons(), config.confidence
+    correct, top_probability = ~p.wrong, p.confidence
     everyone = np.ones(len(p), np.bool_)
-    nothing = unknown(sure)
+    nothing = unknown(confidence)
     flagged, flagged_accuracy, unflagged_accuracy = nothing, nothing, nothing
     if answers.unlike is not None:
-        flagged = share(answers.unlike, everyone, person, sure)
-        flagged_accuracy = share(correct, answers.unlike, person, sure)
-        unflagged_accuracy = share(correct, ~answers.unlike, person, sure)
+        flagged = share(answers.unlike, everyone, person, confidence)
+        flagged_accuracy = share(correct, answers.unlike, person, confidence)
+        unflagged_accuracy = share(correct, ~answers.unlike, person, confidence)
     return ExternalFigures(
         evaluation=evaluation,
-        confidence=mean(top, person, confidence=sure),
-        overconfidence=mean(top - correct, person, confidence=sure),
+        confidence=mean(top_probability, person, confidence=confidence),
+        overconfidence=mean(top_probability - correct, person, confidence=confidence),
         flagged=flagged,
         flagged_accuracy=flagged_accuracy,
         unflagged_accuracy=unflagged_accuracy,
-        coverage=share(answers.given, everyone, person, sure),
-        wrong=share(~correct, answers.given, person, sure),
+        coverage=share(answers.given, everyone, person, confidence),
+        wrong=share(~correct, answers.given, person, confidence),
         promise=check_promise(answers, ~correct, person, seed=config.seed),
     )
 
@@ -132,8 +129,8 @@ def differences_to_home(here: SplitEvaluation, home: SplitEvaluation) -> dict[st
     Where all are labelled with one class, its recall alone: no other figure is of one scale then.
     """
     if only := here.only_class:
-        (there,) = (c for c in home.classes if c.name == only.name)
-        return {"recall": independent_difference(only.recall, there.recall)}
+        (home_class,) = (c for c in home.classes if c.name == only.name)
+        return {"recall": independent_difference(only.recall, home_class.recall)}
     return {
         name: independent_difference(here.metrics[name], home.metrics[name]) for name in COMPARED
     }
@@ -142,18 +139,15 @@ def differences_to_home(here: SplitEvaluation, home: SplitEvaluation) -> dict[st
 def paired_differences(
     here: Predictions, home: Predictions, config: EvaluateConfig
 ) -> dict[str, Estimate]:
-    """The same for pictures of the same names and labels: paired, by person.
+    """Paired differences, by person, for pictures of the same names and labels.
 
-    Raises
-    ------
-    PredictionsError
-        Where the two have no labelled image in common, or not the same classes.
+    Raises PredictionsError where the two have no labelled image in common, or not the same classes.
     """
     pair = [replace(p, split=np.full(len(p), "test")) for p in (home, here)]
-    found = compare_predictions(
+    comparison = compare_predictions(
         *pair, draws=config.draws, confidence=config.confidence, seed=config.seed
     )
-    return {name: found.overall.metrics[name].difference for name in _PAIRED}
+    return {name: comparison.overall.metrics[name].difference for name in _PAIRED}
 
 
 def same_images(here: Predictions, home: Predictions) -> bool:

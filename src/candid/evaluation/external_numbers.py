@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from candid.arrays import Marks
-from candid.evaluation.numbers import evaluate_number, judged, tolerance_of
+from candid.evaluation.numbers import build_outcomes, evaluate_number, tolerance_of
 from candid.predictions.numbers import NumberPredictions
 from candid.records import Estimate
 from candid.records.external_number import NumberFigures
@@ -29,27 +29,27 @@ def number_figures_at(
     Raises PredictionsError where there is no image.
     """
     p = replace(predictions, split=np.full(len(predictions), "test"))
-    found = evaluate_number(p, config).splits[0]
-    person, sure = known_persons(p.person), config.confidence
-    flagged, there, others = (unknown(sure),) * 3
+    evaluation = evaluate_number(p, config).splits[0]
+    person, confidence = known_persons(p.person), config.confidence
+    flagged, flagged_error, unflagged_error = (unknown(confidence),) * 3
     if unlike is not None:
-        off = np.abs(p.predicted - p.value)
-        flagged = share(unlike, np.ones(len(p), np.bool_), person, sure)
-        there = mean(np.where(unlike, off, np.nan), person, confidence=sure)
-        others = mean(np.where(unlike, np.nan, off), person, confidence=sure)
-    return NumberFigures(found, flagged, there, others)
+        errors = np.abs(p.predicted - p.value)
+        flagged = share(unlike, np.ones(len(p), np.bool_), person, confidence)
+        flagged_error = mean(np.where(unlike, errors, np.nan), person, confidence=confidence)
+        unflagged_error = mean(np.where(unlike, np.nan, errors), person, confidence=confidence)
+    return NumberFigures(evaluation, flagged, flagged_error, unflagged_error)
 
 
 def number_less_home(here: NumberFigures, home: NumberFigures) -> dict[str, Estimate]:
     """Figures here less those at home; the two have no person in common."""
-    one, other = here.evaluation.metrics, home.evaluation.metrics
-    return {name: independent_difference(one[name], other[name]) for name in COMPARED}
+    figures, home_figures = here.evaluation.metrics, home.evaluation.metrics
+    return {name: independent_difference(figures[name], home_figures[name]) for name in COMPARED}
 
 
 def same_numbers(here: NumberPredictions, home: NumberPredictions) -> bool:
     """Whether nearly all of these images are home's, by their names, with the same values."""
-    known = dict(zip(home.ids.tolist(), home.value.tolist(), strict=True))
-    same = [known.get(i) == x for i, x in zip(here.ids.tolist(), here.value.tolist(), strict=True)]
+    value = dict(zip(home.ids.tolist(), home.value.tolist(), strict=True))
+    same = [value.get(i) == x for i, x in zip(here.ids.tolist(), here.value.tolist(), strict=True)]
     return bool(same) and sum(same) >= 0.95 * len(same)
 
 
@@ -57,16 +57,16 @@ def paired_numbers(
     here: NumberPredictions, home: NumberPredictions, config: EvaluateConfig
 ) -> dict[str, Estimate]:
     """The differences of the images that stand in both, paired, by person."""
-    place = {name: row for row, name in enumerate(home.ids.tolist())}
-    mine = np.array([row for row, i in enumerate(here.ids.tolist()) if i in place], np.intp)
-    theirs = np.array([place[i] for i in here.ids[mine].tolist()], np.intp)
+    home_row = {name: row for row, name in enumerate(home.ids.tolist())}
+    rows = np.array([row for row, i in enumerate(here.ids.tolist()) if i in home_row], np.intp)
+    home_rows = np.array([home_row[i] for i in here.ids[rows].tolist()], np.intp)
     tolerance = tolerance_of(here.card.quartiles, config)
-    one, other = judged(here[mine], tolerance), judged(home[theirs], tolerance)
-    off, before = np.abs(one.error), np.abs(other.error)
-    near = (off <= tolerance).astype(float) - (before <= tolerance)
-    held = one.held.astype(float) - other.held
-    person = known_persons(here[mine].person)
+    outcomes, home_outcomes = (build_outcomes(p, tolerance) for p in (here[rows], home[home_rows]))
+    error, home_error = np.abs(outcomes.error), np.abs(home_outcomes.error)
+    within = (error <= tolerance).astype(float) - (home_error <= tolerance)
+    covered = outcomes.covered.astype(float) - home_outcomes.covered
+    person = known_persons(here[rows].person)
     return {
         name: mean(values, person, confidence=config.confidence)
-        for name, values in (("mae", off - before), ("within", near), ("coverage", held))
+        for name, values in (("mae", error - home_error), ("within", within), ("coverage", covered))
     }

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Floats, Marks
+from candid.arrays import Floats, Indices, Marks
 from candid.errors import PredictionsError
 from candid.predictions import Attribute, Predictions
 from candid.predictions.numbers import NumberAnswers
@@ -27,8 +27,8 @@ class PairedAnswers(Table):
 
     PER_IMAGE = (*Table.PER_IMAGE, "answer_a", "answer_b")
 
-    answer_a: NDArray[np.intp]
-    answer_b: NDArray[np.intp]
+    answer_a: Indices
+    answer_b: Indices
     only_a: int
     only_b: int
     relabelled: int
@@ -44,24 +44,22 @@ class PairedAnswers(Table):
 def same_classes(a: Predictions, b: Predictions) -> tuple[str, ...]:
     """A's classes, and after them those that only B knows.
 
-    Raises
-    ------
-    PredictionsError
-        Where each knows a class that the other does not, or there are fewer than two.
+    Raises PredictionsError where each knows a class that the other does not, or there are fewer
+    than two.
     """
-    one, two = {*a.classes}, {*b.classes}
-    if not (one <= two or two <= one) or len(one | two) < 2:
+    classes_a, classes_b = {*a.classes}, {*b.classes}
+    if not (classes_a <= classes_b or classes_b <= classes_a) or len(classes_a | classes_b) < 2:
         raise PredictionsError(
             f"The classes are {', '.join(a.classes)} in the one and {', '.join(b.classes)} in the "
             "other.",
             expected="two models that tell the same classes apart",
             todo="name two runs with the same target",
         )
-    return (*a.classes, *(c for c in b.classes if c not in one))
+    return (*a.classes, *(c for c in b.classes if c not in classes_a))
 
 
-class Named(Protocol):
-    """Images that go by names."""
+class HasIds(Protocol):
+    """Images with ids."""
 
     @property
     def ids(self) -> NDArray[np.str_]:
@@ -69,12 +67,12 @@ class Named(Protocol):
         ...
 
 
-def goes_by_row(p: Named) -> bool:
+def goes_by_row(p: HasIds) -> bool:
     """Whether images go by the numbers of their rows, as nothing names them."""
     return bool(len(p.ids)) and bool(np.strings.startswith(p.ids, ROW).all())
 
 
-def refuse_other_order(models: Sequence[Named], same: Marks) -> None:
+def require_same_order(models: Sequence[HasIds], same: Marks) -> None:
     """Raise PredictionsError where images go by numbers, and not all are labelled the `same`."""
     if same.all() or not all(map(goes_by_row, models)):
         return
@@ -89,34 +87,31 @@ def refuse_other_order(models: Sequence[Named], same: Marks) -> None:
 def match(a: Predictions, b: Predictions, classes: tuple[str, ...], split: Split) -> PairedAnswers:
     """The images of a split that both speak of and that are labelled the same in both.
 
-    Raises
-    ------
-    PredictionsError
-        Where there is none.
+    Raises PredictionsError where there is none.
     """
     a, b = (p[(p.split == split) & (p.label >= 0)] for p in (a, b))
-    place_a = np.array([classes.index(c) for c in a.classes])
-    place_b = np.array([classes.index(c) for c in b.classes])
+    code_a = np.array([classes.index(c) for c in a.classes])
+    code_b = np.array([classes.index(c) for c in b.classes])
 
     def same(a: Predictions, b: Predictions) -> Marks:
-        agreed: Marks = place_a[a.label] == place_b[b.label]
-        return agreed
+        attribute: Marks = code_a[a.label] == code_b[b.label]
+        return attribute
 
-    both = _in_both(a, b, same, split)
-    a, b = both.a, both.b
+    matched = _match_rows(a, b, same, split)
+    a, b = matched.a, matched.b
     return PairedAnswers(
         target=a.target,
         classes=classes,
         ids=a.ids,
         split=a.split,
-        label=place_a[a.label].astype(np.int16),
-        answer_a=place_a[a.prediction],
-        answer_b=place_b[b.prediction],
+        label=code_a[a.label].astype(np.int16),
+        answer_a=code_a[a.prediction],
+        answer_b=code_b[b.prediction],
         person=b.person if a.person is None else a.person,
-        attributes={agreed.name: agreed for agreed in _agreed(a.attributes, b.attributes)},
-        only_a=both.only_a,
-        only_b=both.only_b,
-        relabelled=both.relabelled,
+        attributes=_merge_attributes(a.attributes, b.attributes),
+        only_a=matched.only_a,
+        only_b=matched.only_b,
+        relabelled=matched.relabelled,
     )
 
 
@@ -132,31 +127,28 @@ class PairedNumbers(NumberAnswers):
     relabelled: int
 
     @property
-    def off(self) -> Floats:
-        """(n,) how far off B is, without its sign."""
+    def error_b(self) -> Floats:
+        """(n,) absolute errors of B."""
         return np.abs(self.predicted - self.value)
 
     @property
-    def off_before(self) -> Floats:
-        """The same of A."""
+    def error_a(self) -> Floats:
+        """(n,) absolute errors of A."""
         return np.abs(self.before - self.value)
 
 
 def match_numbers(a: NumberAnswers, b: NumberAnswers, split: Split) -> PairedNumbers:
     """The images of a split that both speak of and whose true number is the same in both.
 
-    Raises
-    ------
-    PredictionsError
-        Where there is none.
+    Raises PredictionsError where there is none.
     """
 
     def same(a: NumberAnswers, b: NumberAnswers) -> Marks:
-        agreed: Marks = a.value == b.value
-        return agreed
+        attribute: Marks = a.value == b.value
+        return attribute
 
-    both = _in_both(a[a.split == split], b[b.split == split], same, split)
-    a, b = both.a, both.b
+    matched = _match_rows(a[a.split == split], b[b.split == split], same, split)
+    a, b = matched.a, matched.b
     return PairedNumbers(
         target=a.target,
         ids=a.ids,
@@ -165,10 +157,10 @@ def match_numbers(a: NumberAnswers, b: NumberAnswers, split: Split) -> PairedNum
         predicted=b.predicted,
         before=a.predicted,
         person=b.person if a.person is None else a.person,
-        attributes={agreed.name: agreed for agreed in _agreed(a.attributes, b.attributes)},
-        only_a=both.only_a,
-        only_b=both.only_b,
-        relabelled=both.relabelled,
+        attributes=_merge_attributes(a.attributes, b.attributes),
+        only_a=matched.only_a,
+        only_b=matched.only_b,
+        relabelled=matched.relabelled,
     )
 
 
@@ -176,8 +168,8 @@ _Answers = TypeVar("_Answers", Predictions, NumberAnswers)
 
 
 @dataclass(frozen=True, eq=False)
-class _Both(Generic[_Answers]):
-    """Two models' rows of the images that they have in common, and how many others there are."""
+class _MatchedRows(Generic[_Answers]):
+    """Two models' rows of their common images, and the number of other images."""
 
     a: _Answers
     b: _Answers
@@ -186,10 +178,10 @@ class _Both(Generic[_Answers]):
     relabelled: int
 
 
-def _in_both(
+def _match_rows(
     a: _Answers, b: _Answers, same: Callable[[_Answers, _Answers], Marks], split: Split
-) -> _Both[_Answers]:
-    """The rows with the same id whose truth is the `same`; the rows that are given count.
+) -> _MatchedRows[_Answers]:
+    """The rows with the same id whose truth is the `same`.
 
     Raises PredictionsError where there is none.
     """
@@ -198,26 +190,28 @@ def _in_both(
     only_a, only_b = len(a) - len(rows_a), len(b) - len(rows_b)
     a, b = a[rows_a], b[rows_b]
     agreed = same(a, b)
-    refuse_other_order([a, b], agreed)
+    require_same_order([a, b], agreed)
     if not agreed.any():
         raise PredictionsError(
             f"The two have no image of the split {split!r} with the same id and the same label.",
             expected="predictions of two models for the same images",
             todo=f"check the ids ({ids[0]!r} in one, {ids[1]!r} in the other) and the splits",
         )
-    return _Both(a[agreed], b[agreed], only_a, only_b, int(np.count_nonzero(~agreed)))
+    return _MatchedRows(a[agreed], b[agreed], only_a, only_b, int(np.count_nonzero(~agreed)))
 
 
-def _agreed(a: Mapping[str, Attribute], b: Mapping[str, Attribute]) -> Iterator[Attribute]:
-    """The attributes of either; what the two say differently of an image is unknown."""
-    for name, mine in a.items():
-        other = b.get(name)
-        if other is None:
-            yield mine
-        elif (mine.kind == "numeric") != (other.kind == "numeric"):
-            continue
-        else:
-            missing = np.nan if mine.kind == "numeric" else -1
-            differs = np.array([x != y for x, y in zip(mine.words(), other.words(), strict=True)])
-            yield replace(mine, data=np.where(differs, missing, mine.data).astype(mine.data.dtype))
-    yield from (other for name, other in b.items() if name not in a)
+def _merge_attributes(
+    a: Mapping[str, Attribute], b: Mapping[str, Attribute]
+) -> dict[str, Attribute]:
+    """The attributes of either; unknown where the two differ about an image."""
+    merged = dict[str, Attribute]()
+    for name, first in a.items():
+        second = b.get(name)
+        if second is None:
+            merged[name] = first
+        elif (first.kind == "numeric") == (second.kind == "numeric"):
+            missing = np.nan if first.kind == "numeric" else -1
+            differs = np.array([x != y for x, y in zip(first.words(), second.words(), strict=True)])
+            data = np.where(differs, missing, first.data).astype(first.data.dtype)
+            merged[name] = replace(first, data=data)
+    return merged | {name: attribute for name, attribute in b.items() if name not in a}

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Floats
+from candid.arrays import Floats, Indices, Marks
 from candid.evaluation.convergence import convergence_of
 from candid.predictions import Predictions, require_evaluable
 from candid.predictions.answers import ANSWERS_ALONE
@@ -30,14 +30,8 @@ from candid.records import (
 from candid.records.metrics import metric_named
 from candid.settings import EvaluateConfig
 from candid.stats import metrics
-from candid.stats.bootstrap import (
-    FigureSpec,
-    Resample,
-    bootstrap,
-    resample,
-    unknown_people,
-)
-from candid.stats.calibration import before_temperature, reliability_bins
+from candid.stats.bootstrap import FigureSpec, Resample, bootstrap, resample, unknown_people
+from candid.stats.calibration import reliability_bins, undo_temperature
 from candid.text import notes as text
 
 # What is measured of every split, in the order of the record, and of every class in it.
@@ -59,6 +53,9 @@ def evaluate_predictions(
     For two classes ROC AUC, average precision and the ROC curve are those of the second class; for
     more they are means, or curves, of each class against the rest.
 
+    Raises PredictionsError where there is no labelled image, or a probability or a label is
+    impossible.
+
     Parameters
     ----------
     predictions
@@ -67,11 +64,6 @@ def evaluate_predictions(
         Draws, confidence, bins, examples, seed.
     history
         The training curve, where there is one.
-
-    Raises
-    ------
-    PredictionsError
-        Where there is no labelled image, or a probability or a label is impossible.
     """
     require_evaluable(predictions)
     labelled = predictions.label >= 0
@@ -91,10 +83,10 @@ def evaluate_predictions(
 
 
 def _evaluate_split(split: Split, p: Predictions, config: EvaluateConfig) -> SplitEvaluation:
-    drawing = resample(
+    resampling = resample(
         len(p), p.person, draws=config.draws, seed=config.seed, confidence=config.confidence
     )
-    estimates = _estimates(p, config, drawing)
+    estimates = _estimate(p, config, resampling)
     classes = tuple(
         ClassMetrics(
             name=name,
@@ -104,49 +96,48 @@ def _evaluate_split(split: Split, p: Predictions, config: EvaluateConfig) -> Spl
         for k, name in enumerate(p.classes)
     )
     confusion = metrics.confusion_matrix(p.label, p.prediction, len(p.classes))
-    before = before_temperature(p.probability, p.temperature)
+    before = undo_temperature(p.probability, p.temperature)
     return SplitEvaluation(
         split=split,
         n=len(p),
-        people=drawing.units if drawing.by_person else None,
+        people=resampling.units if resampling.by_person else None,
         metrics={name: estimates[name] for name in METRICS},
         classes=classes,
         confusion=tuple(tuple(int(x) for x in row) for row in confusion),
-        reliability=() if p.hard else _reliability(p.label, p.probability, drawing, config),
+        reliability=() if p.hard else _reliability(p.label, p.probability, resampling, config),
         reliability_before=(
-            _reliability(p.label, before, drawing, config) if p.temperature != 1 else ()
+            _reliability(p.label, before, resampling, config) if p.temperature != 1 else ()
         ),
-        roc=() if p.hard else tuple(_roc(p)),
-        precision_recall=() if p.hard else tuple(_precision_recall(p)),
-        surest_mistakes=_examples(p, config.examples, mistakes=True),
-        least_sure=() if p.hard else _examples(p, config.examples, mistakes=False),
+        roc=() if p.hard else tuple(_roc_curves(p)),
+        precision_recall=() if p.hard else tuple(_precision_recall_curves(p)),
+        surest_mistakes=_pick_examples(p, config.examples, mistakes=True),
+        least_sure=() if p.hard else _pick_examples(p, config.examples, mistakes=False),
         corrected=int(np.count_nonzero(p.annotated != p.label)),
-        metrics_as_read=_as_read(p, config),
+        metrics_as_read=_evaluate_as_read(p, config),
     )
 
 
-def _as_read(p: Predictions, config: EvaluateConfig) -> dict[str, Estimate]:
+def _evaluate_as_read(p: Predictions, config: EvaluateConfig) -> dict[str, Estimate]:
     """The figures against the labels as they were read; none where none was corrected."""
     if (p.annotated == p.label).all():
         return {}
     before = replace(p, label=p.annotated)[p.annotated >= 0]
-    drawing = resample(
-        len(before), before.person, draws=config.draws, seed=config.seed,
-        confidence=config.confidence,
-    )  # fmt: skip
-    estimates = _estimates(before, config, drawing)
+    draws, seed, confidence = config.draws, config.seed, config.confidence
+    resampling = resample(len(before), before.person, draws=draws, seed=seed, confidence=confidence)
+    estimates = _estimate(before, config, resampling)
     return {name: estimates[name] for name in METRICS}
 
 
-def _estimates(p: Predictions, config: EvaluateConfig, drawing: Resample) -> dict[str, Estimate]:
-    """All figures of a split from the same draws; those of class k are called "recall of k"."""
+def _estimate(p: Predictions, config: EvaluateConfig, resampling: Resample) -> dict[str, Estimate]:
+    """All figures of a split from the same draws; those of class k are called "recall:k"."""
     label, count, bins = p.label, len(p.classes), config.reliability_bins
-    prediction, before = p.prediction, before_temperature(p.probability, p.temperature)
+    prediction, before = p.prediction, undo_temperature(p.probability, p.temperature)
     positive = [label == k for k in range(count)]
     commonest = int(np.bincount(label, minlength=count).argmax())
 
     def statistic(weight: Floats) -> dict[str, Floats]:
         confusion = metrics.confusion_matrix(label, prediction, count, weight)
+        constant = metrics.constant_confusion(confusion, commonest)
         areas = [
             metrics.rank_scores(positive[k], p.probability[:, k], weight) for k in range(count)
         ]
@@ -160,7 +151,7 @@ def _estimates(p: Predictions, config: EvaluateConfig, drawing: Resample) -> dic
             "brier_score": metrics.brier_error(label, p.probability, weight),
             "calibration_error": metrics.bin_excess(label, p.probability, weight, bins=bins),
             "calibration_error_before": metrics.bin_excess(label, before, weight, bins=bins),
-            "majority_f1": metrics.weighted_f1_score(metrics.always(confusion, commonest)),
+            "majority_f1": metrics.weighted_f1_score(constant),
         }
         counted = {
             "precision": metrics.precision_score(confusion),
@@ -176,36 +167,36 @@ def _estimates(p: Predictions, config: EvaluateConfig, drawing: Resample) -> dic
             }
         return values
 
-    return bootstrap(statistic, _measures(positive, prediction), drawing)
+    return bootstrap(statistic, _build_specs(positive, prediction), resampling)
 
 
-def _measures(positive: list[NDArray[np.bool_]], prediction: NDArray[Any]) -> dict[str, FigureSpec]:
+def _build_specs(positive: list[Marks], prediction: NDArray[Any]) -> dict[str, FigureSpec]:
     """What each figure is, and the images behind it."""
     everyone = (np.ones(len(prediction), dtype=np.bool_),)
-    behind = dict.fromkeys(METRICS, everyone) | {
-        "balanced_accuracy": tuple(mine for mine in positive if mine.any()),
+    masks = dict.fromkeys(METRICS, everyone) | {
+        "balanced_accuracy": tuple(in_class for in_class in positive if in_class.any()),
         "roc_auc": tuple(positive),
         "average_precision": tuple(positive),
     }
-    for k, mine in enumerate(positive):
+    for k, in_class in enumerate(positive):
         answered = prediction == k
-        behind |= {
+        masks |= {
             f"precision:{k}": (answered,),
-            f"recall:{k}": (mine,),
-            f"f1:{k}": (mine | answered,),
-            f"roc_auc:{k}": (mine, ~mine),
-            f"average_precision:{k}": (mine, ~mine),
+            f"recall:{k}": (in_class,),
+            f"f1:{k}": (in_class | answered,),
+            f"roc_auc:{k}": (in_class, ~in_class),
+            f"average_precision:{k}": (in_class, ~in_class),
         }
-    return {name: FigureSpec(metric_named(name).kind, masks) for name, masks in behind.items()}
+    return {name: FigureSpec(metric_named(name).kind, behind) for name, behind in masks.items()}
 
 
 def _reliability(
-    label: NDArray[Any], probability: Floats, drawing: Resample, config: EvaluateConfig
+    label: NDArray[Any], probability: Floats, resampling: Resample, config: EvaluateConfig
 ) -> tuple[ReliabilityBin, ...]:
     return reliability_bins(
         label,
         probability,
-        person=drawing.unit if drawing.by_person else None,
+        person=resampling.unit if resampling.by_person else None,
         bins=config.reliability_bins,
         confidence=config.confidence,
     )
@@ -214,16 +205,16 @@ def _reliability(
 # --- curves --------------------------------------------------------------------------------------
 
 
-def _roc(p: Predictions) -> Iterator[Curve]:
+def _roc_curves(p: Predictions) -> Iterator[Curve]:
     """True against false positive rate; for two classes one curve, as the other mirrors it."""
     for k in range(1 if len(p.classes) == 2 else 0, len(p.classes)):
         true, false = metrics.rank_counts(p.label == k, p.probability[:, k])
         if true[-1] and false[-1]:
             x, y = (np.append(0.0, counts / counts[-1]) for counts in (false, true))
-            yield _curve(p.classes[k], x, y)
+            yield _build_curve(p.classes[k], x, y)
 
 
-def _precision_recall(p: Predictions) -> Iterator[Curve]:
+def _precision_recall_curves(p: Predictions) -> Iterator[Curve]:
     """Precision against recall of each class, from the highest threshold to the lowest."""
     for k, name in enumerate(p.classes):
         true, false = metrics.rank_counts(p.label == k, p.probability[:, k])
@@ -231,15 +222,15 @@ def _precision_recall(p: Predictions) -> Iterator[Curve]:
             # Thresholds below the last positive only lower the precision at a recall of 1.
             last = int(np.searchsorted(true, true[-1])) + 1
             true, false = true[:last], false[:last]
-            yield _curve(name, true / true[-1], true / (true + false))
+            yield _build_curve(name, true / true[-1], true / (true + false))
 
 
-def _curve(name: str, x: Floats, y: Floats) -> Curve:
-    kept = thin(x, y, _POINTS)
-    return Curve(name, tuple(x[kept].tolist()), tuple(y[kept].tolist()))
+def _build_curve(name: str, x: Floats, y: Floats) -> Curve:
+    points = thin(x, y, _POINTS)
+    return Curve(name, tuple(x[points].tolist()), tuple(y[points].tolist()))
 
 
-def thin(x: Floats, y: Floats, most: int) -> NDArray[np.intp]:
+def thin(x: Floats, y: Floats, most: int) -> Indices:
     """Indices of at most `most` points that draw nearly the same line, both ends among them.
 
     Douglas and Peucker's (1973) splitting, worst stretch first: again and again the point that
@@ -250,27 +241,27 @@ def thin(x: Floats, y: Floats, most: int) -> NDArray[np.intp]:
         dx, dy = x[end] - x[start], y[end] - y[start]
         px, py = x[start + 1 : end] - x[start], y[start + 1 : end] - y[start]
         length = np.hypot(dx, dy)
-        away = np.abs(px * dy - py * dx) / length if length > 0 else np.hypot(px, py)
-        i = int(np.argmax(away))
-        return -float(away[i]), start + 1 + i, start, end
+        distances = np.abs(px * dy - py * dx) / length if length > 0 else np.hypot(px, py)
+        i = int(np.argmax(distances))
+        return -float(distances[i]), start + 1 + i, start, end
 
-    kept = {0, len(x) - 1}
+    points = {0, len(x) - 1}
     stretches = [farthest(0, len(x) - 1)] if len(x) > 2 else []
-    while stretches and len(kept) < most:
+    while stretches and len(points) < most:
         distance, middle, start, end = heapq.heappop(stretches)
         if distance > -1e-12:
             break
-        kept.add(middle)
+        points.add(middle)
         for a, b in ((start, middle), (middle, end)):
             if b - a > 1:
                 heapq.heappush(stretches, farthest(a, b))
-    return np.array(sorted(kept), dtype=np.intp)
+    return np.array(sorted(points), dtype=np.intp)
 
 
 # --- examples and notes --------------------------------------------------------------------------
 
 
-def _examples(p: Predictions, most: int, *, mistakes: bool) -> tuple[Example, ...]:
+def _pick_examples(p: Predictions, most: int, *, mistakes: bool) -> tuple[Example, ...]:
     """The surest of the mistakes, or the least sure of all images; equals in order of their ids."""
     rows = np.flatnonzero(p.wrong) if mistakes else np.arange(len(p))
     key = -p.confidence[rows] if mistakes else p.confidence[rows]
@@ -292,12 +283,11 @@ def _notes(
     if "validation" in names and history and p.provenance.get("kept") != "last":
         yield text.BEST_WAS_KEPT
     for split in splits:
-        here = (p.split == split.split) & (p.label >= 0)
-        yield from _doubts(split, None if p.person is None else p.person[here])
+        rows = (p.split == split.split) & (p.label >= 0)
+        yield from _split_notes(split, None if p.person is None else p.person[rows])
 
 
-def _doubts(split: SplitEvaluation, person: NDArray[np.int64] | None) -> Iterator[str]:
-    """What a reader of the split's figures might not expect of them."""
+def _split_notes(split: SplitEvaluation, person: NDArray[np.int64] | None) -> Iterator[str]:
     if split.metrics_as_read:
         f1 = split.metrics_as_read["weighted_f1"], split.metrics["weighted_f1"]
         yield text.labels_corrected(split.split, split.corrected, split.n, *f1)
@@ -307,6 +297,6 @@ def _doubts(split: SplitEvaluation, person: NDArray[np.int64] | None) -> Iterato
         yield text.evaluated_without_people(split.split)
     if unknown := unknown_people(person):
         yield text.some_without_people(split.split, unknown, split.n)
-    known = [e.undefined_draws for e in split.metrics.values() if not math.isnan(e.value)]
-    if lost := max(known):
-        yield text.figure_undefined(split.split, lost, split.metrics["accuracy"].draws)
+    undefined = [e.undefined_draws for e in split.metrics.values() if not math.isnan(e.value)]
+    if most_undefined := max(undefined):
+        yield text.figure_undefined(split.split, most_undefined, split.metrics["accuracy"].draws)

@@ -1,4 +1,4 @@
-"""How much is luck: what networks that differ in the seed alone say of the same images."""
+"""How much is luck: networks that differ in the seed alone, on the same images."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from candid.arrays import Floats, Marks
+from candid.arrays import Floats, Indices, Marks
 from candid.errors import PredictionsError
 from candid.predictions import Predictions
 from candid.records import SPLITS, Estimate, Split, State
@@ -55,6 +54,9 @@ def compare_seeds(
 ) -> Seeds:
     """The figures over all seeds, and whose answers depend on the seed.
 
+    Raises PredictionsError where there are fewer than two, or they are not about the same images
+    and labels.
+
     Parameters
     ----------
     predictions
@@ -67,11 +69,6 @@ def compare_seeds(
         Draws, confidence, how many images are listed, seed of the draws.
     audit
         How many people a group needs, how many values an attribute may have, false discoveries.
-
-    Raises
-    ------
-    PredictionsError
-        Where there are fewer than two, or they are not about the same images and labels.
     """
     first = predictions[0] if predictions else None
     if first is None or len(predictions) < 2 or len(predictions) != len(seeds):
@@ -88,228 +85,228 @@ def compare_seeds(
                 expected=f"the {len(first)} images of the run, in their order",
                 todo=f"remove what was trained with seed {seed}",
             )
-    how = _Setting(seeds, rules, evaluate, audit)
+    setting = _Setting(seeds, rules, evaluate, audit)
     return Seeds(
         target=first.target,
         classes=first.classes,
         seeds=tuple(seeds),
-        splits=tuple(_splits(predictions, how)),
+        splits=tuple(_compare_splits(predictions, setting)),
     )
 
 
-def _splits(predictions: Sequence[Predictions], how: _Setting) -> Iterator[SeedSplit]:
+def _compare_splits(predictions: Sequence[Predictions], setting: _Setting) -> Iterator[SeedSplit]:
     first = predictions[0]
     for split in SPLITS:
         rows = np.flatnonzero((first.label >= 0) & (first.split == split))
         if len(rows):
-            yield _split(split, [p[rows] for p in predictions], how)
+            yield _compare_split(split, [p[rows] for p in predictions], setting)
 
 
-def _split(split: Split, answers: Sequence[Predictions], how: _Setting) -> SeedSplit:
-    own, sure = answers[0], how.evaluate.confidence
-    person = own.persons()
-    said = np.stack([p.prediction for p in answers])  # (seeds, n)
-    changing = (said != said[0]).any(axis=0)
-    drawing = resample_persons(
-        len(own), person, draws=how.evaluate.draws, seed=how.evaluate.seed, confidence=sure
+def _compare_split(split: Split, models: Sequence[Predictions], setting: _Setting) -> SeedSplit:
+    base, config = models[0], setting.evaluate
+    person, confidence = base.persons(), config.confidence
+    answers = np.stack([p.prediction for p in models])  # (seeds, n)
+    changing = (answers != answers[0]).any(axis=0)
+    resampling = resample_persons(
+        len(base), person, draws=config.draws, seed=config.seed, confidence=confidence
     )
-    everyone = np.ones(len(own), np.bool_)
+    everyone = np.ones(len(base), np.bool_)
+    disagreement = mean(_disagreement(answers, len(base.classes)), person, confidence=confidence)
     return SeedSplit(
         split=split,
-        n=len(own),
-        people=drawing.units if drawing.by_person else None,
-        figures=_figures(answers, drawing),
-        changing=share(changing, everyone, person, sure),
-        disagreement=_within(mean(_divided(said, len(own.classes)), person, confidence=sure)),
-        changing_people=_people(changing, drawing),
-        groups=tuple(_groups(own, changing, how)),
-        abstention=tuple(_withheld(own, changing, how)),
-        images=tuple(_images(own, said, changing, how.evaluate.examples)),
-        persons=tuple(_persons(own, changing)),
+        n=len(base),
+        people=resampling.units if resampling.by_person else None,
+        figures=_measure_figures(models, resampling),
+        changing=share(changing, everyone, person, confidence),
+        disagreement=_clip_share(disagreement),
+        changing_people=_estimate_people(changing, resampling),
+        groups=tuple(_groups(base, changing, setting)),
+        abstention=tuple(_withheld(base, changing, setting)),
+        images=tuple(_list_images(base, answers, changing, config.examples)),
+        persons=tuple(_list_persons(base, changing)),
     )
 
 
-def _divided(said: NDArray[np.intp], classes: int) -> Floats:
+def _disagreement(answers_by_seed: Indices, classes: int) -> Floats:
     """(n,) the share of the pairs of (seeds, n) answers that differ, for each image."""
-    seeds = len(said)
-    counts = np.stack([(said == k).sum(axis=0) for k in range(classes)])
-    alike = (counts * (counts - 1)).sum(axis=0)
-    divided: Floats = 1 - alike / (seeds * (seeds - 1))
-    return divided
+    seeds = len(answers_by_seed)
+    counts = np.stack([(answers_by_seed == k).sum(axis=0) for k in range(classes)])
+    agreeing = (counts * (counts - 1)).sum(axis=0)
+    disagreement: Floats = 1 - agreeing / (seeds * (seeds - 1))
+    return disagreement
 
 
-def _within(share: Estimate) -> Estimate:
-    """A mean of shares, whose interval knows no bounds, within those of a share."""
+def _clip_share(share: Estimate) -> Estimate:
+    """Clip the interval of a mean of shares to 0 and 1."""
     return replace(share, low=max(0.0, share.low), high=min(1.0, share.high))
 
 
-def _people(changing: Marks, drawing: Resample) -> Estimate | None:
-    if not drawing.by_person:
+def _estimate_people(changing: Marks, resampling: Resample) -> Estimate | None:
+    if not resampling.by_person:
         return None
-    found = wilson_share(drawing.units_in(changing), drawing.units, drawing.confidence)
-    return replace(found, n=len(changing), people=drawing.units)
+    people, changed = resampling.units, resampling.count_units(changing)
+    estimate = wilson_share(changed, people, resampling.confidence)
+    return replace(estimate, n=len(changing), people=people)
 
 
 # --- figures -------------------------------------------------------------------------------------
 
 
-def _figures(answers: Sequence[Predictions], drawing: Resample) -> dict[str, SeedFigure]:
+def _measure_figures(answers: Sequence[Predictions], resampling: Resample) -> dict[str, SeedFigure]:
     """Every figure with each seed, and over all of them."""
     hard = any(p.hard for p in answers)
     names = [n for n in FIGURES if not (hard and metric_named(n).needs_probability)]
     values: dict[str, list[float]] = {name: [] for name in names}
-    total = {name: np.zeros(drawing.draws) for name in names}
+    total = {name: np.zeros(resampling.draws) for name in names}
     for p in answers:  # one after the other, so that memory does not grow with the seeds
-        found, drawn = _drawn(p, drawing)
+        figures, replicates = _evaluate(p, resampling)
         for name in names:
-            values[name].append(float(found[name]))
-            total[name] += drawn[name]
-    return {name: _figure(name, values[name], total[name], drawing) for name in names}
+            values[name].append(float(figures[name]))
+            total[name] += replicates[name]
+    return {name: _figure(name, values[name], total[name], resampling) for name in names}
 
 
-def _drawn(p: Predictions, drawing: Resample) -> tuple[dict[str, Floats], dict[str, Floats]]:
+def _evaluate(p: Predictions, resampling: Resample) -> tuple[dict[str, Floats], dict[str, Floats]]:
     """The figures of one seed, and in every draw of the people."""
-    k = len(p.classes)
-    row = np.arange(len(p))
+    k, row = len(p.classes), np.arange(len(p))
     cells = np.zeros((len(p), 3 * k + 2))
     cells[row, p.label] = 1
     cells[row, k + p.prediction] = 1
     right = np.flatnonzero(~p.wrong)
     cells[right, 2 * k + p.label[right]] = 1
-    truth = np.zeros_like(p.probability)
-    truth[row, p.label] = 1
-    squares = np.square(p.probability - truth).sum(axis=1)
-    cells[:, -2] = squares / 2 if k == 2 else squares
-    eps = np.finfo(np.float64).eps
-    cells[:, -1] = -np.log(np.clip(p.probability[row, p.label], eps, 1 - eps))
+    cells[:, -2] = metrics.brier_losses(p.label, p.probability)
+    cells[:, -1] = metrics.log_losses(p.label, p.probability)
 
     def figures(sums: Floats) -> dict[str, Floats]:
         support, predicted, hits = sums[:, :k], sums[:, k : 2 * k], sums[:, 2 * k : 3 * k]
-        n, there = support.sum(axis=1), support > 0
+        n, has_images = support.sum(axis=1), support > 0
         with np.errstate(divide="ignore", invalid="ignore"):
-            recall = np.where(there, hits / support, 0.0).sum(axis=1)
+            recall = np.where(has_images, hits / support, 0.0).sum(axis=1)
             return {
                 "weighted_f1": metrics.support_times_f1(hits, support, predicted).sum(axis=1) / n,
                 "accuracy": hits.sum(axis=1) / n,
-                "balanced_accuracy": recall / there.sum(axis=1),
+                "balanced_accuracy": recall / has_images.sum(axis=1),
                 "log_loss": sums[:, -1] / n,
                 "brier_score": sums[:, -2] / n,
             }
 
-    return drawing.of_sums(cells, figures)
+    return resampling.evaluate_sums(cells, figures)
 
 
-def _figure(name: str, values: Sequence[float], total: Floats, drawing: Resample) -> SeedFigure:
+def _figure(name: str, values: list[float], total: Floats, resampling: Resample) -> SeedFigure:
     seeds = len(values)
     draws = total / seeds
     return SeedFigure(
         values=tuple(values),
-        mean=over_seeds_and_people(values, draws, metric_named(name).kind, drawing),
-        spread=spread_over_seeds(values, len(drawing.unit), drawing.confidence),
+        mean=over_seeds_and_people(values, draws, metric_named(name).kind, resampling),
+        spread=spread_over_seeds(values, len(resampling.unit), resampling.confidence),
         seeds_variance=float(np.var(values, ddof=1)) / seeds,
-        people_variance=standard_error(draws, drawing.units) ** 2,
+        people_variance=standard_error(draws, resampling.units) ** 2,
     )
 
 
 # --- whose answers change ------------------------------------------------------------------------
 
 
-def _groups(own: Predictions, changing: Marks, how: _Setting) -> Iterator[GroupChanges]:
+def _groups(base: Predictions, changing: Marks, setting: _Setting) -> Iterator[GroupChanges]:
     """Each label and each value of each attribute; of two that mirror each other, the second."""
-    names, inside, outside, sure = [], [], [], how.evaluate.confidence
-    columns = [(own.target, own.classes, own.label)]
-    columns += [(a.name, a.values, a.data) for a in own.with_bins().attributes.values()]
+    names, inside, outside, confidence = [], [], [], setting.evaluate.confidence
+    columns = [(base.target, base.classes, base.label)]
+    columns += [(a.name, a.values, a.data) for a in base.with_bins().attributes.values()]
     for name, values, data in columns:
-        if len(values) > max(how.audit.most_values, 2):
+        if len(values) > max(setting.audit.most_values, 2):
             continue
         for code, value in enumerate(values):
-            there = data == code
-            if not there.any() or (len(values) == 2 and code == 0):
+            mask = data == code
+            if not mask.any() or (len(values) == 2 and code == 0):
                 continue
             names.append((name, value))
-            inside.append(there)
-            outside.append((data >= 0) & ~there)
+            inside.append(mask)
+            outside.append((data >= 0) & ~mask)
     if not names:
         return
-    gaps = error_gaps(changing, np.stack(inside, 1), np.stack(outside, 1), own.persons(), sure)
+    members, rest = np.stack(inside, axis=1), np.stack(outside, axis=1)
+    gaps = error_gaps(changing, members, rest, base.persons(), confidence)
     p = difference_p(gaps.left, gaps.right, gaps.correlation, score=True)
-    enough = np.minimum(gaps.left.units, gaps.right.units) >= how.audit.smallest
-    adjusted = benjamini_hochberg(np.where(enough, p, np.nan))
-    order = sorted(range(len(names)), key=lambda i: (not enough[i], np.nan_to_num(p[i], nan=2.0)))
+    large_enough = np.minimum(gaps.left.units, gaps.right.units) >= setting.audit.smallest
+    adjusted = benjamini_hochberg(np.where(large_enough, p, np.nan))
+    order = sorted(
+        range(len(names)), key=lambda i: (not large_enough[i], np.nan_to_num(p[i], nan=2.0))
+    )
     for i in order:
         state: State = "too few to say"
-        if enough[i]:
-            state = "found" if adjusted[i] <= how.audit.false_discovery_rate else "not found"
+        if large_enough[i]:
+            state = "found" if adjusted[i] <= setting.audit.false_discovery_rate else "not found"
         yield GroupChanges(
             *names[i],
-            changing=share(changing & inside[i], inside[i], own.persons(), sure),
-            rest=share(changing & outside[i], outside[i], own.persons(), sure),
-            difference=_difference(gaps, i, own, sure),
+            changing=share(changing & inside[i], inside[i], base.persons(), confidence),
+            rest=share(changing & outside[i], outside[i], base.persons(), confidence),
+            difference=_build_difference(gaps, i, base, confidence),
             p=float(p[i]),
             adjusted_p=float(adjusted[i]),
             state=state,
         )
 
 
-def _difference(gaps: Gaps, i: int, own: Predictions, confidence: float) -> Estimate:
-    known = own.persons() is not None
+def _build_difference(gaps: Gaps, i: int, base: Predictions, confidence: float) -> Estimate:
+    by_person = base.persons() is not None
     return Estimate(
         float(gaps.value[i]),
         float(gaps.low[i]),
         float(gaps.high[i]),
         n=int(gaps.n[i]),
-        method=f"Newcombe by {'person' if known else 'image'}",
-        people=int(gaps.left.units[i]) if known else None,
+        method=f"Newcombe by {'person' if by_person else 'image'}",
+        people=int(gaps.left.units[i]) if by_person else None,
         confidence=confidence,
     )
 
 
-def _images(
-    own: Predictions, said: NDArray[np.intp], changing: Marks, most: int
+def _list_images(
+    base: Predictions, answers_by_seed: Indices, changing: Marks, most: int
 ) -> Iterator[ChangingImage]:
     """The most divided first, of equals the surest ones."""
     rows = np.flatnonzero(changing)
-    divided = _divided(said[:, rows], len(own.classes))
-    for i in rows[np.lexsort((own.ids[rows], -own.confidence[rows], -divided))][:most]:
-        codes, counts = np.unique(said[:, i], return_counts=True)
+    disagreement = _disagreement(answers_by_seed[:, rows], len(base.classes))
+    for i in rows[np.lexsort((base.ids[rows], -base.confidence[rows], -disagreement))][:most]:
+        codes, counts = np.unique(answers_by_seed[:, i], return_counts=True)
         order = np.argsort(-counts, kind="stable")
-        person = None if own.person is None or own.person[i] < 0 else int(own.person[i])
+        person = None if base.person is None or base.person[i] < 0 else int(base.person[i])
         yield ChangingImage(
-            own.example(i), person, {own.classes[codes[j]]: int(counts[j]) for j in order}
+            base.example(i), person, {base.classes[codes[j]]: int(counts[j]) for j in order}
         )
 
 
-def _persons(own: Predictions, changing: Marks) -> Iterator[ChangingPerson]:
+def _list_persons(base: Predictions, changing: Marks) -> Iterator[ChangingPerson]:
     """The people with most such images first."""
-    if own.person is None:
+    if base.person is None:
         return
-    known = own.person >= 0
-    who, first, count = np.unique(
-        own.person[known & changing], return_index=True, return_counts=True
+    has_person = base.person >= 0
+    persons, first, count = np.unique(
+        base.person[has_person & changing], return_index=True, return_counts=True
     )
-    rows = np.flatnonzero(known & changing)[first]
-    for j in np.lexsort((who, -count))[:_PERSONS]:
-        n = int(np.count_nonzero(own.person == who[j]))
-        yield ChangingPerson(int(who[j]), str(own.ids[rows[j]]), n, int(count[j]))
+    rows = np.flatnonzero(has_person & changing)[first]
+    for j in np.lexsort((persons, -count))[:_PERSONS]:
+        n = int(np.count_nonzero(base.person == persons[j]))
+        yield ChangingPerson(int(persons[j]), str(base.ids[rows[j]]), n, int(count[j]))
 
 
 # --- abstention ----------------------------------------------------------------------------------
 
 
-def _withheld(own: Predictions, changing: Marks, how: _Setting) -> Iterator[WithheldChanges]:
-    """Of each threshold, whether what it withholds are the answers that change."""
-    if own.hard:
+def _withheld(base: Predictions, changing: Marks, setting: _Setting) -> Iterator[WithheldChanges]:
+    """For each threshold, whether the answers that it withholds are those that change."""
+    if base.hard:
         return
-    person, sure = own.persons(), how.evaluate.confidence
-    ranked = np.sort(own.confidence)
+    person, confidence = base.persons(), setting.evaluate.confidence
+    ranked = np.sort(base.confidence)
     tenth = float(ranked[math.ceil(_LEAST_SURE * len(ranked)) - 1])
-    thresholds = [(r.target_error, r.threshold) for r in how.rules]
+    thresholds = [(r.target_error, r.threshold) for r in setting.rules]
     for target, threshold in [*thresholds, (math.nan, float(np.nextafter(tenth, 2)))]:
-        unsure = own.confidence < threshold
+        unsure = base.confidence < threshold
         yield WithheldChanges(
             target_error=target,
             threshold=threshold,
-            withheld=share(changing & unsure, unsure, person, sure),
-            given=share(changing & ~unsure, ~unsure, person, sure),
-            caught=share(unsure & changing, changing, person, sure),
+            withheld=share(changing & unsure, unsure, person, confidence),
+            given=share(changing & ~unsure, ~unsure, person, confidence),
+            caught=share(unsure & changing, changing, person, confidence),
         )

@@ -17,17 +17,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Floats, Marks
+from candid.arrays import Floats, Indices, Marks
 from candid.errors import PredictionsError
-from candid.evaluation.comparison import adjusted_changes, compare_predictions, order, stated
+from candid.evaluation.comparison import adjust_changes, compare_predictions, decide_state, sort_key
 from candid.evaluation.number_comparison import compare_numbers
-from candid.evaluation.numbers import judged
-from candid.evaluation.paired import goes_by_row, refuse_other_order, same_classes
+from candid.evaluation.numbers import build_outcomes
+from candid.evaluation.paired import goes_by_row, require_same_order, same_classes
 from candid.predictions import Predictions
 from candid.predictions.numbers import AnyPredictions, NumberAnswers
 from candid.progress import track
 from candid.records import Estimate, Split
-from candid.records.compare import Comparison, GroupChange
+from candid.records.compare import Comparison
 from candid.records.compare_runs import RunComparison, RunFigures
 from candid.stats import metrics
 from candid.stats.bootstrap import FigureSpec, Resample, bootstrap, resample
@@ -55,11 +55,8 @@ def compare_models(
     where not all have any there. The other parameters are those of `compare_predictions`, which
     compares each pair, or of a number of `compare_numbers`.
 
-    Raises
-    ------
-    PredictionsError
-        Where there are fewer than two, some are of a number and others are not, or they have no
-        labelled image or not all classes in common.
+    Raises PredictionsError where there are fewer than two, some are of a number and others are not,
+    or they have no labelled image or not all classes in common.
     """
     if len(models) < 2:
         raise PredictionsError(
@@ -68,39 +65,39 @@ def compare_models(
             todo="name another",
         )
     for a, b in itertools.combinations(models, 2):
-        _refuse_unlike(a, b)
-    split = _split_of_all(models)
-    common, left_out, relabelled = _in_common(models, split)
-    how: dict[str, Any] = {"draws": draws, "confidence": confidence, "seed": seed}
-    both = [*itertools.combinations(range(len(models)), 2)]
+        _require_same_kind(a, b)
+    split = _find_common_split(models)
+    predictions, left_out, relabelled = _select_common_images(models, split)
+    options: dict[str, Any] = {"draws": draws, "confidence": confidence, "seed": seed}
+    rules: dict[str, Any] = {"split": split, "rate": rate, "least": least}
+    index_pairs = [*itertools.combinations(range(len(models)), 2)]
     pairs = [
-        compare_two(common[i], common[j], names=(names[i], names[j]), split=split, rate=rate,
-                 least=least, **how)
-        for i, j in track(both, "compare", unit="pairs", quiet=quiet)
-    ]  # fmt: skip
-    pairs = _adjusted_together(pairs, rate, confidence)
-    one = pairs[0]
+        compare_two(predictions[i], predictions[j], names=(names[i], names[j]), **options, **rules)
+        for i, j in track(index_pairs, "compare", unit="pairs", quiet=quiet)
+    ]
+    pairs = _adjust_pairs(pairs, rate, confidence)
+    first = pairs[0]
     return RunComparison(
         names=tuple(names),
-        target=one.target,
+        target=first.target,
         classes=max((pair.classes for pair in pairs), key=len),
         split=split,
-        n=one.n,
-        people=one.people,
+        n=first.n,
+        people=first.people,
         left_out=left_out,
         relabelled=relabelled,
         figures=tuple(
-            RunFigures(name, _figures(p, resample(len(p), p.person, **how)))
-            for name, p in zip(names, common, strict=True)
+            RunFigures(name, _measure_figures(p, resample(len(p), p.person, **options)))
+            for name, p in zip(names, predictions, strict=True)
         ),
         pairs=tuple(pairs),
-        looked_at=one.looked_at,
+        looked_at=first.looked_at,
         alpha=rate,
-        notes=tuple(_notes(models, names, one, left_out, relabelled)),
+        notes=tuple(_notes(models, names, first, left_out, relabelled)),
     )
 
 
-def _refuse_unlike(a: AnyPredictions, b: AnyPredictions) -> None:
+def _require_same_kind(a: AnyPredictions, b: AnyPredictions) -> None:
     """Raise PredictionsError where two cannot be compared."""
     if isinstance(a, Predictions) and isinstance(b, Predictions):
         same_classes(a, b)
@@ -112,16 +109,16 @@ def _refuse_unlike(a: AnyPredictions, b: AnyPredictions) -> None:
         )
 
 
-def compare_two(a: AnyPredictions, b: AnyPredictions, **how: Any) -> Comparison:
+def compare_two(a: AnyPredictions, b: AnyPredictions, **options: Any) -> Comparison:
     """What changed from A to B: `compare_predictions`, or of a number `compare_numbers`.
 
     Raises PredictionsError where one is of classes and the other of a number, and as these do.
     """
-    _refuse_unlike(a, b)
+    _require_same_kind(a, b)
     if isinstance(a, Predictions) and isinstance(b, Predictions):
-        return compare_predictions(a, b, **how)
+        return compare_predictions(a, b, **options)
     if isinstance(a, NumberAnswers) and isinstance(b, NumberAnswers):
-        return compare_numbers(a, b, **how)
+        return compare_numbers(a, b, **options)
     raise ValueError("_refuse_unlike was not asked")
 
 
@@ -135,7 +132,7 @@ def _truth(p: AnyPredictions) -> NDArray[Any]:
     return np.asarray(p.classes)[p.label] if isinstance(p, Predictions) else p.value
 
 
-def _split_of_all(models: Sequence[AnyPredictions]) -> Split:
+def _find_common_split(models: Sequence[AnyPredictions]) -> Split:
     for split in _SPLITS:
         if all(((p.split == split) & _labelled(p)).any() for p in models):
             return split
@@ -146,48 +143,48 @@ def _split_of_all(models: Sequence[AnyPredictions]) -> Split:
     )
 
 
-def _in_common(
+def _select_common_images(
     models: Sequence[AnyPredictions], split: Split
 ) -> tuple[list[AnyPredictions], int, int]:
-    """Each model's rows of the images that all label the same; how many others there are.
+    """Each model's rows of the images that all label the same; the numbers of others.
 
     Who is in an image is taken from the first that knows.
     """
-    some = [p[(p.split == split) & _labelled(p)] for p in models]
-    every = np.unique(np.concatenate([p.ids for p in some]))
-    shared = some[0].ids
-    for p in some[1:]:
+    labelled = [p[(p.split == split) & _labelled(p)] for p in models]
+    all_ids = np.unique(np.concatenate([p.ids for p in labelled]))
+    shared = labelled[0].ids
+    for p in labelled[1:]:
         shared = np.intersect1d(shared, p.ids)
-    rows = [p[_places(p.ids, shared)] for p in some]
+    rows = [p[_find_rows(p.ids, shared)] for p in labelled]
     truths = [_truth(p) for p in rows]
     same = np.ones(len(shared), np.bool_)
-    for other in truths[1:]:
-        same &= truths[0] == other
-    refuse_other_order(rows, same)
+    for truth in truths[1:]:
+        same &= truths[0] == truth
+    require_same_order(rows, same)
     if not same.any():
         raise PredictionsError(
             f"They have no image of the split {split!r} with the same id and the same label.",
             expected="predictions of several models for the same images",
             todo="check the ids: "
-            + ", ".join(repr(str(p.ids[0])) for p in some[:3])
+            + ", ".join(repr(str(p.ids[0])) for p in labelled[:3])
             + " begin the first ones",
         )
     person = next((p.person for p in rows if p.person is not None), None)
-    kept = [replace(p, person=person)[same] for p in rows]
-    return kept, len(every) - len(shared), int(np.count_nonzero(~same))
+    selected = [replace(p, person=person)[same] for p in rows]
+    return selected, len(all_ids) - len(shared), int(np.count_nonzero(~same))
 
 
-def _places(ids: NDArray[np.str_], wanted: NDArray[np.str_]) -> NDArray[np.intp]:
+def _find_rows(ids: NDArray[np.str_], wanted: NDArray[np.str_]) -> Indices:
     """The row of each wanted id, all of which are there."""
     sorted_rows = np.argsort(ids)
     return sorted_rows[np.searchsorted(ids, wanted, sorter=sorted_rows)]
 
 
-def _figures(p: AnyPredictions, drawing: Resample) -> dict[str, Estimate]:
+def _measure_figures(p: AnyPredictions, resampling: Resample) -> dict[str, Estimate]:
     """A model's figures, on the draws on which the pairs are compared."""
     if isinstance(p, NumberAnswers):
         everyone = np.ones(len(p), np.bool_)
-        return number_estimates(judged(p, 0.0), [everyone], drawing, ("mae", "rmse"))[0]
+        return number_estimates(build_outcomes(p, 0.0), [everyone], resampling, ("mae", "rmse"))[0]
     answer, count = p.prediction, len(p.classes)
 
     def statistic(weight: Floats) -> dict[str, Floats]:
@@ -197,41 +194,29 @@ def _figures(p: AnyPredictions, drawing: Resample) -> dict[str, Estimate]:
             "weighted_f1": metrics.weighted_f1_score(confusion),
         }
 
-    measure = FigureSpec("score", (np.ones(len(p), np.bool_),))
-    return bootstrap(statistic, {"accuracy": measure, "weighted_f1": measure}, drawing)
+    spec = FigureSpec("score", (np.ones(len(p), np.bool_),))
+    return bootstrap(statistic, {"accuracy": spec, "weighted_f1": spec}, resampling)
 
 
-def _adjusted_together(
-    pairs: Sequence[Comparison], rate: float, confidence: float
-) -> list[Comparison]:
+def _adjust_pairs(pairs: Sequence[Comparison], rate: float, confidence: float) -> list[Comparison]:
     """The pairs with p-values adjusted over all of them, and states by these."""
     overall = holm(np.array([pair.overall.p for pair in pairs]))
-    changes = adjusted_changes([g for pair in pairs for g in pair.every()[1:]], rate, confidence)
+    changes = adjust_changes([g for pair in pairs for g in pair.every()[1:]], rate, confidence)
     looked_at = sum(not math.isnan(g.adjusted_p) for g in changes)
-    made, rest = [], iter(changes)
+    adjusted, remaining = [], iter(changes)
     for pair, p in zip(pairs, overall.tolist(), strict=True):
-        own = [*itertools.islice(rest, len(pair.every()) - 1)]
-        classes, groups = own[: len(pair.classes_changed)], own[len(pair.classes_changed) :]
-        made.append(_with(pair, p, classes, groups, looked_at, rate / len(pairs), confidence))
-    return made
-
-
-def _with(
-    pair: Comparison,
-    p: float,
-    classes: Sequence[GroupChange],
-    groups: Sequence[GroupChange],
-    looked_at: int,
-    threshold: float,
-    confidence: float,
-) -> Comparison:
-    return replace(
-        pair,
-        overall=stated(pair.overall, p, pair.alpha, threshold, confidence),
-        classes_changed=tuple(classes),
-        groups=tuple(sorted(groups, key=order)),
-        looked_at=looked_at,
-    )
+        classes = tuple(itertools.islice(remaining, len(pair.classes_changed)))
+        groups = sorted(itertools.islice(remaining, len(pair.groups)), key=sort_key)
+        adjusted.append(
+            replace(
+                pair,
+                overall=decide_state(pair.overall, p, pair.alpha, rate / len(pairs), confidence),
+                classes_changed=classes,
+                groups=tuple(groups),
+                looked_at=looked_at,
+            )
+        )
+    return adjusted
 
 
 def _notes(

@@ -1,4 +1,4 @@
-"""The people on whom remedies are tried: who is in which fold, which groups count."""
+"""The images on which remedies are tried: folds of people, and the groups that count."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Marks
+from candid.arrays import Indices, Marks
 from candid.errors import ConfigError, PredictionsError, did_you_mean
 from candid.predictions import Predictions
 from candid.records.audit import SplitAudit
@@ -28,13 +28,18 @@ class Cell:
     value: str
     mask: Marks
 
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Label, attribute and value."""
+        return self.label, self.attribute, self.value
+
 
 @dataclass(frozen=True, eq=False)
 class Arena:
     """Labelled images that the run did not learn from, answered by the run as it is."""
 
     before: Predictions  # what it says; of its attributes those whose groups count, without numbers
-    fold: NDArray[np.intp]  # (n,) from 0: no person is in two
+    fold: Indices  # (n,) from 0: no person is in two
     confidence: float  # of every interval
     # people (images, where people are unknown) that a cell needs to be anybody's worst
     smallest: int
@@ -43,36 +48,28 @@ class Arena:
         """Each label alone, or with each value of each attribute; in `p` in place of `before`."""
         p = self.before if p is None else p
         for code, label in enumerate(p.classes):
-            mine = p.label == code
+            in_class = p.label == code
             if not p.attributes:
-                yield Cell(label, "", "", mine)
+                yield Cell(label, "", "", in_class)
             for attribute in p.attributes.values():
                 for k, value in enumerate(attribute.values):
-                    yield Cell(label, attribute.name, value, mine & (attribute.data == k))
+                    yield Cell(label, attribute.name, value, in_class & (attribute.data == k))
 
     def large(self) -> list[Cell]:
-        """Those with enough people."""
+        """The cells with enough people."""
         return [c for c in self.cells() if _units(self.before, c.mask) >= self.smallest]
 
-    def cell_codes(self, attribute: str = "") -> NDArray[np.intp]:
+    def cell_codes(self, attribute: str = "") -> Indices:
         """(n,) the combination of label and attribute of each image; -1 where that is unknown."""
         return cell_codes(self.before, attribute)
 
     def accuracies(self, p: Predictions, cells: Sequence[Cell]) -> list[CellAccuracy]:
-        """The accuracy of `p`, whose images `cells` are of, in each of them."""
-        right, persons = ~p.wrong, p.persons()
-        return [
-            CellAccuracy(
-                c.label,
-                c.attribute,
-                c.value,
-                share(right & c.mask, c.mask, persons, self.confidence),
-            )
-            for c in cells
-        ]
+        """The accuracy of `p` in each of the cells, which are of its images."""
+        right, persons, level = ~p.wrong, p.persons(), self.confidence
+        return [CellAccuracy(*c.key, share(right & c.mask, c.mask, persons, level)) for c in cells]
 
 
-def cell_codes(p: Predictions, attribute: str = "") -> NDArray[np.intp]:
+def cell_codes(p: Predictions, attribute: str = "") -> Indices:
     """(n,) the combination of label and attribute of each image; -1 where either is unknown."""
     code = p.label.astype(np.intp)
     if not attribute:
@@ -96,24 +93,20 @@ def enter(
     confidence: float,
     smallest: int,
 ) -> Arena:
-    """The labelled images of `validation` in folds of people, rare combinations spread evenly.
+    """Split the labelled images of `validation` into folds of people, rare combinations evenly.
 
-    Raises
-    ------
-    ConfigError
-        Where an attribute does not exist.
-    PredictionsError
-        Where there are fewer people than three for each fold.
+    Raises ConfigError where an attribute does not exist. Raises PredictionsError where there are
+    fewer people than three for each fold.
     """
-    known = validation.with_bins()
-    if missing := [name for name in attributes if name not in known.attributes]:
+    binned = validation.with_bins()
+    if missing := [name for name in attributes if name not in binned.attributes]:
         raise ConfigError(
             f"There is no attribute {missing[0]!r} that the run's images are annotated with.",
             expected="an attribute whose groups are to be balanced",
-            todo=did_you_mean(missing[0], known.attributes),
+            todo=did_you_mean(missing[0], binned.attributes),
         )
-    kept = {name: known.attributes[name] for name in dict.fromkeys(attributes)}
-    p = replace(known, attributes=kept)[known.label >= 0]
+    selected = {name: binned.attributes[name] for name in dict.fromkeys(attributes)}
+    p = replace(binned, attributes=selected)[binned.label >= 0]
     people = p.n_people() or len(p)
     if people < 3 * folds:
         raise PredictionsError(
@@ -124,8 +117,8 @@ def enter(
     return Arena(p, _folds(p, folds, seed), confidence, smallest)
 
 
-def _folds(p: Predictions, folds: int, seed: int) -> NDArray[np.intp]:
-    """People dealt out in the order of their rarest combination, at random within it."""
+def _folds(p: Predictions, folds: int, seed: int) -> Indices:
+    """(n,) folds; people are dealt out by their rarest combination, at random within it."""
     persons = p.persons()
     unit = np.arange(len(p)) if persons is None else np.unique(persons, return_inverse=True)[1]
     unit = unit.reshape(-1)
@@ -136,14 +129,14 @@ def _folds(p: Predictions, folds: int, seed: int) -> NDArray[np.intp]:
     rank[np.argsort(count, kind="stable")] = np.arange(len(count))
     rarest = np.full(int(unit.max()) + 1, len(count))
     np.minimum.at(rarest, unit, rank[cell])
-    luck = np.random.default_rng(seed).random(len(rarest))
-    dealt = np.empty(len(rarest), np.intp)
-    dealt[np.lexsort([luck, rarest])] = np.arange(len(rarest)) % folds
-    return dealt[unit]
+    tie_break = np.random.default_rng(seed).random(len(rarest))
+    fold_of_unit = np.empty(len(rarest), np.intp)
+    fold_of_unit[np.lexsort([tie_break, rarest])] = np.arange(len(rarest)) % folds
+    return fold_of_unit[unit]
 
 
 def attributes_found(split: SplitAudit | None) -> tuple[str, ...]:
-    """The attributes of an audit's findings to balance, the surest first: cues, then groups."""
+    """The attributes of an audit's findings, the surest first: cues, then groups."""
     if split is None:
         return ()
     ordered = sorted(split.findings, key=lambda f: f.kind != "shortcut")

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
-from candid.arrays import Floats, Marks
+from candid.arrays import Floats, Indices, Marks
 
 # Of half the squared norm of the difference, for standardised features and the mean log loss; the
 # first leaves the layer nearly as it is. Each begins where the one before ended.
@@ -34,7 +34,7 @@ _MOST_STEPS = 200
 
 @dataclass(frozen=True, eq=False)
 class LastLayer:
-    """What becomes of calibrated logits z of features x: scale · z + weight x + bias.
+    """Maps calibrated logits z of features x to scale · z + weight x + bias.
 
     `weight` is (classes, features), `bias` (classes,).
     """
@@ -50,15 +50,15 @@ class LastLayer:
 
 @dataclass(frozen=True, eq=False)
 class FitImages:
-    """n images whose features are known."""
+    """n images with their features."""
 
     features: NDArray[Any]  # (n, features) what the last layer takes
     start: Floats  # (n, classes) the run's calibrated logits
-    label: NDArray[np.intp]  # (n,) codes of the classes
+    label: Indices  # (n,) codes of the classes
     weight: Floats  # what each image weighs in the fit, 0 for none
 
     def __getitem__(self, rows: NDArray[Any]) -> FitImages:
-        """Some of them."""
+        """The given images."""
         return FitImages(self.features[rows], self.start[rows], self.label[rows], self.weight[rows])
 
     def loss(self, layer: LastLayer) -> float:
@@ -67,12 +67,12 @@ class FitImages:
         return -float(self.weight @ z[np.arange(len(z)), self.label])
 
 
-def balanced_weights(cell: NDArray[np.intp]) -> Floats:
+def balanced_weights(cell: Indices) -> Floats:
     """(n,) weights under which every cell weighs the same, 1 on average; 0 for cell -1."""
-    known = cell >= 0
-    counts = np.bincount(cell[known], minlength=1)
+    in_cell = cell >= 0
+    counts = np.bincount(cell[in_cell], minlength=1)
     weight = np.zeros(len(cell))
-    weight[known] = known.sum() / (np.count_nonzero(counts) * counts[cell[known]])
+    weight[in_cell] = in_cell.sum() / (np.count_nonzero(counts) * counts[cell[in_cell]])
     return weight
 
 
@@ -89,33 +89,33 @@ def fit_layers(images: FitImages) -> Iterator[LastLayer]:
     scale = np.where(std > 1e-9 * (1 + np.abs(mean)), std, np.inf)
     x = (images.features - mean) / scale
     n, classes = images.start.shape
-    hot = np.zeros((n, classes))
+    one_hot = np.zeros((n, classes))
     at_label = np.arange(n), images.label
-    hot[at_label] = 1.0
-    at = np.zeros(classes * (x.shape[1] + 1))
+    one_hot[at_label] = 1.0
+    start = np.zeros(classes * (x.shape[1] + 1))
 
     def loss(flat: Floats, penalty: float) -> tuple[float, Floats]:
         layer = flat.reshape(classes, -1)
         z = images.start + x @ layer[:, 1:].T + layer[:, 0]
         z -= z.max(axis=1, keepdims=True)
         log_p = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
-        away = share[:, None] * (np.exp(log_p) - hot)
-        slope = np.column_stack([away.sum(axis=0), away.T @ x + penalty * layer[:, 1:]])
+        residual = share[:, None] * (np.exp(log_p) - one_hot)
+        slope = np.column_stack([residual.sum(axis=0), residual.T @ x + penalty * layer[:, 1:]])
         value = -float(share @ log_p[at_label])
         return value + penalty * float(np.sum(layer[:, 1:] ** 2)) / 2, slope.ravel()
 
     for penalty in PENALTIES:
         options = {"maxiter": _MOST_STEPS}
-        found = minimize(loss, at, (penalty,), jac=True, method="L-BFGS-B", options=options)
-        at = np.asarray(found.x, np.float64)
-        layer = at.reshape(classes, -1)
+        result = minimize(loss, start, (penalty,), jac=True, method="L-BFGS-B", options=options)
+        start = np.asarray(result.x, np.float64)
+        layer = start.reshape(classes, -1)
         weight = layer[:, 1:] / scale
         yield LastLayer(weight, layer[:, 0] - weight @ mean)
 
 
 @dataclass(frozen=True, eq=False)
 class Refitted:
-    """A last layer and what it would say out of fold."""
+    """A last layer and its logits out of fold."""
 
     # (n, classes) of the held-out images: each by a layer that was fitted, and whose penalty was
     # chosen, without the people of its fold
@@ -125,29 +125,27 @@ class Refitted:
     penalty: float
 
 
-def refit(
-    held_out: FitImages, fold: NDArray[np.intp], training: FitImages | None = None
-) -> Refitted:
+def refit(held_out: FitImages, fold: Indices, training: FitImages | None = None) -> Refitted:
     """Fit the last layer on held-out images, or on training images where these are given.
 
-    Then only the strength of the penalty is chosen on the held-out ones. `fold` (n,) from 0 says
-    which of these are answered together; no person is in two.
+    Then the held-out ones choose the penalty alone. `fold` (n,) from 0 says which of these are
+    answered together; no person is in two.
     """
     folds = range(int(fold.max()) + 1)
     inside = [fold == k for k in folds]
     if training is None:
-        return _refit(held_out, inside)
+        return _refit_nested(held_out, inside)
     layers = list(fit_layers(training))
-    losses = np.array([[held_out[mine].loss(layer) for layer in layers] for mine in inside])
+    losses = np.array([[held_out[mask].loss(layer) for layer in layers] for mask in inside])
     logits = np.empty_like(held_out.start)
-    for k, mine in enumerate(inside):
+    for k, mask in enumerate(inside):
         chosen = layers[int(np.argmin(losses.sum(axis=0) - losses[k]))]
-        logits[mine] = chosen.logits(held_out.features[mine], held_out.start[mine])
+        logits[mask] = chosen.logits(held_out.features[mask], held_out.start[mask])
     best = int(np.argmin(losses.sum(axis=0)))
     return Refitted(logits, layers[best], PENALTIES[best])
 
 
-def _refit(held_out: FitImages, inside: list[Marks]) -> Refitted:
+def _refit_nested(held_out: FitImages, inside: list[Marks]) -> Refitted:
     """Nested folds: the penalty for a fold is chosen by leaving out each of the others in turn."""
     folds = range(len(inside))
     inner = np.zeros((len(inside), len(inside), len(PENALTIES)))
@@ -158,21 +156,19 @@ def _refit(held_out: FitImages, inside: list[Marks]) -> Refitted:
     outer = np.zeros((len(inside), len(PENALTIES)))
     logits = np.empty_like(held_out.start)
     for k in folds:
-        mine = held_out[inside[k]]
+        images = held_out[inside[k]]
         layers = list(fit_layers(held_out[~inside[k]]))
-        outer[k] = [mine.loss(layer) for layer in layers]
+        outer[k] = [images.loss(layer) for layer in layers]
         chosen = layers[int(np.argmin(inner[k].sum(axis=0)))]
-        logits[inside[k]] = chosen.logits(mine.features, mine.start)
+        logits[inside[k]] = chosen.logits(images.features, images.start)
     best = int(np.argmin(outer.sum(axis=0)))
     return Refitted(logits, list(fit_layers(held_out))[best], PENALTIES[best])
 
 
-def by_fold(
-    fold: NDArray[np.intp], answer: Callable[[Marks, Marks], Floats], like: Floats
-) -> Floats:
-    """What `answer(others, mine)` says of each fold, put together in the images' order."""
-    out = np.empty_like(like)
+def map_folds(fold: Indices, answer: Callable[[Marks, Marks], Floats], like: Floats) -> Floats:
+    """(n, …) what `answer(rest, mask)` gives for each fold, in the images' order."""
+    answers = np.empty_like(like)
     for k in range(int(fold.max()) + 1):
-        mine = fold == k
-        out[mine] = answer(~mine, mine)
-    return out
+        mask = fold == k
+        answers[mask] = answer(~mask, mask)
+    return answers

@@ -1,4 +1,4 @@
-"""What may be done about a finding without training anew, and what each would say out of fold.
+"""Remedies that need no training, with their predictions out of fold.
 
 Those that train anew are in `candid.improvement.retrained`.
 """
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from candid.arrays import Floats, Marks
 from candid.auditing.abstention import answering_rule
 from candid.improvement.arena import Arena, cell_codes
-from candid.improvement.last_layer import FitImages, LastLayer, balanced_weights, by_fold, refit
+from candid.improvement.last_layer import FitImages, LastLayer, balanced_weights, map_folds, refit
 from candid.predictions import Predictions
 from candid.records.improvement import RemedyKind
 from candid.stats.calibration import apply_temperature, fit_temperature
@@ -26,7 +26,7 @@ _FEWEST_TO_CALIBRATE = 50  # images of a group, or the run's own probabilities s
 
 @dataclass(frozen=True, eq=False)
 class Remedy:
-    """A remedy and what it would say, fitted and chosen without the people that it answers."""
+    """A remedy and its predictions, fitted and chosen without the people that it answers."""
 
     # name, kind, attribute, fitted_on: as in `candid.records.improvement.RemedyOutcome`
     name: str
@@ -50,7 +50,7 @@ class Remedy:
 
 @dataclass(frozen=True, eq=False)
 class Training:
-    """Training images, as the run as it is answers them, and their (n, features)."""
+    """Training images, as the run answers them, and their (n, features)."""
 
     images: Predictions
     features: NDArray[Any]
@@ -58,7 +58,7 @@ class Training:
 
 @dataclass(frozen=True, eq=False)
 class LastFeatures:
-    """What the last layer takes: (n, features) of the arena's images, in their order.
+    """The last layer's inputs: (n, features) of the arena's images, in their order.
 
     `training` are those of training images; None: nothing is fitted on them.
     """
@@ -73,42 +73,42 @@ def calibrated_logits(p: Predictions) -> Floats:
 
 
 def last_layers(arena: Arena, features: LastFeatures) -> Iterator[Remedy]:
-    """The last layer fitted again, balanced by label and each attribute, and by label alone."""
+    """Fit the last layer again, balanced by label and each attribute, and by label alone."""
     for attribute in arena.before.attributes:
         code = arena.cell_codes(attribute)
         if len(np.unique(code[code >= 0])) < 2 * len(arena.before.classes):
             continue  # a label that has one value alone tells nothing of the attribute
-        yield _layer(arena, features, attribute, "validation")
+        yield _refit_layer(arena, features, attribute, "validation")
         if features.training is not None:
-            yield _layer(arena, features, attribute, "training")
-    yield _layer(arena, features, "", "validation")
+            yield _refit_layer(arena, features, attribute, "training")
+    yield _refit_layer(arena, features, "", "validation")
 
 
-def _layer(arena: Arena, features: LastFeatures, attribute: str, fitted_on: str) -> Remedy:
+def _refit_layer(arena: Arena, features: LastFeatures, attribute: str, fitted_on: str) -> Remedy:
     before, training = arena.before, None
     if fitted_on == "training" and features.training is not None:
-        training = _images(features.training.images, features.training.features, attribute)
-    found = refit(_images(before, features.held_out, attribute), arena.fold, training)
+        training = _fit_images(features.training.images, features.training.features, attribute)
+    refitted = refit(_fit_images(before, features.held_out, attribute), arena.fold, training)
     label = before.label
 
-    def calibrated(others: Marks, mine: Marks) -> Floats:
-        temperature = fit_temperature(found.logits[others], label[others])
-        return apply_temperature(found.logits[mine], temperature)
+    def calibrated(rest: Marks, mask: Marks) -> Floats:
+        temperature = fit_temperature(refitted.logits[rest], label[rest])
+        return apply_temperature(refitted.logits[mask], temperature)
 
     name = f"last-layer-{attribute or 'label'}"
     return Remedy(
         name if fitted_on == "validation" else f"{name}-{fitted_on}",
         "group layer" if attribute else "label layer",
         attribute,
-        replace(before, probability=by_fold(arena.fold, calibrated, before.probability)),
+        replace(before, probability=map_folds(arena.fold, calibrated, before.probability)),
         fitted_on,
-        found.layer,
-        fit_temperature(found.logits, label),
-        found.penalty,
+        refitted.layer,
+        fit_temperature(refitted.logits, label),
+        refitted.penalty,
     )
 
 
-def _images(p: Predictions, features: NDArray[Any], attribute: str) -> FitImages:
+def _fit_images(p: Predictions, features: NDArray[Any], attribute: str) -> FitImages:
     weight = balanced_weights(cell_codes(p, attribute))
     return FitImages(features, calibrated_logits(p), p.label.astype(np.intp), weight)
 
@@ -121,35 +121,35 @@ def prior_shift(arena: Arena) -> Remedy:
     """
     p = arena.before
 
-    def answer(others: Marks, mine: Marks) -> Floats:
-        return fit_shift(p.probability[others], p.label[others]).apply(p.probability[mine])
+    def answer(rest: Marks, mask: Marks) -> Floats:
+        return fit_shift(p.probability[rest], p.label[rest]).apply(p.probability[mask])
 
-    probability = by_fold(arena.fold, answer, p.probability)
-    layer = _as_layer(fit_shift(p.probability, p.label))
+    probability = map_folds(arena.fold, answer, p.probability)
+    layer = _shift_to_layer(fit_shift(p.probability, p.label))
     after = replace(p, probability=probability)
     return Remedy("prior-shift", "prior shift", "", after, "validation", layer)
 
 
-def _as_layer(shift: ProbabilityShift) -> LastLayer:
-    """The same of logits; it looks at no feature."""
+def _shift_to_layer(shift: ProbabilityShift) -> LastLayer:
+    """The shift as a last layer that ignores the features."""
     return LastLayer(np.zeros((len(shift.bias), 0)), shift.bias, 1 / shift.temperature)
 
 
 def group_calibration(arena: Arena, attribute: str) -> Remedy:
-    """A temperature and biases for each group, where somebody says whose picture it is."""
+    """A temperature and biases for each group, where the group of a picture is known."""
     p, data = arena.before, arena.before.attributes[attribute].data
 
-    def answer(others: Marks, mine: Marks) -> Floats:
-        out = p.probability[mine].copy()
+    def answer(rest: Marks, mask: Marks) -> Floats:
+        probability = p.probability[mask].copy()
         for code in np.unique(data[data >= 0]):
-            known = others & (data == code)
-            if np.count_nonzero(known) >= _FEWEST_TO_CALIBRATE:
-                there = data[mine] == code
-                shift = fit_shift(p.probability[known], p.label[known])
-                out[there] = shift.apply(out[there])
-        return out
+            in_group = rest & (data == code)
+            if np.count_nonzero(in_group) >= _FEWEST_TO_CALIBRATE:
+                in_mask = data[mask] == code
+                shift = fit_shift(p.probability[in_group], p.label[in_group])
+                probability[in_mask] = shift.apply(probability[in_mask])
+        return probability
 
-    after = replace(p, probability=by_fold(arena.fold, answer, p.probability))
+    after = replace(p, probability=map_folds(arena.fold, answer, p.probability))
     return Remedy(f"calibration-{attribute}", "group calibration", attribute, after, "validation")
 
 
@@ -158,9 +158,9 @@ def abstention_remedy(arena: Arena, target_error: float, seed: int) -> Remedy | 
     p = arena.before
     answered = np.zeros(len(p), np.bool_)
     for k in range(int(arena.fold.max()) + 1):
-        mine = arena.fold == k
-        rule, _ = answering_rule(p[~mine], target_error, arena.confidence, seed)
+        mask = arena.fold == k
+        rule, _ = answering_rule(p[~mask], target_error, arena.confidence, seed)
         if rule is None:
             return None
-        answered[mine] = p.confidence[mine] >= rule.threshold
+        answered[mask] = p.confidence[mask] >= rule.threshold
     return Remedy("abstention", "abstention", "", p, "validation", answered=answered)

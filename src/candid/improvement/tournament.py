@@ -28,13 +28,7 @@ from candid.improvement.remedies import Remedy
 from candid.predictions import Predictions
 from candid.records import Split, State
 from candid.records.compare import Change, Comparison, GroupChange
-from candid.records.improvement import (
-    Aim,
-    CellAccuracy,
-    CellCoverage,
-    RemedyOutcome,
-    TestLook,
-)
+from candid.records.improvement import Aim, CellAccuracy, CellCoverage, RemedyOutcome, TestLook
 from candid.stats.intervals import mean, share
 from candid.stats.multiple_testing import benjamini_hochberg
 
@@ -63,17 +57,17 @@ def hold_tournament(
     and, where the worst group is aimed at, no other group is then worse off than that one was. Of
     those that help, the one that leaves the highest figure wins.
     """
-    aimed = aimed_at(arena, rules.aim)
+    aimed = select_aimed(arena, rules.aim)
     control = next((r.after for r in remedies if r.kind == "another seed"), None)
-    outcomes = [_outcome(arena, remedy, aimed, rules, control) for remedy in remedies]
-    outcomes = _groups_adjusted(outcomes, rules.alpha)
-    outcomes = _stated(outcomes, rules)
-    ordered = sorted(outcomes, key=lambda o: (not o.eligible, -_figure(o, rules.aim)))
-    helping = [o.name for o in ordered if o.helps == "found"]
-    return tuple(ordered), helping[0] if helping else ""
+    outcomes = [_build_outcome(arena, remedy, aimed, rules, control) for remedy in remedies]
+    outcomes = _adjust_groups(outcomes, rules.alpha)
+    outcomes = _decide_outcomes(outcomes, rules)
+    ordered = sorted(outcomes, key=lambda o: (not o.eligible, -_aimed_figure(o, rules.aim)))
+    helpful = [o.name for o in ordered if o.helps == "found"]
+    return tuple(ordered), helpful[0] if helpful else ""
 
 
-def aimed_at(arena: Arena, aim: Aim) -> Marks:
+def select_aimed(arena: Arena, aim: Aim) -> Marks:
     """(n,) the images whose accuracy is to rise.
 
     For the worst group: in each fold those of the combination that is worst on the other folds.
@@ -84,9 +78,9 @@ def aimed_at(arena: Arena, aim: Aim) -> Marks:
         return everyone
     right, aimed = ~arena.before.wrong, ~everyone
     for k in range(int(arena.fold.max()) + 1):
-        mine = arena.fold == k
-        worst = min(cells, key=lambda c: _mean(right[c.mask & ~mine]))
-        aimed |= worst.mask & mine
+        mask = arena.fold == k
+        worst = min(cells, key=lambda c: _mean(right[c.mask & ~mask]))
+        aimed |= worst.mask & mask
     return aimed
 
 
@@ -94,16 +88,16 @@ def _mean(right: Marks) -> float:
     return float(right.mean()) if len(right) else math.inf
 
 
-def _outcome(
+def _build_outcome(
     arena: Arena, remedy: Remedy, aimed: Marks, rules: Rules, control: Predictions | None
 ) -> RemedyOutcome:
     before, after = arena.before, remedy.after
-    found = _compared(arena, before, after, remedy.name, "validation", rules)
-    aim = _compared(arena, before[aimed], after[aimed], remedy.name, "validation", rules).overall
-    beside = None
+    comparison = _compare(arena, before, after, remedy.name, "validation", rules)
+    aim = _compare(arena, before[aimed], after[aimed], remedy.name, "validation", rules).overall
+    over_control = None
     if control is not None and remedy.trained and remedy.eligible:
-        one, other = control[aimed], after[aimed]
-        beside = _compared(arena, one, other, remedy.name, "validation", rules).overall
+        pair = control[aimed], after[aimed]
+        over_control = _compare(arena, *pair, remedy.name, "validation", rules).overall
     cells = arena.large() or list(arena.cells())
     return RemedyOutcome(
         name=remedy.name,
@@ -115,24 +109,24 @@ def _outcome(
         aim=aim,
         adjusted_p=math.nan,
         helps="not applicable",
-        overall=found.overall,
-        worst_before=worst(arena.accuracies(before, cells)),
-        worst_after=worst(arena.accuracies(after, cells)),
+        overall=comparison.overall,
+        worst_before=find_worst(arena.accuracies(before, cells)),
+        worst_after=find_worst(arena.accuracies(after, cells)),
         log_loss=_log_loss(before, after, arena.confidence),
-        groups=(*found.classes_changed, *found.groups),
+        groups=(*comparison.classes_changed, *comparison.groups),
         coverage=_coverage(arena, cells, remedy.answered),
-        beside_control=beside,
+        beside_control=over_control,
     )
 
 
-def _compared(
+def _compare(
     arena: Arena, before: Predictions, after: Predictions, name: str, split: Split, rules: Rules
 ) -> Comparison:
-    """What changed, on images that all count as of one split."""
-    one, other = (replace(p, split=np.full(len(p), split)) for p in (before, after))
+    """The comparison of all images as of one split."""
+    first, second = (replace(p, split=np.full(len(p), split)) for p in (before, after))
     return compare_predictions(
-        one,
-        other,
+        first,
+        second,
         names=(AS_IT_IS, name),
         split=split,
         draws=rules.draws,
@@ -143,7 +137,7 @@ def _compared(
     )
 
 
-def worst(cells: Sequence[CellAccuracy]) -> CellAccuracy:
+def find_worst(cells: Sequence[CellAccuracy]) -> CellAccuracy:
     """The lowest accuracy; one that is undefined only where all are."""
     return min(cells, key=lambda c: c.accuracy.value if c.accuracy.n else math.inf)
 
@@ -151,11 +145,11 @@ def worst(cells: Sequence[CellAccuracy]) -> CellAccuracy:
 def _log_loss(before: Predictions, after: Predictions, confidence: float) -> Change:
     rows = np.arange(len(before))
     tiny = np.finfo(np.float64).tiny
-    one, other = (
+    loss_before, loss_after = (
         -np.log(np.maximum(p.probability[rows, before.label], tiny)) for p in (before, after)
     )
-    difference = mean(other - one, before.persons(), confidence=confidence)
-    return Change(float(one.mean()), float(other.mean()), difference)
+    difference = mean(loss_after - loss_before, before.persons(), confidence=confidence)
+    return Change(float(loss_before.mean()), float(loss_after.mean()), difference)
 
 
 def _coverage(
@@ -164,14 +158,12 @@ def _coverage(
     if answered is None:
         return ()
     p = arena.before
-    how: tuple[Any, float] = (p.persons(), arena.confidence)
+    options: tuple[Any, float] = (p.persons(), arena.confidence)
     return tuple(
         CellCoverage(
-            c.label,
-            c.attribute,
-            c.value,
-            share(answered & c.mask, c.mask, *how),
-            share(p.wrong & answered & c.mask, answered & c.mask, *how),
+            *c.key,
+            share(answered & c.mask, c.mask, *options),
+            share(p.wrong & answered & c.mask, answered & c.mask, *options),
         )
         for c in cells
     )
@@ -180,53 +172,52 @@ def _coverage(
 # --- what counts ---------------------------------------------------------------------------------
 
 
-def _groups_adjusted(outcomes: Sequence[RemedyOutcome], alpha: float) -> list[RemedyOutcome]:
+def _adjust_groups(outcomes: Sequence[RemedyOutcome], alpha: float) -> list[RemedyOutcome]:
     """The outcomes with the p-values of all groups under all remedies adjusted together."""
     groups = [g for o in outcomes for g in o.groups]
-    judged = np.array([g.p if g.state != "too few to say" else math.nan for g in groups])
-    after = iter(benjamini_hochberg(judged))
+    tested = np.array([g.p if g.state != "too few to say" else math.nan for g in groups])
+    adjusted_p = iter(benjamini_hochberg(tested))
     adjusted = []
     for outcome in outcomes:
-        mine = []
+        adjusted_groups = []
         for group in outcome.groups:
-            p = float(next(after))
+            p = float(next(adjusted_p))
             state: State = "found" if p <= alpha else "not found"
             state = "too few to say" if math.isnan(p) else state
-            mine.append(replace(group, adjusted_p=p, state=state))
+            adjusted_groups.append(replace(group, adjusted_p=p, state=state))
         order = ("found", "not found", "too few to say")
-        mine.sort(key=lambda g: (order.index(g.state), -abs(g.change.value)))
-        adjusted.append(replace(outcome, groups=tuple(mine)))
+        adjusted_groups.sort(key=lambda g: (order.index(g.state), -abs(g.change.value)))
+        adjusted.append(replace(outcome, groups=tuple(adjusted_groups)))
     return adjusted
 
 
-def _stated(outcomes: Sequence[RemedyOutcome], rules: Rules) -> list[RemedyOutcome]:
-    """The outcomes with whether each helps what is aimed at."""
-    p = np.array([np.max([c.p for c in _gauges(o)]) if o.eligible else math.nan for o in outcomes])
-    after = benjamini_hochberg(p)
-    stated = []
-    for outcome, adjusted in zip(outcomes, after.tolist(), strict=True):
+def _decide_outcomes(outcomes: Sequence[RemedyOutcome], rules: Rules) -> list[RemedyOutcome]:
+    """The outcomes with whether each helps."""
+    p = [np.max([c.p for c in _list_changes(o)]) if o.eligible else math.nan for o in outcomes]
+    adjusted_p = benjamini_hochberg(np.array(p)).tolist()
+    decided = []
+    for outcome, adjusted in zip(outcomes, adjusted_p, strict=True):
         state: State = "not applicable"
         if outcome.eligible:
-            state = "found" if adjusted <= rules.alpha and _gains(outcome, rules.aim) else state
-            state = "not found" if state == "not applicable" else state
-        stated.append(replace(outcome, adjusted_p=adjusted, helps=state))
-    return stated
+            helps = adjusted <= rules.alpha and _is_gain(outcome, rules.aim)
+            state = "found" if helps else "not found"
+        decided.append(replace(outcome, adjusted_p=adjusted, helps=state))
+    return decided
 
 
-def _gauges(outcome: RemedyOutcome) -> list[GroupChange]:
-    """All that it must be better than."""
-    beside = outcome.beside_control
-    return [outcome.aim] if beside is None else [outcome.aim, beside]
+def _list_changes(outcome: RemedyOutcome) -> list[GroupChange]:
+    """The changes that must be gains: over the run, and over the control if there is one."""
+    return [change for change in (outcome.aim, outcome.beside_control) if change is not None]
 
 
-def _gains(outcome: RemedyOutcome, aim: Aim) -> bool:
-    gain = all(change.change.value > 0 for change in _gauges(outcome))
+def _is_gain(outcome: RemedyOutcome, aim: Aim) -> bool:
+    gain = all(change.change.value > 0 for change in _list_changes(outcome))
     if aim == "overall":
         return gain
     return gain and outcome.worst_after.accuracy.value > outcome.worst_before.accuracy.value
 
 
-def _figure(outcome: RemedyOutcome, aim: Aim) -> float:
+def _aimed_figure(outcome: RemedyOutcome, aim: Aim) -> float:
     if aim == "overall":
         return outcome.overall.metrics["accuracy"].b
     return outcome.worst_after.accuracy.value
@@ -242,18 +233,16 @@ def look_at_test(
 
     `before` and `after` are of the same labelled images, with the attributes of the arena's.
     """
-    cells = list(arena.cells(before))
-    counted = {(c.label, c.attribute, c.value) for c in arena.large()} or None
-    cells = [c for c in cells if not counted or (c.label, c.attribute, c.value) in counted]
+    large = {c.key for c in arena.large()}
+    cells = [c for c in arena.cells(before) if not large or c.key in large]
     aimed = np.ones(len(before), np.bool_)
-    if rules.aim == "worst group" and counted:
-        low = worst(arena.accuracies(arena.before, arena.large()))
-        lowest = (low.label, low.attribute, low.value)
-        known = [c for c in cells if (c.label, c.attribute, c.value) == lowest]
-        aimed = known[0].mask if known and known[0].mask.any() else aimed
+    if rules.aim == "worst group" and large:
+        worst = find_worst(arena.accuracies(arena.before, arena.large()))
+        matches = [c for c in cells if c.key == (worst.label, worst.attribute, worst.value)]
+        aimed = matches[0].mask if matches and matches[0].mask.any() else aimed
     return TestLook(
-        comparison=_compared(arena, before, after, name, "test", rules),
-        aim=_compared(arena, before[aimed], after[aimed], name, "test", rules).overall,
-        worst_before=worst(arena.accuracies(before, cells)),
-        worst_after=worst(arena.accuracies(after, cells)),
+        comparison=_compare(arena, before, after, name, "test", rules),
+        aim=_compare(arena, before[aimed], after[aimed], name, "test", rules).overall,
+        worst_before=find_worst(arena.accuracies(before, cells)),
+        worst_after=find_worst(arena.accuracies(after, cells)),
     )

@@ -1,4 +1,4 @@
-"""One reviewer in front of the showings: what comes next, what was decided, what is told after."""
+"""One reviewer's session: what comes next, what was decided, what is answered to a decision."""
 
 from __future__ import annotations
 
@@ -60,10 +60,10 @@ class Session:
         self.review, self.known, self.log, self.who = review, known, log, who
         self._now, self._latest = now, datetime.datetime.min.replace(tzinfo=datetime.UTC)
         self._twice = {s.image for s in review.showings if s.time > 1}
-        every = [i for s in review.showings for i in (s.image, s.other) if i]
-        every += [i for image in every for i in known.companions.get(image, ())]
-        self._place = {image: place for place, image in enumerate(dict.fromkeys(every))}
-        self._images = list(self._place)
+        images = [i for s in review.showings for i in (s.image, s.other) if i]
+        images += [i for image in images for i in known.companions.get(image, ())]
+        self._number_by_image = {image: place for place, image in enumerate(dict.fromkeys(images))}
+        self._images = list(self._number_by_image)
 
     def image_at(self, place: int) -> str | None:
         """The image with that number, as in what is shown; a name may tell the label."""
@@ -71,20 +71,20 @@ class Session:
 
     def state(self) -> dict[str, Any]:
         """Where the reviewer is: what is shown, what comes next, and no word of any label."""
-        open_ = self._open()
-        shown = self._together(open_)
-        later = self._together(open_[len(shown) :])
+        undecided = self._undecided()
+        current = self._same_page(undecided)
+        following = self._same_page(undecided[len(current) :])
         total = len(self.review.showings)
         return {
-            "done": total - len(open_),
+            "done": total - len(undecided),
             "total": total,
-            "showing": self._view(shown) if shown else None,
-            "next": self._view(later) if later else None,
-            "undo": bool(self._last_press()),
-            "summary": [] if shown else self.lines(),
+            "showing": self._build_view(current) if current else None,
+            "next": self._build_view(following) if following else None,
+            "undo": bool(self._last_decision()),
+            "summary": [] if current else self.lines(),
         }
 
-    def _open(self) -> list[int]:
+    def _undecided(self) -> list[int]:
         """The numbers of the showings that are not decided."""
         images, pairs = decisions_by_image(self.log.rows, self.who)
         return [
@@ -93,14 +93,14 @@ class Session:
             if not is_decided(showing, images, pairs)
         ]
 
-    def _together(self, open_: Sequence[int]) -> list[int]:
-        """The first of these showings, and those that are on its page."""
-        page = self.review.showings[open_[0]].page if open_ else 0
+    def _same_page(self, undecided: Sequence[int]) -> list[int]:
+        """The first of these showings, and the others on its page."""
+        page = self.review.showings[undecided[0]].page if undecided else 0
         if not page:
-            return list(open_[:1])
-        return list(takewhile(lambda n: self.review.showings[n].page == page, open_))
+            return list(undecided[:1])
+        return list(takewhile(lambda n: self.review.showings[n].page == page, undecided))
 
-    def _view(self, numbers: Sequence[int]) -> dict[str, Any]:
+    def _build_view(self, numbers: Sequence[int]) -> dict[str, Any]:
         showing = self.review.showings[numbers[0]]
         view: dict[str, Any] = {"number": numbers[0], "pictures": [], "companions": []}
         if showing.page:
@@ -109,17 +109,20 @@ class Session:
         if showing.why == "unreadable":
             return view | {"files": [[i, self.known.unreadable.get(i, "")] for i in images]}
         if not showing.page and not showing.other:
-            view["companions"] = self._places(*self.known.companions.get(showing.image, ()))
-        return view | {"pictures": self._places(*images, showing.other)}
+            view["companions"] = self._image_numbers(*self.known.companions.get(showing.image, ()))
+        return view | {"pictures": self._image_numbers(*images, showing.other)}
 
     # --- decisions -------------------------------------------------------------------------------
 
     def decide(
         self, number: int, kind: str, now: str, seconds: float, chosen: Sequence[int] = ()
     ) -> dict[str, Any] | None:
-        """Write a decision about what is shown down; what is told of it, None for "person".
+        """Write down a decision about what is shown; the answer to it, None for "person".
 
         All lines of it are in the file, or none.
+
+        Raises ConfigError where it cannot be decided so, or another showing is the one that is
+        shown.
 
         Parameters
         ----------
@@ -133,14 +136,9 @@ class Session:
             How long it took; each of several has its share.
         chosen
             Of a page, the numbers of those that are decided so.
-
-        Raises
-        ------
-        ConfigError
-            Where it cannot be decided so, or another showing is the one that is shown.
         """
-        shown = self._together(self._open())
-        if shown[:1] != [number] or {*chosen} - {*shown} or len({*chosen}) < len(chosen):
+        current = self._same_page(self._undecided())
+        if current[:1] != [number] or {*chosen} - {*current} or len({*chosen}) < len(chosen):
             raise ConfigError(
                 "This picture is not the one that is shown.",
                 expected="a decision about the picture that is shown",
@@ -156,16 +154,16 @@ class Session:
                 code="no-decision",
             )
         showings = [self.review.showings[n] for n in sorted(chosen)] or [showing]
-        when, each = self._stamp(), max(0.0, seconds) / len(showings)
-        corrections = [self._correction(s, kind, now, each, when) for s in showings]
+        timestamp, seconds_each = self._timestamp(), max(0.0, seconds) / len(showings)
+        corrections = [self._correction(s, kind, now, seconds_each, timestamp) for s in showings]
         self.log.add(*corrections)
         if showing.why == "unreadable":
             return {"pictures": [], "lines": text.told_files(kind, len(showings))}
         if showing.page:
-            return self._told_page(showings, corrections)
-        return None if kind == "person" else self._told(showing, corrections[0])
+            return self._describe_page(showings, corrections)
+        return None if kind == "person" else self._describe_decision(showing, corrections[0])
 
-    def _stamp(self) -> str:
+    def _timestamp(self) -> str:
         """The time, later than that of the decision before: lines of one decision share theirs."""
         self._latest = max(self._now(), self._latest + _TICK)
         return self._latest.isoformat(timespec="milliseconds")
@@ -173,74 +171,75 @@ class Session:
     def _correction(
         self, showing: Showing, kind: str, now: str, seconds: float, when: str
     ) -> Correction:
-        image, was = showing.image, self.known.label.get(showing.image, "")
-        _refuse_kind(showing, kind, now, self.known.classes)
+        image, old_label = showing.image, self.known.label.get(showing.image, "")
+        _check_kind(showing, kind, now, self.known.classes)
         if showing.other:
-            gone, kept = (image, showing.other) if kind == "second" else (showing.other, image)
-            what: Kind = "not the same" if kind == "both" else "same image"
-            return Correction(gone, "", kept, what, self.who, when, seconds, True)
+            other, kept = (image, showing.other) if kind == "second" else (showing.other, image)
+            pair_kind: Kind = "not the same" if kind == "both" else "same image"
+            return Correction(other, "", kept, pair_kind, self.who, when, seconds, True)
         # To keep a file that cannot be read changes nothing.
-        made: Kind = next((k for k in _LABEL if k == kind), "cannot say")
-        return Correction(image, was, now, made, self.who, when, seconds, self._is_blind(image))
+        label_kind: Kind = next((k for k in _LABEL if k == kind), "cannot say")
+        blind = self._is_blind(image)
+        return Correction(image, old_label, now, label_kind, self.who, when, seconds, blind)
 
     def _is_blind(self, image: str) -> bool:
-        """Whether this reviewer was never told of the image: an undo comes after one was."""
+        """Whether this reviewer was never told of the image, as before an undo."""
         return not any(
             c.kind == "undo" and c.id == image and c.who == self.who for c in self.log.rows
         )
 
-    def _last_press(self) -> list[Correction]:
+    def _last_decision(self) -> list[Correction]:
         """The reviewer's last decision that stands: one line, or several of a page."""
-        mine = [c for c in standing(self.log.rows) if c.who == self.who]
-        if not mine or not mine[-1].when:
-            return mine[-1:]
-        return list(takewhile(lambda c: c.when == mine[-1].when, reversed(mine)))
+        decisions = [c for c in standing(self.log.rows) if c.who == self.who]
+        if not decisions or not decisions[-1].when:
+            return decisions[-1:]
+        return list(takewhile(lambda c: c.when == decisions[-1].when, reversed(decisions)))
 
     def undo(self) -> bool:
-        """Take the last decision back, of a page for all pictures; whether there was one."""
-        if not (last := self._last_press()):
+        """Undo the last decision, on a page for all pictures; whether there was one."""
+        if not (decisions := self._last_decision()):
             return False
-        when = self._stamp()
-        self.log.add(*(Correction(c.id, "", "", "undo", self.who, when) for c in last))
+        timestamp = self._timestamp()
+        self.log.add(*(Correction(c.id, "", "", "undo", self.who, timestamp) for c in decisions))
         return True
 
-    # --- what is told ----------------------------------------------------------------------------
+    # --- answers to decisions --------------------------------------------------------------------
 
-    def _told(self, showing: Showing, correction: Correction) -> dict[str, Any]:
+    def _describe_decision(self, showing: Showing, correction: Correction) -> dict[str, Any]:
         """What annotators wrote and what the model says, once the choice is made."""
-        known, said = self.known, text.decided(correction.kind, correction.now)
+        known, sentence = self.known, text.decided(correction.kind, correction.now)
         if showing.other:
-            told = text.told_pair(
+            lines = text.told_pair(
                 correction.kind, known.label.get(showing.image), known.label.get(showing.other)
             )
-        elif self._comes_again(showing):
-            told = [said, text.COMES_AGAIN]
+        elif self._is_repeated(showing):
+            lines = [sentence, text.COMES_AGAIN]
         else:
-            told = text.told_label(
-                said,
+            lines = text.told_label(
+                sentence,
                 known.label.get(showing.image),
                 known.answer.get(showing.image),
                 text.why(showing.why, known.group, known.strange.get(showing.image, "")),
             )
-        return {"pictures": self._places(showing.image, showing.other), "lines": told}
+        return {"pictures": self._image_numbers(showing.image, showing.other), "lines": lines}
 
-    def _told_page(
+    def _describe_page(
         self, showings: Sequence[Showing], corrections: Sequence[Correction]
     ) -> dict[str, Any]:
-        """The same of some pictures of a page."""
+        """The same for pictures of a page."""
         known, captions, labels = self.known, [], []
         for showing in showings:
             image = showing.image
-            if self._comes_again(showing):
+            if self._is_repeated(showing):
                 captions.append(text.CAPTION_AGAIN)
                 continue
             labels.append(known.label.get(image, ""))
-            because = text.short_why(showing.why, known.strange.get(image, ""))
-            captions.append(text.caption(labels[-1], known.answer.get(image), because))
+            reason = text.short_why(showing.why, known.strange.get(image, ""))
+            captions.append(text.caption(labels[-1], known.answer.get(image), reason))
         kind, now = corrections[0].kind, corrections[0].now
         group = known.group if any(s.why == "slice" for s in showings) else ""
         return {
-            "pictures": self._places(*(s.image for s in showings)),
+            "pictures": self._image_numbers(*(s.image for s in showings)),
             "captions": captions,
             "lines": text.told_page(kind, now, len(showings), labels, group),
         }
@@ -250,54 +249,56 @@ class Session:
 
         Of a picture that is not decided, or comes again, there are none: they tell the label.
         """
-        if (found := self.known.neighbours()) is None:
+        if (neighbours := self.known.neighbours()) is None:
             return None
-        every, open_ = self.review.showings, {*self._open()}
-        told = []
+        showings, undecided = self.review.showings, {*self._undecided()}
+        views = []
         for number in numbers:
-            known = 0 <= number < len(every) and number not in open_
-            hidden = not known or self._comes_again(every[number]) or every[number].other
-            near = () if hidden else found.get(every[number].image, ())
-            labels = [label for _, label in near]
-            told.append(
+            nearest: Sequence[tuple[str, str]] = ()
+            if 0 <= number < len(showings) and number not in undecided:
+                showing = showings[number]
+                if not (self._is_repeated(showing) or showing.other):
+                    nearest = neighbours.get(showing.image, ())
+            labels = [label for _, label in nearest]
+            views.append(
                 {
                     "line": text.nearest_line(labels) if labels else "",
                     "caption": text.nearest_caption(labels) if labels else "",
-                    "pictures": [[self._place_of(image), label] for image, label in near],
+                    "pictures": [[self._image_number(i), label] for i, label in nearest],
                 }
             )
-        return told
+        return views
 
-    def _place_of(self, image: str) -> int:
-        """Its number, by which the page asks for it; a new one where it has none."""
-        if image not in self._place:
-            self._place[image] = len(self._images)
+    def _image_number(self, image: str) -> int:
+        """The image's number on the page; a new one where it has none."""
+        if image not in self._number_by_image:
+            self._number_by_image[image] = len(self._images)
             self._images.append(image)
-        return self._place[image]
+        return self._number_by_image[image]
 
-    def _comes_again(self, showing: Showing) -> bool:
+    def _is_repeated(self, showing: Showing) -> bool:
         return showing.image in self._twice and showing.time == 1
 
-    def _places(self, *images: str) -> list[int]:
-        return [self._place[image] for image in images if image]
+    def _image_numbers(self, *images: str) -> list[int]:
+        return [self._number_by_image[image] for image in images if image]
 
     def summary(self) -> ReviewSummary:
         """The figures so far."""
         return summarise(self.review, self.log.rows, self.who)
 
     def lines(self) -> list[str]:
-        """The same in words."""
+        """The figures in words."""
         return list(text.summary_lines(self.summary()))
 
 
-def _refuse_kind(showing: Showing, kind: str, now: str, classes: Iterable[str]) -> None:
+def _check_kind(showing: Showing, kind: str, now: str, classes: Iterable[str]) -> None:
     """Raise a ConfigError where this cannot be decided about what is shown."""
-    fits: Sequence[str] = _PAIR if showing.other else _PAGE if showing.page else _LABEL
-    fits = _FILES if showing.why == "unreadable" else fits
-    if kind not in fits or (now not in classes if kind == "label" else bool(now)):
+    allowed: Sequence[str] = _PAIR if showing.other else _PAGE if showing.page else _LABEL
+    allowed = _FILES if showing.why == "unreadable" else allowed
+    if kind not in allowed or (now not in classes if kind == "label" else bool(now)):
         raise ConfigError(
             f"{kind!r} with {now!r} is no decision about this picture.",
-            expected=f"one of: {', '.join(fits)}",
+            expected=f"one of: {', '.join(allowed)}",
             todo="load the page again",
             code="no-decision",
         )

@@ -17,7 +17,7 @@ _NO_LABEL: tuple[Why, ...] = ("copy", "unreadable")  # what is not asked for a c
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """What is judged: all showings, and how many labelled images there are in all."""
+    """All showings, and the number of labelled images."""
 
     showings: Sequence[Showing]
     labelled: int
@@ -27,7 +27,7 @@ class Review:
 def decisions_by_image(
     corrections: Sequence[Correction], who: str
 ) -> tuple[dict[str, list[Correction]], dict[frozenset[str], Correction]]:
-    """What one reviewer said that stands: of each image in order, and of each pair at last."""
+    """One reviewer's standing decisions: of each image in order, and the last of each pair."""
     images: dict[str, list[Correction]] = {}
     pairs: dict[frozenset[str], Correction] = {}
     for c in standing(c for c in corrections if c.who == who):
@@ -43,7 +43,7 @@ def is_decided(
     images: dict[str, list[Correction]],
     pairs: dict[frozenset[str], Correction],
 ) -> bool:
-    """Whether a showing needs no look any more."""
+    """Whether a showing is decided."""
     if showing.other:
         return frozenset((showing.image, showing.other)) in pairs
     return len(images.get(showing.image, ())) >= showing.time
@@ -60,11 +60,11 @@ def summarise(review: Review, corrections: Sequence[Correction], who: str) -> Re
     suspected = sum(reason != "decoy" for reason in why.values())
     suspects, decoys = (wilson_share(sum(m), len(m), review.confidence) for m in (suspect, decoy))
     unsuspected = review.labelled - suspected
-    twice = [said for image, said in images.items() if len(said) > 1 and image in why]
-    same = sum((s[0].kind, s[0].now) == (s[1].kind, s[1].now) for s in twice)
+    repeated = [answers for image, answers in images.items() if len(answers) > 1 and image in why]
+    same = sum((s[0].kind, s[0].now) == (s[1].kind, s[1].now) for s in repeated)
     kinds = [c.kind for c in first.values()]
     unread = (images.get(s.image) for s in review.showings if s.why == "unreadable")
-    files = [said[-1].kind for said in unread if said]
+    files = [answers[-1].kind for answers in unread if answers]
     return ReviewSummary(
         who=who,
         decided=sum(is_decided(s, images, pairs) for s in review.showings),
@@ -74,7 +74,7 @@ def summarise(review: Review, corrections: Sequence[Correction], who: str) -> Re
         decoys=decoys,
         unsuspected=unsuspected,
         labels=_overall(suspects, suspected, decoys, unsuspected),
-        consistency=wilson_share(same, len(twice), review.confidence),
+        consistency=wilson_share(same, len(repeated), review.confidence),
         reasons=tuple(_reason(one, why, judged) for one in _WHY if one in why.values()),
         cannot_say=kinds.count("cannot say"),
         left_out=kinds.count("leave out"),
@@ -86,9 +86,9 @@ def summarise(review: Review, corrections: Sequence[Correction], who: str) -> Re
     )
 
 
-def _reason(one: Why, why: dict[str, Why], judged: dict[str, Correction]) -> ReasonCounts:
-    mine = [c for image, c in judged.items() if why[image] == one]
-    return ReasonCounts(one, len(mine), sum(c.now != c.was for c in mine))
+def _reason(reason: Why, why: dict[str, Why], judged: dict[str, Correction]) -> ReasonCounts:
+    decisions = [c for image, c in judged.items() if why[image] == reason]
+    return ReasonCounts(reason, len(decisions), sum(c.now != c.was for c in decisions))
 
 
 def _overall(suspects: Estimate, suspected: int, decoys: Estimate, unsuspected: int) -> Estimate:
@@ -97,7 +97,7 @@ def _overall(suspects: Estimate, suspected: int, decoys: Estimate, unsuspected: 
     Decoys are a simple random sample of the images that nobody suspected, so their interval needs
     no people; suspects that were judged are counted, and nothing is drawn there.
     """
-    found = suspects.value * suspects.n if suspects.n else 0.0
+    n_wrong = suspects.value * suspects.n if suspects.n else 0.0
     rest, total = suspected - suspects.n, suspected + unsuspected
     if not total or not decoys.n:
         nan = math.nan
@@ -105,12 +105,12 @@ def _overall(suspects: Estimate, suspected: int, decoys: Estimate, unsuspected: 
     worst = max(suspects.high, decoys.high) if suspects.n else 1.0
     likely = (suspects.value + decoys.value) / 2 if suspects.n else decoys.value
     value, low, high = (
-        (found + rest * of_rest + unsuspected * of_others) / total
+        (n_wrong + rest * of_rest + unsuspected * of_others) / total
         for of_rest, of_others in (
             (likely, decoys.value),
             (min(decoys.low, suspects.low if suspects.n else 0.0), decoys.low),
             (worst, decoys.high),
         )
     )
-    n, how = suspects.n + decoys.n, "stratified, Wilson of the decoys"
-    return Estimate(value, low, high, n, how, confidence=decoys.confidence)
+    n, method = suspects.n + decoys.n, "stratified, Wilson of the decoys"
+    return Estimate(value, low, high, n, method, confidence=decoys.confidence)

@@ -1,4 +1,4 @@
-"""What is worth a look: images whose label something speaks against, and pairs of copies."""
+"""Images worth a look: those whose label is in doubt, and pairs of copies."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from candid.arrays import Marks
 from candid.auditing.label_noise import likely_wrong
 from candid.auditing.own_person import against_own_person
 from candid.predictions import Predictions
@@ -29,7 +29,7 @@ _COPIES = (
 
 @dataclass(frozen=True, slots=True)
 class Suspects:
-    """What is to be looked at."""
+    """The images, pairs and files to review."""
 
     images: dict[str, Why]  # image → what speaks against its label; the likeliest to be wrong first
     pairs: tuple[tuple[str, str], ...] = ()  # pictures that look like copies
@@ -40,7 +40,7 @@ class Suspects:
 
 @dataclass(frozen=True, slots=True)
 class PictureFindings:
-    """What the pictures say, whatever their labels."""
+    """Findings from the pixels, whatever the labels."""
 
     # (code, image, partner) of findings about images that go together
     linked: Sequence[tuple[str, str, str]] = ()
@@ -57,7 +57,7 @@ def find_suspects(
     pixels: PictureFindings,
     wanted: Sequence[Why],
 ) -> Suspects:
-    """All that is known to be worth a look, of the kinds that are wanted.
+    """Find everything worth a look, of the kinds that are wanted.
 
     Parameters
     ----------
@@ -72,13 +72,13 @@ def find_suspects(
     wanted
         Which kinds; an image that is a suspect twice counts for the first.
     """
-    here = {str(i): int(k) for i, k in zip(table.ids.tolist(), table.label.tolist(), strict=True)}
+    label_of = dict(zip(table.ids.tolist(), table.label.tolist(), strict=True))
     images: dict[str, Why] = {}
     group: tuple[Condition, ...] = ()
 
     def add(why: Why, ids: Iterable[str]) -> None:
         for image in ids if why in wanted else ():
-            if here.get(image, -1) >= 0 and image not in pixels.unreadable:
+            if label_of.get(image, -1) >= 0 and image not in pixels.unreadable:
                 images.setdefault(image, why)
 
     if predictions is not None:
@@ -88,17 +88,17 @@ def find_suspects(
         group, ids = worst_group(predictions, split)
         add("slice", ids)
     add("strange", pixels.strange)
-    pairs = copies(pixels.linked, here) if "copy" in wanted else ()
-    files = tuple(i for i in here if i in pixels.unreadable) if "unreadable" in wanted else ()
+    pairs = copies(pixels.linked, label_of) if "copy" in wanted else ()
+    files = tuple(i for i in label_of if i in pixels.unreadable) if "unreadable" in wanted else ()
     return Suspects(images, pairs, group, files)
 
 
 def likely_wrong_images(predictions: Predictions) -> list[str]:
     """The images whose label is likely wrong by confident learning, the likeliest first."""
-    seen = predictions[predictions.unlearned]
-    if not len(seen) or seen.hard:
+    unlearned = predictions[predictions.unlearned]
+    if not len(unlearned) or unlearned.hard:
         return []
-    ids: list[str] = seen.ids[likely_wrong(seen.label, seen.probability)].tolist()
+    ids: list[str] = unlearned.ids[likely_wrong(unlearned.label, unlearned.probability)].tolist()
     return ids
 
 
@@ -106,22 +106,22 @@ def worst_group(
     predictions: Predictions, split: SplitAudit
 ) -> tuple[tuple[Condition, ...], list[str]]:
     """The group of the first finding of an audit that is about one, and the mistakes in it."""
-    mine = predictions.with_bins()
-    mine = mine[(mine.split == split.split) & (mine.label >= 0)]
-    for found in split.findings:
-        if found.kind == "shortcut" or found.finding.state != "found":
+    binned = predictions.with_bins()
+    binned = binned[(binned.split == split.split) & (binned.label >= 0)]
+    for finding in split.findings:
+        if finding.kind == "shortcut" or finding.finding.state != "found":
             continue
-        inside = _inside(mine, found.conditions)
-        if inside is None or not (inside & mine.wrong).any():
+        inside = _inside(binned, finding.conditions)
+        if inside is None or not (inside & binned.wrong).any():
             continue
-        some = mine[inside & mine.wrong]
-        order = np.argsort(-some.confidence, kind="stable")
-        return found.conditions, some.ids[order].tolist()
+        mistakes = binned[inside & binned.wrong]
+        order = np.argsort(-mistakes.confidence, kind="stable")
+        return finding.conditions, mistakes.ids[order].tolist()
     return (), []
 
 
-def _inside(p: Predictions, conditions: Sequence[Condition]) -> NDArray[np.bool_] | None:
-    """(n,) which images are of a group; None where a value is not known here."""
+def _inside(p: Predictions, conditions: Sequence[Condition]) -> Marks | None:
+    """(n,) which images are of a group; None where `p` lacks a value."""
     inside = np.ones(len(p), np.bool_)
     for condition in conditions:
         attribute: Any = p.attributes.get(condition.attribute)
@@ -132,13 +132,13 @@ def _inside(p: Predictions, conditions: Sequence[Condition]) -> NDArray[np.bool_
 
 
 def copies(
-    linked: Iterable[tuple[str, str, str]], here: Iterable[str]
+    linked: Iterable[tuple[str, str, str]], images: Iterable[str]
 ) -> tuple[tuple[str, str], ...]:
     """The pairs of images that look like copies, each once, the gravest finding first."""
-    known, rows = set(here), [row for row in linked if row[0] in _COPIES]
+    existing, rows = set(images), [row for row in linked if row[0] in _COPIES]
     rows.sort(key=lambda row: _COPIES.index(row[0]))
-    once: dict[frozenset[str], tuple[str, str]] = {}
+    pairs: dict[frozenset[str], tuple[str, str]] = {}
     for _, image, partner in rows:
-        if image in known and partner in known and image != partner:
-            once.setdefault(frozenset((image, partner)), (image, partner))
-    return tuple(once.values())
+        if image in existing and partner in existing and image != partner:
+            pairs.setdefault(frozenset((image, partner)), (image, partner))
+    return tuple(pairs.values())

@@ -1,4 +1,4 @@
-"""How far two people who sort the same images agree, beyond chance."""
+"""How far two labellings, or two sets, agree."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Floats
+from candid.arrays import Floats, Marks
 from candid.records import Estimate
 from candid.stats.bootstrap import FigureSpec, Resample, estimate, resample
 from candid.stats.intervals import wilson_share
@@ -31,6 +31,12 @@ def cohen_kappa(counts: Floats) -> Floats:
     return kappa
 
 
+def jaccard(a: Marks, b: Marks) -> float:
+    """Jaccard's index of two sets, 0 to 1; 0 where both are empty."""
+    either = int(np.sum(a | b))
+    return int(np.sum(a & b)) / either if either else 0.0
+
+
 def agreement_of(
     first: Sequence[str],
     second: Sequence[str],
@@ -47,27 +53,27 @@ def agreement_of(
     n = len(first)
     a, b = np.asarray(first, np.str_), np.asarray(second, np.str_)
     same = int(np.count_nonzero(a == b))
-    drawing = resample(n, draws=draws, seed=seed, confidence=confidence)
-    return wilson_share(same, n, confidence), _kappa(a, b, drawing)
+    resampling = resample(n, draws=draws, seed=seed, confidence=confidence)
+    return wilson_share(same, n, confidence), _kappa(a, b, resampling)
 
 
-def _kappa(a: NDArray[np.str_], b: NDArray[np.str_], drawing: Resample) -> Estimate:
+def _kappa(a: NDArray[np.str_], b: NDArray[np.str_], resampling: Resample) -> Estimate:
     n = len(a)
     if not n:
         nan = math.nan
-        return Estimate(nan, nan, nan, 0, drawing.method, confidence=drawing.confidence)
-    said, code = np.unique(np.concatenate([a, b]), return_inverse=True)
-    k = len(said)
-    cell = code.reshape(-1)[:n] * k + code.reshape(-1)[n:]
-    used, cell = np.unique(cell, return_inverse=True)  # few of k² cells have a count
-    cells = (cell.reshape(-1)[:, None] == np.arange(len(used))).astype(np.int64)
+        return Estimate(nan, nan, nan, 0, resampling.method, confidence=resampling.confidence)
+    words, codes = np.unique(np.concatenate([a, b]), return_inverse=True)
+    k = len(words)
+    cell = codes.reshape(-1)[:n] * k + codes.reshape(-1)[n:]
+    occupied, cell = np.unique(cell, return_inverse=True)  # few of k² cells have a count
+    cells = (cell.reshape(-1)[:, None] == np.arange(len(occupied))).astype(np.int64)
 
     def kappa(sums: Floats) -> dict[str, Any]:
         counts = np.zeros((len(sums), k * k))
-        counts[:, used] = sums
+        counts[:, occupied] = sums
         return {"kappa": cohen_kappa(counts.reshape(-1, k, k))}
 
-    value, drawn = drawing.of_sums(cells, kappa)
-    everything = FigureSpec("mean", (np.ones(n, np.bool_),))
-    found = estimate(value["kappa"], drawn["kappa"], everything, drawing)
-    return replace(found, low=max(-1.0, found.low), high=min(1.0, found.high))
+    value, replicates = resampling.evaluate_sums(cells, kappa)
+    spec = FigureSpec("mean", (np.ones(n, np.bool_),))
+    result = estimate(value["kappa"], replicates["kappa"], spec, resampling)
+    return replace(result, low=max(-1.0, result.low), high=min(1.0, result.high))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Floats
+from candid.arrays import Floats, Marks
 from candid.records import Estimate
 from candid.stats.bootstrap import Resample, resample_persons
 from candid.stats.intervals import sums_by_person
@@ -28,16 +28,16 @@ def cramers_v(tables: NDArray[Any]) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore"):
         expected = rows * columns / total
         share = np.where(expected > 0, (table - expected) ** 2 / expected, 0.0).sum((-2, -1))
-        least = np.minimum(
+        fewest = np.minimum(
             np.count_nonzero(rows, axis=(-2, -1)), np.count_nonzero(columns, axis=(-2, -1))
         )
-        v = np.sqrt(share / total[..., 0, 0] / (least - 1))
-    return np.where(least >= 2, np.minimum(v, 1.0), np.nan)
+        v = np.sqrt(share / total[..., 0, 0] / (fewest - 1))
+    return np.where(fewest >= 2, np.minimum(v, 1.0), np.nan)
 
 
 def associations(
-    hits: NDArray[np.bool_],
-    of: NDArray[np.bool_],
+    hits: Marks,
+    mask: Marks,
     label: NDArray[Any],
     n_classes: int,
     person: NDArray[Any] | None = None,
@@ -48,7 +48,7 @@ def associations(
 ) -> list[Estimate]:
     """Cramér's V between each of k yes-or-no marks and the label, with bootstrap intervals.
 
-    `hits` and `of` (n, k) say whether the image bears the mark, and whether that is known; a
+    `hits` and `mask` (n, k) say whether the image bears the mark, and whether that is known; a
     `label` of -1 is unknown. People are drawn, not images. For two classes V is the size of φ,
     which has a sign: the interval is that of φ, folded where it holds 0. For more, V cannot be
     negative and is too high on average, in the sample over the truth as in a draw over the sample:
@@ -57,31 +57,31 @@ def associations(
     held the truth.
     """
     n, k = hits.shape
-    of = of & (label >= 0)[:, None]
-    drawing = resample_persons(n, person, draws=draws, seed=seed, confidence=confidence)
-    drawn, value = np.full((draws, k), np.nan), np.full(k, np.nan)
+    mask = mask & (label >= 0)[:, None]
+    resampling = resample_persons(n, person, draws=draws, seed=seed, confidence=confidence)
+    replicates, value = np.full((draws, k), np.nan), np.full(k, np.nan)
     width = max(1, _BLOCK // max(1, n * 2 * n_classes))
     for start in range(0, k if n else 0, width):
-        some = slice(start, start + width)
-        value[some], drawn[:, some] = _signed_v(
-            hits[:, some], of[:, some], label, drawing, n_classes
+        columns = slice(start, start + width)
+        value[columns], replicates[:, columns] = _signed_v(
+            hits[:, columns], mask[:, columns], label, resampling, n_classes
         )
-    ends = _folded if n_classes == 2 else _debiased
+    interval = _fold_interval if n_classes == 2 else _debias_interval
     low, high = np.full((2, k), np.nan)
-    defined = ~np.isnan(value) & ~np.isnan(drawn).all(0)
+    defined = ~np.isnan(value) & ~np.isnan(replicates).all(0)
     if defined.any():
-        low[defined], high[defined] = ends(value[defined], drawn[:, defined], confidence)
-    people = np.count_nonzero(sums_by_person(of, drawing.unit), axis=0)
+        low[defined], high[defined] = interval(value[defined], replicates[:, defined], confidence)
+    people = np.count_nonzero(sums_by_person(mask, resampling.unit), axis=0)
     return [
         Estimate(
             value=abs(float(value[i])),
             low=float(low[i]),
             high=float(high[i]),
-            n=int(np.count_nonzero(of[:, i])),
-            method=drawing.method,
-            people=int(people[i]) if drawing.by_person else None,
+            n=int(np.count_nonzero(mask[:, i])),
+            method=resampling.method,
+            people=int(people[i]) if resampling.by_person else None,
             draws=draws,
-            undefined_draws=int(np.count_nonzero(np.isnan(drawn[:, i]))),
+            undefined_draws=int(np.count_nonzero(np.isnan(replicates[:, i]))),
             confidence=confidence,
         )
         for i in range(k)
@@ -89,14 +89,14 @@ def associations(
 
 
 def _signed_v(
-    hits: NDArray[np.bool_],
-    of: NDArray[np.bool_],
+    hits: Marks,
+    mask: Marks,
     label: NDArray[Any],
-    drawing: Resample,
+    resampling: Resample,
     n_classes: int,
 ) -> tuple[Floats, Floats]:
     """(k,) and (draws, k): Cramér's V; for two classes with the sign of φ."""
-    mine = of[:, :, None, None] & (label[:, None] == np.arange(n_classes))[:, None, None, :]
+    cells = mask[:, :, None, None] & (label[:, None] == np.arange(n_classes))[:, None, None, :]
     marks = np.stack([hits, ~hits], axis=2)[..., None]  # (n, k, 2, 1)
 
     def statistic(sums: Floats) -> dict[str, Floats]:
@@ -107,33 +107,33 @@ def _signed_v(
             v = np.where(odds < 0, -v, v)
         return {"v": v}
 
-    value, drawn = drawing.of_sums((mine & marks).reshape(len(hits), -1), statistic)
-    return value["v"], drawn["v"]
+    value, replicates = resampling.evaluate_sums((cells & marks).reshape(len(hits), -1), statistic)
+    return value["v"], replicates["v"]
 
 
-def _folded(value: Floats, drawn: Floats, confidence: float) -> tuple[Floats, Floats]:
+def _fold_interval(value: Floats, replicates: Floats, confidence: float) -> tuple[Floats, Floats]:
     """The interval of |φ| from signed draws (draws, k)."""
     tails = [(1 - confidence) / 2, (1 + confidence) / 2]
-    facing = np.where(value < 0, -1, 1)
-    ends = np.sort(np.nanquantile(drawn, tails, axis=0) * facing, axis=0)
+    sign = np.where(value < 0, -1, 1)
+    ends = np.sort(np.nanquantile(replicates, tails, axis=0) * sign, axis=0)
     return np.maximum(ends[0], 0), np.max(np.abs(ends), axis=0)
 
 
-def _debiased(value: Floats, drawn: Floats, confidence: float) -> tuple[Floats, Floats]:
+def _debias_interval(value: Floats, replicates: Floats, confidence: float) -> tuple[Floats, Floats]:
     """The interval of V from its draws (draws, k), less twice the bias of V²."""
-    squares = drawn**2
+    squares = replicates**2
     bias = np.maximum(np.nanmean(squares, axis=0) - value**2, 0)
     tails = [(1 - confidence) / 2, (1 + confidence) / 2]
     ends = np.sqrt(np.maximum(np.nanquantile(squares - 2 * bias, tails, axis=0), 0))
     return np.minimum(ends[0], value), np.maximum(ends[1], value)
 
 
-def rank_correlations(one: NDArray[Any], other: NDArray[Any]) -> Floats:
+def rank_correlations(left: NDArray[Any], right: NDArray[Any]) -> Floats:
     """(n,) Spearman's rank correlation of each pair of maps; NaN where a map is constant.
 
     Ties have their mean rank.
     """
-    a, b = (mean_ranks(maps.reshape(len(maps), -1)) for maps in (one, other))
+    a, b = (mean_ranks(maps.reshape(len(maps), -1)) for maps in (left, right))
     a, b = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore"):
         size = np.sqrt((a**2).sum(1) * (b**2).sum(1))
@@ -146,11 +146,11 @@ def mean_ranks(rows: NDArray[Any]) -> Floats:
     n, k = rows.shape
     order = np.argsort(rows, axis=1, kind="stable")
     ordered = np.take_along_axis(rows, order, axis=1)
-    fresh = np.ones((n, k), np.bool_)
-    fresh[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    tie = np.cumsum(fresh.ravel()) - 1  # ties are numbered through all rows
-    place = np.tile(np.arange(k), n)
-    middle = np.bincount(tie, place) / np.bincount(tie)
+    is_new = np.ones((n, k), np.bool_)
+    is_new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    tie = np.cumsum(is_new.ravel()) - 1  # ties are numbered through all rows
+    position = np.tile(np.arange(k), n)
+    middle = np.bincount(tie, position) / np.bincount(tie)
     ranks = np.empty((n, k))
     np.put_along_axis(ranks, order, middle[tie].reshape(n, k), axis=1)
     return ranks

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Floats, Singles
+from candid.arrays import Floats, Indices, Marks, Singles
 from candid.records import Estimate
 from candid.records.metrics import Kind
 from candid.stats.intervals import (
@@ -37,40 +37,40 @@ from candid.stats.intervals import (
 )
 from candid.table import known_persons
 
-Masks = tuple[NDArray[np.bool_], ...]
+Masks = tuple[Marks, ...]
 
 # (m, n) weights in, and for each name m figures, or (m, k) parts of one, out.
 Statistic = Callable[[Floats], Mapping[str, Floats]]
 
 # Counts per block of draws, and how many are kept; numbers per block of weights (8 MiB, so that it
 # stays near the cache) and of sums (64 MiB).
-_DRAWN, _KEPT = 2_000_000, 64_000_000
+_COUNTS, _MOST_CACHED = 2_000_000, 64_000_000
 _WEIGHTS, _SUMS = 1_000_000, 8_000_000
 
 
 def unknown_people(person: NDArray[np.int64] | None) -> int:
     """How many images have no person where others have one."""
-    known = known_persons(person)
-    return 0 if known is None or person is None else int(np.count_nonzero(person < 0))
+    persons = known_persons(person)
+    return 0 if persons is None or person is None else int(np.count_nonzero(person < 0))
 
 
 def part_of_people(
     person: NDArray[np.int64] | None, n: int, size: Callable[[int], int], rng: np.random.Generator
-) -> tuple[NDArray[np.bool_], int]:
+) -> tuple[Marks, int]:
     """(n,) which rows belong to some people drawn at random, and how many people there are.
 
     `size` gives from that number how many are drawn. None for `person`: each row is one's own.
     """
     names, unit = np.unique(np.arange(n) if person is None else person, return_inverse=True)
-    drawn = rng.permutation(len(names))[: size(len(names))]
-    return np.isin(unit.reshape(-1), drawn), len(names)
+    chosen = rng.permutation(len(names))[: size(len(names))]
+    return np.isin(unit.reshape(-1), chosen), len(names)
 
 
 def draw_counts(units: int, draws: int, rng: np.random.Generator) -> Singles:
     """(draws, units): how often each unit is drawn in each bootstrap draw with replacement."""
-    picked = rng.integers(0, units, size=(draws, units))
-    picked += np.arange(draws)[:, None] * units
-    counts = np.bincount(picked.ravel(), minlength=draws * units)
+    indices = rng.integers(0, units, size=(draws, units))
+    indices += np.arange(draws)[:, None] * units
+    counts = np.bincount(indices.ravel(), minlength=draws * units)
     return counts.reshape(draws, units).astype(np.float32)
 
 
@@ -82,7 +82,7 @@ class Resample:
     itself where nobody is known (not `by_person`). Units are drawn, and `seed` decides how.
     """
 
-    unit: NDArray[np.intp]
+    unit: Indices
     units: int
     by_person: bool
     draws: int
@@ -96,11 +96,11 @@ class Resample:
 
     @property
     def method(self) -> str:
-        """How intervals come about, in words."""
+        """How intervals are made, in words."""
         return f"bootstrap by {'person' if self.by_person else 'image'}"
 
     @cached_property
-    def _kept(self) -> dict[int, list[NDArray[np.uint8]]]:
+    def _cache(self) -> dict[int, list[NDArray[np.uint8]]]:
         return {}
 
     def counts(self, strata: int | None = None) -> Iterator[Singles]:
@@ -109,30 +109,30 @@ class Resample:
         `strata` are drawn instead where units were put together into so many.
         """
         units = self.units if strata is None else strata
-        if units in self._kept:
-            yield from (block.astype(np.float32) for block in self._kept[units])
+        if units in self._cache:
+            yield from (block.astype(np.float32) for block in self._cache[units])
             return
-        rng, step = np.random.default_rng(self.seed), max(1, _DRAWN // max(1, units))
-        fits, kept = units * self.draws <= _KEPT, []
+        rng, step = np.random.default_rng(self.seed), max(1, _COUNTS // max(1, units))
+        cacheable, cached = units * self.draws <= _MOST_CACHED, []
         for start in range(0, self.draws if units else 0, step):
             block = draw_counts(units, min(step, self.draws - start), rng)
-            fits = fits and block.max() < 256
-            if fits:
-                kept.append(block.astype(np.uint8))
+            cacheable = cacheable and block.max() < 256
+            if cacheable:
+                cached.append(block.astype(np.uint8))
             yield block
-        if fits:
-            self._kept[units] = kept
+        if cacheable:
+            self._cache[units] = cached
 
     def weights(self) -> Iterator[Floats]:
         """Blocks (m, n) of how often each image was drawn; the same ones at every call."""
         for counts in _split(self.counts(), _WEIGHTS // max(1, len(self.unit))):
             yield counts[:, self.unit].astype(np.float64)
 
-    def drawn(self, statistic: Statistic) -> dict[str, Floats]:
+    def evaluate(self, statistic: Statistic) -> dict[str, Floats]:
         """Every figure in every draw: (draws,) or (draws, k) by name."""
-        return _joined([statistic(weight) for weight in self.weights()])
+        return _concatenate([statistic(weight) for weight in self.weights()])
 
-    def of_sums(
+    def evaluate_sums(
         self, cells: NDArray[Any], statistic: Statistic
     ) -> tuple[dict[str, Floats], dict[str, Floats]]:
         """Figures that follow from sums of whole numbers over images, in the sample and in every
@@ -144,47 +144,47 @@ class Resample:
         sums = sums_by_person(cells, self.unit).astype(np.float32)
         value = statistic(sums.sum(axis=0, keepdims=True, dtype=np.float64))
         blocks = _split(self.counts(), _SUMS // max(1, *sums.shape))
-        drawn = [statistic((counts @ sums).astype(np.float64)) for counts in blocks]
+        replicates = [statistic((counts @ sums).astype(np.float64)) for counts in blocks]
         values = {name: v[0] for name, v in value.items()}
-        return values, _joined(drawn) or {name: v[:0] for name, v in value.items()}
+        return values, _concatenate(replicates) or {name: v[:0] for name, v in value.items()}
 
-    def behind(self, masks: Masks) -> tuple[int, int]:
+    def support(self, masks: Masks) -> tuple[int, int]:
         """How many images any of the masks marks, and the fewest units that one of them marks."""
         union = np.logical_or.reduce(masks)
-        return int(np.count_nonzero(union)), min(self.units_in(mask) for mask in masks)
+        return int(np.count_nonzero(union)), min(self.count_units(mask) for mask in masks)
 
-    def units_in(self, mask: NDArray[np.bool_]) -> int:
+    def count_units(self, mask: Marks) -> int:
         """How many units have an image that the mask marks."""
         return int(np.count_nonzero(np.bincount(self.unit[mask], minlength=1)))
 
-    def people_in(self, mask: NDArray[np.bool_]) -> int | None:
-        """The same where units are people, else None."""
-        return self.units_in(mask) if self.by_person else None
+    def count_people(self, mask: Marks) -> int | None:
+        """`count_units` where units are people, else None."""
+        return self.count_units(mask) if self.by_person else None
 
 
-def _split(blocks: Iterator[Singles], most: int) -> Iterator[Singles]:
-    """The same rows in blocks of at most `most`."""
+def _split(blocks: Iterator[Singles], size: int) -> Iterator[Singles]:
+    """The same rows in blocks of at most `size`."""
     for block in blocks:
-        for start in range(0, len(block), step := max(1, most)):
+        for start in range(0, len(block), step := max(1, size)):
             yield block[start : start + step]
 
 
-def _joined(blocks: Sequence[Mapping[str, Floats]]) -> dict[str, Floats]:
+def _concatenate(blocks: Sequence[Mapping[str, Floats]]) -> dict[str, Floats]:
     names = blocks[0] if blocks else ()
     return {name: np.concatenate([b[name] for b in blocks]) for name in names}
 
 
 @dataclass(frozen=True, eq=False)
 class FigureSpec:
-    """What `bootstrap` must know of a figure besides its draws.
+    """The kind of a figure and the images behind it.
 
-    `behind` are (n,) masks of its images. More than one where it compares groups (the positives and
+    `masks` are (n,) masks of its images. More than one where it compares groups (the positives and
     the negatives of an ROC curve): then the smaller one limits what can be known. The statistic of
     a deviation gives (m, k) parts.
     """
 
     kind: Kind
-    behind: Masks
+    masks: Masks
 
 
 def resample(
@@ -214,59 +214,59 @@ def resample_persons(
 
 
 def bootstrap(
-    statistic: Statistic, measures: Mapping[str, FigureSpec], drawing: Resample
+    statistic: Statistic, specs: Mapping[str, FigureSpec], resampling: Resample
 ) -> dict[str, Estimate]:
-    """Each figure with its interval, in the order of `measures`, all from the same draws."""
-    values = statistic(np.ones((1, len(drawing.unit))))
-    draws = drawing.drawn(statistic) or {name: v[:0] for name, v in values.items()}
+    """Each figure with its interval, in the order of `specs`, all from the same draws."""
+    values = statistic(np.ones((1, len(resampling.unit))))
+    draws = resampling.evaluate(statistic) or {name: v[:0] for name, v in values.items()}
     return {
-        name: estimate(values[name][0], draws[name], measure, drawing)
-        for name, measure in measures.items()
+        name: estimate(values[name][0], draws[name], spec, resampling)
+        for name, spec in specs.items()
     }
 
 
 def bootstrap_sums(
     statistic: Callable[[Mapping[str, Floats]], Mapping[str, Floats]],
     cells: Mapping[str, NDArray[Any]],
-    behind: NDArray[np.bool_],
-    drawing: Resample,
+    mask: Marks,
+    resampling: Resample,
 ) -> dict[str, Estimate]:
     """Differences that follow from sums over images, with their intervals, from the same draws.
 
-    `cells` (n, k) by name are whole numbers that each image `behind` (n,) adds to the sums;
+    `cells` (n, k) by name are whole numbers that each image `mask` (n,) adds to the sums;
     `statistic` makes differences (…) by name of sums (…, k) by name.
     """
     ends = np.cumsum([c.shape[1] for c in cells.values()])[:-1]
-    table = np.where(behind[:, None], np.concatenate([*cells.values()], axis=1), 0)
-    value, drawn = drawing.of_sums(
+    table = np.where(mask[:, None], np.concatenate([*cells.values()], axis=1), 0)
+    value, replicates = resampling.evaluate_sums(
         table,
         lambda sums: statistic(dict(zip(cells, np.split(sums, ends, axis=-1), strict=True))),
     )
-    measure = FigureSpec("mean", (behind,))
-    return {name: estimate(v, drawn[name], measure, drawing) for name, v in value.items()}
+    spec = FigureSpec("mean", (mask,))
+    return {name: estimate(v, replicates[name], spec, resampling) for name, v in value.items()}
 
 
-def estimate(value: Any, draws: Floats, measure: FigureSpec, drawing: Resample) -> Estimate:
+def estimate(value: Any, draws: Floats, spec: FigureSpec, resampling: Resample) -> Estimate:
     """A figure, or the (k,) parts of a deviation, with its interval from its draws.
 
     Undefined draws (draws,) or (draws, k) are counted and left out.
     """
-    n, fewest = drawing.behind(measure.behind)
+    n, fewest = resampling.support(spec.masks)
     undefined = int(np.isnan(draws if draws.ndim == 1 else draws.sum(axis=1)).sum())
-    low, high, spread = _INTERVALS[measure.kind](value, draws, fewest, drawing.confidence)
-    method = drawing.method
-    if measure.kind == "score" and spread == 0:
-        method = "Wilson by person" if drawing.by_person else "Wilson"
+    low, high, spread = _INTERVALS[spec.kind](value, draws, fewest, resampling.confidence)
+    method = resampling.method
+    if spec.kind == "score" and spread == 0:
+        method = "Wilson by person" if resampling.by_person else "Wilson"
     return Estimate(
-        value=float(np.abs(value).sum() if measure.kind == "deviation" else value),
+        value=float(np.abs(value).sum() if spec.kind == "deviation" else value),
         low=low,
         high=high,
         n=n,
         method=method,
-        people=drawing.people_in(np.logical_or.reduce(measure.behind)),
-        draws=drawing.draws,
+        people=resampling.count_people(np.logical_or.reduce(spec.masks)),
+        draws=resampling.draws,
         undefined_draws=undefined,
-        confidence=drawing.confidence,
+        confidence=resampling.confidence,
     )
 
 
@@ -287,7 +287,7 @@ def standard_error(draws: Floats, units: int) -> float:
 _Interval = tuple[float, float, float]
 
 
-def _score(value: Any, draws: Floats, units: int, confidence: float) -> _Interval:
+def _score_interval(value: Any, draws: Floats, units: int, confidence: float) -> _Interval:
     """Wilson's interval at the effective sample size that the draws' standard error implies."""
     if np.isnan(value):
         return math.nan, math.nan, math.nan
@@ -299,7 +299,7 @@ def _score(value: Any, draws: Floats, units: int, confidence: float) -> _Interva
     return float(low), float(high), spread
 
 
-def _error(value: Any, draws: Floats, units: int, confidence: float) -> _Interval:
+def _error_interval(value: Any, draws: Floats, units: int, confidence: float) -> _Interval:
     """A normal interval of the logarithm, so that its low end stays above 0."""
     spread = standard_error(draws, units)
     if units < 2 or not value > 0:
@@ -308,7 +308,7 @@ def _error(value: Any, draws: Floats, units: int, confidence: float) -> _Interva
     return float(value / factor), float(value * factor), spread
 
 
-def _deviation(value: Any, draws: Floats, units: int, confidence: float) -> _Interval:
+def _deviation_interval(value: Any, draws: Floats, units: int, confidence: float) -> _Interval:
     """An interval of Σ |part| that reaches 0 where chance alone could make it.
 
     Chance makes every part differ from 0, so Σ |part| is too high on average, in the sample as in
@@ -326,7 +326,7 @@ def _deviation(value: Any, draws: Floats, units: int, confidence: float) -> _Int
     return max(0.0, float(total) - noise), float(total) + reach, spread
 
 
-def _mean(value: Any, draws: Floats, units: int, confidence: float) -> _Interval:
+def _mean_interval(value: Any, draws: Floats, units: int, confidence: float) -> _Interval:
     """A normal interval; where no draw differs, as wide as Wilson's for none of so many units."""
     spread = standard_error(draws, units)
     if spread == 0:
@@ -337,8 +337,8 @@ def _mean(value: Any, draws: Floats, units: int, confidence: float) -> _Interval
 
 
 _INTERVALS: dict[Kind, Callable[[Any, Floats, int, float], _Interval]] = {
-    "score": _score,
-    "error": _error,
-    "deviation": _deviation,
-    "mean": _mean,
+    "score": _score_interval,
+    "error": _error_interval,
+    "deviation": _deviation_interval,
+    "mean": _mean_interval,
 }

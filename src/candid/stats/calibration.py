@@ -31,7 +31,7 @@ def apply_temperature(logits: Floats, temperature: float) -> Floats:
     return p
 
 
-def before_temperature(probability: Floats, temperature: float) -> Floats:
+def undo_temperature(probability: Floats, temperature: float) -> Floats:
     """The probabilities before `temperature` was applied: raised to its power and normalised."""
     if temperature == 1.0:
         return probability
@@ -68,30 +68,30 @@ def fit_temperature(logits: Floats, label: NDArray[Any], weight: Floats | None =
         return 1.0
     # In units of the logits' spread, so that the search does not depend on their scale.
     z = centred / spread
-    return spread / _least_loss(z, _targets(z, label, weights), weights / weights.sum())
+    return spread / _minimise_loss(z, _smooth_targets(z, label, weights), weights / weights.sum())
 
 
-def _targets(z: Floats, label: NDArray[Any], weights: Floats) -> Floats:
+def _smooth_targets(z: Floats, label: NDArray[Any], weights: Floats) -> Floats:
     """(n, classes) one-hot labels; smoothed where the images are separated without a mistake."""
     n, classes = z.shape
-    hot: Floats = np.eye(classes)[label]
-    mistaken = (z.max(axis=1) > z[np.arange(n), label]) & (weights > 0)
-    if mistaken.any():
-        return hot
-    missed = 1 / (weights.sum() + 2)
-    smooth: Floats = hot * (1 - missed) + (1 - hot) * missed / (classes - 1)
+    one_hot: Floats = np.eye(classes)[label]
+    is_mistake = (z.max(axis=1) > z[np.arange(n), label]) & (weights > 0)
+    if is_mistake.any():
+        return one_hot
+    smoothing = 1 / (weights.sum() + 2)
+    smooth: Floats = one_hot * (1 - smoothing) + (1 - one_hot) * smoothing / (classes - 1)
     return smooth
 
 
-def _least_loss(z: Floats, target: Floats, share: Floats) -> float:
+def _minimise_loss(z: Floats, target: Floats, share: Floats) -> float:
     """The inverse temperature b with the least Σ share · (logsumexp(b z) - b target·z)."""
-    aim = float(share @ (target * z).sum(axis=1))
+    target_mean = float(share @ (target * z).sum(axis=1))
 
     def slope(b: float) -> tuple[float, float]:
         p = softmax(b * z, axis=-1)
         mean = (p * z).sum(axis=1)
         variance = (p * np.square(z)).sum(axis=1) - np.square(mean)
-        return float(share @ mean) - aim, float(share @ variance)
+        return float(share @ mean) - target_mean, float(share @ variance)
 
     low, high = 1 / _REACH, _REACH
     if slope(low)[0] >= 0:
@@ -128,9 +128,9 @@ def reliability_bins(
     correct = probability.argmax(axis=1) == label
     index = confidence_bins(top, bins)
     edges = np.linspace(0, 1, bins + 1)
-    shown = np.unique(index)
-    inside = index[:, None] == shown
-    came_true = wilson_shares(inside & correct[:, None], inside, person, confidence)
+    occupied = np.unique(index)
+    inside = index[:, None] == occupied
+    accuracies = wilson_shares(inside & correct[:, None], inside, person, confidence)
     return tuple(
         ReliabilityBin(
             low=float(edges[i]),
@@ -139,5 +139,5 @@ def reliability_bins(
             confidence=float(top[inside[:, k]].mean()),
             accuracy=accuracy,
         )
-        for k, (i, accuracy) in enumerate(zip(shown, came_true, strict=True))
+        for k, (i, accuracy) in enumerate(zip(occupied, accuracies, strict=True))
     )

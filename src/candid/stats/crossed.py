@@ -27,7 +27,7 @@ from candid.stats.intervals import effective_size, student_quantile, wilson_limi
 
 
 def over_seeds_and_people(
-    values: Sequence[float], draws: Floats, kind: Kind, drawing: Resample
+    values: Sequence[float], draws: Floats, kind: Kind, resampling: Resample
 ) -> Estimate:
     """The mean over seeds, with an interval for other seeds and other people.
 
@@ -36,10 +36,10 @@ def over_seeds_and_people(
     values
         The figure with each seed, on the same images.
     draws
-        (draws,) the mean over seeds in each bootstrap draw of the people of `drawing`.
+        (draws,) the mean over seeds in each bootstrap draw of the people of `resampling`.
     kind
         "score", "error" or "mean": on which scale the interval is built, as in `bootstrap`.
-    drawing
+    resampling
         Whose people were drawn.
 
     Returns
@@ -47,41 +47,40 @@ def over_seeds_and_people(
     Estimate
         Without an end where there are fewer than two seeds, or two people.
     """
-    seeds, units = len(values), drawing.units
+    seeds, units = len(values), resampling.units
     value = float(np.mean(values)) if seeds else math.nan
-    of_seeds = float(np.var(values, ddof=1)) / seeds if seeds > 1 else math.nan
-    of_people = standard_error(draws, units) ** 2
-    low, high = _ends(value, of_seeds, of_people, seeds, units, kind, drawing.confidence)
+    by_seed = float(np.var(values, ddof=1)) / seeds if seeds > 1 else math.nan
+    by_person = standard_error(draws, units) ** 2
+    low, high = _interval(value, by_seed, by_person, seeds, units, kind, resampling.confidence)
     return Estimate(
         value,
         low,
         high,
-        n=len(drawing.unit),
-        method=f"{seeds} seeds crossed with {drawing.method}",
-        people=units if drawing.by_person else None,
-        draws=drawing.draws,
+        n=len(resampling.unit),
+        method=f"{seeds} seeds crossed with {resampling.method}",
+        people=units if resampling.by_person else None,
+        draws=resampling.draws,
         undefined_draws=int(np.isnan(draws).sum()),
-        confidence=drawing.confidence,
+        confidence=resampling.confidence,
     )
 
 
-def _ends(
+def _interval(
     value: float,
-    of_seeds: float,
-    of_people: float,
+    by_seed: float,
+    by_person: float,
     seeds: int,
     units: int,
     kind: Kind,
     confidence: float,
 ) -> tuple[float, float]:
-    """The ends of the interval from both variances of the mean."""
-    variance = of_seeds + of_people
+    """The interval from both variances of the mean."""
+    variance = by_seed + by_person
     if not math.isfinite(value + variance):
         return math.nan, math.nan
     freedom = units - 1.0
     if variance > 0:
-        parts = of_seeds**2 / (seeds - 1) + of_people**2 / (units - 1)
-        freedom = variance**2 / parts
+        freedom = variance**2 / (by_seed**2 / (seeds - 1) + by_person**2 / (units - 1))
     quantile = float(student_quantile(confidence, freedom))
     reach = quantile * math.sqrt(variance)
     if kind == "score":

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betainc, erfc, ndtri
 
-from candid.arrays import Floats, Marks
+from candid.arrays import Counts, Floats, Marks
 from candid.records import Estimate
 from candid.stats.intervals import (
     effective_size,
@@ -41,11 +41,11 @@ class Side:
 
     value: Floats
     spread: Floats
-    units: NDArray[np.int64]
+    units: Counts
     share: Floats | None = None
 
     def __getitem__(self, index: Any) -> Side:
-        """Some of the comparisons."""
+        """The given comparisons."""
         share = None if self.share is None else self.share[index]
         return Side(self.value[index], self.spread[index], self.units[index], share)
 
@@ -63,7 +63,7 @@ def score_interval(side: Side, confidence: float) -> tuple[Floats, Floats]:
 
     For figures from 0 to 1. NaN where undefined, (0, 1) where a single unit stands behind it.
     """
-    return _score(side, normal_quantile(confidence))
+    return _score_limits(side, normal_quantile(confidence))
 
 
 def mean_interval(side: Side, confidence: float) -> tuple[Floats, Floats]:
@@ -72,7 +72,7 @@ def mean_interval(side: Side, confidence: float) -> tuple[Floats, Floats]:
     Where the side has a `share`, the ends are as far away as those of the share's score interval:
     what is rare makes the figure skewed, and far from normal where a handful of mistakes decide.
     """
-    return _mean(side, normal_quantile(confidence))
+    return _mean_limits(side, normal_quantile(confidence))
 
 
 def difference_interval(
@@ -83,7 +83,7 @@ def difference_interval(
     `correlation` (k,) is that of the sides' figures: some people may have images in both. `score`
     says that the figures go from 0 to 1; then each side's interval is Wilson's.
     """
-    return _mover(left, right, correlation, normal_quantile(confidence), score=score)
+    return _mover_limits(left, right, correlation, normal_quantile(confidence), score=score)
 
 
 def independent_difference(left: Estimate, right: Estimate) -> Estimate:
@@ -125,12 +125,12 @@ def ratio_interval(left: Side, right: Side, confidence: float) -> tuple[Floats, 
     return np.where(undefined, np.nan, low), np.where(undefined, np.nan, high)
 
 
-def _mover(
+def _mover_limits(
     left: Side, right: Side, correlation: Floats, z: Any, *, score: bool
 ) -> tuple[Floats, Floats]:
     ends = []
     for side in (left, right):
-        low, high = (_score if score else _mean)(side, z)
+        low, high = (_score_limits if score else _mean_limits)(side, z)
         ends.append((side.value - low, high - side.value))
     (below1, above1), (below2, above2) = ends
     difference = left.value - right.value
@@ -150,14 +150,14 @@ def _hypot(a: Floats, b: Floats, r: Floats) -> Floats:
     return np.where(np.isinf(a) | np.isinf(b), np.inf, root)
 
 
-def _score(side: Side, z: Any) -> tuple[Floats, Floats]:
+def _score_limits(side: Side, z: Any) -> tuple[Floats, Floats]:
     undefined = np.isnan(side.spread) & (side.units > 1)
     value = np.where(undefined, np.nan, side.value)
     quantile = approximate_student(z, side.units - 1)
     return wilson_limits(value, side.effective, side.units, quantile)
 
 
-def _mean(side: Side, z: Any) -> tuple[Floats, Floats]:
+def _mean_limits(side: Side, z: Any) -> tuple[Floats, Floats]:
     quantile = approximate_student(z, side.units - 1)
     reach: Floats = np.where(side.units < 2, np.inf, quantile * side.spread)
     below = above = reach
@@ -165,10 +165,10 @@ def _mean(side: Side, z: Any) -> tuple[Floats, Floats]:
         share = side.share
         inner = (share > 0) & (share < 1)
         # Without a mistake (or a right answer) there is one trial per unit, as for any share.
-        low, high = _score(Side(share, np.where(inner, side.spread, 0.0), side.units), z)
-        many = side.units > 1
-        below = np.where(many & (share > 0), share - low, reach)
-        above = np.where(many & (share < 1), high - share, reach)
+        low, high = _score_limits(Side(share, np.where(inner, side.spread, 0.0), side.units), z)
+        several = side.units > 1
+        below = np.where(several & (share > 0), share - low, reach)
+        above = np.where(several & (share < 1), high - share, reach)
     return side.value - below, side.value + above
 
 
@@ -192,38 +192,38 @@ def difference_p(
     """Two-sided p of "no difference": 1 less the confidence whose interval would just touch 0.
 
     Where the figures are scores, the larger of that and twice the exact tail, because the smaller
-    side may hold so few mistakes that no smooth interval is right in its tails. `z` is what
-    `touching` says, where it is known already. NaN where a side is undefined or has under two
+    side may hold so few mistakes that no smooth interval is right in its tails. `z` is the
+    `touching_quantile`, where it is known already. NaN where a side is undefined or has under two
     units.
     """
-    z = touching(left, right, correlation, score=score) if z is None else z
+    z = touching_quantile(left, right, correlation, score=score) if z is None else z
     p = _two_sided(z)
     return np.maximum(p, _exact_p(left, right)) if score else p
 
 
-def touching(left: Side, right: Side, correlation: Floats, *, score: bool) -> Floats:
+def touching_quantile(left: Side, right: Side, correlation: Floats, *, score: bool) -> Floats:
     """(k,) the normal quantile at which the interval of left - right would just touch 0."""
     difference = left.value - right.value
-    fine = np.isfinite(difference) & np.isfinite(left.spread) & np.isfinite(right.spread)
-    fine &= (left.units > 1) & (right.units > 1)
+    defined = np.isfinite(difference) & np.isfinite(left.spread) & np.isfinite(right.spread)
+    defined &= (left.units > 1) & (right.units > 1)
 
-    def touched(z: Floats) -> Marks:
-        lower, upper = _mover(left, right, correlation, z, score=score)
-        clear: Marks = (np.where(difference > 0, lower, -upper) > 0) & (difference != 0)
-        return ~clear
+    def covers_zero(z: Floats) -> Marks:
+        lower, upper = _mover_limits(left, right, correlation, z, score=score)
+        excludes_zero: Marks = (np.where(difference > 0, lower, -upper) > 0) & (difference != 0)
+        return ~excludes_zero
 
     start = np.zeros(len(difference)), np.full(len(difference), 40.0)
-    return np.where(fine, bisected(touched, *start, steps=34)[0], np.nan)  # to 2e-9
+    return np.where(defined, bisect(covers_zero, *start, steps=34)[0], np.nan)  # to 2e-9
 
 
-def bisected(
+def bisect(
     reached: Callable[[Floats], Marks], low: Floats, high: Floats, *, steps: int
 ) -> tuple[Floats, Floats]:
     """(k,) ends around where k searches are `reached` first, from below, after halving so often."""
     for _ in range(steps):
         middle = (low + high) / 2
-        enough = reached(middle)
-        low, high = np.where(enough, low, middle), np.where(enough, middle, high)
+        is_reached = reached(middle)
+        low, high = np.where(is_reached, low, middle), np.where(is_reached, middle, high)
     return low, high
 
 
@@ -267,11 +267,7 @@ POWER = 0.8  # how often a difference is seen that is said to be visible
 
 
 def smallest_visible(
-    left: Side,
-    right: Side,
-    correlation: Floats,
-    threshold: float,
-    worse: Any = None,
+    left: Side, right: Side, correlation: Floats, threshold: float, worse: Any = None
 ) -> Floats:
     """(k,) the size of difference that would reach the p `threshold` in `POWER` of cases.
 
@@ -289,25 +285,25 @@ def smallest_visible(
         return (t + z_power) * np.sqrt(np.maximum(variance, 0))
     base = np.where(np.asarray(worse) > 0, right.value, 1 - right.value)  # an error
     n1, n2 = left.effective, right.effective
-    most = np.maximum(1 - base, 0.0)
+    widest = np.maximum(1 - base, 0.0)
 
-    def seen(difference: Floats) -> Marks:
-        there = base + difference
-        pooled = (n1 * there + n2 * base) / (n1 + n2)
-        none = np.sqrt(pooled * (1 - pooled) * (1 / n1 + 1 / n2))
-        own = np.sqrt(there * (1 - there) / n1 + base * (1 - base) / n2)
+    def is_visible(difference: Floats) -> Marks:
+        raised = base + difference
+        pooled = (n1 * raised + n2 * base) / (n1 + n2)
+        null_error = np.sqrt(pooled * (1 - pooled) * (1 / n1 + 1 / n2))
+        error = np.sqrt(raised * (1 - raised) / n1 + base * (1 - base) / n2)
         # The exact tail asks for more: Cornish and Fisher's term for the skewness of a
         # hypergeometric number, and half a mistake because mistakes are whole.
         share = n1 / (n1 + n2)
         skew = (1 - 2 * share) * (1 - 2 * pooled) * (z_alpha**2 - 1) / 6 + 0.5
-        reached: Marks = difference >= t * none + z_power * own + skew / (n1 * (1 - share))
-        return reached
+        visible: Marks = difference >= t * null_error + z_power * error + skew / (n1 * (1 - share))
+        return visible
 
     with np.errstate(invalid="ignore"):
         # Where all of the others are mistaken, none can be more often.
-        possible = seen(most) & np.isfinite(base) & (most > 0)
-        least = bisected(seen, np.zeros(len(base)), most, steps=50)[1]
-    return np.where(possible, least, np.nan)
+        possible = is_visible(widest) & np.isfinite(base) & (widest > 0)
+        smallest = bisect(is_visible, np.zeros(len(base)), widest, steps=50)[1]
+    return np.where(possible, smallest, np.nan)
 
 
 # --- differences of errors -----------------------------------------------------------------------
@@ -322,8 +318,8 @@ class Gaps:
     correlation: Floats
     low: Floats
     high: Floats
-    n: NDArray[np.int64]
-    rest_n: NDArray[np.int64]
+    n: Counts
+    rest_n: Counts
 
     @property
     def value(self) -> Floats:
@@ -347,16 +343,16 @@ def error_gaps(
     wrong = hits[:, None]
     sides, moves = [], []
     for marks in (inside, outside):
-        of = sums_by_person(marks, person)  # (people, k)
-        p, moved = linearised(sums_by_person(marks & wrong, person), of)
-        units = np.count_nonzero(of, axis=0)
+        images = sums_by_person(marks, person)  # (people, k)
+        p, move = linearised(sums_by_person(marks & wrong, person), images)
+        units = np.count_nonzero(images, axis=0)
         # A share of 0 or 1 has no spread, not one of a rounding.
-        spread = np.where((p == 0) | (p == 1), 0.0, linearised_error(moved, units))
+        spread = np.where((p == 0) | (p == 1), 0.0, linearised_error(move, units))
         sides.append(Side(p, spread, units))
-        moves.append(moved)
-    (left, right), (one, other) = sides, moves
+        moves.append(move)
+    (left, right), (left_moves, right_moves) = sides, moves
     with np.errstate(invalid="ignore", divide="ignore"):
-        size = np.sqrt(np.sum(one**2, axis=0) * np.sum(other**2, axis=0))
-        correlation = np.where(size > 0, np.sum(one * other, axis=0) / size, 0.0)
+        size = np.sqrt(np.sum(left_moves**2, axis=0) * np.sum(right_moves**2, axis=0))
+        correlation = np.where(size > 0, np.sum(left_moves * right_moves, axis=0) / size, 0.0)
     low, high = difference_interval(left, right, correlation, confidence, score=True)
     return Gaps(left, right, correlation, low, high, inside.sum(axis=0), outside.sum(axis=0))

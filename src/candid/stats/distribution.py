@@ -32,7 +32,7 @@ from candid.arrays import Floats
 from candid.stats.metrics import running_sums
 
 MOST_BINS = 128
-_SMOOTHED = 0.1  # of the spread of the values in train: the soft label's standard deviation
+_SOFT_WIDTH = 0.1  # of the spread of the values in train: the soft label's standard deviation
 _LEVELS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 3 / 4, 7 / 8, 15 / 16)
 _NORMAL_QUARTILES = 1.349  # standard deviations between the quartiles of a normal distribution
 
@@ -84,10 +84,10 @@ def scale_of(values: Floats, train: Floats) -> NumberScale:
     spread = (high - low) / _NORMAL_QUARTILES or float(np.std(train))
     if len(distinct) < 2 or spread <= 0:
         raise ValueError(f"no two different values among {len(train)}")
-    return NumberScale(values, distinct, (low, median, high), _SMOOTHED * spread)
+    return NumberScale(values, distinct, (low, median, high), _SOFT_WIDTH * spread)
 
 
-def edges_of(centres: Floats) -> Floats:
+def bin_edges(centres: Floats) -> Floats:
     """(bins + 1,) where bins begin and end: half way between centres, and as far beyond them."""
     inner = (centres[1:] + centres[:-1]) / 2
     first, last = 2 * centres[0] - inner[0], 2 * centres[-1] - inner[-1]
@@ -101,25 +101,25 @@ def mean_of(probability: Floats, centres: Floats) -> Floats:
 
 def cumulative_at(probability: Floats, centres: Floats, value: Floats) -> Floats:
     """(n,) how much of each distribution (n, bins) lies at or below each value (n,)."""
-    edges, sums = edges_of(centres), _sums(probability)
-    place = np.clip(np.searchsorted(edges, value, side="right") - 1, 0, len(centres) - 1)
+    edges, sums = bin_edges(centres), _cumulative(probability)
+    index = np.clip(np.searchsorted(edges, value, side="right") - 1, 0, len(centres) - 1)
     rows = np.arange(len(value))
-    share = np.clip((value - edges[place]) / (edges[place + 1] - edges[place]), 0, 1)
-    reached: Floats = sums[rows, place] + share * probability[rows, place]
-    return np.clip(reached, 0, 1)
+    share = np.clip((value - edges[index]) / (edges[index + 1] - edges[index]), 0, 1)
+    cumulative: Floats = sums[rows, index] + share * probability[rows, index]
+    return np.clip(cumulative, 0, 1)
 
 
 def quantile_of(probability: Floats, centres: Floats, level: float | Floats) -> Floats:
     """(n,) the values below which so much (from 0 to 1) of each distribution (n, bins) lies."""
-    edges, sums = edges_of(centres), _sums(probability)
-    wanted = np.broadcast_to(np.asarray(level, np.float64), len(probability))
-    place = (sums[:, 1:] < wanted[:, None]).sum(axis=1).clip(max=len(centres) - 1)
+    edges, sums = bin_edges(centres), _cumulative(probability)
+    levels = np.broadcast_to(np.asarray(level, np.float64), len(probability))
+    index = (sums[:, 1:] < levels[:, None]).sum(axis=1).clip(max=len(centres) - 1)
     rows = np.arange(len(probability))
-    own = probability[rows, place]
+    mass = probability[rows, index]
     with np.errstate(divide="ignore", invalid="ignore"):
-        share = np.where(own > 0, (wanted - sums[rows, place]) / own, 0.0)
-    found: Floats = edges[place] + np.clip(share, 0, 1) * (edges[place + 1] - edges[place])
-    return found
+        share = np.where(mass > 0, (levels - sums[rows, index]) / mass, 0.0)
+    quantiles: Floats = edges[index] + np.clip(share, 0, 1) * (edges[index + 1] - edges[index])
+    return quantiles
 
 
 def conformal_reach(probability: Floats, centres: Floats, value: Floats, coverage: float) -> float:
@@ -129,8 +129,8 @@ def conformal_reach(probability: Floats, centres: Floats, value: Floats, coverag
     (n, bins) and whose values (n,); 1/2, which is all there is, where n is too small for that.
     """
     score = np.sort(np.abs(cumulative_at(probability, centres, value) - 0.5))
-    place = math.ceil((len(score) + 1) * coverage)
-    return 0.5 if place > len(score) else float(score[place - 1])
+    rank = math.ceil((len(score) + 1) * coverage)
+    return 0.5 if rank > len(score) else float(score[rank - 1])
 
 
 def reaches_by_range(
@@ -147,13 +147,13 @@ def reaches_by_range(
         below = value >= edges[-1] if edges else np.ones(len(value), np.bool_)
         if min(np.count_nonzero(below & (value < edge)), np.count_nonzero(value >= edge)) >= least:
             edges.append(edge)
-    ends = np.array(edges)
-    place = np.searchsorted(ends, value, side="right")
+    bounds = np.array(edges)
+    index = np.searchsorted(bounds, value, side="right")
     reaches = [
-        conformal_reach(probability[place == k], centres, value[place == k], coverage)
-        for k in range(len(ends) + 1)
+        conformal_reach(probability[index == k], centres, value[index == k], coverage)
+        for k in range(len(bounds) + 1)
     ]
-    return ends, np.array(reaches)
+    return bounds, np.array(reaches)
 
 
 def interval_by_range(
@@ -168,8 +168,9 @@ def interval_by_range(
     for begin, end, reach in zip(begins, ends, reaches, strict=True):
         first, last = interval_of(probability, centres, float(reach))
         first, last = np.maximum(first, begin), np.minimum(last, end)
-        held = first <= last
-        low[held], high[held] = np.minimum(low, first)[held], np.maximum(high, last)[held]
+        nonempty = first <= last
+        low = np.where(nonempty, np.minimum(low, first), low)
+        high = np.where(nonempty, np.maximum(high, last), high)
     return low, high
 
 
@@ -179,7 +180,7 @@ def interval_of(probability: Floats, centres: Floats, reach: float) -> tuple[Flo
     return low, quantile_of(probability, centres, 0.5 + reach)
 
 
-def _sums(probability: Floats) -> Floats:
+def _cumulative(probability: Floats) -> Floats:
     """(n, bins + 1) running sums, from 0 to exactly 1."""
     sums = running_sums(probability)
     sums[:, -1] = np.maximum(sums[:, -1], 1.0)

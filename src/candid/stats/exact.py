@@ -16,14 +16,14 @@ from scipy.special import bdtr, betaincinv, betaln
 from candid.arrays import Floats, Marks
 
 # The sequence of tests has at most so many steps, so a threshold is met to 1 in 50 of the images.
-_STEPS = 50
+_MOST_STEPS = 50
 
 # It begins where so many mistakes still pass (and at a quarter of the images at least), so that a
 # single wrong label among the surest answers does not end it at once.
-_BEARS = 2
+_MISTAKES_ALLOWED = 2
 
 # From so many flips on, the sum of the signs is as good as normal (and takes no memory).
-_EXACT = 20_000
+_MOST_EXACT = 20_000
 
 
 def answering_threshold(
@@ -47,22 +47,22 @@ def answering_threshold(
     ordered = score[order]
     mistakes = np.concatenate([[0], np.cumsum(wrong[order])])
     threshold = math.nan
-    for rank in np.unique(np.rint(np.linspace(start, n, _STEPS + 1)).astype(int)):
-        below = ordered[rank] if rank < n else -math.inf
+    for rank in np.unique(np.rint(np.linspace(start, n, _MOST_STEPS + 1)).astype(int)):
+        next_score = ordered[rank] if rank < n else -math.inf
         # Only what lies strictly above the next score counts: fewer than `rank` where scores tie.
-        answered = int(np.searchsorted(-ordered, -below, side="left"))
+        answered = int(np.searchsorted(-ordered, -next_score, side="left"))
         if answered < start:
             continue
         if bdtr(int(mistakes[answered]), answered, target_error) > 1 - confidence:
             break
-        threshold = float(np.nextafter(below, math.inf)) if rank < n else 0.0
+        threshold = float(np.nextafter(next_score, math.inf)) if rank < n else 0.0
     return threshold
 
 
 def first_rank(n: int, target_error: float, confidence: float) -> int:
     """The rank at which testing begins, from n alone; more than n where nothing can be promised."""
-    least = (fewest(bears, target_error, confidence) for bears in range(_BEARS + 1))
-    possible = [rank for rank in least if rank <= n]
+    ranks = (fewest(k, target_error, confidence) for k in range(_MISTAKES_ALLOWED + 1))
+    possible = [rank for rank in ranks if rank <= n]
     return max(possible[-1], n // 4) if possible else n + 1
 
 
@@ -116,7 +116,7 @@ def exceedance_p(flagged: int, n: int, checked: int, share: float) -> float:
     return float(np.clip(1 - np.exp(log_chance).sum(), 0.0, 1.0))
 
 
-def conformal_least(score: Floats, target_miss: float) -> float:
+def conformal_threshold(score: Floats, target_miss: float) -> float:
     """The least probability of a class that belongs in a split-conformal prediction set.
 
     Sets of the classes with at least this probability hold the label in at least 1 - `target_miss`
@@ -141,15 +141,15 @@ def randomisation_p(balance: NDArray[np.int64]) -> float:
     reach, total = abs(int(balance.sum())), int(size.sum())
     if not total:
         return 1.0
-    if total > _EXACT:
+    if total > _MOST_EXACT:
         return math.erfc(reach / math.sqrt(2 * float(np.sum(size.astype(np.float64) ** 2))))
-    chance = np.ones(1)
+    probability = np.ones(1)
     for entry, times in zip(*np.unique(size, return_counts=True), strict=True):
         steps = np.zeros(2 * int(entry) * int(times) + 1)
         steps[:: 2 * int(entry)] = _fair_binomial(int(times))
-        chance = np.convolve(chance, steps)
-    at = np.abs(np.arange(-total, total + 1)) >= reach
-    return float(min(chance[at].sum(), 1.0))
+        probability = np.convolve(probability, steps)
+    extreme = np.abs(np.arange(-total, total + 1)) >= reach
+    return float(min(probability[extreme].sum(), 1.0))
 
 
 def _fair_binomial(n: int) -> Floats:

@@ -34,7 +34,7 @@ def normal_quantile(confidence: float) -> float:
 
 
 def student_quantile(confidence: float, freedom: ArrayLike) -> Floats:
-    """The same of Student's t; infinite where there is no degree of freedom."""
+    """Student's quantile, two-sided; infinite without a degree of freedom."""
     v = np.asarray(freedom, np.float64)
     exact: Floats = stdtrit(np.maximum(v, 1), (1 + confidence) / 2)
     return np.where(v >= 1, exact, np.inf)
@@ -132,7 +132,7 @@ class Shares:
     people: NDArray[np.int64]
 
     def estimates(self, method: str, *, by_person: bool, confidence: float) -> list[Estimate]:
-        """The same as records."""
+        """As records."""
         return [
             Estimate(
                 float(self.value[k]),
@@ -149,22 +149,22 @@ class Shares:
 
 def clustered_shares(
     hits: NDArray[Any],
-    of: NDArray[Any] | None = None,
+    mask: NDArray[Any] | None = None,
     person: NDArray[Any] | None = None,
     confidence: float = 0.95,
 ) -> Shares:
-    """Σ hits / Σ of, in each of k columns of (n, k) or (n,) marks; `of` None: every image counts.
+    """Σ hits / Σ mask, in each of k columns of (n, k) or (n,) marks; None: every image counts.
 
-    Hits outside `of` must be False. A design effect below 1 counts as 1. A share of exactly 0 or 1
-    has no variance to read the effect from: there every person counts as one image. NaN where
+    Hits outside `mask` must be False. A design effect below 1 counts as 1. A share of exactly 0 or
+    1 has no variance to read the effect from: there every person counts as one image. NaN where
     nothing stands behind it; (0, 1) where a single person does.
     """
     hits = hits[:, None] if hits.ndim == 1 else hits
-    of = np.ones((len(hits), 1), np.bool_) if of is None else of
-    of = np.broadcast_to(of[:, None] if of.ndim == 1 else of, hits.shape)
-    n = np.count_nonzero(of, axis=0)
+    mask = np.ones((len(hits), 1), np.bool_) if mask is None else mask
+    mask = np.broadcast_to(mask[:, None] if mask.ndim == 1 else mask, hits.shape)
+    n = np.count_nonzero(mask, axis=0)
     if person is not None:
-        above, below = sums_by_person(hits, person), sums_by_person(of, person)
+        above, below = sums_by_person(hits, person), sums_by_person(mask, person)
         return _shares_of_sums(above, below, n, confidence)
     low, high = wilson(successes := np.count_nonzero(hits, axis=0), n, confidence)
     with np.errstate(invalid="ignore"):
@@ -178,41 +178,41 @@ def _shares_of_sums(
     people = np.count_nonzero(below, axis=0)
     p, moves = linearised(above, below)
     with np.errstate(divide="ignore", invalid="ignore"):
-        implied = p * (1 - p) / linearised_error(moves, people) ** 2
-    effective = np.minimum(np.where((p > 0) & (p < 1), implied, people), n)
+        effective_sizes = p * (1 - p) / linearised_error(moves, people) ** 2
+    effective = np.minimum(np.where((p > 0) & (p < 1), effective_sizes, people), n)
     low, high = wilson_limits(p, effective, people, student_quantile(confidence, people - 1))
     return Shares(p, low, high, n, people)
 
 
 def wilson_shares(
-    hits: Marks, of: Marks | None, person: NDArray[Any] | None, confidence: float = 0.95
+    hits: Marks, mask: Marks | None, person: NDArray[Any] | None, confidence: float = 0.95
 ) -> list[Estimate]:
-    """`clustered_shares` as records, where hits outside `of` do not count."""
-    found = clustered_shares(hits if of is None else hits & of, of, person, confidence)
+    """`clustered_shares` as records, where hits outside `mask` do not count."""
+    shares = clustered_shares(hits if mask is None else hits & mask, mask, person, confidence)
     method = "Wilson" if person is None else "Wilson, effective size by person"
-    return found.estimates(method, by_person=person is not None, confidence=confidence)
+    return shares.estimates(method, by_person=person is not None, confidence=confidence)
 
 
 def share(
-    hits: Marks, of: Marks, person: NDArray[Any] | None, confidence: float = 0.95
+    hits: Marks, mask: Marks, person: NDArray[Any] | None, confidence: float = 0.95
 ) -> Estimate:
-    """The share Σ hits / Σ of for (n,) marks."""
-    return wilson_shares(hits[:, None], of[:, None], person, confidence)[0]
+    """The share Σ hits / Σ mask of (n,) marks."""
+    return wilson_shares(hits[:, None], mask[:, None], person, confidence)[0]
 
 
 def share_by_person(
-    hits: Marks, of: Marks, among: Marks, person: NDArray[Any], confidence: float = 0.95
+    hits: Marks, mask: Marks, among: Marks, person: NDArray[Any], confidence: float = 0.95
 ) -> Estimate:
-    """The share Σ hits / Σ of where every person counts once, whatever their number of images.
+    """The share Σ hits / Σ mask where every person counts once, whatever their number of images.
 
     That is the share for a person drawn at random and then one of their images `among` (n,), which
-    holds all of `of`: a ratio of sums over people of their mean hits and their mean `of`.
+    holds all of `mask`: a ratio of sums over people of their mean hits and their mean `mask`.
     """
-    marks = np.column_stack([(hits & of)[among], of[among], among[among]])
+    marks = np.column_stack([(hits & mask)[among], mask[among], among[among]])
     above, below, images = sums_by_person(marks, person[among]).T[:, :, None]
-    n = np.array([np.count_nonzero(of)])
-    found = _shares_of_sums(above / images, below / images, n, confidence)
-    return found.estimates("Wilson, one vote per person", by_person=True, confidence=confidence)[0]
+    n = np.array([np.count_nonzero(mask)])
+    shares = _shares_of_sums(above / images, below / images, n, confidence)
+    return shares.estimates("Wilson, one vote per person", by_person=True, confidence=confidence)[0]
 
 
 # --- means ---------------------------------------------------------------------------------------
@@ -227,21 +227,21 @@ def ratios(
 ) -> list[Estimate]:
     """Σ above / Σ below over images, in each of k columns; `below` None: the mean.
 
-    An image whose value (n, k) is NaN has no part in it. NaN where nothing stands behind it, or
-    nothing but zeros below; an unknown interval (NaN) where a single person does.
+    An image whose value (n, k) is NaN does not count. NaN without an image, or where all below are
+    0; the interval is NaN for a single person.
     """
     y = np.asarray(above, np.float64)
-    m = np.ones_like(y) if below is None else np.asarray(below, np.float64)
-    some = np.isfinite(y) & np.isfinite(m)
+    weight = np.ones_like(y) if below is None else np.asarray(below, np.float64)
+    defined = np.isfinite(y) & np.isfinite(weight)
     units = np.arange(len(y)) if person is None else person
-    total, of = (sums_by_person(np.where(some, x, 0.0), units) for x in (y, m))
-    people = np.count_nonzero(sums_by_person(some, units), axis=0)
-    value, moves = linearised(total, of)
+    sums = (sums_by_person(np.where(defined, x, 0.0), units) for x in (y, weight))
+    people = np.count_nonzero(sums_by_person(defined, units), axis=0)
+    value, moves = linearised(*sums)
     with np.errstate(invalid="ignore"):
         reach = student_quantile(confidence, people - 1) * linearised_error(moves, people)
-    found = Shares(value, value - reach, value + reach, np.count_nonzero(some, axis=0), people)
+    shares = Shares(value, value - reach, value + reach, np.count_nonzero(defined, axis=0), people)
     method = f"linearised by {'image' if person is None else 'person'}"
-    return found.estimates(method, by_person=person is not None, confidence=confidence)
+    return shares.estimates(method, by_person=person is not None, confidence=confidence)
 
 
 def mean(
@@ -252,7 +252,7 @@ def mean(
 
 
 def unknown(confidence: float) -> Estimate:
-    """A figure that nothing stands behind."""
+    """A figure without images: NaN."""
     return Estimate(math.nan, math.nan, math.nan, 0, "none", confidence=confidence)
 
 
@@ -260,33 +260,32 @@ def mean_over_seeds(values: Sequence[float], n: int, confidence: float = 0.95) -
     """The mean, with Student's interval over seeds; `n` images stand behind each value."""
     if not values:
         return Estimate(math.nan, math.nan, math.nan, n, "no seed")
-    value, half = float(np.mean(values)), math.nan
+    value, reach = float(np.mean(values)), math.nan
     if len(values) > 1:
         quantile = float(student_quantile(confidence, len(values) - 1))
-        half = quantile * float(np.std(values, ddof=1)) / math.sqrt(len(values))
+        reach = quantile * float(np.std(values, ddof=1)) / math.sqrt(len(values))
     method = f"Student's t over {len(values)} seeds"
-    return Estimate(value, value - half, value + half, n, method, confidence=confidence)
+    return Estimate(value, value - reach, value + reach, n, method, confidence=confidence)
 
 
-def mean_of_labels(each: Sequence[Estimate]) -> Estimate:
+def mean_of_labels(estimates: Sequence[Estimate]) -> Estimate:
     """The mean of a figure of several labels of the same images.
 
     Its interval is the mean of theirs: a mean's standard deviation is at most the mean of the
-    standard deviations, as where all labels are right and wrong together. A single one stays as it
-    is.
+    standard deviations, as where all labels are right and wrong together.
     """
-    if len(each) == 1:
-        return each[0]
-    value, low, high = np.mean([[e.value, e.low, e.high] for e in each], axis=0).tolist()
-    people = [e.people for e in each if e.people is not None]
+    if len(estimates) == 1:
+        return estimates[0]
+    value, low, high = np.mean([[e.value, e.low, e.high] for e in estimates], axis=0).tolist()
+    people = [e.people for e in estimates if e.people is not None]
     return Estimate(
         value,
         low,
         high,
-        n=max(e.n for e in each),
-        method=f"the mean of {len(each)} labels, and of their intervals",
+        n=max(e.n for e in estimates),
+        method=f"the mean of {len(estimates)} labels, and of their intervals",
         people=max(people) if people else None,
-        confidence=each[0].confidence,
+        confidence=estimates[0].confidence,
     )
 
 
@@ -310,14 +309,14 @@ def mean_difference(
         return gap, half
     either = first | second
     units = np.flatnonzero(either) if person is None else person[either]
-    one, other = first[either] / first.sum(), second[either] / second.sum()
+    p, q = first[either] / first.sum(), second[either] / second.sum()
     people = np.asarray(len(np.unique(units)))
     quantile = float(student_quantile(confidence, people - 1))
     for start in range(0, k, block):
         columns = slice(start, start + block)
-        part = values[either, columns].astype(np.float64)
-        a, b = one @ part, other @ part
-        pull = one[:, None] * (part - a) - other[:, None] * (part - b)
-        gap[columns] = a - b
-        half[columns] = quantile * linearised_error(sums_by_person(pull, units), people)
+        chunk = values[either, columns].astype(np.float64)
+        first_mean, second_mean = p @ chunk, q @ chunk
+        moves = p[:, None] * (chunk - first_mean) - q[:, None] * (chunk - second_mean)
+        gap[columns] = first_mean - second_mean
+        half[columns] = quantile * linearised_error(sums_by_person(moves, units), people)
     return gap, half

@@ -48,10 +48,10 @@ class PowerLaw:
 
     def error_at(self, size: float) -> Estimate:
         """The error of one more training on so many people."""
-        luck = np.random.default_rng([self.seed, 1]).normal(size=len(self.levels))
-        drawn = np.exp(self.levels - self.falls * np.log(size) + self.scatter * luck)
+        noise = np.random.default_rng([self.seed, 1]).normal(size=len(self.levels))
+        replicates = np.exp(self.levels - self.falls * np.log(size) + self.scatter * noise)
         value = float(np.exp(self.level - self.fall * np.log(size)))
-        return self._estimate(value, np.minimum(drawn, 1.0))
+        return self._estimate(value, np.minimum(replicates, 1.0))
 
     def size_for(self, error: float) -> Estimate:
         """People to learn from for an error; NaN where the fit does not fall, ∞ where a draw's end.
@@ -62,15 +62,15 @@ class PowerLaw:
             return self._estimate(np.nan, self.falls[:0])
         value = float(np.exp((self.level - np.log(error)) / self.fall))
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            drawn = np.exp((self.levels - np.log(error)) / self.falls)
-        return self._estimate(value, np.where(self.falls > 0, drawn, np.inf))
+            replicates = np.exp((self.levels - np.log(error)) / self.falls)
+        return self._estimate(value, np.where(self.falls > 0, replicates, np.inf))
 
-    def _estimate(self, value: float, drawn: Floats) -> Estimate:
+    def _estimate(self, value: float, replicates: Floats) -> Estimate:
         tail = 100 * (1 - self.confidence) / 2
         low = high = np.nan
-        if len(drawn) and not np.isnan(drawn).any():
+        if len(replicates) and not np.isnan(replicates).any():
             # Of infinite ends no average is taken.
-            ends = np.percentile(drawn, [tail, 100 - tail], method="inverted_cdf")
+            ends = np.percentile(replicates, [tail, 100 - tail], method="inverted_cdf")
             low, high = (float(end) for end in ends)
         return Estimate(
             value=value,
@@ -108,12 +108,12 @@ def fit_power_law(
     Undefined (NaN) below three trainings or two sizes, or without images. Half a mistake is added,
     and half a right answer, so that a training without mistakes has a logarithm.
     """
-    names = np.arange(wrong.shape[1]) if person is None else person
-    _, unit = np.unique(names, return_inverse=True)
+    persons = np.arange(wrong.shape[1]) if person is None else person
+    _, unit = np.unique(persons, return_inverse=True)
     people = int(unit.max()) + 1 if len(unit) else 0
-    nothing = np.zeros(0)
+    no_draws = np.zeros(0)
     empty = PowerLaw(
-        np.nan, np.nan, nothing, nothing, nothing, wrong.shape[1], people, confidence, seed
+        np.nan, np.nan, no_draws, no_draws, no_draws, wrong.shape[1], people, confidence, seed
     )
     if len(sizes) < FEWEST_POINTS or len(np.unique(sizes)) < 2 or not people:
         return empty
@@ -133,14 +133,14 @@ def fit_power_law(
     scatter = np.sqrt(residual / rng.chisquare(freedom, draws))
     root = np.linalg.cholesky(np.linalg.inv(x.T @ x))
     shift = np.concatenate(blocks).mean(axis=1) - y.mean()
-    drawn = fit + np.column_stack([shift, np.zeros(draws)])
-    drawn = drawn + scatter[:, None] * (rng.normal(size=(draws, 2)) @ root.T)
+    coefficients = fit + np.column_stack([shift, np.zeros(draws)])
+    coefficients = coefficients + scatter[:, None] * (rng.normal(size=(draws, 2)) @ root.T)
     return replace(
         empty,
         level=float(fit[0]),
         fall=float(fit[1]),
-        levels=drawn[:, 0],
-        falls=drawn[:, 1],
+        levels=coefficients[:, 0],
+        falls=coefficients[:, 1],
         scatter=scatter,
     )
 

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Floats
+from candid.arrays import Floats, Marks
 from candid.stats.intervals import (
     linearised,
     linearised_error,
@@ -46,12 +46,12 @@ ROUND = 25  # so many images are bet on at once, and then a bet begins anew
 LEVELS = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)  # of p-values
 _STAKES = (0.02, 0.06, 0.2, 0.5)
 _FEWEST = 10  # of half the effective size on either side of a level that is bet on
-_MOST = 1e200  # capital beyond it is given up, so that no product overflows
+_MOST_CAPITAL = 1e200  # capital beyond it is given up, so that no product overflows
 
 
 @dataclass(frozen=True, eq=False)
 class ReferenceSet:
-    """What new scores are held against."""
+    """The scores that new ones are compared with."""
 
     scores: Floats  # (n, k) of k scores of n images, each column ascending
     low: Floats  # (k, levels) within these ends lies the share of p-values below each level at home
@@ -65,8 +65,8 @@ class ReferenceSet:
     def codes(self, scores: Floats, rng: np.random.Generator) -> Codes:
         """(m, k) how many of the levels lie below the p-value of each of (m, k) scores."""
         p = [
-            conformal_p(column, mine, rng)
-            for column, mine in zip(scores.T, self.scores.T, strict=True)
+            conformal_p(column, reference, rng)
+            for column, reference in zip(scores.T, self.scores.T, strict=True)
         ]
         return np.searchsorted(LEVELS, np.column_stack(p)).astype(np.uint8)
 
@@ -79,8 +79,8 @@ def conformal_p(scores: Floats, reference: Floats, rng: np.random.Generator) -> 
     """
     below = np.searchsorted(reference, scores, side="left")
     ties = np.searchsorted(reference, scores, side="right") - below
-    drawn = 1 - rng.random(len(scores))  # never 0
-    return (below + drawn * (ties + 1)) / (len(reference) + 1)
+    uniform = 1 - rng.random(len(scores))  # never 0
+    return (below + uniform * (ties + 1)) / (len(reference) + 1)
 
 
 def reference_set(
@@ -96,11 +96,11 @@ def reference_set(
     order = np.lexsort((rng.random((k, n)), scores.T))  # equal scores in a drawn order
     p = (np.argsort(order) + 0.5).T / n  # (n, k): the rank of each among all
     below = p[:, :, None] <= np.array(LEVELS)
-    low, high = _home(below, known_persons(person))
+    low, high = _home_limits(below, known_persons(person))
     return ReferenceSet(np.sort(scores, axis=0), low, high)
 
 
-def _home(below: NDArray[np.bool_], person: NDArray[np.int64] | None) -> tuple[Floats, Floats]:
+def _home_limits(below: Marks, person: NDArray[np.int64] | None) -> tuple[Floats, Floats]:
     """(k, levels) limits of the shares that another sample of (n, k, levels) marks may have.
 
     Korn & Graubard's intervals (1998), in Wilson's form, at half the effective size, as there are
@@ -120,11 +120,11 @@ def _home(below: NDArray[np.bool_], person: NDArray[np.int64] | None) -> tuple[F
         effect = np.divide(error**2 * n, spread, out=np.ones_like(spread), where=spread > 0)
         effect = effect.reshape(k, levels)
         effective = n / np.maximum(effect.max(axis=1), 1)
-    share, half = below.mean(axis=0), effective[:, None] / 2
+    share, effective_half = below.mean(axis=0), effective[:, None] / 2
     quantile = student_quantile(1 - _MISSES / (k * levels), people - 1)
-    low, high = wilson_limits(share, half, people, quantile)
-    known = half * np.minimum(share, 1 - share) >= _FEWEST
-    return np.where(known, low, 0.0), np.where(known, high, 1.0)
+    low, high = wilson_limits(share, effective_half, people, quantile)
+    is_reliable = effective_half * np.minimum(share, 1 - share) >= _FEWEST
+    return np.where(is_reliable, low, 0.0), np.where(is_reliable, high, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,25 +148,27 @@ class DriftMartingale:
         self._log_odds = _log_odds(reference)  # (k, codes, bets)
         k, self._n_codes, bets = self._log_odds.shape
         self._capital = np.zeros((k, bets))  # that is at stake
-        self._begun = 0
-        self._waiting = np.zeros((0, k), np.uint8)  # fewer than make a round
+        self._rounds = 0
+        self._pending = np.zeros((0, k), np.uint8)  # fewer than make a round
 
     def add(self, codes: Codes) -> None:
         """Take in the codes (m, k) of m images, in their order; a bet is made in every round."""
         self.seen += len(codes)
-        codes = np.concatenate([self._waiting, codes])
-        whole = len(codes) // ROUND * ROUND
-        rounds, self._waiting = codes[:whole].reshape(-1, ROUND, codes.shape[1]), codes[whole:]
+        codes = np.concatenate([self._pending, codes])
+        complete = len(codes) // ROUND * ROUND
+        rounds = codes[:complete].reshape(-1, ROUND, codes.shape[1])
+        self._pending = codes[complete:]
         counts = np.count_nonzero(rounds[..., None] == np.arange(self._n_codes), axis=1)
-        for grown in np.exp(np.einsum("rkc,kcb->rkb", counts, self._log_odds)):
-            self._bet(grown)
+        for growth in np.exp(np.einsum("rkc,kcb->rkb", counts, self._log_odds)):
+            self._bet(growth)
 
-    def _bet(self, grown: Floats) -> None:
-        """One round, in which bets (k, bets) grow so."""
-        fresh = _idle(self._begun) - _idle(self._begun + 1)
-        self._begun += 1
-        self._capital = np.minimum((self._capital + fresh / self._capital.size) * grown, _MOST)
-        self.log_value = math.log(_idle(self._begun) + float(self._capital.sum()))
+    def _bet(self, growth: Floats) -> None:
+        """One round, in which the bets grow by (k, bets) factors."""
+        fresh = _reserve(self._rounds) - _reserve(self._rounds + 1)
+        self._rounds += 1
+        capital = (self._capital + fresh / self._capital.size) * growth
+        self._capital = np.minimum(capital, _MOST_CAPITAL)
+        self.log_value = math.log(_reserve(self._rounds) + float(self._capital.sum()))
         if self.alarm is None and self.log_value >= self.log_limit:
             self.alarm = self._alarm()
 
@@ -174,12 +176,12 @@ class DriftMartingale:
         score = int(self._capital.sum(axis=1).argmax())
         shape = (len(LEVELS), 2, len(_STAKES))
         _, side, _ = np.unravel_index(int(self._capital[score].argmax()), shape)
-        return Alarm(self._begun * ROUND, score, lower=bool(side == 0))
+        return Alarm(self._rounds * ROUND, score, lower=bool(side == 0))
 
 
-def _idle(begun: int) -> float:
-    """The share of the capital that is kept for bets to come when so many have begun."""
-    return 1 / (1 + math.log1p(begun))
+def _reserve(rounds: int) -> float:
+    """The share of the capital that is left for further bets after so many rounds."""
+    return 1 / (1 + math.log1p(rounds))
 
 
 def _log_odds(reference: ReferenceSet) -> Floats:
@@ -190,8 +192,8 @@ def _log_odds(reference: ReferenceSet) -> Floats:
     stake = np.array(_STAKES)
     code = np.arange(len(LEVELS) + 1)
     below = code[:, None] <= np.arange(len(LEVELS))  # (codes, levels)
-    most = np.stack([reference.high, 1 - reference.low], axis=-1)  # (k, levels, sides)
-    hit = np.stack([below, ~below], axis=-1)[..., None]  # (codes, levels, sides, 1)
-    won = 1 + stake * ((1 - most) / most)[:, None, :, :, None]
-    log_odds: Floats = np.log(np.where(hit, won, 1 - stake))
-    return log_odds.reshape(len(most), len(code), -1)
+    bound = np.stack([reference.high, 1 - reference.low], axis=-1)  # (k, levels, sides)
+    is_below = np.stack([below, ~below], axis=-1)[..., None]  # (codes, levels, sides, 1)
+    gain = 1 + stake * ((1 - bound) / bound)[:, None, :, :, None]
+    log_odds: Floats = np.log(np.where(is_below, gain, 1 - stake))
+    return log_odds.reshape(len(bound), len(code), -1)

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Floats
+from candid.arrays import Floats, Indices, Marks
 
-_FEW = 8  # classes of which a whole matrix of (n, classes²) cells is quicker and no burden
+_FEW_CLASSES = 8  # classes of which a whole matrix of (n, classes²) cells is quicker and no burden
 
 
 # --- from counts ---------------------------------------------------------------------------------
@@ -31,8 +31,8 @@ _FEW = 8  # classes of which a whole matrix of (n, classes²) cells is quicker a
 def confusion_cells(label: NDArray[Any], prediction: NDArray[Any], n_classes: int) -> Floats:
     """(n, n_classes²): 1 in the cell of each image's label and prediction; 0 without a label."""
     cells = np.zeros((len(label), n_classes * n_classes))
-    known = np.flatnonzero(label >= 0)
-    cells[known, label[known].astype(np.intp) * n_classes + prediction[known]] = 1.0
+    labelled = np.flatnonzero(label >= 0)
+    cells[labelled, label[labelled].astype(np.intp) * n_classes + prediction[labelled]] = 1.0
     return cells
 
 
@@ -40,19 +40,19 @@ def confusion_matrix(
     label: NDArray[Any], prediction: NDArray[Any], n_classes: int, weight: Floats | None = None
 ) -> Floats:
     """(..., n_classes, n_classes) weights of images labelled i (down) and predicted j (across)."""
-    if weight is not None and n_classes <= _FEW:
+    if weight is not None and n_classes <= _FEW_CLASSES:
         counts = weight @ confusion_cells(label, prediction, n_classes)
         return counts.reshape(*counts.shape[:-1], n_classes, n_classes)
     cell = np.asarray(label, dtype=np.intp) * n_classes + prediction
     if weight is None:
         counts = np.bincount(cell, minlength=n_classes**2).astype(np.float64)
     else:  # most cells are empty: the images of each of the others are added up
-        known = np.flatnonzero(np.asarray(label) >= 0)
-        order = known[np.argsort(cell[known], kind="stable")]
-        used, first = np.unique(cell[order], return_index=True)
+        labelled = np.flatnonzero(np.asarray(label) >= 0)
+        order = labelled[np.argsort(cell[labelled], kind="stable")]
+        occupied, first = np.unique(cell[order], return_index=True)
         counts = np.zeros((*weight.shape[:-1], n_classes**2))
-        if len(used):
-            counts[..., used] = np.add.reduceat(weight[..., order], first, axis=-1)
+        if len(occupied):
+            counts[..., occupied] = np.add.reduceat(weight[..., order], first, axis=-1)
     return counts.reshape(*counts.shape[:-1], n_classes, n_classes)
 
 
@@ -107,18 +107,18 @@ def balanced_accuracy_score(confusion: Floats) -> Floats:
     return _divide(np.where(present, recall, 0.0).sum(-1), present.sum(-1).astype(np.float64))
 
 
-def always(confusion: Floats, answer: int) -> Floats:
+def constant_confusion(confusion: Floats, answer: int) -> Floats:
     """The confusion matrix of a model that gives every image the same answer."""
-    same = np.zeros_like(confusion)
-    same[..., answer] = confusion.sum(-1)
-    return same
+    constant = np.zeros_like(confusion)
+    constant[..., answer] = confusion.sum(-1)
+    return constant
 
 
 # --- from ranks ----------------------------------------------------------------------------------
 
 
 def rank_scores(
-    positive: NDArray[np.bool_], score: Floats, weight: Floats | None = None
+    positive: Marks, score: Floats, weight: Floats | None = None
 ) -> tuple[Floats, Floats]:
     """ROC AUC and average precision together: they share the sorting and summing.
 
@@ -131,30 +131,30 @@ def rank_scores(
     sorted negatives, once for all rows of weights.
     """
     weights = _weights(weight, len(score))
-    above, below = (_sorted(np.flatnonzero(marks), score) for marks in (positive, ~positive))
+    above, below = (_sort_by_score(np.flatnonzero(marks), score) for marks in (positive, ~positive))
     ranked, others = -score[above], -score[below]
     beaten_by = np.searchsorted(others, ranked, side="left")  # negatives with a higher score
     not_above = np.searchsorted(others, ranked, side="right")  # and those that tie
-    own = weights[..., above]  # (..., positives)
-    true = running_sums(own)[..., np.searchsorted(ranked, ranked, side="right")]
+    positives = weights[..., above]
+    true = running_sums(positives)[..., np.searchsorted(ranked, ranked, side="right")]
     negatives = running_sums(weights[..., below])
     false = negatives[..., not_above]
-    total = own.sum(-1), negatives[..., -1]
+    total = positives.sum(-1), negatives[..., -1]
 
-    seen = true + false
-    precision = np.divide(true, seen, out=np.zeros_like(true), where=seen > 0)
-    ap = _divide(np.einsum("...k,...k->...", own, precision), total[0])
+    retrieved = true + false
+    precision = np.divide(true, retrieved, out=np.zeros_like(true), where=retrieved > 0)
+    ap = _divide(np.einsum("...k,...k->...", positives, precision), total[0])
     if (beaten_by != not_above).any():
         false = (false + negatives[..., beaten_by]) / 2  # ties count half
-    beaten = total[0] * total[1] - np.einsum("...k,...k->...", own, false)
+    beaten = total[0] * total[1] - np.einsum("...k,...k->...", positives, false)
     return _divide(beaten, total[0] * total[1]), ap
 
 
 def rank_counts(
-    positive: NDArray[np.bool_], score: Floats, weight: Floats | None = None
+    positive: Marks, score: Floats, weight: Floats | None = None
 ) -> tuple[Floats, Floats]:
     """(..., thresholds) positives and negatives at or above each distinct score, highest first."""
-    order = _sorted(np.arange(len(score)), score)
+    order = _sort_by_score(np.arange(len(score)), score)
     ranked = _weights(weight, len(order))[..., order]
     if not len(order):  # no image: one threshold that nothing reaches
         nothing = np.zeros((*ranked.shape[:-1], 1))
@@ -164,9 +164,7 @@ def rank_counts(
     return true, running_sums(ranked)[..., ends + 1] - true
 
 
-def roc_auc_influence(
-    above: NDArray[np.bool_], below: NDArray[np.bool_], rank: NDArray[np.intp]
-) -> tuple[float, Floats]:
+def roc_auc_influence(above: Marks, below: Marks, rank: Indices) -> tuple[float, Floats]:
     """Area under the ROC curve, and how much each image (n,) moves it (DeLong et al. 1988).
 
     An image's influence is how its placement among the other class's images differs from the mean.
@@ -219,23 +217,28 @@ def log_losses(label: NDArray[Any], probability: Floats) -> Floats:
     and not infinity.
     """
     eps = np.finfo(np.float64).eps
-    given = probability[np.arange(len(label)), label]
-    losses: Floats = -np.log(np.clip(given, eps, 1 - eps))
+    label_probability = probability[np.arange(len(label)), label]
+    losses: Floats = -np.log(np.clip(label_probability, eps, 1 - eps))
     return losses
 
 
 def brier_error(label: NDArray[Any], probability: Floats, weight: Floats | None = None) -> Floats:
-    """Mean squared distance between probabilities and what was labelled.
+    """Mean squared distance between probabilities and labels; see `brier_losses`."""
+    return weighted_mean(brier_losses(label, probability), weight)
+
+
+def brier_losses(label: NDArray[Any], probability: Floats) -> Floats:
+    """(n,) squared distance between each image's probabilities and its label.
 
     For two classes (p - y)² of one class, 0 to 1 (Brier's score as most software gives it); for
     more, summed over the classes, 0 to 2 (Brier 1950). Both are scikit-learn's defaults.
     """
     truth = np.eye(probability.shape[1])[label]
-    squares = np.square(probability - truth).sum(axis=1)
-    return weighted_mean(squares / 2 if probability.shape[1] == 2 else squares, weight)
+    squares: Floats = np.square(probability - truth).sum(axis=1)
+    return squares / 2 if probability.shape[1] == 2 else squares
 
 
-def confidence_bins(confidence: Floats, bins: int) -> NDArray[np.intp]:
+def confidence_bins(confidence: Floats, bins: int) -> Indices:
     """Which of `bins` equally wide bins ((0, 1/bins], …) each confidence falls into."""
     edges = np.linspace(0, 1, bins + 1)
     return np.searchsorted(edges[1:-1], confidence, side="left")
@@ -279,7 +282,7 @@ def _weights(weight: Floats | None, n: int) -> Floats:
     return np.ones(n) if weight is None else np.asarray(weight, dtype=np.float64)
 
 
-def _sorted(rows: NDArray[np.intp], score: Floats) -> NDArray[np.intp]:
+def _sort_by_score(rows: Indices, score: Floats) -> Indices:
     """The rows in descending order of their scores."""
     return rows[np.argsort(-score[rows], kind="stable")]
 

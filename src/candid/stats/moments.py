@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Floats, Singles
+from candid.arrays import Counts, Floats, Indices, Marks, Singles
 from candid.predictions import Predictions
 from candid.stats.differences import Side
 from candid.stats.metrics import confidence_bins, support_times_f1
@@ -47,16 +47,16 @@ class Figures:
     @cached_property
     def names(self) -> tuple[str, ...]:
         """The figures in their order."""
-        sure = ["confidence", "overconfidence", "calibration_error", "calibration_noise"]
+        calibration = ["confidence", "overconfidence", "calibration_error", "calibration_noise"]
         if not self.per_class:
-            return ("accuracy", *(sure if self.rich else ()))
+            return ("accuracy", *(calibration if self.rich else ()))
         per_class = ["error", *(["false"] if len(self.classes) > 2 else [])]
         names = ["accuracy", "weighted_f1", *(f"{m}:{c}" for m in per_class for c in self.classes)]
         if self.standard is not None:
             names.append("standardised_error")
         if self.rich:
             names += [f"{m}:{c}" for m in ("precision", "predicted") for c in self.classes]
-            names += sure
+            names += calibration
         return tuple(names)
 
     @property
@@ -71,28 +71,28 @@ class Figures:
         Not per class: itself, and whether it is right.
         """
         right = p.prediction == p.label
-        parts: list[NDArray[Any]] = [np.ones((len(p), 1)), right[:, None]]
+        blocks: list[NDArray[Any]] = [np.ones((len(p), 1)), right[:, None]]
         if self.per_class:
             label, answer = self._marks(p.label), self._marks(p.prediction)
-            parts = [label, label & answer, *([answer] if len(self.classes) > 2 else [])]
+            blocks = [label, label & answer, *([answer] if len(self.classes) > 2 else [])]
         if self.rich:
             # What needs degrees is undefined where the model only gave answers.
             top = p.confidence
             confidence = top * (np.nan if p.hard else 1.0)
             excess = np.zeros((len(p), self.bins))
             excess[np.arange(len(p)), confidence_bins(top, self.bins)] = confidence - right
-            parts += [confidence[:, None], excess]
-        return np.concatenate(parts, axis=1, dtype=np.float64)
+            blocks += [confidence[:, None], excess]
+        return np.concatenate(blocks, axis=1, dtype=np.float64)
 
-    def of(self, sums: NDArray[Any], around: NDArray[Any] | None = None) -> NDArray[Any]:
+    def evaluate(self, sums: NDArray[Any], sample: NDArray[Any] | None = None) -> NDArray[Any]:
         """(figures, ...) from (sums, ...); NaN where undefined.
 
-        `around` holds the sample's own sums: the calibration noise is Σ |drawn part - part|.
+        `sample` holds the sample's own sums: the calibration noise is Σ |drawn part - part|.
         """
         count = len(self.classes) if self.per_class else 1
         support, hit = sums[:count], sums[count : 2 * count]
         n = support.sum(0)
-        # Of a side without images what is summed may be a rounding, and not 0.
+        # The sums of a side without images may be a rounding, and not 0.
         n = np.where(n > 0, n, np.nan)
         with np.errstate(divide="ignore", invalid="ignore"):
             parts = [hit.sum(0)[None] / n]
@@ -101,14 +101,14 @@ class Figures:
             if self.rich:
                 first = self.counts + 1
                 confidence, excess = sums[first - 1] / n, sums[first:] / n
-                there = 0 if around is None else around[first:] / around[:count].sum(0)
-                noise = 0 if around is None else np.abs(excess - there).sum(0)
+                expected = 0 if sample is None else sample[first:] / sample[:count].sum(0)
+                noise = 0 if sample is None else np.abs(excess - expected).sum(0)
                 deviations = (excess.sum(0), np.abs(excess).sum(0), np.where(n > 0, noise, np.nan))
                 parts += [x[None] for x in (confidence, *deviations)]
         return np.concatenate(parts)
 
     def _by_class(self, sums: NDArray[Any], n: NDArray[Any]) -> list[NDArray[Any]]:
-        """The figures that tell classes apart, of so many images."""
+        """The figures that need sums per class; `n` images."""
         count = len(self.classes)
         support, hit = sums[:count], sums[count : 2 * count]
         answered = sums[2 * count : 3 * count] if count > 2 else hit + (support - hit)[::-1]
@@ -122,7 +122,7 @@ class Figures:
             parts += [hit / answered, answered / n]
         return parts
 
-    def behind(self, p: Predictions) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
+    def support(self, p: Predictions) -> tuple[Marks, Indices]:
         """Which images stand behind each figure: (n, kinds) marks, and each figure's kind."""
         count, label = len(self.classes), self._marks(p.label)
         if not self.per_class:
@@ -139,8 +139,8 @@ class Figures:
             kinds += [*range(first, first + count), *([0] * (count + 4))]
         return np.concatenate(marks, axis=1), np.asarray(kinds, dtype=np.intp)
 
-    def _marks(self, codes: NDArray[Any]) -> NDArray[np.bool_]:
-        marks: NDArray[np.bool_] = codes[:, None] == np.arange(len(self.classes))
+    def _marks(self, codes: NDArray[Any]) -> Marks:
+        marks: Marks = codes[:, None] == np.arange(len(self.classes))
         return marks
 
     def _standardised(self, error: NDArray[Any]) -> NDArray[Any]:
@@ -165,20 +165,20 @@ class Moments:
     figures: tuple[str, ...]
     value: Floats
     spread: Floats
-    units: NDArray[np.int64]
-    images: NDArray[np.int64]
-    undefined: NDArray[np.int64]
+    units: Counts
+    images: Counts
+    undefined: Counts
     mean: Floats
-    pairs: NDArray[np.intp]
+    pairs: Indices
     correlation: Floats
-    lost: NDArray[np.int64]
+    undefined_pairs: Counts
 
     def row(self, name: str) -> int:
-        """Where a figure stands."""
+        """The row of a figure."""
         return self.figures.index(name)
 
     def side(self, name: str, sides: Any) -> Side:
-        """A figure of some sides, ready to be compared."""
+        """A figure of sides, to compare."""
         i = self.row(name)
         share = None
         if name == "overconfidence":  # mean confidence less accuracy
@@ -188,87 +188,82 @@ class Moments:
 
 @dataclass(frozen=True, eq=False)
 class Sums:
-    """What is summed over k keys, and how s sides are made of them."""
+    """Sums over k keys, and how s sides are made of them."""
 
-    whole: Singles
-    exact: Floats
-    plus: NDArray[np.intp]
-    minus: NDArray[np.intp]
-    units: NDArray[np.int64]
-    images: NDArray[np.int64]
+    by_stratum: Singles
+    totals: Floats
+    plus: Indices
+    minus: Indices
+    units: Counts
+    images: Counts
 
 
-def moments_of(
-    sums: Sums, pairs: NDArray[np.intp], figures: Figures, counts: Iterator[Singles]
+def compute_moments(
+    sums: Sums, pairs: Indices, figures: Figures, counts: Iterator[Singles]
 ) -> Moments:
     """Every side's figures with standard errors from all draws, and how pairs of sides go together.
 
     `counts` gives blocks (m, strata) of how often each stratum was drawn.
     """
-    whole, plus, minus = sums.whole, sums.plus, sums.minus
-    own = sides_of(sums.exact, plus, minus)
-    value = figures.of(own)
-    running = _Running(value, pairs)
-    around = own.astype(np.float32)[:, None, :]
-    step = max(4, _BLOCK_DRAWN // (len(plus) * len(whole)))
+    by_stratum, plus, minus = sums.by_stratum, sums.plus, sums.minus
+    sample_sums = combine_sides(sums.totals, plus, minus)
+    value = figures.evaluate(sample_sums)
+    moments = _RunningMoments(value, pairs)
+    sample = sample_sums.astype(np.float32)[:, None, :]
+    step = max(4, _BLOCK_DRAWN // (len(plus) * len(by_stratum)))
     for block in counts:
         for start in range(0, len(block), step):
             weight = block[start : start + step]
-            drawn = np.stack([weight @ s for s in whole])  # (sums, m, keys)
-            running.add(figures.of(sides_of(drawn, plus, minus), around))
-    return running.moments(figures.names, value, sums.units, sums.images)
+            block_sums = np.stack([weight @ s for s in by_stratum])  # (sums, m, keys)
+            moments.add(figures.evaluate(combine_sides(block_sums, plus, minus), sample))
+    return moments.moments(figures.names, value, sums)
 
 
-def sides_of(sums: NDArray[Any], plus: NDArray[np.intp], minus: NDArray[np.intp]) -> NDArray[Any]:
+def combine_sides(sums: NDArray[Any], plus: Indices, minus: Indices) -> NDArray[Any]:
     """(…, sides) from (…, keys): each side is a key, less another one where `minus` is not -1."""
     sides: NDArray[Any] = np.take(sums, plus, axis=-1)
-    some = np.flatnonzero(minus >= 0)
-    if len(some):
-        sides[..., some] -= np.take(sums, minus[some], axis=-1)
+    differences = np.flatnonzero(minus >= 0)
+    if len(differences):
+        sides[..., differences] -= np.take(sums, minus[differences], axis=-1)
     return sides
 
 
-class _Running:
+class _RunningMoments:
     """Moments of figures over draws, block by block, around the figures themselves."""
 
-    def __init__(self, value: Floats, pairs: NDArray[np.intp]) -> None:
+    def __init__(self, value: Floats, pairs: Indices) -> None:
         self.value = np.nan_to_num(value).astype(np.float32)[:, None, :]
         self.pairs, (self.left, self.right) = pairs, pairs.T
-        shape, both = value.shape, (len(value), len(pairs))
         self.draws = 0
-        self.defined, self.sum, self.square = (np.zeros(shape) for _ in range(3))
-        self.shared, self.cross, self.sum_left, self.sum_right = (np.zeros(both) for _ in range(4))
+        self.defined, self.sum, self.square = np.zeros((3, *value.shape))
+        of_pairs = np.zeros((4, len(value), len(pairs)))
+        self.shared, self.cross, self.sum_left, self.sum_right = of_pairs
 
-    def add(self, drawn: NDArray[Any]) -> None:
+    def add(self, values: NDArray[Any]) -> None:
         """One block: (figures, draws, sides)."""
         # In double precision, so that it does not matter how draws are cut into blocks.
-        away = (drawn - self.value).astype(np.float64)
-        missing = np.isnan(away)
-        holes = bool(missing.any())
-        if holes:
-            away[missing] = 0
-        self.draws += drawn.shape[1]
-        self.defined += drawn.shape[1] - (missing.sum(1) if holes else 0)
-        self.sum += away.sum(1)
-        self.square += np.einsum("fms,fms->fs", away, away)
-        left, right = away[..., self.left], away[..., self.right]
-        self.shared += drawn.shape[1]
-        if holes:
-            gone = missing[..., self.left] | missing[..., self.right]
-            self.shared -= gone.sum(1)
-            left[gone], right[gone] = 0, 0
+        deviation = (values - self.value).astype(np.float64)
+        missing = np.isnan(deviation)
+        has_missing = bool(missing.any())
+        if has_missing:
+            deviation[missing] = 0
+        self.draws += values.shape[1]
+        self.defined += values.shape[1] - (missing.sum(1) if has_missing else 0)
+        self.sum += deviation.sum(1)
+        self.square += np.einsum("fms,fms->fs", deviation, deviation)
+        left, right = deviation[..., self.left], deviation[..., self.right]
+        self.shared += values.shape[1]
+        if has_missing:
+            undefined = missing[..., self.left] | missing[..., self.right]
+            self.shared -= undefined.sum(1)
+            left[undefined], right[undefined] = 0, 0
         self.sum_left += left.sum(1)
         self.sum_right += right.sum(1)
         self.cross += np.einsum("fmc,fmc->fc", left, right)
 
-    def moments(
-        self,
-        names: tuple[str, ...],
-        value: Floats,
-        units: NDArray[np.int64],
-        images: NDArray[np.int64],
-    ) -> Moments:
-        """What was gathered."""
+    def moments(self, names: tuple[str, ...], value: Floats, sums: Sums) -> Moments:
+        """The moments of all blocks."""
+        units = sums.units
         with np.errstate(divide="ignore", invalid="ignore"):
             mean = self.sum / self.defined
             variance = (self.square - self.defined * mean**2) / (self.defined - 1)
@@ -284,10 +279,10 @@ class _Running:
             value=value,
             spread=spread,
             units=units,
-            images=images,
+            images=sums.images,
             undefined=(self.draws - self.defined).astype(np.int64),
             mean=mean + self.value[:, 0, :],
             pairs=self.pairs,
             correlation=np.clip(np.nan_to_num(correlation, posinf=0, neginf=0), -1, 1),
-            lost=(self.draws - self.shared).astype(np.int64),
+            undefined_pairs=(self.draws - self.shared).astype(np.int64),
         )

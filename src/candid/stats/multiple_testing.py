@@ -5,19 +5,22 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
-from candid.arrays import Floats
+from candid.arrays import Floats, Indices, Marks
 
 
 def benjamini_hochberg(p: Floats) -> Floats:
     """Benjamini and Hochberg's (1995) adjusted p-values; NaN stay NaN and do not count."""
     out = np.full(len(p), np.nan)
-    known = np.flatnonzero(~np.isnan(p))
-    order = known[np.argsort(p[known], kind="stable")]
+    order = _sort(p)
     raised = p[order] * len(order) / np.arange(1, len(order) + 1)
     out[order] = np.minimum(np.minimum.accumulate(raised[::-1])[::-1], 1.0)
     return out
+
+
+def _sort(p: Floats) -> Indices:
+    """The indices of all p-values but NaN, the smallest first."""
+    return np.argsort(p, kind="stable")[: np.count_nonzero(~np.isnan(p))]
 
 
 def holm(p: Floats) -> Floats:
@@ -26,8 +29,7 @@ def holm(p: Floats) -> Floats:
     NaN stay NaN and do not count.
     """
     out = np.full(len(p), np.nan)
-    known = np.flatnonzero(~np.isnan(p))
-    order = known[np.argsort(p[known], kind="stable")]
+    order = _sort(p)
     raised = p[order] * np.arange(len(order), 0, -1)
     out[order] = np.minimum(np.maximum.accumulate(raised), 1.0)
     return out
@@ -38,14 +40,14 @@ def cutoff(p: Floats, rate: float) -> float:
 
     Where nothing is found: the p that the first one would have needed; NaN without a p-value.
     """
-    known = p[~np.isnan(p)]
-    if not len(known):
+    defined = p[~np.isnan(p)]
+    if not len(defined):
         return math.nan
-    found = int(np.count_nonzero(benjamini_hochberg(known) <= rate))
-    return rate * max(found, 1) / len(known)
+    n_found = int(np.count_nonzero(benjamini_hochberg(defined) <= rate))
+    return rate * max(n_found, 1) / len(defined)
 
 
-def over_families(smallest: Floats, rate: float) -> tuple[NDArray[np.bool_], float]:
+def over_families(smallest: Floats, rate: float) -> tuple[Marks, float]:
     """Several families of tests, each corrected by itself, judged together.
 
     A family is selected where Benjamini and Hochberg's procedure over the families' Simes p-values

@@ -27,17 +27,17 @@ NUMBER_METRICS = (
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
-    """What is known of n images; all arrays are (n,).
+class NumberOutcomes:
+    """True numbers and predictions of n images; all arrays are (n,).
 
-    `guess` is the training median, `tolerance` how far off an answer may be to count as near.
+    `baseline` is the training median, `tolerance` how far off an answer may be to count as near.
     """
 
     value: Floats
     predicted: Floats
     low: Floats
     high: Floats
-    guess: float
+    baseline: float
     tolerance: float
 
     @property
@@ -46,58 +46,59 @@ class Judged:
         return self.predicted - self.value
 
     @property
-    def held(self) -> Marks:
+    def covered(self) -> Marks:
         """(n,) whether the interval holds the truth."""
         return (self.low <= self.value) & (self.value <= self.high)
 
     def cells(self) -> Floats:
         """(n, sums) what each image adds."""
-        off, blind = np.abs(self.error), np.abs(self.value - self.guess)
+        distance, blind = np.abs(self.error), np.abs(self.value - self.baseline)
         # From the middle, so that squares keep their digits in single precision.
         value = self.value - self.value.mean() if len(self.value) else self.value
-        near = (off <= self.tolerance, blind <= self.tolerance)
+        near = (distance <= self.tolerance, blind <= self.tolerance)
         return np.column_stack(
             [
-                *(np.ones(len(off)), off, blind, off**2, blind**2, value, value**2),
-                *(*near, self.error, self.held, self.high - self.low),
+                *(np.ones(len(distance)), distance, blind, distance**2, blind**2, value, value**2),
+                *(*near, self.error, self.covered, self.high - self.low),
             ]
         )
 
 
 def number_figures(sums: Floats) -> dict[str, Floats]:
-    """Every figure (...) of sums (..., sums) of `Judged.cells`; NaN without an image."""
+    """Every figure (...) of sums (..., sums) of `NumberOutcomes.cells`; NaN without an image."""
     n = np.where(sums[..., 0] > 0, sums[..., 0], np.nan)
-    off, blind, square, blind_square, value, value_square, *rest = np.moveaxis(
+    distance, baseline, square, baseline_square, value, value_square, *rest = np.moveaxis(
         sums[..., 1:] / n[..., None], -1, 0
     )
     spread = value_square - value**2
-    near, blind_near, bias, held, width = rest
+    near, baseline_near, bias, covered, width = rest
     with np.errstate(divide="ignore", invalid="ignore"):
-        explained = np.where(spread > 1e-12 * value_square, 1 - square / spread, np.nan)
+        r2 = np.where(spread > 1e-12 * value_square, 1 - square / spread, np.nan)
     return {
-        "mae": off,
-        "median_mae": blind,
+        "mae": distance,
+        "median_mae": baseline,
         "rmse": np.sqrt(square),
-        "median_rmse": np.sqrt(blind_square),
-        "r2": explained,
+        "median_rmse": np.sqrt(baseline_square),
+        "r2": r2,
         "within": near,
-        "median_within": blind_near,
+        "median_within": baseline_near,
         "bias": bias,
-        "coverage": held,
+        "coverage": covered,
         "width": width,
     }
 
 
 def number_estimates(
-    judged: Judged,
+    outcomes: NumberOutcomes,
     masks: Sequence[Marks],
-    drawing: Resample,
+    resampling: Resample,
     names: Sequence[str] = NUMBER_METRICS,
 ) -> list[dict[str, Estimate]]:
-    """Figures with their intervals of each of some groups of images, which (n,) masks mark."""
-    cells, found = judged.cells(), []
+    """Figures with their intervals of each group of images, which (n,) masks mark."""
+    cells, estimates = outcomes.cells(), []
     for mask in masks:
-        value, drawn = drawing.of_sums(np.where(mask[:, None], cells, 0.0), number_figures)
+        of_group = np.where(mask[:, None], cells, 0.0)
+        value, draws = resampling.evaluate_sums(of_group, number_figures)
         specs = {name: FigureSpec(metric_named(name).kind, (mask,)) for name in names}
-        found.append({k: estimate(value[k], drawn[k], s, drawing) for k, s in specs.items()})
-    return found
+        estimates.append({k: estimate(value[k], draws[k], s, resampling) for k, s in specs.items()})
+    return estimates

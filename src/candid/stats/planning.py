@@ -12,33 +12,29 @@ from dataclasses import replace
 import numpy as np
 
 from candid.arrays import Floats, Marks
-from candid.stats.differences import Side, bisected, difference_interval, smallest_visible
+from candid.stats.differences import Side, bisect, difference_interval, smallest_visible
 
 MOST_PEOPLE = 1_000_000  # beyond these nobody plans
 
 
 def with_people(side: Side, people: Floats) -> Side:
     """The side with so many people (k,) in place of those it has."""
-    grown = np.maximum(people, 1.0)
-    spread = side.spread * np.sqrt(side.units / grown)
-    return replace(side, spread=spread, units=np.rint(grown).astype(np.int64))
+    enlarged = np.maximum(people, 1.0)
+    spread = side.spread * np.sqrt(side.units / enlarged)
+    return replace(side, spread=spread, units=np.rint(enlarged).astype(np.int64))
 
 
 def predicted_width(
     left: Side, right: Side, correlation: Floats, people: Floats, confidence: float
 ) -> Floats:
     """(k,) how wide the interval of left - right will be with so many people (k,) on the left."""
-    grown = with_people(left, people)
-    low, high = difference_interval(grown, right, correlation, confidence, score=True)
+    enlarged = with_people(left, people)
+    low, high = difference_interval(enlarged, right, correlation, confidence, score=True)
     return high - low
 
 
 def people_needed(
-    left: Side,
-    right: Side,
-    correlation: Floats,
-    threshold: float,
-    size: float,
+    left: Side, right: Side, correlation: Floats, threshold: float, size: float
 ) -> Floats:
     """(k,) people on the left with whom a difference of `size` in errors would be seen.
 
@@ -47,14 +43,14 @@ def people_needed(
     side is undefined.
     """
 
-    def seen(log_people: Floats) -> Marks:
-        grown = with_people(left, np.exp(log_people))
-        visible = smallest_visible(grown, right, correlation, threshold, 1.0)
+    def is_visible(log_people: Floats) -> Marks:
+        enlarged = with_people(left, np.exp(log_people))
+        visible = smallest_visible(enlarged, right, correlation, threshold, 1.0)
         with np.errstate(invalid="ignore"):
             return visible <= size
 
     low, high = np.log(np.maximum(left.units, 2.0)), np.full(len(left.value), np.log(MOST_PEOPLE))
-    already, possible = seen(low), seen(high)
-    _, high = bisected(seen, low, high, steps=25)  # to one in a million
-    needed = np.where(already, np.maximum(left.units, 2), np.ceil(np.exp(high)))
+    reached, possible = is_visible(low), is_visible(high)
+    _, high = bisect(is_visible, low, high, steps=25)  # to one in a million
+    needed = np.where(reached, np.maximum(left.units, 2), np.ceil(np.exp(high)))
     return np.where(possible, needed, np.nan)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from candid.arrays import Floats
+from candid.arrays import Floats, Indices, Marks
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,12 +33,12 @@ class Logistic:
     linear: Floats
     influence: Floats
     columns: Floats
-    unit: NDArray[np.intp]
+    unit: Indices
 
 
 def logistic(
     columns: Floats,
-    outcome: NDArray[np.bool_],
+    outcome: Marks,
     cluster: NDArray[Any] | None = None,
     *,
     prior_sd: float = math.inf,
@@ -55,20 +55,20 @@ def logistic(
     # A constant that fits alone is a good start; half an outcome more of each keeps it finite.
     beta[0] = math.log((y.sum() + 0.5) / (n - y.sum() + 0.5))
 
-    def loss(at: Floats) -> float:
-        eta = columns @ at
-        return float(np.sum(np.logaddexp(0, eta) - y * eta) + penalty @ at**2 / 2)
+    def loss(point: Floats) -> float:
+        eta = columns @ point
+        return float(np.sum(np.logaddexp(0, eta) - y * eta) + penalty @ point**2 / 2)
 
-    now = loss(beta)
+    current = loss(beta)
     for _ in range(100):
         mean = expit(columns @ beta)
         slope = columns.T @ (y - mean) - penalty * beta
         curvature = (columns.T * (mean * (1 - mean))) @ columns + np.diag(penalty)
         step = np.linalg.lstsq(curvature, slope, rcond=None)[0]
         size = 1.0
-        while (then := loss(beta + size * step)) > now + 1e-12 * abs(now) and size > 1e-8:
+        while (trial := loss(beta + size * step)) > current + 1e-12 * abs(current) and size > 1e-8:
             size /= 2
-        beta, now = beta + size * step, min(now, then)
+        beta, current = beta + size * step, min(current, trial)
         if float(np.abs(size * step).max()) < 1e-9:
             break
     mean = expit(columns @ beta)
@@ -77,12 +77,12 @@ def logistic(
     inverse = np.asarray(np.linalg.pinv(curvature, hermitian=True), np.float64)
     person = np.arange(n) if cluster is None else cluster
     unit = np.unique(person, return_inverse=True)[1].reshape(-1)
-    scores = _jackknifed(columns, y - mean, weight, inverse, unit)
+    scores = _jackknife_scores(columns, y - mean, weight, inverse, unit)
     return Logistic(beta, columns @ beta, scores @ inverse, columns, unit)
 
 
-def _jackknifed(
-    columns: Floats, residual: Floats, weight: Floats, inverse: Floats, unit: NDArray[np.intp]
+def _jackknife_scores(
+    columns: Floats, residual: Floats, weight: Floats, inverse: Floats, unit: Indices
 ) -> Floats:
     """(people, k) each person's score, Xᵀ (I - H)⁻¹ residual over their rows (CR3).
 
@@ -93,17 +93,17 @@ def _jackknifed(
     sizes = np.diff(np.append(starts, len(unit)))
     scores = np.zeros((len(starts), columns.shape[1]))
     for size in np.unique(sizes):
-        mine = np.flatnonzero(sizes == size)
-        for some in np.array_split(mine, max(1, len(mine) * int(size) ** 2 // 200_000)):
-            rows = order[starts[some][:, None] + np.arange(size)]  # (people, size)
+        people = np.flatnonzero(sizes == size)
+        for chunk in np.array_split(people, max(1, len(people) * int(size) ** 2 // 200_000)):
+            rows = order[starts[chunk][:, None] + np.arange(size)]  # (people, size)
             x = columns[rows]  # (people, size, k)
             leverage = (x @ inverse) @ x.transpose(0, 2, 1) * weight[rows][:, None, :]
-            kept, r = np.eye(int(size)) - leverage, residual[rows][:, :, None]
+            complement, r = np.eye(int(size)) - leverage, residual[rows][:, :, None]
             try:
-                freed = np.linalg.solve(kept, r)
+                adjusted = np.linalg.solve(complement, r)
             except np.linalg.LinAlgError:  # without such a person nothing could be fitted
-                freed = np.linalg.pinv(kept) @ r
-            scores[some] = (x * freed).sum(axis=1)
+                adjusted = np.linalg.pinv(complement) @ r
+            scores[chunk] = (x * adjusted).sum(axis=1)
     return scores
 
 
@@ -117,29 +117,29 @@ def average_outcome(
     influence of each person on the average.
     """
     x, n = fitted.columns, len(fitted.columns)
-    own = list(columns.values())
-    without = fitted.linear - x[:, own] @ fitted.coefficients[own]
+    block = list(columns.values())
+    base = fitted.linear - x[:, block] @ fitted.coefficients[block]
     means, slopes = np.zeros(n), np.zeros(n)
     gradient = np.zeros(x.shape[1])
     for code, weight in shares.items():
         column = columns.get(code)
         effect = 0.0 if column is None else fitted.coefficients[column]
-        mean = expit(without + effect)
+        mean = expit(base + effect)
         slope = weight * mean * (1 - mean)
         means += weight * mean
         slopes += slope
         if column is not None:
             gradient[column] += slope.mean()
-    others = np.ones(x.shape[1], np.bool_)
-    others[own] = False
-    gradient[others] = (x[:, others].T @ slopes) / n
+    rest = np.ones(x.shape[1], np.bool_)
+    rest[block] = False
+    gradient[rest] = (x[:, rest].T @ slopes) / n
     average = float(means.mean())
     persons = len(fitted.influence)
-    moved = np.bincount(fitted.unit, (means - average) / n, minlength=persons)
-    return average, moved + fitted.influence @ gradient
+    direct = np.bincount(fitted.unit, (means - average) / n, minlength=persons)
+    return average, direct + fitted.influence @ gradient
 
 
-def straight_line(x: Floats, y: Floats) -> tuple[float, float, float, float]:
+def fit_line(x: Floats, y: Floats) -> tuple[float, float, float, float]:
     """Least squares: its fall from end to end, that fall's error, y's mean, residual deviation."""
     centred = x - x.mean()
     squares = float(centred @ centred)

@@ -1,4 +1,4 @@
-"""How much of what can be learned is lost with a part of what there is to learn it from."""
+"""How much of what can be learned is lost with a part of the input."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def retention(
     small (Food and Drug Administration, Non-Inferiority Clinical Trials to Establish Effectiveness,
     2016).
     """
-    losses, person = _known(base, whole, part, person)
+    losses, person = _select_complete(base, whole, part, person)
     n, (base, whole, part) = losses.shape[1], losses
     if n < 2:
         return Retention(n, *(np.nan,) * 5)
@@ -55,28 +55,24 @@ def retention(
 
 
 def loses_more(
-    share: float,
-    base: Floats,
-    whole: Floats,
-    part: Floats,
-    person: NDArray[Any] | None = None,
+    share: float, base: Floats, whole: Floats, part: Floats, person: NDArray[Any] | None = None
 ) -> bool:
     """Whether a part surely loses more than a share of what the whole surely tells; as above.
 
     By Student's t, since the images of one class may be few.
     """
-    (base, whole, part), person = _known(base, whole, part, person)
-    lost = part - whole - share * (base - whole)
-    return _above_zero(base - whole, person) and _above_zero(lost, person)
+    (base, whole, part), person = _select_complete(base, whole, part, person)
+    excess = part - whole - share * (base - whole)
+    return _above_zero(base - whole, person) and _above_zero(excess, person)
 
 
-def _known(
+def _select_complete(
     base: Floats, whole: Floats, part: Floats, person: NDArray[Any] | None
 ) -> tuple[Floats, NDArray[Any]]:
-    """The three losses (3, n) of the images that have all, and who is in each."""
-    known = ~np.isnan(base + whole + part)
+    """The three losses (3, n) of the images that have all, and their persons."""
+    complete = ~np.isnan(base + whole + part)
     person = np.arange(len(base)) if person is None else person
-    return np.stack([base, whole, part])[:, known], person[known]
+    return np.stack([base, whole, part])[:, complete], person[complete]
 
 
 def _sums(values: Floats, person: NDArray[Any]) -> Floats:

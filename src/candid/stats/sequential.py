@@ -51,9 +51,9 @@ def leaves_out(figure: Estimate, threshold: float) -> bool:
 
 def is_settled(figures: Iterable[Estimate], looks: Looks, look: int) -> bool:
     """Whether it is decided that all lie above 0, or that one of them does not or will not."""
-    known = list(figures)
-    failed = any(e.high < 0 or is_hopeless(e, looks, look) for e in known)
-    return failed or all(e.low > 0 for e in known)
+    estimates = list(figures)
+    failed = any(e.high < 0 or is_hopeless(e, looks, look) for e in estimates)
+    return failed or all(e.low > 0 for e in estimates)
 
 
 def is_hopeless(figure: Estimate, looks: Looks, look: int) -> bool:
@@ -62,10 +62,10 @@ def is_hopeless(figure: Estimate, looks: Looks, look: int) -> bool:
     That is, where it goes on as it began: its conditional power (Lan & Wittes 1988) is below 5%. A
     figure without an interval is not hopeless.
     """
-    share = looks.sizes[look] / looks.sizes[-1]
-    if share >= 1 or not math.isfinite(figure.high - figure.low):
+    fraction = looks.sizes[look] / looks.sizes[-1]
+    if fraction >= 1 or not math.isfinite(figure.high - figure.low):
         return False
     error = (figure.high - figure.low) / 2 / normal_quantile(figure.confidence)
-    at_last = error * math.sqrt(share)  # its standard error at the last look
+    at_last = error * math.sqrt(fraction)  # its standard error at the last look
     needed = normal_quantile(looks.level(len(looks.sizes) - 1)) * at_last
-    return needed - figure.value > _HOPELESS * at_last * math.sqrt((1 - share) / share)
+    return needed - figure.value > _HOPELESS * at_last * math.sqrt((1 - fraction) / fraction)

@@ -36,8 +36,8 @@ class ProbabilityShift:
     def apply(self, probability: Floats) -> Floats:
         """(n, classes) of probabilities (n, classes)."""
         z = np.log(np.maximum(probability, _LEAST)) / self.temperature + self.bias
-        changed: Floats = softmax(z, axis=1)
-        return changed
+        shifted: Floats = softmax(z, axis=1)
+        return shifted
 
 
 def fit_shift(probability: Floats, label: NDArray[Any]) -> ProbabilityShift:
@@ -45,17 +45,14 @@ def fit_shift(probability: Floats, label: NDArray[Any]) -> ProbabilityShift:
 
     The penalised log loss is convex in 1 / temperature and the biases, which sum to 0.
 
+    Raises PredictionsError where there is no image.
+
     Parameters
     ----------
     probability
         (n, classes) of images that the model did not learn from.
     label
         (n,) codes of their classes.
-
-    Raises
-    ------
-    PredictionsError
-        Where there is no image.
     """
     from scipy.optimize import minimize
 
@@ -68,21 +65,21 @@ def fit_shift(probability: Floats, label: NDArray[Any]) -> ProbabilityShift:
         )
     logs = np.log(np.maximum(probability, _LEAST))
     logs = logs - logs.mean(axis=1, keepdims=True)
-    hot = np.eye(classes)[label]
+    one_hot = np.eye(classes)[label]
 
     def loss(x: Floats) -> tuple[float, Floats]:
         slope, bias = x[0], x[1:]
         z = slope * logs + bias
-        away = softmax(z, axis=1) - hot
-        value = -float((hot * log_softmax(z, axis=1)).sum())
+        residual = softmax(z, axis=1) - one_hot
+        value = -float((one_hot * log_softmax(z, axis=1)).sum())
         value += float((slope - 1) ** 2 + bias @ bias) / (2 * _PRIOR_SD**2)
-        gradient = np.concatenate([[float((away * logs).sum())], away.sum(axis=0)])
+        gradient = np.concatenate([[float((residual * logs).sum())], residual.sum(axis=0)])
         gradient += np.concatenate([[slope - 1], bias]) / _PRIOR_SD**2
         return value, gradient
 
     start = np.concatenate([[1.0], np.zeros(classes)])
     bounds = [(_SMALLEST_SLOPE, None)] + [(None, None)] * classes
     options = {"maxiter": 1000, "ftol": 1e-14, "gtol": 1e-8}
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
-    bias = np.asarray(found.x[1:], np.float64)
-    return ProbabilityShift(1 / float(found.x[0]), bias - bias.mean())
+    result = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+    bias = np.asarray(result.x[1:], np.float64)
+    return ProbabilityShift(1 / float(result.x[0]), bias - bias.mean())
