@@ -195,7 +195,7 @@ class _ColumnSource(ShardedSource):
 
 
 class ParquetSource(_ColumnSource):
-    """Images embedded in Parquet files, read page by page; parameters as for `_Embedded`.
+    """Images embedded in Parquet files, read page by page; parameters as for `_ColumnSource`.
 
     Fast where rows are read in ascending order; a step back starts again at the row group's first.
     Memory holds one page (as Arrow writes them, up to 1,024 images) of each file.

@@ -30,25 +30,25 @@ def require_evaluable(predictions: Predictions) -> None:
     """Raise PredictionsError without a labelled image, or where a value is impossible."""
     n, classes = len(predictions), len(predictions.classes)
     p, label = predictions.probability, predictions.label
-    problem = ""
+    error = ""
     if classes < 2:
-        problem = f"There are predictions for {classes} class of {predictions.target!r}."
+        error = f"There are predictions for {classes} class of {predictions.target!r}."
     elif p.shape != (n, classes):
-        problem = f"The probabilities have the shape {p.shape} for {n} images, {classes} classes."
+        error = f"The probabilities have the shape {p.shape} for {n} images and {classes} classes."
     elif not (np.isfinite(p).all() and (p >= 0).all() and np.allclose(p.sum(axis=1), 1, atol=1e-3)):
         bad = ~(np.isfinite(p).all(axis=1) & (p >= 0).all(axis=1) & (abs(p.sum(axis=1) - 1) < 1e-3))
         first = int(np.argmax(bad))
-        problem = (
+        error = (
             f"The probabilities of {int(bad.sum())} of {n} images are impossible, "
             f"such as {p[first].tolist()} of {str(predictions.ids[first])!r}."
         )
     elif (label >= classes).any():
-        problem = f"A label has the index {int(label.max())} among {classes} classes."
+        error = f"A label has the index {int(label.max())} among {classes} classes."
     elif not np.isin(predictions.split[label >= 0], SPLITS).any():
-        problem = f"None of the {n} images has both a label and one of the splits {SPLITS}."
-    if problem:
+        error = f"None of the {n} images has both a label and one of the splits {SPLITS}."
+    if error:
         raise PredictionsError(
-            problem,
+            error,
             expected="labelled images with one probability from 0 to 1 per class, summing to 1",
             todo="check the file that the predictions came from, and that the loss was finite",
         )
