@@ -15,7 +15,7 @@ import candid
 from candid.errors import ConfigError, RunError
 from candid.pipeline.beginning import initial_weights, take_initial
 from candid.records import Provenance, read_record
-from candid.text import model
+from candid.text.model import starting_weights
 from inference.tiny import SIDE, encoded, pixels, tiny_run
 
 
@@ -96,7 +96,7 @@ def test_what_is_said(tmp_path, faces):
         provenance = Provenance("0", "", "", {}, 0, None, {}, {}, "", "none")
 
     Inputs.provenance = replace(Inputs.provenance, initial=initial_weights(Inputs.config, faces)[1])
-    said = model.initial_weights(Inputs)
+    said = starting_weights(Inputs)
     assert "weights of source, which had learned Hat" in said
     assert "The first 3 layers were not trained." in said
     assert "0.8 times that of the next" in said

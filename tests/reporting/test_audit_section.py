@@ -242,7 +242,7 @@ def test_the_summary_leads_with_the_labels_and_tells_three_stories(audited: Audi
 
 def test_values_held_constant_are_those_at_a_disadvantage(audited: Audit) -> None:
     assert audited.confounding is not None
-    told = audit_tables.adjusted_gaps(audited.confounding)
+    told = audit_tables.widest_adjusted(audited.confounding)
     assert (told[0].attribute, told[0].value) == ("Hat", "yes")
     assert all(g.raw.value > 0 for g in told)
 

@@ -86,7 +86,7 @@ def drop_opposites(rows: Sequence[GapRow]) -> list[GapRow]:
     return [r for r in rows if id(r) not in better]
 
 
-def adjusted_gaps(gaps: AdjustedGaps) -> list[AdjustedGap]:
+def widest_adjusted(gaps: AdjustedGaps) -> list[AdjustedGap]:
     """The values whose gaps to their disadvantage are widest, those found first."""
     worse = [g for g in gaps.gaps if g.raw.value > 0]
     return sorted(worse, key=lambda g: (g.state != "found", -g.raw.value))[:_MOST_ADJUSTED]

@@ -205,7 +205,7 @@ def _training(inputs: ReportInput) -> str:
         )
     elif inputs.history:
         last = inputs.history[-1]
-        start = " ".join(filter(None, (prose.initial_weights(inputs), prose.custom_code(inputs))))
+        start = " ".join(filter(None, (prose.starting_weights(inputs), prose.custom_code(inputs))))
         scratch = "" if inputs.provenance.initial else "from scratch "
         texts.append(
             f"Trained {scratch}for {words.count(last.step)} batches of "
@@ -325,7 +325,7 @@ def _usage(inputs: ReportInput) -> str:
     m = inputs.model
     if m is None:
         return "The weights are not part of this run; the figures were made from predictions."
-    fit, names = inputs.config.data.fit, words.join([markdown.text(f"“{c}”") for c in m.classes])
+    fit, names = inputs.config.data.fit, words.conjoin([markdown.text(f"“{c}”") for c in m.classes])
     note = (
         " The network is not Candid's own: `network` is that module." if m.network == "own" else ""
     )

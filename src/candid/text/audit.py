@@ -131,7 +131,7 @@ def _describe_unreachable(groups: Sequence[Wanted], unit: str) -> str:
     """Groups for which no number would be enough."""
     names = [f"{_group_name(group)} ({words.count(group.people)} {unit})" for group in groups]
     return (
-        f"{words.join(names)}: no number would show a gap of "
+        f"{words.conjoin(names)}: no number would show a gap of "
         f"{words.number(100 * groups[0].size, 0)} points, as the rest is too small as well."
     )
 
@@ -204,13 +204,13 @@ def noise_sentences(audit: Audit) -> list[str]:
 
 def balance_sentences(balance: str, attributes: Sequence[str]) -> list[str]:
     """How training balanced groups."""
-    names = words.join(["the label", *attributes])
+    names = words.conjoin(["the label", *attributes])
     if balance == "group":
         return [
             f"Every combination of {names} weighed the same in training (train.balance = group)."
         ]
     if balance == "reweighing":
-        names = words.join([*attributes])
+        names = words.conjoin([*attributes])
         return [
             f"Training weighed images so that the label is as frequent in every group of {names} "
             "as in all (train.balance = reweighing)."

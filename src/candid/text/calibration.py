@@ -47,8 +47,8 @@ def absent_from_the_fit(classes: Sequence[str]) -> Iterator[str]:
     """Which classes are absent from the fit."""
     if classes:
         yield (
-            f"No picture of the fit is labelled {words.join([*classes], 'or')}: it knows no more "
-            "of this than that it was absent."
+            f"No picture of the fit is labelled {words.conjoin([*classes], 'or')}: it knows no "
+            "more of this than that it was absent."
         )
 
 

@@ -33,7 +33,7 @@ def _better_sentences(comparison: RunComparison) -> Iterator[str]:
             yield pair_sentence(pair)
     if rest := [pair for pair in comparison.pairs if pair.overall.state != "found"]:
         names = [f"“{pair.a}” and “{pair.b}”" for pair in rest]
-        yield f"No more than chance explains lies between {words.join(names)}."
+        yield f"No more than chance explains lies between {words.conjoin(names)}."
 
 
 def _ranking(comparison: RunComparison) -> str:
@@ -45,12 +45,12 @@ def _ranking(comparison: RunComparison) -> str:
         rest = [f"“{m.name}” by {figure_in_unit(m.metrics['mae'])}" for m in others]
         return (
             f"Nearest is “{best.name}”: off by {figure_in_unit(main)} ({interval_in_unit(main)}) "
-            f"on average over {images}; {words.join(rest)}."
+            f"on average over {images}; {words.conjoin(rest)}."
         )
     rest = [f"“{m.name}” {words.share_of(m.metrics['accuracy'])}" for m in others]
     return (
         f"Most were right with “{best.name}”: {words.percent_interval(main)} of {images}; with "
-        f"{words.join(rest)}."
+        f"{words.conjoin(rest)}."
     )
 
 

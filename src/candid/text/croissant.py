@@ -20,7 +20,7 @@ def description(e: Exploration) -> str:
     """How many images of how many people, and what their label is."""
     images = "drawn faces" if e.synthetic else "images of faces"
     people = "" if e.people is None else f" of {words.persons(e.people)}"
-    classes = words.join([f"“{c}”" for c in e.classes])
+    classes = words.conjoin([f"“{c}”" for c in e.classes])
     return f"{words.count(e.n)} {images}{people}, each with the label “{e.target}”: {classes}."
 
 

@@ -77,11 +77,11 @@ def explanation_lead(e: Explanation, model: ModelCard | None = None) -> list[str
     passed = [m.title for m in e.methods if m.state == "passed"]
     failed = [m.title for m in e.methods if m.state == "failed"]
     if passed:
-        sentences.append(f"{words.join(passed)} passed every check that applies.")
+        sentences.append(f"{words.conjoin(passed)} passed every check that applies.")
     elif e.methods:
         sentences.append("No method passed its checks: the maps below are not to be relied on.")
     if failed:
-        sentences.append(f"{words.join(failed)} failed at least one.")
+        sentences.append(f"{words.conjoin(failed)} failed at least one.")
     if model is not None and (part := part_seen(model)):
         sentences.append(part)
     return [
@@ -116,7 +116,7 @@ def _costliest_region(e: Explanation) -> list[str]:
     ]
     text = (
         f"Of all regions, painting over the {first} costs most. Weighted F1 falls by "
-        f"{words.join(costs)} (in points, with {100 * e.confidence:g}% intervals)"
+        f"{words.conjoin(costs)} (in points, with {100 * e.confidence:g}% intervals)"
     )
     losses = (100 * m.control_f1_loss.value for m in maskings)
     if span := _format_range(losses, lambda x: words.number(x, 1)):
@@ -139,7 +139,7 @@ def _furthest_region(e: Explanation) -> list[str]:
     support = measured[0].moved
     text = (
         f"Of all regions, painting over the {first} moves the number furthest: on average by "
-        f"{words.join(distances)} (with {100 * e.confidence:g}% intervals; "
+        f"{words.conjoin(distances)} (with {100 * e.confidence:g}% intervals; "
         f"{words.images(support.n, support.people)})"
     )
     if span := _format_range([m.control_moved.value for m in maskings], number.in_digits):
@@ -182,8 +182,8 @@ def _claim_sentences(e: Explanation) -> list[str]:
         if claim.state == "passed":
             methods.setdefault(claim.region, []).append(titles.get(claim.method, claim.method))
     if methods:
-        regions = [f"the {region} ({words.join(by)})" for region, by in methods.items()]
-        return [f"Maps with a passing badge and masking agree on {words.join(regions)}."]
+        regions = [f"the {region} ({words.conjoin(by)})" for region, by in methods.items()]
+        return [f"Maps with a passing badge and masking agree on {words.conjoin(regions)}."]
     if any(claim.state == "failed" for claim in e.claims):
         return ["On no region do maps with a passing badge and masking agree."]
     return []

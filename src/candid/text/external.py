@@ -263,7 +263,7 @@ def uncounted_sentences(source: AskedPictures) -> list[str]:
         )
     if source.unread_count:
         reasons.append(f"{words.count(source.unread_count)} could not be read")
-    return [f"Not counted: {words.join(reasons)}."] if reasons else []
+    return [f"Not counted: {words.conjoin(reasons)}."] if reasons else []
 
 
 def frame_sentences(source: AskedPictures) -> list[str]:
@@ -304,4 +304,4 @@ def tried_sources(transfer: Transfer | None) -> str:
     """Which sources it was measured on, for a sentence's end; "" where there are none."""
     sources = () if transfer is None else transfer.sources
     names = [f"“{s.name}”" for s in sources if not s.paired]
-    return f"how it does on {words.join(names)} was measured" if names else ""
+    return f"how it does on {words.conjoin(names)} was measured" if names else ""

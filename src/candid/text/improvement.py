@@ -55,7 +55,7 @@ def remedy_notes(
         yield NO_LAYER
     elif unbalanced:
         yield (
-            f"The last layer was not fitted again balanced by {words.join([*unbalanced])}: of "
+            f"The last layer was not fitted again balanced by {words.conjoin([*unbalanced])}: of "
             "the validation images, not every label occurs with every value."
         )
     if not attributes:
@@ -95,7 +95,7 @@ def improvement_lead(improvement: Improvement) -> str:
     grouping = "labels alone"
     if improvement.attributes:
         source = "" if improvement.named else ", from the audit's findings"
-        grouping = f"label and {words.join(list(improvement.attributes))}{source}"
+        grouping = f"label and {words.conjoin(list(improvement.attributes))}{source}"
     is_by_person = improvement.people is not None
     unit, left_out = ("people", "its person") if is_by_person else ("images", "it")
     return (

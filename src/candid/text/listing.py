@@ -84,4 +84,4 @@ def removed_lines(removed: Iterable[str]) -> Iterator[str]:
 def logged_line(run: str, trackers: Sequence[str], steps: int, figures: int) -> str:
     """What of a run was logged where."""
     logged = f"{words.many(steps, 'step', 'steps')} and {words.many(figures, 'figure', 'figures')}"
-    return f"{run}: {logged} to {words.join([*trackers])}"
+    return f"{run}: {logged} to {words.conjoin([*trackers])}"

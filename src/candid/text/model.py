@@ -26,7 +26,7 @@ def model_purpose(inputs: ReportInput) -> str:
     """What the model is, in one sentence."""
     classes = inputs.classes
     value = (
-        f"the value {words.join([f'“{c}”' for c in classes], 'or')}"
+        f"the value {words.conjoin([f'“{c}”' for c in classes], 'or')}"
         if len(classes) <= _MOST_NAMED
         else f"each of {words.count(len(classes))} values"
     )
@@ -134,7 +134,7 @@ def model_summary(inputs: ReportInput) -> list[str]:
     elif findings:
         sentences.append(
             f"Of the checks of the data, {words.count(len(findings))} found something that can "
-            f"change what the figures mean: {words.join([f'“{f.title}”' for f in findings])}."
+            f"change what the figures mean: {words.conjoin([f'“{f.title}”' for f in findings])}."
         )
     if inputs.audit is None:
         sentences.append("Whether it does equally well for everyone was not measured.")
@@ -256,7 +256,7 @@ def custom_code(inputs: ReportInput) -> str:
     return f"{' '.join(texts)} This is code of the run's maker, and no part of Candid."
 
 
-def initial_weights(inputs: ReportInput) -> str:
+def starting_weights(inputs: ReportInput) -> str:
     """The initial weights, and which layers were frozen or slowed; "" where all was fresh."""
     train, initial = inputs.config.train, inputs.provenance.initial
     texts = []
@@ -348,8 +348,8 @@ def validation_caveat(inputs: ReportInput) -> str:
     if not used or inputs.split("validation") is None:
         return ""
     text = (
-        f"The validation images were also used {words.join(used)}, which flatters the figures on "
-        "them a little"
+        f"The validation images were also used {words.conjoin(used)}, which flatters the figures "
+        "on them a little"
     )
     return text + (
         "." if inputs.split("test") is None else "; the test images were used for nothing else."

@@ -179,7 +179,7 @@ def unknown_values(missing: Mapping[str, int], n: int) -> Iterator[str]:
         if n_more > 0:
             names[_MOST_NAMED:] = [words.many(n_more, "other", "others")]
         yield (
-            f"Of {words.images(n)}, some have no value for {words.join(names)}: they count "
+            f"Of {words.images(n)}, some have no value for {words.conjoin(names)}: they count "
             "neither in a group nor in its rest."
         )
 
@@ -365,7 +365,7 @@ def few_to_differ(subsets: Sequence[tuple[str, int]], fewest: int) -> str:
 def failed_early(methods: Sequence[str], n: int) -> str:
     """Where methods failed their checks, and made no more maps than these took."""
     return (
-        f"{words.join([*methods])} failed a check, and made no more maps: their means stand on "
+        f"{words.conjoin([*methods])} failed a check, and made no more maps: their means stand on "
         f"the {words.count(n)} images of the checks."
     )
 
@@ -373,9 +373,9 @@ def failed_early(methods: Sequence[str], n: int) -> str:
 def decided_early(methods: Sequence[str], n: int, total: int) -> str:
     """Where fewer maps than could be made decided."""
     return (
-        f"{words.join([*methods])}: {words.count(n)} of {words.count(total)} images decided, for "
-        "every region, whether maps are denser there than if they were spread evenly. Intervals of "
-        "figures that may be decided before all images are wider accordingly."
+        f"{words.conjoin([*methods])}: {words.count(n)} of {words.count(total)} images decided, "
+        "for every region, whether maps are denser there than if they were spread evenly. "
+        "Intervals of figures that may be decided before all images are wider accordingly."
     )
 
 

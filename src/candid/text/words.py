@@ -240,7 +240,7 @@ def upper_median(values: Iterable[float]) -> float | None:
     return finite[len(finite) // 2] if finite else None
 
 
-def join(words: list[str], last: str = "and") -> str:
+def conjoin(words: list[str], last: str = "and") -> str:
     """Join words: "A, B and C"."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} {last} {words[-1]}"
 
