@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from candid.auditing.label_check import check_labels, find_doubted_labels, person_agreement
-from candid.auditing.label_noise import label_quality, likely_wrong
+from candid.auditing.label_noise import find_likely_wrong, label_quality
 from candid.predictions import Predictions
 from candid.records import from_plain, to_plain
 from candid.records.label_check import LabelCheck
@@ -73,7 +73,7 @@ def test_identity_swaps_stand_apart(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_who_speaks_against_what_by_brute_force(seed: int) -> None:
     p, *_ = planted(seed, people=40, pictures=5, flipped=0.15, sharp=1)
-    sure = set(likely_wrong(p.label, p.probability).tolist())
+    sure = set(find_likely_wrong(p.label, p.probability).tolist())
     both, model, person = set(), set(), set()
     for row in range(len(p)):
         theirs = p.label[p.person == p.person[row]]
@@ -109,7 +109,7 @@ def test_a_label_of_a_moment_lets_no_person_speak() -> None:
     found = check_labels(replace(p, label=smile), np.arange(len(p)) % 2, figures=FEW)
     assert found.person_agreement is not None and found.person_agreement.value < 0.8
     assert not found.persons_count and found.found_by_both == found.found_by_person == 0
-    assert found.found_by_model == len(likely_wrong(smile, p.probability))
+    assert found.found_by_model == len(find_likely_wrong(smile, p.probability))
     assert any("too few to take their other pictures" in note for note in found.notes)
     assert "another person" not in "".join(check_lines(found, "x"))
     alone = replace(p, person=None)

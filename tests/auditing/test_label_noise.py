@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from candid.auditing.label_noise import (
     calibrated_joint,
     class_thresholds,
+    confident_class,
     confident_joint,
     error_bounds,
+    find_likely_wrong,
     independent_error_bounds,
     label_noise,
-    likely_wrong,
-    sure_class,
 )
 from candid.errors import ConfigError, PredictionsError
 from candid.predictions import Attribute, Predictions
@@ -76,7 +76,7 @@ def test_equals_cleanlab(cleanlab, seed, classes, sharp):
         rtol=1e-12,
     )
     ours = confident_joint(
-        label, sure_class(p.probability, class_thresholds(label, p.probability)), classes
+        label, confident_class(p.probability, class_thresholds(label, p.probability)), classes
     )
     theirs = count.compute_confident_joint(label, p.probability, calibrate=False)
     np.testing.assert_array_equal(ours, theirs)
@@ -89,7 +89,7 @@ def test_equals_cleanlab(cleanlab, seed, classes, sharp):
         return_indices_ranked_by="normalized_margin",
         n_jobs=1,
     )
-    np.testing.assert_array_equal(likely_wrong(label, p.probability), suspects)
+    np.testing.assert_array_equal(find_likely_wrong(label, p.probability), suspects)
     quality = rank.get_label_quality_scores(label, p.probability, method="normalized_margin")
     listed = label_noise(p, draws=2).likely_wrong
     by_id = dict(zip(p.ids.tolist(), quality, strict=True))
@@ -101,7 +101,7 @@ def test_a_class_without_images_equals_cleanlab(cleanlab):
     p, _ = draw(1, classes=3)
     some = p[p.label != 2]
     label = some.label.astype(int)
-    sure = sure_class(some.probability, class_thresholds(label, some.probability))
+    sure = confident_class(some.probability, class_thresholds(label, some.probability))
     theirs = count.compute_confident_joint(label, some.probability, calibrate=False)
     np.testing.assert_array_equal(confident_joint(label, sure, 3), theirs)
     noise = label_noise(some, draws=5)
@@ -115,7 +115,7 @@ def test_weights_are_repetitions():
     times = np.random.default_rng(0).integers(0, 4, len(p))
     repeated = np.repeat(np.arange(len(p)), times)
     thresholds = class_thresholds(p.label[repeated], p.probability[repeated])
-    sure = sure_class(p.probability, thresholds)
+    sure = confident_class(p.probability, thresholds)
     np.testing.assert_array_equal(
         confident_joint(p.label, sure, 3, times.astype(float)),
         confident_joint(p.label[repeated], sure[repeated], 3),

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from candid.auditing.own_person import against_own_person, person_votes
+from candid.auditing.own_person import count_person_votes, find_outvoted_labels
 from candid.table import Table
 
 
@@ -27,22 +27,22 @@ def test_whoever_stands_against_the_own_person(seed: int) -> None:
         (most, times), *_ = Counter(people[who]).most_common(1)
         if len(people[who]) >= 3 and 2 * times > len(people[who]) and k != most:
             wanted.add(row)
-    found = against_own_person(table(label, person))
+    found = find_outvoted_labels(table(label, person))
     assert wanted and set(found.tolist()) == wanted
     share = [max(Counter(people[person[r]]).values()) / len(people[person[r]]) for r in found]
     assert share == sorted(share, reverse=True)
 
 
 def test_unknown_people_and_two_pictures_say_nothing() -> None:
-    assert not len(against_own_person(table([0, 1, 1])))
-    assert not len(against_own_person(table([0, 1, 0, 1], ["a", "a", "b", "b"])))
+    assert not len(find_outvoted_labels(table([0, 1, 1])))
+    assert not len(find_outvoted_labels(table([0, 1, 0, 1], ["a", "a", "b", "b"])))
 
 
 def test_votes_are_counted_person_by_person() -> None:
     rng = np.random.default_rng(0)
     t = table(rng.integers(0, 3, 120), rng.integers(0, 25, 120))
     t.label[::7], t.person[::11] = -1, -1  # type: ignore[index]
-    votes = person_votes(t)
+    votes = count_person_votes(t)
     for row, (k, who) in enumerate(zip(t.label.tolist(), t.person.tolist(), strict=True)):
         told = [
             other

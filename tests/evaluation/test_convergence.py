@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from candid.evaluation.convergence import convergence_of
+from candid.evaluation.convergence import judge_convergence
 from candid.records import HistoryRow
 from candid.text.convergence import RULE
 
@@ -46,7 +46,7 @@ def history(kind, evaluations, noise, seed, *, train="falling"):
 
 def share(code, kind, evaluations, noise, **options):
     said = [
-        convergence_of(history(kind, evaluations, noise, seed, **options)).code
+        judge_convergence(history(kind, evaluations, noise, seed, **options)).code
         for seed in range(SEEDS)
     ]
     return np.mean([c == code for c in said])
@@ -82,7 +82,7 @@ def test_a_rise_of_both_losses_is_not_overfitting():
 
 @pytest.mark.parametrize("evaluations", [1, 2, 7])
 def test_too_short(evaluations):
-    v = convergence_of(history("falling", evaluations, 0.01, 0))
+    v = judge_convergence(history("falling", evaluations, 0.01, 0))
     assert v.code == "too-short" and v.figures["evaluations"] == evaluations
 
 
@@ -90,17 +90,17 @@ def test_too_short(evaluations):
 def test_a_loss_that_is_not_a_number(bad):
     rows = history("falling", 20, 0.01, 0)
     rows[149] = HistoryRow(150, 150 * 256, 60.0, 1e-3, bad, math.nan)
-    assert convergence_of(rows).code == "unsteady"
+    assert judge_convergence(rows).code == "unsteady"
 
 
 def test_nothing_measured_nothing_said():
-    assert convergence_of([]) is None
-    assert convergence_of([HistoryRow(1, 256, 0.1, 1e-3, 0.7, 0.5)]) is None
+    assert judge_convergence([]) is None
+    assert judge_convergence([HistoryRow(1, 256, 0.1, 1e-3, 0.7, 0.5)]) is None
 
 
 def test_figures_are_the_line_of_least_squares():
     rows = history("settled", 20, 0.05, 3)
-    v = convergence_of(rows)
+    v = judge_convergence(rows)
     measured = [r for r in rows if not math.isnan(r.validation_loss)][-7:]
     x = np.array([r.step for r in measured])
     y = np.array([r.validation_loss for r in measured])
@@ -114,7 +114,7 @@ def test_figures_are_the_line_of_least_squares():
 
 @pytest.mark.parametrize(("kind", "code"), [("falling", "still-falling"), ("settled", "settled")])
 def test_a_trend_is_told_with_its_interval_and_number(kind, code):
-    v = convergence_of(history(kind, 20, 0.01, 1))
+    v = judge_convergence(history(kind, 20, 0.01, 1))
     assert v.code == code and "over the last 7 of 20 evaluations" in v.sentence
     ends = [v.figures["fall_low"], v.figures["fall_high"]]
     shown = [f"{x:.0%}" for x in ends] if kind == "falling" else [f"{-x:+.1%}" for x in ends[::-1]]
@@ -128,7 +128,7 @@ def test_scale_and_constant_loss():
                    9 * r.validation_loss)
         for r in rows
     ]  # fmt: skip
-    a, b = convergence_of(rows), convergence_of(scaled)
+    a, b = judge_convergence(rows), judge_convergence(scaled)
     assert a.code == b.code and a.figures == pytest.approx(b.figures)
     flat = [HistoryRow(i, i, i, 1e-3, 0.5, 0.5, 0.5) for i in range(1, 21)]
-    assert convergence_of(flat).code == "settled"
+    assert judge_convergence(flat).code == "settled"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from candid.errors import PredictionsError
-from candid.evaluation.performance import METRICS, evaluate_predictions, thin
+from candid.evaluation.performance import METRICS, evaluate_predictions, simplify_curve
 from candid.predictions import Predictions, read_predictions, write_predictions
 from candid.records import Evaluation, HistoryRow, frames, read_record, write_record
 from candid.settings import EvaluateConfig
@@ -295,16 +295,16 @@ def test_curves_are_scikit_learns_thinned(classes):
 def test_thinning_keeps_ends_and_stays_close(seed, n, most):
     rng = np.random.default_rng(seed)
     x, y = np.sort(rng.random(n)), np.sort(rng.random(n))
-    kept = thin(x, y, most)
+    kept = simplify_curve(x, y, most)
     assert kept[0] == 0 and kept[-1] == n - 1 and len(kept) <= max(most, 2)
     assert (np.diff(kept) > 0).all()
-    everything = thin(x, y, n + 1)
+    everything = simplify_curve(x, y, n + 1)
     np.testing.assert_allclose(np.interp(x, x[everything], y[everything]), y, atol=1e-9)
 
 
 def test_thinning_a_straight_line_leaves_its_ends():
     x = np.linspace(0, 1, 1000)
-    assert thin(x, 2 * x, 200).tolist() == [0, 999]
+    assert simplify_curve(x, 2 * x, 200).tolist() == [0, 999]
 
 
 @pytest.mark.parametrize(

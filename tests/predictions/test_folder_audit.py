@@ -120,6 +120,13 @@ def test_pairs_are_counted_exactly(tmp_path):
     assert not np.any(grid.found)
 
 
+def test_without_an_attribute_there_are_the_figures_of_everyone(tmp_path):
+    p = replace(planted(people=60), attributes={})
+    ours = audit_folder(shard(p, tmp_path, 2), Columns(), CONFIG).audit.splits[0]
+    assert ours.groups == () and ours.grid is None and ours.gaps_looked_at == 0
+    assert ours.metrics["accuracy"].value == pytest.approx((p.prediction == p.label).mean())
+
+
 def test_how_rows_lie_in_files_does_not_matter(tmp_path):
     p = planted()
     one = audit_folder(shard(p, tmp_path / "one", 1), Columns(), CONFIG).audit

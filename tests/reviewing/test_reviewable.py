@@ -28,7 +28,7 @@ from candid.pipeline.reviewable import (
 from candid.pipeline.reviewing import QUEUES, open_review
 from candid.predictions import read_predictions
 from candid.records.audit import Condition
-from candid.reviewing.suspects import likely_wrong_images
+from candid.reviewing.suspects import list_likely_wrong
 from candid.runs import open_run
 from candid.settings import Config
 from commands import candid
@@ -118,7 +118,7 @@ def test_what_a_check_of_the_same_labels_found_is_found_below_runs(
         session = ready.session
         assert set(session.known.answer) == set(said.ids.tolist())
         suspects = {s.image for s in session.review.showings if s.why == "likely wrong"}
-        assert suspects == set(likely_wrong_images(said))
+        assert suspects == set(list_likely_wrong(said))
         assert session.log.path == Path("corrections-faces.csv")
     # One label is another: the check was of other data.
     text = (faces / "labels.csv").read_text()

@@ -11,10 +11,10 @@ from candid.records import Finding
 from candid.records.audit import AuditFinding, Condition, Gap, SplitAudit
 from candid.reviewing.suspects import (
     PictureFindings,
-    copies,
     find_suspects,
-    likely_wrong_images,
-    worst_group,
+    find_worst_group,
+    list_copies,
+    list_likely_wrong,
 )
 from candid.table import Table
 
@@ -48,10 +48,10 @@ def test_likely_wrong_are_the_sure_mistakes_outside_training() -> None:
     answer = [1, 1, *label[2:]]
     answer[39] = 0
     split = ["test"] * 39 + ["train"]
-    assert likely_wrong_images(predicted(label, answer, split=split)) == ["i0"]
-    assert likely_wrong_images(predicted(label, answer, split=["train"] * 40)) == []
+    assert list_likely_wrong(predicted(label, answer, split=split)) == ["i0"]
+    assert list_likely_wrong(predicted(label, answer, split=["train"] * 40)) == []
     out_of_fold = replace(predicted(label, answer, split=["train"] * 40), out_of_fold=True)
-    assert likely_wrong_images(out_of_fold) == ["i0", "i39"]
+    assert list_likely_wrong(out_of_fold) == ["i0", "i39"]
 
 
 def gap_split(*conditions: Condition, kind: str = "group", state: str = "found") -> SplitAudit:
@@ -67,13 +67,13 @@ def test_the_worst_group_is_its_mistakes_the_surest_first() -> None:
     for row in (0, 3, 5, 7):
         answer[row] = 1 - answer[row]
     p = predicted(label, answer, {"hat": hat}, split=["test"] * 7 + ["validation"] * 13)
-    group, ids = worst_group(p, gap_split(Condition("hat", "yes")))
+    group, ids = find_worst_group(p, gap_split(Condition("hat", "yes")))
     assert group == (Condition("hat", "yes"),)
     assert ids == ["i0", "i3"]  # 5 has no hat, 7 is not of the split
     for other in (gap_split(Condition("hat", "blue")), gap_split(Condition("age", "1")),
                   gap_split(Condition("hat", "yes"), kind="shortcut"),
                   gap_split(Condition("hat", "yes"), state="not found")):  # fmt: skip
-        assert worst_group(p, other) == ((), [])
+        assert find_worst_group(p, other) == ((), [])
 
 
 def test_pairs_stand_once_and_the_gravest_first() -> None:
@@ -85,7 +85,7 @@ def test_pairs_stand_once_and_the_gravest_first() -> None:
         ("DUPLICATES-ACROSS-SPLITS", "a", "gone"),
         ("PEOPLE-ACROSS-SPLITS", "a", "c"),
     ]
-    assert copies(rows, "abcd") == (("c", "d"), ("b", "a"))
+    assert list_copies(rows, "abcd") == (("c", "d"), ("b", "a"))
 
 
 def test_an_image_counts_for_the_first_reason_and_only_what_is_wanted_comes() -> None:

@@ -81,7 +81,7 @@ def test_ranks_equal_scikit_learn(classes, ties, weighted):
         np.testing.assert_allclose(ap, theirs, **TIGHT)
     if classes > 2:
         theirs = sk.roc_auc_score(label, p, multi_class="ovr", sample_weight=w)
-        np.testing.assert_allclose(metrics.macro([a for a, _ in areas]), theirs, **TIGHT)
+        np.testing.assert_allclose(metrics.macro_average([a for a, _ in areas]), theirs, **TIGHT)
 
 
 def test_log_loss_of_a_certain_mistake_is_finite_and_scikit_learns():
@@ -154,7 +154,7 @@ def everything(label, p, weight, classes):
         metrics.precision_score(confusion),
         metrics.f1_score(confusion),
         np.stack([x for pair in ranks for x in pair], axis=-1),
-        metrics.macro([auc for auc, _ in ranks])[..., None],
+        metrics.macro_average([auc for auc, _ in ranks])[..., None],
         metrics.log_loss_error(label, p, weight)[..., None],
         metrics.brier_error(label, p, weight)[..., None],
         metrics.calibration_error(label, p, weight)[..., None],

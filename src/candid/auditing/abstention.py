@@ -88,7 +88,7 @@ def abstention(
     points: int = 25,
     seed: int = 0,
 ) -> Abstention:
-    """Find thresholds on validation and say what they do on test, to everyone and to each group.
+    """Find thresholds on validation and measure them on test, for everyone and for each group.
 
     Where validation has no labelled images, the people of test are halved at random, and a note
     says so. Where test has none, nothing is measured: figures are NaN, states "not applicable", and

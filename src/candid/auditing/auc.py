@@ -17,7 +17,7 @@ from candid.arrays import Floats, Marks
 from candid.auditing.contrasts import Contrast
 from candid.auditing.rows import GroupKey, Rows
 from candid.stats.differences import Side
-from candid.stats.metrics import macro, roc_auc_influence
+from candid.stats.metrics import macro_average, roc_auc_influence
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +61,7 @@ class Areas:
             influences += influence / len(self.classes)
             fewest = min(fewest, *map(resampling.count_units, sides))
         return _Area(
-            value=math.nan if self.rows.predictions.hard else float(macro([*areas])),
+            value=math.nan if self.rows.predictions.hard else float(macro_average([*areas])),
             influence=np.bincount(resampling.unit, influences, resampling.units).astype(np.float64),
             fewest=fewest,
             images=int(np.count_nonzero(mask)),

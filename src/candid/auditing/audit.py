@@ -1,4 +1,4 @@
-"""From predictions to whom the model fails: every group, how sure, and what could not be seen.
+"""The audit of predictions: every group's gaps, how sure they are, and what would not be seen.
 
 The audit reads predictions alone and works on anyone's model. All p-values of a split (single
 groups, groups within a label, pairs, slices on the half that was not searched, shortcuts) go

@@ -1,9 +1,8 @@
-"""From tallies to an audit: as in `candid.auditing.audit`, for what follows from sums alone.
+"""The audit of tallies: the part of `candid.auditing.audit` that follows from sums.
 
 Groups of one value, alone and within each label, have the same figures, gaps, p-values and
 fairness figures as an audit in memory, from the same formulas; only the draws differ. Pairs of
-values are counted, without intervals. What needs the images themselves is left out, and `SUMMED_UP`
-says what.
+values are counted, without intervals. `SUMMED_UP` lists what needs the images and is left out.
 """
 
 from __future__ import annotations
@@ -144,7 +143,7 @@ def _measure(
         first_pair={a: len(values)} if values else {},
         shares=[_build_shares(rows, groups, v) for v in values],
         areas=[],  # an area needs every probability
-        gaps=add_gaps(rows, ledger, moments, pairs_of_a, group)[0] if values else {},
+        gaps=add_gaps(rows, ledger, moments, pairs_of_a, group)[0],
     )
 
 

@@ -46,7 +46,7 @@ class SidePlan:
         return len(self.pairs) - 1
 
     def compare(self, group: GroupKey, larger: GroupKey) -> int:
-        """The number of a new pair: a group and what is left of a larger one without it."""
+        """The number of a new pair: a group and the rest of a larger one."""
         return self.add_pair(self.add_side(group), self.add_side(larger, group))
 
 

@@ -1,10 +1,10 @@
 """Which of all labels are likely wrong, before two witnesses: a model, and the same person.
 
-The model is one that did not learn from the label (`Predictions.out_of_fold`); it speaks against it
-by confident learning (`label_noise`). The person's other pictures speak against it where more than
+The model did not learn from the label (`Predictions.out_of_fold`); it contradicts the label by
+confident learning (`label_noise`). The person's other pictures contradict it where more than
 half of them are labelled otherwise, and where labels mostly hold of a person: a smile does not.
 
-A label against which both speak is likely wrong; there the model need not be sure, only answer
+A label that both contradict is likely wrong; there the model need not be sure, only answer
 otherwise. Where only the person's pictures do, while the model answers what the label says, the
 label may be right and the identity wrong.
 """
@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.arrays import Indices, Marks
-from candid.auditing.label_noise import label_noise, label_quality, likely_wrong
+from candid.auditing.label_noise import find_likely_wrong, label_noise, label_quality
 from candid.auditing.own_person import (
     FEWEST_PICTURES,
     PersonVotes,
-    against_own_person,
-    person_votes,
+    count_person_votes,
+    find_outvoted_labels,
 )
 from candid.predictions import Predictions
 from candid.records import SPLITS, Estimate
@@ -58,15 +58,15 @@ def find_doubted_labels(predictions: Predictions, *, persons_count: bool) -> Dou
         Whether other pictures of a person are a witness.
     """
     label = predictions.label
-    model = likely_wrong(label, predictions.probability)
+    model = find_likely_wrong(label, predictions.probability)
     if not persons_count:
         return Doubts(model[:0], model, model[:0])
-    person = against_own_person(predictions)
+    person = find_outvoted_labels(predictions)
     # Before a second witness, the first need not be sure.
     both, person_only = person[predictions.wrong[person]], person[~predictions.wrong[person]]
     margin = label_quality(label, predictions.probability)
     model_only = model[~np.isin(model, both)]
-    person_agrees = person_votes(predictions).majority[model_only] == label[model_only]
+    person_agrees = count_person_votes(predictions).majority[model_only] == label[model_only]
     return Doubts(
         both[np.argsort(margin[both], kind="stable")],
         model_only[np.argsort(person_agrees, kind="stable")],
@@ -79,7 +79,7 @@ def person_agreement(predictions: Predictions, confidence: float = 0.95) -> Esti
 
     Of people with three labelled pictures or more, whatever they agree on.
     """
-    votes = person_votes(predictions)
+    votes = count_person_votes(predictions)
     eligible = votes.pictures >= FEWEST_PICTURES
     if not eligible.any():
         return None
@@ -112,7 +112,7 @@ def check_labels(
     noise = label_noise(bare, most=0, draws=figures.draws, confidence=confidence, seed=figures.seed)
     agreement = person_agreement(p, confidence)
     counts = agreement is not None and agreement.value >= config.person_agreement
-    doubts, votes = find_doubted_labels(p, persons_count=counts), person_votes(p)
+    doubts, votes = find_doubted_labels(p, persons_count=counts), count_person_votes(p)
 
     def build_listed(rows: Indices) -> tuple[DoubtedLabel, ...]:
         return tuple(_build_doubted(p, votes, rows[: config.listed]))

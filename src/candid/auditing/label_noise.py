@@ -80,10 +80,10 @@ def label_noise(
     _check_arguments(predictions, flip_rates)
     p = predictions.with_bins()[predictions.unlearned]
     thresholds = class_thresholds(p.label, p.probability)
-    counts = confident_joint(p.label, sure_class(p.probability, thresholds), len(p.classes))
+    counts = confident_joint(p.label, confident_class(p.probability, thresholds), len(p.classes))
     resampling = resample(len(p), p.person, draws=draws, seed=seed, confidence=confidence)
     overall, *per_class = _estimate_rates(p, resampling)
-    suspects = likely_wrong(p.label, p.probability)
+    suspects = find_likely_wrong(p.label, p.probability)
     all_rates = sorted({*flip_rates, *([overall.value] if 0 < overall.value < 0.5 else [])})
     splits = tuple(sorted(set(p.split.tolist())))
     gap_images = p[p.split == "test"] if "test" in splits else p
@@ -138,7 +138,7 @@ def class_thresholds(label: NDArray[Any], probability: Floats) -> Floats:
     return np.maximum(mean, 2 * _SLACK)
 
 
-def sure_class(probability: Floats, thresholds: Floats) -> Indices:
+def confident_class(probability: Floats, thresholds: Floats) -> Indices:
     """(..., n) the class that each image is surely of, -1 where none.
 
     Where several classes reach their threshold, the most probable one counts; where one does, it
@@ -193,13 +193,13 @@ def calibrated_joint(counts: Floats, label: NDArray[Any], weight: Floats | None 
     return scaled
 
 
-def likely_wrong(label: NDArray[Any], probability: Floats) -> Indices:
+def find_likely_wrong(label: NDArray[Any], probability: Floats) -> Indices:
     """Rows whose label is likely wrong, the least normalised margin first.
 
     Images that are surely of another class than their label, unless the label is also what the
     model would answer.
     """
-    sure = sure_class(probability, class_thresholds(label, probability))
+    sure = confident_class(probability, class_thresholds(label, probability))
     raised = probability.copy()
     raised[np.arange(len(label)), label] += _SLACK
     rows = np.flatnonzero((sure >= 0) & (sure != label) & (raised.argmax(axis=1) != label))
@@ -237,7 +237,7 @@ def _estimate_rates(p: Predictions, resampling: Resample) -> list[Estimate]:
     def statistic(weight: Floats) -> dict[str, Floats]:
         with np.errstate(invalid="ignore"):
             thresholds = (weight @ (p.probability * is_labelled)) / (weight @ is_labelled)
-        sure = sure_class(p.probability, np.maximum(thresholds, 2 * _SLACK))
+        sure = confident_class(p.probability, np.maximum(thresholds, 2 * _SLACK))
         counts = confident_joint(p.label, sure, classes, weight)
         joint = calibrated_joint(counts, p.label, weight)
         right = np.diagonal(joint, axis1=-2, axis2=-1)

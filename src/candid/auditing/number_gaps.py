@@ -50,7 +50,7 @@ class _Images:
 def audit_number(
     predictions: NumberAnswers, config: AuditConfig | None = None, *, source: str = ""
 ) -> Audit:
-    """Every value of every attribute, in every split that was asked for.
+    """Audit every value of every attribute, in every split of the settings.
 
     The record is that of an audit of classes, with `mae` as its figure and no classes.
 
@@ -94,7 +94,7 @@ def _split(p: NumberAnswers, split: Split, names: list[str], config: AuditConfig
 
 @dataclass(frozen=True, eq=False)
 class _MeasuredAttribute:
-    """The values of one attribute: (n, values) who has each, their figures, places in the table."""
+    """The values of one attribute: (n, values) masks, their figures and table indices."""
 
     attribute: Attribute
     inside: Marks

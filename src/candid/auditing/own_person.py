@@ -18,16 +18,16 @@ class PersonVotes:
     """The labels of each image's person."""
 
     # (n,) the class of more than half of the person's labelled pictures; -1 where there is none,
-    # where they are fewer than three, or where nobody knows who it is
+    # where they are fewer than three, or where the person is unknown
     majority: Indices
     # (n,) the share of the person's commonest class among them; 0 without any
     share: NDArray[np.float64]
-    # (n,) how many labelled pictures the person has; 0 where nobody knows who it is
+    # (n,) how many labelled pictures the person has; 0 where it is unknown
     pictures: NDArray[np.int64]
     same: NDArray[np.int64]  # (n,) how many of them have the image's own label; 0 where it has none
 
 
-def person_votes(table: Table) -> PersonVotes:
+def count_person_votes(table: Table) -> PersonVotes:
     """How the labelled pictures of each image's person are labelled, that image among them."""
     n = len(table)
     majority, pictures, same = np.full(n, -1, np.intp), np.zeros(n, np.int64), np.zeros(n, np.int64)
@@ -47,12 +47,12 @@ def person_votes(table: Table) -> PersonVotes:
     return PersonVotes(majority, share, pictures, same)
 
 
-def against_own_person(table: Table) -> Indices:
+def find_outvoted_labels(table: Table) -> Indices:
     """Rows whose label is not that of most labelled pictures of the same person.
 
     Of people with three labelled pictures or more, of which more than half agree; the rows come in
     the order of that share, the largest first.
     """
-    votes = person_votes(table)
+    votes = count_person_votes(table)
     rows = np.flatnonzero((votes.majority >= 0) & (table.label != votes.majority))
     return rows[np.argsort(-votes.share[rows], kind="stable")]

@@ -109,7 +109,7 @@ class Rows:
 
     @cached_property
     def by_stratum(self) -> tuple[Indices, Indices]:
-        """Rows in the order of what is drawn, and where each of those starts among them."""
+        """Rows in the order of their strata, and where each stratum starts among them."""
         if self.resampling.units <= MOST_STRATA:
             return self.by_unit
         rng = np.random.default_rng(self.resampling.seed)

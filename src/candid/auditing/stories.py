@@ -2,7 +2,7 @@
 
 Attributes that stand for each other ("lipstick: no", "make-up: no"), a group within a label and the
 cue that it makes, a pair and the groups that it is put together from: each is a finding of its own,
-with its own test, and all of them can be the same few images. What is told is who is behind it.
+with its own test, and all of them can be the same few images. A story names the images behind it.
 """
 
 from __future__ import annotations

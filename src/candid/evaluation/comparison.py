@@ -1,4 +1,4 @@
-"""Two models on the same images: what changed, for whom, and how sure that is.
+"""Two models on the same images: what changed, for which groups, and how sure that is.
 
 Everything is paired. Images are matched by their ids, both models are judged on the same bootstrap
 draws of people, and only images that one model has right and the other wrong carry a p-value: that
@@ -21,7 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.arrays import Floats, Marks
-from candid.evaluation.paired import PairedAnswers, PairedNumbers, goes_by_row, match, same_classes
+from candid.evaluation.paired import (
+    PairedAnswers,
+    PairedNumbers,
+    has_row_ids,
+    match_predictions,
+    merge_classes,
+)
 from candid.predictions import Attribute, Predictions
 from candid.records import Estimate, Split, State
 from candid.records.compare import Change, Comparison, GroupChange
@@ -59,8 +65,8 @@ def compare_predictions(
 
     Raises PredictionsError where the two have no labelled image in common, or not the same classes.
     """
-    classes = same_classes(a, b)
-    pair = match(a, b, classes, split)
+    classes = merge_classes(a, b)
+    pair = match_predictions(a, b, classes, split)
     n = len(pair)
     resampling = resample(n, pair.person, draws=draws, seed=seed, confidence=confidence)
     groups = _build_groups(pair, classes)
@@ -143,8 +149,8 @@ def attribute_groups(attributes: Iterable[Attribute]) -> list[ComparedGroup]:
 
 def _build_groups(pair: PairedAnswers, classes: tuple[str, ...]) -> list[ComparedGroup]:
     """Each class; each value of each attribute that has images; each within each label."""
-    nobody = np.zeros(len(pair), np.bool_)
-    labels = [ComparedGroup("label", c, pair.label == i, nobody) for i, c in enumerate(classes)]
+    empty = np.zeros(len(pair), np.bool_)
+    labels = [ComparedGroup("label", c, pair.label == i, empty) for i, c in enumerate(classes)]
     groups = attribute_groups(pair.with_bins().attributes.values())
     if len(classes) <= _MOST_LABELS:
         groups += [
@@ -372,7 +378,7 @@ def _pair_notes(
             yield text.only_in(name, count)
     if pair.relabelled:
         yield text.relabelled(pair.relabelled)
-    if goes_by_row(pair):
+    if has_row_ids(pair):
         yield text.PAIRED_BY_NUMBER
     if targets[0] != targets[1]:
         yield text.targets_differ(targets, names)

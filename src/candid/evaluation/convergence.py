@@ -31,7 +31,7 @@ _RISE = 4.0
 _CONFIDENCE = 0.95
 
 
-def convergence_of(history: Sequence[HistoryRow]) -> Convergence | None:
+def judge_convergence(history: Sequence[HistoryRow]) -> Convergence | None:
     """Whether the validation loss was still falling, settled, rising or unsteady.
 
     `candid.text.convergence.RULE` says how that is decided.

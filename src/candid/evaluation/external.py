@@ -37,7 +37,7 @@ class GivenAnswers:
     """Which of n pictures were answered, and the promise about the answers."""
 
     sure: Marks  # (n,) whether the model was sure enough to answer
-    # (n,) whether it was flagged as unlike the training data; None where nobody looked
+    # (n,) whether it was flagged as unlike the training data; None where that was not checked
     unlike: Marks | None = None
     # at most this share of the answers is wrong; None: no promise
     target_error: float | None = None
@@ -93,7 +93,7 @@ def external_figures(
 def check_promise(
     answers: GivenAnswers, wrong: Marks, person: NDArray[np.int64] | None, *, seed: int = 0
 ) -> PromiseCheck | None:
-    """The promise beside what came true, by exact one-sided bounds; None where there was none.
+    """Check the promise by exact one-sided bounds; None where there was none.
 
     Two pictures of one person are not two trials: where people are known, one picture of each is
     drawn, as where the threshold was found, and its answer counts if there is one.

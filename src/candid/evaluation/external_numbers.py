@@ -1,4 +1,4 @@
-"""How a model of a number does away from home, beside its own test pictures."""
+"""The figures of a model of a number on other data, and their differences to its own test."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def number_figures_at(
 ) -> NumberFigures:
     """The figures of one place, whatever the splits there.
 
-    `unlike` (n,) says which were flagged as unlike the training data; None where nobody looked.
+    `unlike` (n,) are those flagged as unlike the training data; None where that was not checked.
     Raises PredictionsError where there is no image.
     """
     p = replace(predictions, split=np.full(len(predictions), "test"))
@@ -56,7 +56,7 @@ def same_numbers(here: NumberPredictions, home: NumberPredictions) -> bool:
 def paired_numbers(
     here: NumberPredictions, home: NumberPredictions, config: EvaluateConfig
 ) -> dict[str, Estimate]:
-    """The differences of the images that stand in both, paired, by person."""
+    """The paired differences of the images in both, by person."""
     home_row = {name: row for row, name in enumerate(home.ids.tolist())}
     rows = np.array([row for row, i in enumerate(here.ids.tolist()) if i in home_row], np.intp)
     home_rows = np.array([home_row[i] for i in here.ids[rows].tolist()], np.intp)

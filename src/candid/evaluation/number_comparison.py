@@ -1,4 +1,4 @@
-"""Two models of a number on the same images: what changed, for whom, and how sure that is.
+"""Two models of a number on the same images: what changed, for which groups, and how surely.
 
 As for classes (`comparison`) everything is paired: images are matched by their ids, and both models
 are judged on the same bootstrap draws of people. What counts is how far off each answer is; a
@@ -67,10 +67,10 @@ def compare_numbers(
 
 
 def _iterate_ranges(pair: PairedNumbers) -> Iterator[ComparedGroup]:
-    nobody = np.zeros(len(pair), np.bool_)
+    empty = np.zeros(len(pair), np.bool_)
     for name, mask in named_ranges(pair.value):
         if mask.any() and not mask.all():
-            yield ComparedGroup(pair.target, name, mask, nobody)
+            yield ComparedGroup(pair.target, name, mask, empty)
 
 
 def _compare_group(

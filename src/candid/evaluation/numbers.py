@@ -20,7 +20,7 @@ from candid.table import drawn_rows
 from candid.text import number as text
 
 _PER_GROUP = ("mae", "bias", "coverage", "width")
-# Of anybody's answers, which have no intervals.
+# Of other models' answers, which have no intervals.
 _OF_ANY_MODEL, _OF_ANY_GROUP = (
     ("mae", "rmse", "r2", "within", "bias"),
     ("mae", "rmse", "r2", "bias"),
@@ -85,7 +85,7 @@ def evaluate_number(
 ) -> NumberEvaluation:
     """How well a number is predicted, on each split, with intervals from people drawn again.
 
-    Anybody's answers have no intervals, and a training median only where some rows are of train.
+    Other models' answers have no intervals, and a training median only where rows are of train.
 
     Raises PredictionsError where there is no image.
     """

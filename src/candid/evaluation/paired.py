@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +21,8 @@ from candid.table import ROW, Table
 class PairedAnswers(Table):
     """n images of one split with one label and two answers each, as indices into the same classes.
 
-    Attributes are of either model's; unknown where the two say different things of an image.
-    Labelled images of which only one speaks are counted, and those that are labelled differently.
+    Attributes are of either model's; unknown where the two differ about an image. Labelled images
+    that only one answers are counted, and those that are labelled differently.
     """
 
     PER_IMAGE = (*Table.PER_IMAGE, "answer_a", "answer_b")
@@ -41,7 +41,7 @@ class PairedAnswers(Table):
         return balance
 
 
-def same_classes(a: Predictions, b: Predictions) -> tuple[str, ...]:
+def merge_classes(a: Predictions, b: Predictions) -> tuple[str, ...]:
     """A's classes, and after them those that only B knows.
 
     Raises PredictionsError where each knows a class that the other does not, or there are fewer
@@ -67,14 +67,14 @@ class HasIds(Protocol):
         ...
 
 
-def goes_by_row(p: HasIds) -> bool:
+def has_row_ids(p: HasIds) -> bool:
     """Whether images go by the numbers of their rows, as nothing names them."""
     return bool(len(p.ids)) and bool(np.strings.startswith(p.ids, ROW).all())
 
 
 def require_same_order(models: Sequence[HasIds], same: Marks) -> None:
     """Raise PredictionsError where images go by numbers, and not all are labelled the `same`."""
-    if same.all() or not all(map(goes_by_row, models)):
+    if same.all() or not all(map(has_row_ids, models)):
         return
     raise PredictionsError(
         f"The rows have numbers for names, and in {np.count_nonzero(~same):,} of {len(same):,} "
@@ -84,21 +84,17 @@ def require_same_order(models: Sequence[HasIds], same: Marks) -> None:
     )
 
 
-def match(a: Predictions, b: Predictions, classes: tuple[str, ...], split: Split) -> PairedAnswers:
-    """The images of a split that both speak of and that are labelled the same in both.
+def match_predictions(
+    a: Predictions, b: Predictions, classes: tuple[str, ...], split: Split
+) -> PairedAnswers:
+    """The images of a split that both answer and that are labelled the same in both.
 
     Raises PredictionsError where there is none.
     """
     a, b = (p[(p.split == split) & (p.label >= 0)] for p in (a, b))
     code_a = np.array([classes.index(c) for c in a.classes])
     code_b = np.array([classes.index(c) for c in b.classes])
-
-    def same(a: Predictions, b: Predictions) -> Marks:
-        attribute: Marks = code_a[a.label] == code_b[b.label]
-        return attribute
-
-    matched = _match_rows(a, b, same, split)
-    a, b = matched.a, matched.b
+    a, b, counts = _match_rows(a, b, code_a[a.label], code_b[b.label], split)
     return PairedAnswers(
         target=a.target,
         classes=classes,
@@ -109,9 +105,7 @@ def match(a: Predictions, b: Predictions, classes: tuple[str, ...], split: Split
         answer_b=code_b[b.prediction],
         person=b.person if a.person is None else a.person,
         attributes=_merge_attributes(a.attributes, b.attributes),
-        only_a=matched.only_a,
-        only_b=matched.only_b,
-        relabelled=matched.relabelled,
+        **counts,
     )
 
 
@@ -138,17 +132,12 @@ class PairedNumbers(NumberAnswers):
 
 
 def match_numbers(a: NumberAnswers, b: NumberAnswers, split: Split) -> PairedNumbers:
-    """The images of a split that both speak of and whose true number is the same in both.
+    """The images of a split that both answer and whose true number is the same in both.
 
     Raises PredictionsError where there is none.
     """
-
-    def same(a: NumberAnswers, b: NumberAnswers) -> Marks:
-        attribute: Marks = a.value == b.value
-        return attribute
-
-    matched = _match_rows(a[a.split == split], b[b.split == split], same, split)
-    a, b = matched.a, matched.b
+    a, b = a[a.split == split], b[b.split == split]
+    a, b, counts = _match_rows(a, b, a.value, b.value, split)
     return PairedNumbers(
         target=a.target,
         ids=a.ids,
@@ -158,38 +147,24 @@ def match_numbers(a: NumberAnswers, b: NumberAnswers, split: Split) -> PairedNum
         before=a.predicted,
         person=b.person if a.person is None else a.person,
         attributes=_merge_attributes(a.attributes, b.attributes),
-        only_a=matched.only_a,
-        only_b=matched.only_b,
-        relabelled=matched.relabelled,
+        **counts,
     )
 
 
 _Answers = TypeVar("_Answers", Predictions, NumberAnswers)
 
 
-@dataclass(frozen=True, eq=False)
-class _MatchedRows(Generic[_Answers]):
-    """Two models' rows of their common images, and the number of other images."""
-
-    a: _Answers
-    b: _Answers
-    only_a: int
-    only_b: int
-    relabelled: int
-
-
 def _match_rows(
-    a: _Answers, b: _Answers, same: Callable[[_Answers, _Answers], Marks], split: Split
-) -> _MatchedRows[_Answers]:
-    """The rows with the same id whose truth is the `same`.
+    a: _Answers, b: _Answers, truth_a: NDArray[Any], truth_b: NDArray[Any], split: Split
+) -> tuple[_Answers, _Answers, dict[str, Any]]:
+    """The rows with the same id and the same truth (n,), and the numbers of others.
 
     Raises PredictionsError where there is none.
     """
     ids = [str(p.ids[0]) if len(p) else "none" for p in (a, b)]
     _, rows_a, rows_b = np.intersect1d(a.ids, b.ids, return_indices=True)
-    only_a, only_b = len(a) - len(rows_a), len(b) - len(rows_b)
-    a, b = a[rows_a], b[rows_b]
-    agreed = same(a, b)
+    counts = {"only_a": len(a) - len(rows_a), "only_b": len(b) - len(rows_b)}
+    a, b, agreed = a[rows_a], b[rows_b], truth_a[rows_a] == truth_b[rows_b]
     require_same_order([a, b], agreed)
     if not agreed.any():
         raise PredictionsError(
@@ -197,7 +172,7 @@ def _match_rows(
             expected="predictions of two models for the same images",
             todo=f"check the ids ({ids[0]!r} in one, {ids[1]!r} in the other) and the splits",
         )
-    return _MatchedRows(a[agreed], b[agreed], only_a, only_b, int(np.count_nonzero(~agreed)))
+    return a[agreed], b[agreed], counts | {"relabelled": int(np.count_nonzero(~agreed))}
 
 
 def _merge_attributes(

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.arrays import Floats, Indices, Marks
-from candid.evaluation.convergence import convergence_of
+from candid.evaluation.convergence import judge_convergence
 from candid.predictions import Predictions, require_evaluable
 from candid.predictions.answers import ANSWERS_ALONE
 from candid.records import (
@@ -77,7 +77,7 @@ def evaluate_predictions(
         classes=predictions.classes,
         temperature=predictions.temperature,
         splits=tuple(splits),
-        convergence=None if any(row.is_fit for row in history) else convergence_of(history),
+        convergence=None if any(row.is_fit for row in history) else judge_convergence(history),
         notes=tuple(_notes(predictions, splits, history)),
     )
 
@@ -145,8 +145,8 @@ def _estimate(p: Predictions, config: EvaluateConfig, resampling: Resample) -> d
             "weighted_f1": metrics.weighted_f1_score(confusion),
             "accuracy": metrics.accuracy_score(confusion),
             "balanced_accuracy": metrics.balanced_accuracy_score(confusion),
-            "roc_auc": metrics.macro([auc for auc, _ in areas]),
-            "average_precision": metrics.macro([ap for _, ap in areas]),
+            "roc_auc": metrics.macro_average([auc for auc, _ in areas]),
+            "average_precision": metrics.macro_average([ap for _, ap in areas]),
             "log_loss": metrics.log_loss_error(label, p.probability, weight),
             "brier_score": metrics.brier_error(label, p.probability, weight),
             "calibration_error": metrics.bin_excess(label, p.probability, weight, bins=bins),
@@ -226,11 +226,11 @@ def _precision_recall_curves(p: Predictions) -> Iterator[Curve]:
 
 
 def _build_curve(name: str, x: Floats, y: Floats) -> Curve:
-    points = thin(x, y, _POINTS)
+    points = simplify_curve(x, y, _POINTS)
     return Curve(name, tuple(x[points].tolist()), tuple(y[points].tolist()))
 
 
-def thin(x: Floats, y: Floats, most: int) -> Indices:
+def simplify_curve(x: Floats, y: Floats, most: int) -> Indices:
     """Indices of at most `most` points that draw nearly the same line, both ends among them.
 
     Douglas and Peucker's (1973) splitting, worst stretch first: again and again the point that

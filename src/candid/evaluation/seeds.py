@@ -127,10 +127,10 @@ def _compare_split(split: Split, models: Sequence[Predictions], setting: _Settin
     )
 
 
-def _disagreement(answers_by_seed: Indices, classes: int) -> Floats:
+def _disagreement(answers: Indices, classes: int) -> Floats:
     """(n,) the share of the pairs of (seeds, n) answers that differ, for each image."""
-    seeds = len(answers_by_seed)
-    counts = np.stack([(answers_by_seed == k).sum(axis=0) for k in range(classes)])
+    seeds = len(answers)
+    counts = np.stack([(answers == k).sum(axis=0) for k in range(classes)])
     agreeing = (counts * (counts - 1)).sum(axis=0)
     disagreement: Floats = 1 - agreeing / (seeds * (seeds - 1))
     return disagreement
@@ -262,13 +262,13 @@ def _build_difference(gaps: Gaps, i: int, base: Predictions, confidence: float) 
 
 
 def _list_images(
-    base: Predictions, answers_by_seed: Indices, changing: Marks, most: int
+    base: Predictions, answers: Indices, changing: Marks, most: int
 ) -> Iterator[ChangingImage]:
     """The most divided first, of equals the surest ones."""
     rows = np.flatnonzero(changing)
-    disagreement = _disagreement(answers_by_seed[:, rows], len(base.classes))
+    disagreement = _disagreement(answers[:, rows], len(base.classes))
     for i in rows[np.lexsort((base.ids[rows], -base.confidence[rows], -disagreement))][:most]:
-        codes, counts = np.unique(answers_by_seed[:, i], return_counts=True)
+        codes, counts = np.unique(answers[:, i], return_counts=True)
         order = np.argsort(-counts, kind="stable")
         person = None if base.person is None or base.person[i] < 0 else int(base.person[i])
         yield ChangingImage(

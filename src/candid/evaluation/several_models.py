@@ -22,7 +22,7 @@ from candid.errors import PredictionsError
 from candid.evaluation.comparison import adjust_changes, compare_predictions, decide_state, sort_key
 from candid.evaluation.number_comparison import compare_numbers
 from candid.evaluation.numbers import build_outcomes
-from candid.evaluation.paired import goes_by_row, require_same_order, same_classes
+from candid.evaluation.paired import has_row_ids, merge_classes, require_same_order
 from candid.predictions import Predictions
 from candid.predictions.numbers import AnyPredictions, NumberAnswers
 from candid.progress import track
@@ -35,7 +35,7 @@ from candid.stats.multiple_testing import holm
 from candid.stats.number_metrics import number_estimates
 from candid.text import notes as text
 
-_SPLITS: tuple[Split, ...] = ("test", "validation", "train")  # the first that all speak of
+_SPLITS: tuple[Split, ...] = ("test", "validation", "train")  # the first that all answer
 
 
 def compare_models(
@@ -51,7 +51,7 @@ def compare_models(
 ) -> RunComparison:
     """How well each of several models does on the same images, and what differs between any two.
 
-    The images are those of test that all speak of and label the same; of validation, or of train,
+    The images are those of test that all answer and label the same; of validation, or of train,
     where not all have any there. The other parameters are those of `compare_predictions`, which
     compares each pair, or of a number of `compare_numbers`.
 
@@ -100,7 +100,7 @@ def compare_models(
 def _require_same_kind(a: AnyPredictions, b: AnyPredictions) -> None:
     """Raise PredictionsError where two cannot be compared."""
     if isinstance(a, Predictions) and isinstance(b, Predictions):
-        same_classes(a, b)
+        merge_classes(a, b)
     elif isinstance(a, Predictions) or isinstance(b, Predictions):
         raise PredictionsError(
             "One of them is of a label with classes, and another of a number.",
@@ -117,9 +117,8 @@ def compare_two(a: AnyPredictions, b: AnyPredictions, **options: Any) -> Compari
     _require_same_kind(a, b)
     if isinstance(a, Predictions) and isinstance(b, Predictions):
         return compare_predictions(a, b, **options)
-    if isinstance(a, NumberAnswers) and isinstance(b, NumberAnswers):
-        return compare_numbers(a, b, **options)
-    raise ValueError("_refuse_unlike was not asked")
+    assert isinstance(a, NumberAnswers) and isinstance(b, NumberAnswers)
+    return compare_numbers(a, b, **options)
 
 
 def _labelled(p: AnyPredictions) -> Marks:
@@ -230,7 +229,7 @@ def _notes(
         yield text.not_in_all(left_out)
     if relabelled:
         yield text.relabelled_by_some(relabelled)
-    if all(map(goes_by_row, models)):
+    if all(map(has_row_ids, models)):
         yield text.PAIRED_BY_NUMBER
     for name, p in zip(names[1:], models[1:], strict=True):
         if p.target != models[0].target:

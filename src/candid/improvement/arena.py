@@ -41,7 +41,7 @@ class Arena:
     before: Predictions  # what it says; of its attributes those whose groups count, without numbers
     fold: Indices  # (n,) from 0: no person is in two
     confidence: float  # of every interval
-    # people (images, where people are unknown) that a cell needs to be anybody's worst
+    # people (images, where people are unknown) that a cell needs to be the worst
     smallest: int
 
     def cells(self, p: Predictions | None = None) -> Iterator[Cell]:

@@ -1,4 +1,4 @@
-"""A contest of remedies against the run as it is: for whom each helps, and which one wins.
+"""A contest of remedies against the run as it is: which groups each helps, and which one wins.
 
 Every remedy answers each image by what was fitted and chosen without the image's person, and is
 compared with the run as it is on the same images. What is aimed at is, by default, the group that

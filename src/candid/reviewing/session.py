@@ -10,7 +10,7 @@ from typing import Any
 
 from candid.errors import ConfigError
 from candid.records.review import ReviewSummary, Showing
-from candid.reviewing.summary import Review, decisions_by_image, is_decided, summarise
+from candid.reviewing.summary import Review, group_decisions, is_decided, summarise
 from candid.tables.corrections import Correction, CorrectionsLog, Kind, standing
 from candid.text import review as text
 
@@ -24,7 +24,7 @@ _TICK = datetime.timedelta(milliseconds=1)
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """What is known of the images, which a reviewer is told after the choice."""
+    """Facts about the images that a reviewer sees after the choice."""
 
     target: str  # the label
     classes: tuple[str, ...]  # its values
@@ -66,11 +66,11 @@ class Session:
         self._images = list(self._number_by_image)
 
     def image_at(self, place: int) -> str | None:
-        """The image with that number, as in what is shown; a name may tell the label."""
+        """The image with that number; its name may give the label away."""
         return self._images[place] if 0 <= place < len(self._images) else None
 
     def state(self) -> dict[str, Any]:
-        """Where the reviewer is: what is shown, what comes next, and no word of any label."""
+        """The progress, what is shown and what comes next, without any label."""
         undecided = self._undecided()
         current = self._same_page(undecided)
         following = self._same_page(undecided[len(current) :])
@@ -86,7 +86,7 @@ class Session:
 
     def _undecided(self) -> list[int]:
         """The numbers of the showings that are not decided."""
-        images, pairs = decisions_by_image(self.log.rows, self.who)
+        images, pairs = group_decisions(self.log.rows, self.who)
         return [
             number
             for number, showing in enumerate(self.review.showings)
@@ -292,7 +292,7 @@ class Session:
 
 
 def _check_kind(showing: Showing, kind: str, now: str, classes: Iterable[str]) -> None:
-    """Raise a ConfigError where this cannot be decided about what is shown."""
+    """Raise ConfigError where the decision does not fit the showing."""
     allowed: Sequence[str] = _PAIR if showing.other else _PAGE if showing.page else _LABEL
     allowed = _FILES if showing.why == "unreadable" else allowed
     if kind not in allowed or (now not in classes if kind == "label" else bool(now)):

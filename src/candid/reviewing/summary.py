@@ -12,7 +12,7 @@ from candid.stats.intervals import wilson_share
 from candid.tables.corrections import Correction, standing
 
 _WHY: tuple[Why, ...] = ("likely wrong", "person", "slice", "strange")
-_NO_LABEL: tuple[Why, ...] = ("copy", "unreadable")  # what is not asked for a class
+_NO_LABEL: tuple[Why, ...] = ("copy", "unreadable")  # without a question about the label
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Review:
     confidence: float = 0.95
 
 
-def decisions_by_image(
+def group_decisions(
     corrections: Sequence[Correction], who: str
 ) -> tuple[dict[str, list[Correction]], dict[frozenset[str], Correction]]:
     """One reviewer's standing decisions: of each image in order, and the last of each pair."""
@@ -51,7 +51,7 @@ def is_decided(
 
 def summarise(review: Review, corrections: Sequence[Correction], who: str) -> ReviewSummary:
     """The figures of one reviewer; only what was decided without seeing the label is judged."""
-    images, pairs = decisions_by_image(corrections, who)
+    images, pairs = group_decisions(corrections, who)
     why: dict[str, Why] = {s.image: s.why for s in review.showings if s.why not in _NO_LABEL}
     first = {image: images[image][0] for image in why if image in images}
     judged = {image: c for image, c in first.items() if c.kind == "label" and c.blind}

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from candid.arrays import Marks
-from candid.auditing.label_noise import likely_wrong
-from candid.auditing.own_person import against_own_person
+from candid.auditing.label_noise import find_likely_wrong
+from candid.auditing.own_person import find_outvoted_labels
 from candid.predictions import Predictions
 from candid.records.audit import Condition, SplitAudit
 from candid.records.review import Why
@@ -31,7 +31,7 @@ _COPIES = (
 class Suspects:
     """The images, pairs and files to review."""
 
-    images: dict[str, Why]  # image → what speaks against its label; the likeliest to be wrong first
+    images: dict[str, Why]  # image → why its label is in doubt; the likeliest to be wrong first
     pairs: tuple[tuple[str, str], ...] = ()  # pictures that look like copies
     # the group in which the model errs, of the images that are suspects for that
     group: tuple[Condition, ...] = ()
@@ -82,27 +82,29 @@ def find_suspects(
                 images.setdefault(image, why)
 
     if predictions is not None:
-        add("likely wrong", likely_wrong_images(predictions))
-    add("person", table.ids[against_own_person(table)].tolist())
+        add("likely wrong", list_likely_wrong(predictions))
+    add("person", table.ids[find_outvoted_labels(table)].tolist())
     if predictions is not None and split is not None and "slice" in wanted:
-        group, ids = worst_group(predictions, split)
+        group, ids = find_worst_group(predictions, split)
         add("slice", ids)
     add("strange", pixels.strange)
-    pairs = copies(pixels.linked, label_of) if "copy" in wanted else ()
+    pairs = list_copies(pixels.linked, label_of) if "copy" in wanted else ()
     files = tuple(i for i in label_of if i in pixels.unreadable) if "unreadable" in wanted else ()
     return Suspects(images, pairs, group, files)
 
 
-def likely_wrong_images(predictions: Predictions) -> list[str]:
+def list_likely_wrong(predictions: Predictions) -> list[str]:
     """The images whose label is likely wrong by confident learning, the likeliest first."""
     unlearned = predictions[predictions.unlearned]
     if not len(unlearned) or unlearned.hard:
         return []
-    ids: list[str] = unlearned.ids[likely_wrong(unlearned.label, unlearned.probability)].tolist()
+    ids: list[str] = unlearned.ids[
+        find_likely_wrong(unlearned.label, unlearned.probability)
+    ].tolist()
     return ids
 
 
-def worst_group(
+def find_worst_group(
     predictions: Predictions, split: SplitAudit
 ) -> tuple[tuple[Condition, ...], list[str]]:
     """The group of the first finding of an audit that is about one, and the mistakes in it."""
@@ -131,7 +133,7 @@ def _inside(p: Predictions, conditions: Sequence[Condition]) -> Marks | None:
     return inside
 
 
-def copies(
+def list_copies(
     linked: Iterable[tuple[str, str, str]], images: Iterable[str]
 ) -> tuple[tuple[str, str], ...]:
     """The pairs of images that look like copies, each once, the gravest finding first."""

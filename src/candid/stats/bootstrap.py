@@ -76,10 +76,10 @@ def draw_counts(units: int, draws: int, rng: np.random.Generator) -> Singles:
 
 @dataclass(frozen=True, eq=False)
 class Resample:
-    """How n images are drawn again and again, and the confidence of the intervals.
+    """How n images are resampled, and the confidence of the intervals.
 
     `unit` (n,) is the number of each image's unit, 0 to `units` - 1: its person, or the image
-    itself where nobody is known (not `by_person`). Units are drawn, and `seed` decides how.
+    itself where people are unknown (not `by_person`). Units are drawn, and `seed` decides how.
     """
 
     unit: Indices

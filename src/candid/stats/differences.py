@@ -23,7 +23,7 @@ from candid.arrays import Counts, Floats, Marks
 from candid.records import Estimate
 from candid.stats.intervals import (
     effective_size,
-    linearised,
+    linearise,
     linearised_error,
     normal_quantile,
     sums_by_person,
@@ -344,7 +344,7 @@ def error_gaps(
     sides, moves = [], []
     for marks in (inside, outside):
         images = sums_by_person(marks, person)  # (people, k)
-        p, move = linearised(sums_by_person(marks & wrong, person), images)
+        p, move = linearise(sums_by_person(marks & wrong, person), images)
         units = np.count_nonzero(images, axis=0)
         # A share of 0 or 1 has no spread, not one of a rounding.
         spread = np.where((p == 0) | (p == 1), 0.0, linearised_error(move, units))

@@ -99,7 +99,7 @@ def sums_by_person(values: NDArray[Any], person: NDArray[Any]) -> Floats:
     return np.add.reduceat(values[order], starts, axis=0, dtype=np.float64)
 
 
-def linearised(above: Floats, below: Floats) -> tuple[Floats, Floats]:
+def linearise(above: Floats, below: Floats) -> tuple[Floats, Floats]:
     """Σ above / Σ below of (people, k) sums, and how far each person moves it: (k,), (people, k).
 
     NaN where nothing stands below.
@@ -176,7 +176,7 @@ def _shares_of_sums(
 ) -> Shares:
     """Σ above / Σ below over people, where n images stand behind each."""
     people = np.count_nonzero(below, axis=0)
-    p, moves = linearised(above, below)
+    p, moves = linearise(above, below)
     with np.errstate(divide="ignore", invalid="ignore"):
         effective_sizes = p * (1 - p) / linearised_error(moves, people) ** 2
     effective = np.minimum(np.where((p > 0) & (p < 1), effective_sizes, people), n)
@@ -236,7 +236,7 @@ def ratios(
     units = np.arange(len(y)) if person is None else person
     sums = (sums_by_person(np.where(defined, x, 0.0), units) for x in (y, weight))
     people = np.count_nonzero(sums_by_person(defined, units), axis=0)
-    value, moves = linearised(*sums)
+    value, moves = linearise(*sums)
     with np.errstate(invalid="ignore"):
         reach = student_quantile(confidence, people - 1) * linearised_error(moves, people)
     shares = Shares(value, value - reach, value + reach, np.count_nonzero(defined, axis=0), people)

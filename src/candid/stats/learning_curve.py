@@ -4,9 +4,9 @@ Errors of trained networks fall as a · n⁻ᵇ over wide ranges of the number n
 al., "Deep learning scaling is predictable, empirically", 2017). So the logarithm of the error is a
 straight line in the logarithm of n, and a few trainings on parts of the people give it.
 
-Two things make a prediction unsure. Who was asked: people are drawn again and again, all their
+Two things make a prediction unsure. The people: they are drawn again and again, all their
 images under all trainings together, and the line moves up and down with the mean of the log errors.
-And what tells the trainings apart, chance in training and which of these people each gets wrong:
+And the differences of the trainings, chance in training and which of these people each gets wrong:
 how far the points lie from their line tells how much that is, with few degrees of freedom, which
 the draws take into account as Student's t does.
 """
@@ -101,7 +101,7 @@ def fit_power_law(
     wrong
         (trainings, n) which images each gets wrong.
     person
-        (n,) who is in each; None: each image is somebody else's.
+        (n,) the person of each; None: each image is another person's.
     draws, confidence, seed
         Of the intervals.
 

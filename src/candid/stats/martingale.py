@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from candid.arrays import Floats, Marks
 from candid.stats.intervals import (
-    linearised,
+    linearise,
     linearised_error,
     student_quantile,
     sums_by_person,
@@ -114,7 +114,7 @@ def _home_limits(below: Marks, person: NDArray[np.int64] | None) -> tuple[Floats
         sums = sums_by_person(below.reshape(n, -1), person)
         images = sums_by_person(np.ones((n, 1)), person)
         people = len(sums)
-        share, moves = linearised(sums, images)
+        share, moves = linearise(sums, images)
         error = linearised_error(moves, np.array(people))
         spread = share * (1 - share)  # 0 where all of few images lie on one side of a level
         effect = np.divide(error**2 * n, spread, out=np.ones_like(spread), where=spread > 0)

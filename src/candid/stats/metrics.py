@@ -188,7 +188,7 @@ def roc_auc_influence(above: Marks, below: Marks, rank: Indices) -> tuple[float,
     return area, influence
 
 
-def macro(per_class: list[Floats]) -> Floats:
+def macro_average(per_class: list[Floats]) -> Floats:
     """Mean over the classes, one against the rest; for two classes, the second one's figure.
 
     NaN where any class's figure is: a mean over whichever classes a draw happens to hold would be

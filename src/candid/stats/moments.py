@@ -34,7 +34,7 @@ class Figures:
     `rich`: more than counts is summed: confidence and calibration, precision and predicted shares
     too. Single attributes have them; intersections do not. `bins` are those of the calibration
     error, `standard` (classes, sides) the weights of the classes' errors in `standardised_error`,
-    if any. Not `per_class`: what tells no class from another alone, so that the cost of a side does
+    if any. Not `per_class`: only figures without a sum per class, so that the cost of a side does
     not grow with the classes.
     """
 
@@ -159,7 +159,7 @@ class Figures:
 class Moments:
     """Figures of k sides with their standard errors, and how c pairs of them go together.
 
-    A side is a group, or what is left of a larger group without it.
+    A side is a group, or the rest of a larger group.
     """
 
     figures: tuple[str, ...]

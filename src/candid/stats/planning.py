@@ -14,10 +14,10 @@ import numpy as np
 from candid.arrays import Floats, Marks
 from candid.stats.differences import Side, bisect, difference_interval, smallest_visible
 
-MOST_PEOPLE = 1_000_000  # beyond these nobody plans
+MOST_PEOPLE = 1_000_000  # the most that are planned
 
 
-def with_people(side: Side, people: Floats) -> Side:
+def resize_side(side: Side, people: Floats) -> Side:
     """The side with so many people (k,) in place of those it has."""
     enlarged = np.maximum(people, 1.0)
     spread = side.spread * np.sqrt(side.units / enlarged)
@@ -28,7 +28,7 @@ def predicted_width(
     left: Side, right: Side, correlation: Floats, people: Floats, confidence: float
 ) -> Floats:
     """(k,) how wide the interval of left - right will be with so many people (k,) on the left."""
-    enlarged = with_people(left, people)
+    enlarged = resize_side(left, people)
     low, high = difference_interval(enlarged, right, correlation, confidence, score=True)
     return high - low
 
@@ -44,7 +44,7 @@ def people_needed(
     """
 
     def is_visible(log_people: Floats) -> Marks:
-        enlarged = with_people(left, np.exp(log_people))
+        enlarged = resize_side(left, np.exp(log_people))
         visible = smallest_visible(enlarged, right, correlation, threshold, 1.0)
         with np.errstate(invalid="ignore"):
             return visible <= size

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri, stdtrit
 
 from candid.arrays import Floats
-from candid.stats.intervals import linearised, linearised_error
+from candid.stats.intervals import linearise, linearised_error
 
 CONFIDENCE = 0.95  # one-sided
 
@@ -33,7 +33,7 @@ def retention(
     """Of the losses (n,) of the same images without looking, with all, and with a part of it.
 
     The share that is lost is a ratio of means, its error that of the ratio's linearisation (the
-    delta method), by `person` (n,), and where nobody is known by image. NaN where the whole is not
+    delta method), by `person` (n,), or by image. NaN where the whole is not
     better than not looking with the same confidence, or the part not: then nothing is known. What
     is NaN in any of the three is left out.
 
@@ -48,7 +48,7 @@ def retention(
     means = (float(base.mean()), float(whole.mean()), float(part.mean()))
     if not (_above_zero(base - whole, person) and _above_zero(base - part, person)):
         return Retention(n, *means, np.nan, np.nan)
-    value, moves = linearised(*(_sums(v, person) for v in (part - whole, base - whole)))
+    value, moves = linearise(*(_sums(v, person) for v in (part - whole, base - whole)))
     error = linearised_error(moves, np.array([len(moves)]))
     high = value[0] + ndtri(CONFIDENCE) * error[0]
     return Retention(n, *means, float(value[0]), float(high))
@@ -86,7 +86,7 @@ def _above_zero(values: Floats, person: NDArray[Any]) -> bool:
     """Whether the mean of (n,) values is above 0, with the confidence, one-sided."""
     if len(values) < 2:
         return False
-    mean, moves = linearised(_sums(values, person), _sums(np.ones_like(values), person))
+    mean, moves = linearise(_sums(values, person), _sums(np.ones_like(values), person))
     people = len(moves)
     error = linearised_error(moves, np.array([people]))
     return bool(mean[0] > stdtrit(people - 1, CONFIDENCE) * error[0])

@@ -19,7 +19,7 @@ from scipy.special import log_softmax, softmax
 from candid.arrays import Floats
 from candid.errors import PredictionsError
 
-_LEAST = 1e-7  # of a probability: what a table of predictions tells from 0
+_LEAST = 1e-7  # of a probability: the least that a table of predictions keeps
 # A normal prior of so many standard deviations' width on 1 / temperature, around 1, and on each
 # bias, around 0: a few hundred pictures outweigh it, a few without a mistake are kept finite.
 _PRIOR_SD = 2.0
