@@ -21,7 +21,7 @@ from candid.explanation.attribution import (
 )
 from candid.explanation.layers import find_hook
 from candid.explanation.scoring import log_odds, scoring
-from candid.models.networks import build, windowed
+from candid.models.networks import build, crop_to_window
 from candid.settings import MAP_METHODS, ExplainConfig
 from explanation.small_networks import Linear, OneLogit, Small, Tokens
 
@@ -434,7 +434,7 @@ def test_grad_cam_of_a_window_lies_in_the_window():
     pictures, explained = torch.randn(3, 3, 32, 32), torch.tensor([0, 1, 1])
     maps = torch.from_numpy(saliency_maps(part, pictures, explained, method="grad_cam"))
     assert not maps[:, :16].any() and not maps[:, :, :8].any() and not maps[:, :, 24:].any()
-    seen = windowed(pictures, (0.25, 0.5, 0.75, 1.0))
+    seen = crop_to_window(pictures, (0.25, 0.5, 0.75, 1.0))
     apart = torch.from_numpy(saliency_maps(whole, seen, explained, method="grad_cam"))
     # The window at half the size: each of its pixels is the mean of four of the large map's.
     halved = F.avg_pool2d(apart[:, None], 2)[:, 0]

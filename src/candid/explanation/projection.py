@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from candid.explanation.regions import fitted
-from candid.models.warping import reached, warp
+from candid.models.warping import inside_mask, warp
 from candid.records.framing import CORNERS
 
 Matrix = NDArray[np.float64]  # (3, 3) homography
@@ -49,7 +49,7 @@ def projected(
     """
     back = torch.from_numpy(np.linalg.inv(matrix)[None]).float()
     fine = (2 * height, 2 * width)
-    read = warp(torch.from_numpy(maps)[None], back, fine) * reached(back, fine)
+    read = warp(torch.from_numpy(maps)[None], back, fine) * inside_mask(back, fine)
     return F.avg_pool2d(read, 2)[0].numpy()
 
 

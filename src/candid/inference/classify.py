@@ -23,7 +23,7 @@ from candid.cores import cores
 from candid.data.decode import decode, decode_whole
 from candid.data.encoded import Budget
 from candid.errors import ImageError
-from candid.inference.classifier import BATCH, Classifier, Framed, Frames
+from candid.inference.classifier import BATCH, Classifier, Framed, Framer
 from candid.inference.detectors import Box
 from candid.inference.drift import DriftReference, drift_scores
 from candid.inference.faces import FaceFinder
@@ -94,7 +94,7 @@ class Labeller:
         return RowColumns(self.classifier.classes, faces=self.finder is not None)
 
     @property
-    def common_framer(self) -> Frames | None:
+    def common_framer(self) -> Framer | None:
         """What finds the frame that many pictures have in common; None where nobody looks for it.
 
         That is where nothing frames, the place is known already, or each is framed by itself.

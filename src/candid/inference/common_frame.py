@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.errors import ImageError
-from candid.inference.classifier import Frames, batches_of
+from candid.inference.classifier import Framer, batches_of
 from candid.inference.classify import Labeller
 from candid.inference.sources import Item
 from candid.records.framing import AS_IT_CAME, CommonFrame, corner_distance, upper_rows
@@ -34,7 +34,7 @@ _HOME = 0.02  # of the side: what is nearer to the training pictures' own frame 
 _DIGITS = 4  # so that a job that goes on elsewhere finds the same to the last bit
 
 
-def common_frame(framer: Frames, pixels: NDArray[np.uint8]) -> CommonFrame:
+def common_frame(framer: Framer, pixels: NDArray[np.uint8]) -> CommonFrame:
     """How most of some pictures (n, input_side, input_side, 3) lie.
 
     The mean of what a first look finds in those that hardly lie otherwise, sought where it finds,
@@ -44,7 +44,7 @@ def common_frame(framer: Frames, pixels: NDArray[np.uint8]) -> CommonFrame:
 
 
 def lying_of(
-    framer: Frames, pixels: NDArray[np.uint8], passes: int = _PASSES
+    framer: Framer, pixels: NDArray[np.uint8], passes: int = _PASSES
 ) -> tuple[CommonFrame, NDArray[np.float64], NDArray[np.bool_]]:
     """`common_frame`, what a last look from there finds in each, and which of them lie so.
 
@@ -77,7 +77,7 @@ def is_home(frame: NDArray[np.float32]) -> bool:
 
 
 def _look(
-    framer: Frames, pixels: NDArray[np.uint8], start: NDArray[np.float32]
+    framer: Framer, pixels: NDArray[np.uint8], start: NDArray[np.float32]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """The frames (n, 3, 3) that a first look finds, and which are near that where it looked."""
     parts = [framer(batch, start)[3:] for batch in batches_of(pixels)]

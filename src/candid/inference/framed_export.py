@@ -30,7 +30,7 @@ def open_named_framer(model: OnnxModel, folder: Path, *, threads: int = 0) -> On
 
     Raises RunError where it is missing or damaged, or was made from other weights than those named.
     """
-    name = model.about.get(_FILE, "")
+    name = model.metadata.get(_FILE, "")
     if not name:
         return None
     path = folder / Path(name).name  # a stranger's file leads nowhere else
@@ -42,7 +42,7 @@ def open_named_framer(model: OnnxModel, folder: Path, *, threads: int = 0) -> On
             todo=f"copy {path.name}, too, from where candid export wrote it",
         )
     framer = OnnxFramer(path, threads=threads)
-    if framer.made_from != model.about.get(_MADE_FROM, ""):
+    if framer.made_from != model.metadata.get(_MADE_FROM, ""):
         raise RunError(
             f"{path} is not the framing network that the exported model beside it was made with.",
             expected="both files of one export",

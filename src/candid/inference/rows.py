@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from candid.errors import OutputError, did_you_mean
-from candid.inference.drift import DriftReference, JobDrift, JobWatch
+from candid.inference.drift import DriftReference, JobDrift, JobDriftWatch
 from candid.records.framing import CommonFrame
 from candid.storage.files import STDOUT, writing
 from candid.tables.delimited import CsvWriter
@@ -164,7 +164,7 @@ class Counter:
 
     def __init__(self, columns: RowColumns, reference: DriftReference | None = None) -> None:
         names = columns.names
-        self._watch = None if reference is None else JobWatch(reference)
+        self._watch = None if reference is None else JobDriftWatch(reference)
         self._answers = [(names.index(name), said) for name, said in columns.answers.items()]
         self._numbers = [(names.index(name), said) for name, said in columns.numbers.items()]
         self._why, self._error = names.index(REASON_CODE), names.index("error")

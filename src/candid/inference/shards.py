@@ -104,7 +104,7 @@ def _lies_in(name: str, folder: str) -> bool:
 
 
 def _part(name: str) -> str:
-    return f"part-{sources.stem(name).replace('/', '__')}.parquet"
+    return f"part-{sources.container_stem(name).replace('/', '__')}.parquet"
 
 
 def _no_shards(what: str) -> DataError:
@@ -124,7 +124,7 @@ def first_pictures(shards: Sequence[Shard], column: str) -> Iterator[Item]:
     chosen = {shards[i * (len(shards) - 1) // (_LOOKED_INTO - 1)].name for i in range(_LOOKED_INTO)}
     for name in sorted(chosen):
         with contextlib.suppress(Exception), places.near(name) as path:
-            pictures = sources.inside(str(path), name, column)
+            pictures = sources.container_items(str(path), name, column)
             yield from islice(pictures, _PICTURES // len(chosen))
 
 
@@ -179,7 +179,7 @@ def _written(
         path = stack.enter_context(places.near(shard.name))
         file = stack.enter_context(places.written(places.join(order.out, shard.part)))
         writer = stack.enter_context(ParquetWriter(file, schema, order.about))
-        images = sources.inside(str(path), shard.name, order.column)
+        images = sources.container_items(str(path), shard.name, order.column)
         whole = sources.printable(shard.name)
         blocks = contextlib.closing(label(labeller, images, workers=workers, bar=bar))
         for block in stack.enter_context(blocks):

@@ -16,7 +16,7 @@ from candid.data.dataset import Dataset
 from candid.data.splits import SOURCE
 from candid.data.store import Store
 from candid.errors import RunError
-from candid.inference.classifier import Frames
+from candid.inference.classifier import Framer
 from candid.inference.common_frame import is_home, lying_of, rounded_frame
 from candid.records import Estimate
 from candid.records.files import to_plain
@@ -51,7 +51,7 @@ class SomePictures:
 
 
 def source_frame(
-    name: str, framer: Frames, pictures: SomePictures, home: SomePictures
+    name: str, framer: Framer, pictures: SomePictures, home: SomePictures
 ) -> SourceFrame:
     """How most pictures of a data set lie against those of the reference, some of which are `home`.
 

@@ -26,7 +26,7 @@ from torch import Tensor
 from candid.inference.detectors import Box, DetectedFace, Pixels, largest_first
 from candid.inference.faces import Frame
 from candid.models.framing import Framing
-from candid.models.warping import frame_matrices, halved, magnified, to_pixels, warp
+from candid.models.warping import frame_matrices, halve, scale_factors, to_pixels, warp
 from candid.records.framing import CORNERS
 
 _STEP = 2**0.75  # from one size of windows to the next
@@ -103,7 +103,7 @@ class _Photograph:
         self.height, self.width = pixels.shape[:2]
         self.levels = [planes]
         while min(self.levels[-1].shape[2:]) >= 2:
-            self.levels.append(halved(self.levels[-1]))
+            self.levels.append(halve(self.levels[-1]))
 
     def read(self, squares: Tensor, side: int) -> Tensor:
         """(n, 3, side, side) from 0 to 255 of squares (n, 3, 3), each from [-1, 1]² to pixels."""
@@ -148,7 +148,7 @@ def _centres(side: float, length: int) -> list[float]:
 
 def _sides(squares: Tensor) -> Tensor:
     """(n,) pixels per side of squares, by their area."""
-    return 2 * magnified(squares).clamp(min=_SMALLEST)
+    return 2 * scale_factors(squares).clamp(min=_SMALLEST)
 
 
 def _agreed(squares: NDArray[np.float64]) -> list[tuple[NDArray[np.float64], int]]:
