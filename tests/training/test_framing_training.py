@@ -84,7 +84,9 @@ def test_a_stopped_training_ends_as_one_that_was_not(tmp_path, monkeypatch):
         return real(*args)
 
     monkeypatch.setattr(module, "descend", stopped)
-    monkeypatch.setattr(module.checkpoint.Saver, "should_save", lambda self, due: self.path is not None)
+    monkeypatch.setattr(
+        module.checkpoint.Saver, "should_save", lambda self, due: self.path is not None
+    )
     with pytest.raises(KeyboardInterrupt):
         trained(path)
     monkeypatch.setattr(module, "descend", real)

@@ -1,4 +1,4 @@
-"""What an explanation needs to know of a network's answers, be they classes or numbers."""
+"""The interface of a network's answers to explanations: of classes or numbers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.explanation.masking import Masked
+from candid.explanation.masking import MaskingResult
 from candid.explanation.sample import ImageSet, Sample
 from candid.records import Estimate
 from candid.records.explanation import Explanation
@@ -16,34 +16,34 @@ from candid.settings import ExplainConfig
 
 
 class NetworkAnswers(Protocol):
-    """What a network answers to n images."""
+    """A network's answers for n images."""
 
     @property
     def explained(self) -> NDArray[np.int64]:
-        """(n,) the class that each map speaks for."""
+        """(n,) the class that each map explains."""
 
     def sets(self, sample: Sample, config: ExplainConfig) -> list[ImageSet]:
         """The sets of images that mean maps are made of."""
 
-    def shown(self, sample: Sample, count: int) -> NDArray[np.intp]:
-        """Rows of the examples, whose own maps are kept."""
+    def example_rows(self, sample: Sample, count: int) -> NDArray[np.intp]:
+        """Rows of the examples, whose maps are stored."""
 
     def costs(
-        self, masked: Masked, region: str, sample: Sample, config: ExplainConfig
+        self, result: MaskingResult, region: str, sample: Sample, config: ExplainConfig
     ) -> list[Estimate]:
         """Under each fill, the cost of a region that decides."""
 
-    def described(
+    def add_answers(
         self, record: Explanation, sample: Sample, rows: NDArray[np.intp], config: ExplainConfig
     ) -> Explanation:
-        """The record with what is known of the answers; `rows` are those of the examples."""
+        """The record with the answers; `rows` are those of the examples."""
 
-    def masked(
+    def add_maskings(
         self,
         record: Explanation,
-        masked: Masked,
+        result: MaskingResult,
         sample: Sample,
         sets: Sequence[ImageSet],
         config: ExplainConfig,
     ) -> Explanation:
-        """The record with what painting over regions costs all images, and some sets of them."""
+        """The record with the costs of masking regions, for all images and by set."""

@@ -22,7 +22,7 @@ from PIL import Image
 
 from candid.errors import CheckFailed
 from candid.inference.classifier import BATCH, Runner, batches_of
-from candid.inference.second_look import look_again
+from candid.inference.second_look import add_mirror
 from candid.models.onnx_file import OnnxEngine, source_digest, to_onnx, write_onnx
 from candid.models.onnx_framing import OnnxFramer, framing_to_onnx
 from candid.models.onnx_graph import INPUT, OUTPUT, needs_onnx, set_metadata, silence_exporters
@@ -262,7 +262,7 @@ def export_int8(
         )
         model = onnx.load(int8)
         if card.flip_tta:
-            look_again(model, pixels=INPUT, probabilities=OUTPUT)
+            add_mirror(model, pixels=INPUT, probabilities=OUTPUT)
         set_metadata(model, {p.key: p.value for p in onnx.load(source).metadata_props})
         write_onnx(path, model.SerializeToString())
 

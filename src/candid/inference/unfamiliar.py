@@ -123,7 +123,7 @@ def fit_unfamiliar(
     false_alarms: float = 0.01,
     max_rows: int = 8000,
     seed: int = 0,
-    reframe: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = None,
+    framed: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = None,
     stretch: float = 1.0,
 ) -> Unfamiliar:
     """Fit the discriminant on training images, and set the limit on validation images.
@@ -137,11 +137,11 @@ def fit_unfamiliar(
     rng = np.random.default_rng(seed)
     train, validation = drawn_rows(train, max_rows, rng), drawn_rows(validation, max_rows, rng)
     inside = np.concatenate([features(b) for b in _blocks(pixels, train)])
-    outside = np.concatenate([features(_distort(b, rng, reframe)) for b in _blocks(pixels, train)])
+    outside = np.concatenate([features(_distort(b, rng, framed)) for b in _blocks(pixels, train)])
     weight = _discriminant(inside, outside)
     blocks = _blocks(pixels, validation)
     near = [features(b) @ weight for b in blocks]
-    far = [features(_distort(b, rng, reframe)) @ weight for b in _blocks(pixels, validation)]
+    far = [features(_distort(b, rng, framed)) @ weight for b in _blocks(pixels, validation)]
     limit = _limit(np.concatenate(near) if near else np.zeros(0), false_alarms)
     n_caught = sum(int(np.count_nonzero(f.astype(np.float64) > limit)) for f in far)
     contrasts = np.concatenate([_contrast(b) for b in _blocks(pixels, train)])
