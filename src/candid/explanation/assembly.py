@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from candid.errors import ConfigError
 from candid.explanation import averages, mapping, masking, sanity
-from candid.explanation.answers import NetworkAnswers
 from candid.explanation.attribution import METHODS, Attributor
 from candid.explanation.classes import ClassAnswers
 from candid.explanation.layers import find_hook, window_of
@@ -165,7 +164,7 @@ def _make_job(
     scorer: Scorer,
     sample: Sample,
     regions: Regions | None,
-    answers: NetworkAnswers,
+    answers: ClassAnswers | ExplainedNumbers,
     config: ExplainConfig,
     layer: str,
     quiet: bool,

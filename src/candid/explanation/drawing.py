@@ -20,7 +20,7 @@ from candid.storage.files import atomic, read_bytes
 FOR, AGAINST = (11, 102, 168), (194, 78, 0)  # blue and orange: told apart by every kind of eye
 SMALLEST = 256  # pixels of the longer side of a drawn overlay, at least
 
-_WHOLE = ((0, 0), (1, 0), (1, 1), (0, 1))  # the corners of a picture, in shares of its sides
+_WHOLE = ((0, 0), (1, 0), (1, 1), (0, 1))  # the corners of an image, in shares of its sides
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from candid.explanation import averages
-from candid.explanation.answers import NetworkAnswers
 from candid.explanation.attribution import Attributor
+from candid.explanation.classes import ClassAnswers
+from candid.explanation.numbers import ExplainedNumbers
 from candid.explanation.regions import Regions, map_shares
 from candid.explanation.sample import ImageSet, Sample
 from candid.records.explanation import RegionShare, Verdict
@@ -33,7 +34,7 @@ class MapsJob:
     sample: Sample
     regions: Regions | None
     tensor: Tensor  # the normalised images
-    answers: NetworkAnswers
+    answers: ClassAnswers | ExplainedNumbers
     sets: list[ImageSet]
     pairs: list[tuple[ImageSet, ImageSet]]  # the sets that are compared
     example_rows: NDArray[np.intp]  # rows of the examples

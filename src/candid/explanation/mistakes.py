@@ -43,7 +43,7 @@ class Mistakes(ABC):
 
     @abstractmethod
     def add_to(self, record: Inside, nearest: Nearest, faces: Faces, training: Faces) -> Inside:
-        """The record with the mistakes, each beside its nearest training images."""
+        """The record with the mistakes, each with its nearest training images."""
 
     def keep(self, start: int, wrong: Tensor, by: Tensor, hidden: Tensor, *along: Tensor) -> None:
         """Add those of a batch that are `wrong` (batch,), ranked by the largest `by` (batch,)."""
@@ -106,7 +106,7 @@ class ClassMistakes(Mistakes):
         self.keep(start, wrong, confidence, activity.hidden, answer)
 
     def add_to(self, record: Inside, nearest: Nearest, faces: Faces, training: Faces) -> Inside:
-        """The record with the mistakes, each beside its nearest training images."""
+        """The record with the mistakes, each with its nearest training images."""
         resemblances = tuple(
             Resemblance(
                 faces.ids[row],
@@ -188,7 +188,7 @@ class NumberMistakes(Mistakes):
         self.keep(start, values[0] > self.number.tolerance, values[0], activity.hidden, *values[1:])
 
     def add_to(self, record: Inside, nearest: Nearest, faces: Faces, training: Faces) -> Inside:
-        """The record with the mistakes, each beside its nearest training images."""
+        """The record with the mistakes, each with its nearest training images."""
         resemblances = tuple(
             NumberResemblance(
                 faces.ids[row],

@@ -17,7 +17,7 @@ def make_notes(
     maps: Mapping[str, MethodMaps],
     masking_note: str,
 ) -> Iterator[str]:
-    """What a reader must know of an explanation; `unmasked` is what was not painted over."""
+    """Notes for a reader; `masking_note` is that on masking."""
     config, total = job.attributor.config, len(job.sample)
     if "grad_cam" in config.methods and job.attributor.hook is None:
         yield text.NO_GRAD_CAM

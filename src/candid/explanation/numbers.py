@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from candid.arrays import Floats
 from candid.explanation.averages import example_rows
 from candid.explanation.masking import MaskingResult
-from candid.explanation.sample import ImageSet, Sample, SetWords, make_image_sets
+from candid.explanation.sample import ImageSet, Sample, SetNames, make_image_sets
 from candid.records import Estimate
 from candid.records.explanation import (
     ExplainedImage,
@@ -70,7 +70,7 @@ class ExplainedNumbers:
         """The sets of images that mean maps are made of."""
         near, far = text.near_and_far(self.facts.tolerance)
         return make_image_sets(
-            sample, self.is_near, config, SetWords(sample.target, near, far, False)
+            sample, self.is_near, config, SetNames(sample.target, near, far, False)
         )
 
     def example_rows(self, sample: Sample, count: int) -> NDArray[np.intp]:

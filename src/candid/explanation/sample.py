@@ -136,14 +136,14 @@ class ImageSet:
         return (self.about.n if self.about.people is None else self.about.people) < FEWEST
 
     def restrict(self, rows: NDArray[np.intp], sample: Sample) -> ImageSet:
-        """What of the set is among some of the images; `some` is the sample of these rows."""
+        """The set restricted to rows, of which `sample` is the sample."""
         mask = self.mask[rows]
         about = replace(self.about, n=int(mask.sum()), people=sample.n_people(mask))
         return ImageSet(about, mask)
 
 
 @dataclass(frozen=True, slots=True)
-class SetWords:
+class SetNames:
     """The names of sets of images: those of a class, those with right and wrong answers."""
 
     of_class: str
@@ -152,11 +152,11 @@ class SetWords:
     crossed: bool  # whether there are sets of class and outcome
 
 
-_CLASS_WORDS = SetWords("labelled", "answered rightly", "answered wrongly", True)
+_CLASS_NAMES = SetNames("labelled", "answered rightly", "answered wrongly", True)
 
 
 def make_image_sets(
-    sample: Sample, is_right: Marks, config: ExplainConfig, words: SetWords = _CLASS_WORDS
+    sample: Sample, is_right: Marks, config: ExplainConfig, names: SetNames = _CLASS_NAMES
 ) -> list[ImageSet]:
     """The sets of images with mean maps: all, classes, right and wrong, both, groups.
 
@@ -175,16 +175,16 @@ def make_image_sets(
     is_labelled = label >= 0
     if is_labelled.any():
         of_class = {name: label == c for c, name in enumerate(sample.classes)}
-        titles = {name: f"{words.of_class} {name}" for name in of_class}
+        titles = {name: f"{names.of_class} {name}" for name in of_class}
         outcomes = {
-            "right": (words.right, is_labelled & is_right),
-            "wrong": (words.wrong, is_labelled & ~is_right),
+            "right": (names.right, is_labelled & is_right),
+            "wrong": (names.wrong, is_labelled & ~is_right),
         }
         for name, mask in of_class.items():
             add(f"class:{name}", "class", titles[name], mask)
         for outcome, (title, mask) in outcomes.items():
             add(outcome, "outcome", title, mask)
-        for name, mask in of_class.items() if words.crossed else ():
+        for name, mask in of_class.items() if names.crossed else ():
             for outcome, (title, outcome_mask) in outcomes.items():
                 title_ = f"{titles[name]}, {title}"
                 add(f"class:{name},{outcome}", "class and outcome", title_, outcome_mask & mask)

@@ -70,7 +70,7 @@ class Detector(Protocol):
     name: str
 
     def __call__(self, pixels: Pixels) -> list[DetectedFace]:
-        """The faces in a picture (height, width, 3)."""
+        """The faces in an image (height, width, 3)."""
         ...
 
 
@@ -127,7 +127,7 @@ class Cascade:
         self._local = threading.local()  # a cascade is not thread-safe
 
     def __call__(self, pixels: Pixels) -> list[DetectedFace]:
-        """The faces in a picture (height, width, 3)."""
+        """The faces in an image (height, width, 3)."""
         cv2 = load_cv2()
         grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
         factor = _enlargement(pixels)
@@ -197,7 +197,7 @@ class YuNet:
         self(np.zeros((64, 64, 3), np.uint8))
 
     def __call__(self, pixels: Pixels) -> list[DetectedFace]:
-        """The faces in a picture (height, width, 3)."""
+        """The faces in an image (height, width, 3)."""
         cv2 = load_cv2()
         factor = _enlargement(pixels)
         bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)

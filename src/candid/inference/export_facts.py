@@ -19,7 +19,7 @@ def facts(run: Run, card: ModelCard) -> dict[str, Any]:
         "target": card.target,
         "classes": list(card.classes),
         "abstain_below": None if rule is None else rule.threshold,
-        "fit": settings.data.fit,  # how a picture becomes a square
+        "fit": settings.data.fit,  # how an image becomes a square
         "data_fingerprint": provenance.data_fingerprint,
         "version": provenance.candid,
         # The publisher must choose one that labels and images allow.

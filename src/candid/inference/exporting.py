@@ -69,9 +69,9 @@ def export_float(
     needs_onnx("onnxruntime", "onnx", "onnxscript", "torch")
     from candid.models.model import load_whole_model
 
-    whole = load_whole_model(run.weights, card, network)
-    data = to_onnx(whole, card, source_digest(run, card), extra)
-    check = _compare(OnnxEngine(data), whole, pixels, (len(card.classes),))
+    model = load_whole_model(run.weights, card, network)
+    data = to_onnx(model, card, source_digest(run, card), extra)
+    check = _compare(OnnxEngine(data), model, pixels, (len(card.classes),))
     return _write_checked(path, data, check)
 
 
@@ -91,10 +91,10 @@ def export_several(
     from candid.models.onnx_several import OnnxSeveral, output_names, targets_to_onnx
     from candid.models.several import load_several
 
-    whole = load_several(run.weights, targets, cards, run.network)
-    data = targets_to_onnx(whole, run, targets, cards, extra)
+    model = load_several(run.weights, targets, cards, run.network)
+    data = targets_to_onnx(model, run, targets, cards, extra)
     engine = OnnxSeveral(data, outputs=output_names(targets))
-    return _write_checked(path, data, _compare(engine, whole, pixels, whole.sizes))
+    return _write_checked(path, data, _compare(engine, model, pixels, model.sizes))
 
 
 def _write_checked(path: Path, data: bytes, check: Check) -> Check:
@@ -112,15 +112,15 @@ def _write_checked(path: Path, data: bytes, check: Check) -> Check:
 
 
 def _compare(
-    engine: Runner, whole: Whole, pixels: NDArray[np.uint8] | None, sizes: Sequence[int]
+    engine: Runner, model: Whole, pixels: NDArray[np.uint8] | None, sizes: Sequence[int]
 ) -> Check:
     """Compare ONNX Runtime with torch on images; `sizes` are the classes per label."""
     from candid.models.model import TorchEngine
 
-    reference = TorchEngine(whole)
+    reference = TorchEngine(model)
     n_images = 0 if pixels is None else len(pixels)
     if pixels is None or not n_images:
-        pixels = _random_pixels(whole.side)
+        pixels = _random_pixels(model.side)
     ends = np.cumsum(sizes)[:-1]
     largest, n_different = 0.0, 0
     for batch in batches_of(pixels):
@@ -243,9 +243,9 @@ def export_int8(
 
     from candid.models.model import load_whole_model
 
-    whole = load_whole_model(run.weights, card, network)
-    whole.flip_tta = False
-    single_pass = to_onnx(whole, card, source_digest(run, card), extra)
+    model = load_whole_model(run.weights, card, network)
+    model.flip_tta = False
+    single_pass = to_onnx(model, card, source_digest(run, card), extra)
     with tempfile.TemporaryDirectory() as folder, silence_exporters():
         source, prepared, int8 = (Path(folder, f"{n}.onnx") for n in ("float", "ready", "int8"))
         source.write_bytes(single_pass)
@@ -260,11 +260,11 @@ def export_int8(
             weight_type=QuantType.QInt8,
             op_types_to_quantize=["Conv", "Gemm", "MatMul", "Add", "MaxPool", "Relu"],
         )
-        model = onnx.load(int8)
+        quantised = onnx.load(int8)
         if card.flip_tta:
-            add_mirror(model, pixels=INPUT, probabilities=OUTPUT)
-        set_metadata(model, {p.key: p.value for p in onnx.load(source).metadata_props})
-        write_onnx(path, model.SerializeToString())
+            add_mirror(quantised, pixels=INPUT, probabilities=OUTPUT)
+        set_metadata(quantised, {p.key: p.value for p in onnx.load(source).metadata_props})
+        write_onnx(path, quantised.SerializeToString())
 
 
 class _CalibrationReader:

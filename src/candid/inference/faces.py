@@ -69,11 +69,11 @@ class FaceFinder(Protocol):
         ...
 
     def find(self, pixels: Pixels) -> list[DetectedFace]:
-        """The faces in a picture (height, width, 3), the largest first."""
+        """The faces in an image (height, width, 3), the largest first."""
         ...
 
     def crop(self, pixels: Pixels, face: DetectedFace, *, side: int, fit: str) -> Pixels:
-        """The face as a training picture (side, side, 3)."""
+        """The face as a training image (side, side, 3)."""
         ...
 
 
@@ -86,7 +86,7 @@ class Finder:
     longest: int = 1600
 
     def find(self, pixels: Pixels) -> list[DetectedFace]:
-        """The faces in a picture (height, width, 3), the largest first."""
+        """The faces in an image (height, width, 3), the largest first."""
         return largest_first(self.detector(pixels))
 
     def crop(self, pixels: Pixels, face: DetectedFace, *, side: int, fit: str) -> Pixels:
@@ -256,7 +256,7 @@ def _find_peak(counts: NDArray[np.float64]) -> float:
     best = min(max(int(counts.mean(0).argmax()), _FIT_RADIUS), len(_STRETCHES) - 1 - _FIT_RADIUS)
     window = slice(best - _FIT_RADIUS, best + _FIT_RADIUS + 1)
     offsets = _STRETCHES[window] - _STRETCHES[best]
-    curvature, slope, _ = np.polyfit(offsets, counts[:, window].T, 2)  # each (pictures,)
+    curvature, slope, _ = np.polyfit(offsets, counts[:, window].T, 2)  # each (images,)
     if curvature.mean() > -1e-6:
         return 1.0
     top = float(slope.mean() / (-2 * curvature.mean()))

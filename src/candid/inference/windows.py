@@ -55,7 +55,7 @@ class FramingFinder:
     longest: int = 1024
 
     def find(self, pixels: Pixels) -> list[DetectedFace]:
-        """The faces in a picture (height, width, 3), the largest first."""
+        """The faces in an image (height, width, 3), the largest first."""
         height, width = pixels.shape[:2]
         with torch.inference_mode():
             squares, rest = self._converge(_Photograph(pixels), _make_windows(height, width))

@@ -16,7 +16,7 @@ from candid.settings.named_parts import FROM_PARTS
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """Packed pixels, and how they are normalised before a network sees them."""
+    """Packed pixels, and their normalisation."""
 
     # (n, side, side, 3) in memory or mapped, or as a tensor on a GPU
     pixels: NDArray[np.uint8] | Tensor

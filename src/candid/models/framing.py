@@ -29,7 +29,7 @@ from candid.storage.files import reading, regular
 
 PARAMETERS = ("scale", "aspect", "x", "y", "rotation")
 
-_BLOCK = 250  # pictures at a time
+_BLOCK = 250  # images at a time
 
 # About the range of each parameter of a frame in training: the unit of the outputs.
 _UNITS = (0.5, 0.2, 0.4, 0.4, 0.15)

@@ -184,12 +184,12 @@ class TorchEngine:
 
     name = "torch"
 
-    def __init__(self, whole: Whole) -> None:
-        self._whole = whole
+    def __init__(self, model: Whole) -> None:
+        self._model = model
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probabilities (n, classes) of pixels (n, side, side, 3)."""
         with torch.inference_mode():
             batch = torch.from_numpy(np.array(pixels, np.uint8))  # a writable copy
-            probabilities: NDArray[np.float32] = self._whole(batch).numpy()
+            probabilities: NDArray[np.float32] = self._model(batch).numpy()
         return probabilities

@@ -62,7 +62,7 @@ def source_digest(run: Run, card: ModelCard) -> str:
 
 
 def to_onnx(
-    whole: Whole, card: ModelCard, digest: str, extra: Mapping[str, str] | None = None
+    model: Whole, card: ModelCard, digest: str, extra: Mapping[str, str] | None = None
 ) -> bytes:
     """The module as an ONNX file with a dynamic batch and the digest in its metadata.
 
@@ -72,7 +72,7 @@ def to_onnx(
     name = f"The network {card.network!r}"
     metadata = {DIGEST_KEY: digest, INFO_KEY: json.dumps(info), **(extra or {})}
     trace = card.network in TRACEABLE
-    return export_module(whole, card.side, (OUTPUT,), metadata, name, trace=trace)
+    return export_module(model, card.side, (OUTPUT,), metadata, name, trace=trace)
 
 
 def write_onnx(path: Path, data: bytes) -> None:
@@ -166,8 +166,8 @@ def open_onnx(
     def export() -> bytes:
         from candid.models.model import load_whole_model
 
-        whole = load_whole_model(run.weights, card)
-        return to_onnx(whole, card, source_digest(run, card), metadata)
+        model = load_whole_model(run.weights, card)
+        return to_onnx(model, card, source_digest(run, card), metadata)
 
     return open_or_export(OnnxEngine, onnx_path(run), digest, export, threads=threads)
 

@@ -64,7 +64,7 @@ def targets_digest(run: Run, targets: Targets, cards: Sequence[ModelCard]) -> st
 
 
 def targets_to_onnx(
-    whole: WholeSeveral,
+    model: WholeSeveral,
     run: Run,
     targets: Targets,
     cards: Sequence[ModelCard],
@@ -90,7 +90,7 @@ def targets_to_onnx(
     }
     card, outputs = targets.model, output_names(targets)
     name, trace = f"The network {card.network!r}", card.network in TRACEABLE
-    return export_module(SplitLabels(whole), card.side, outputs, metadata, name, trace=trace)
+    return export_module(SplitLabels(model), card.side, outputs, metadata, name, trace=trace)
 
 
 def is_several_exported(run: Run, targets: Targets, digest: str | None) -> bool:
@@ -116,8 +116,8 @@ def open_onnx_several(
     def export() -> bytes:
         from candid.models.several import load_several
 
-        whole = load_several(run.weights, targets, cards, network)
-        return targets_to_onnx(whole, run, targets, cards, metadata)
+        model = load_several(run.weights, targets, cards, network)
+        return targets_to_onnx(model, run, targets, cards, metadata)
 
     return open_or_export(_opener(targets), onnx_path(run), digest, export, threads=threads)
 

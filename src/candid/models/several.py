@@ -34,10 +34,10 @@ class WholeSeveral(Whole):
 class SplitLabels(nn.Module):
     """`WholeSeveral` with a tuple of outputs, (n, classes) for each label."""
 
-    def __init__(self, whole: WholeSeveral) -> None:
+    def __init__(self, model: WholeSeveral) -> None:
         super().__init__()
-        self.whole = whole
-        self.train(whole.training)  # else an exporter that restores the mode would change it
+        self.whole = model
+        self.train(model.training)  # else an exporter that restores the mode would change it
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """Probabilities, calibrated."""

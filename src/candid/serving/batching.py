@@ -18,7 +18,7 @@ from typing import Any, Generic, Self, TypeVar
 
 Picture = TypeVar("Picture")
 Result = TypeVar("Result")
-Observe = Callable[[str, int, float], None]  # model, pictures, seconds
+Observe = Callable[[str, int, float], None]  # model, images, seconds
 
 _MAX_RETRY_AFTER = 60  # seconds
 
@@ -56,7 +56,7 @@ _Slot = tuple[_Request, int]
 
 
 class Batcher(Generic[Picture, Result]):
-    """Answers requests for pictures in batches; use as `async with`.
+    """Answers requests for images in batches; use as `async with`.
 
     Parameters
     ----------

@@ -123,7 +123,7 @@ _PROBLEMS = {
         "at least one picture",
         "send the bytes of a JPEG, PNG or WebP file",
     ),
-    # the pictures
+    # the images
     "too-much-memory": _Problem(
         413,
         "The picture {what}.",

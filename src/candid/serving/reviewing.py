@@ -29,11 +29,11 @@ _FILES = {
     "/review.js": ("review.js", "text/javascript; charset=utf-8"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
-_CACHE_SIZE = 64  # encoded pictures
+_CACHE_SIZE = 64  # encoded images
 _MAX_BYTES = 4096  # bytes of a decision
 # The errors of parsing a body that is not JSON, or not the expected JSON.
 _INVALID = (ValueError, KeyError, TypeError, OverflowError, RecursionError)
-_MAX_NEAR = 64  # pictures whose nearest are asked for at once
+_MAX_NEAR = 64  # images whose nearest are asked for at once
 
 
 class Reviewing(Protocol):
@@ -57,7 +57,7 @@ class Reviewing(Protocol):
         """The figures so far, in words."""
 
     def image_at(self, place: int) -> str | None:
-        """The id of a picture that may be shown."""
+        """The id of an image that may be shown."""
 
 
 def create_review_app(

@@ -107,7 +107,7 @@ class Metrics:
         Gauge("candid_held_bytes", "Bytes of requests at work", **new).set_function(held)
 
     def label(self, model: str, label: str, outcome: str) -> None:
-        """Count an answer of one of several labels, of which a picture may have many."""
+        """Count an answer of one of several labels, of which an image may have many."""
         key = model, label, outcome
         if key not in self._label_counters:
             self._label_counters[key] = self.labels.labels(*key)

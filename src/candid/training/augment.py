@@ -107,7 +107,7 @@ def horizontal_flip(flips: Tensor) -> Tensor:
 
 
 def rotation(angles: Tensor) -> Tensor:
-    """(batch,) radians → (batch, 3, 3); a positive angle turns the picture anticlockwise."""
+    """(batch,) radians → (batch, 3, 3); a positive angle turns the image anticlockwise."""
     matrix = torch.eye(3).repeat(len(angles), 1, 1)
     cos, sin = angles.cos(), angles.sin()
     matrix[:, 0, 0], matrix[:, 0, 1] = cos, -sin

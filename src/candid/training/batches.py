@@ -11,7 +11,6 @@ from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -35,18 +34,6 @@ _MAX_REPORTED = 5  # unreadable images that are reported by name
 _Batch = tuple[NDArray[np.intp], Tensor]
 
 
-class Feed(Protocol):
-    """A source of batches."""
-
-    def batches(self, step: int) -> Generator[_Batch]:
-        """Batch `step` (from 0) and all that follow it, without end.
-
-        Yields the rows of the whole batch, and (this process's share of them, 3, side, side)
-        float32 pictures, normalised, on the device.
-        """
-        ...
-
-
 @dataclass(frozen=True, eq=False)
 class Packed:
     """Batches of packed pixels, in an order that is a full shuffle of the rows to train on."""
@@ -58,7 +45,11 @@ class Packed:
     group: Team
 
     def batches(self, step: int) -> Generator[_Batch]:
-        """As `Feed.batches`."""
+        """Batch `step` (from 0) and all that follow it, without end.
+
+        Yields the rows of the whole batch, and (this process's share of them, 3, side, side)
+        float32 images, normalised, on the device.
+        """
         for rows in row_batches(self.rows, step, self.config):
             yield rows, self.images.batch(rows[self.group.share(len(rows))], self.device)
 
@@ -111,7 +102,7 @@ class FromShards:
     _bad: set[int] = field(default_factory=set)
 
     def batches(self, step: int) -> Generator[_Batch]:
-        """As `Feed.batches`."""
+        """As `Packed.batches`."""
         size = min(self.config.batch_size, len(self.rows))
         share = self.group.share(size)
         count = share.stop - share.start
@@ -133,7 +124,7 @@ class FromShards:
                     pending = queue.popleft().result()
                     queue.append(reader.submit(read))
                     rows, pixels = self._collect(pending)
-                    if self.group.size > 1:  # others may have replaced pictures, too
+                    if self.group.size > 1:  # others may have replaced images, too
                         rows = self.group.gather(torch.from_numpy(rows), size).numpy()
                     yield rows, self.images.normalised(torch.from_numpy(pixels).to(self.device))
             finally:
@@ -210,7 +201,7 @@ class FromShards:
 
 def make_feed(
     task: Task, config: TrainConfig, device: torch.device, group: Team, quiet: bool
-) -> Feed:
+) -> Packed | FromShards:
     """The source of a task's batches: the stream where it has one, else the pack."""
     if task.streamed is None:
         return Packed(task.images, task.train, config, device, group)

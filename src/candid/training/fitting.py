@@ -201,11 +201,7 @@ def _features(network: Features, images: Images, rows: NDArray[np.intp]) -> NDAr
 
 
 def _extract_into(
-    out: NDArray[np.float32],
-    network: Features,
-    images: Images,
-    rows: NDArray[np.intp],
-    quiet: bool,
+    out: NDArray[np.float32], network: Features, images: Images, rows: NDArray[np.intp], quiet: bool
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Write the standardised features of the rows; return their mean and scale."""
     sums = np.zeros((2, out.shape[1]))

@@ -152,7 +152,7 @@ def draw_frames(count: int, config: FramingConfig, generator: torch.Generator) -
     uniform = 2 * torch.rand(count, len(PARAMETERS), generator=generator) - 1
     scale = uniform[:, :1] * config.scale
     angle = uniform[:, 4:] * math.radians(config.rotation_degrees)
-    # A move is a share of the smaller of picture and frame; coordinates are from -1 to 1.
+    # A move is a share of the smaller of image and frame; coordinates are from -1 to 1.
     moves = uniform[:, 2:4] * 2 * config.shift * scale.clamp(max=0).exp()
     return torch.cat([scale, uniform[:, 1:2] * config.aspect, moves, angle], dim=1)
 

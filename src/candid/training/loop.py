@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -37,10 +36,9 @@ from candid.training.balance import GroupDRO, group_cells
 from candid.training.batches import make_feed
 from candid.training.depth import freeze, hold_still
 from candid.training.distributed import Team, team
-from candid.training.loss import Loss, SetMetrics
-from candid.training.mixing import Mixture, identity_mixture, mix
+from candid.training.mixing import identity_mixture, mix
 from candid.training.optimizers import learning_rate, optimizer_of, set_learning_rate
-from candid.training.several import SeveralLoss
+from candid.training.several import AnyLoss, make_loss
 from candid.training.state import Task, TrainingState
 
 _MAX_UNREAD = 64  # steps whose losses wait on the device, so that one that diverged ends soon
@@ -109,34 +107,6 @@ def train_in_steps(
                     return
 
 
-class BatchLosses(Protocol):
-    """The loss and the metrics of a batch's outputs, for one label or for several."""
-
-    def __call__(self, output: Tensor, mixture: Mixture, rows: NDArray[np.intp]) -> Tensor:
-        """A scalar with its graph."""
-        ...
-
-    def predict(self, output: Tensor) -> Tensor:
-        """The most probable class of each image, and label."""
-        ...
-
-    def f1(self, label: NDArray[Any], predictions: NDArray[Any]) -> float:
-        """Weighted F1; of several labels its mean."""
-        ...
-
-    def compute_metrics(self, output: NDArray[np.float32], label: NDArray[Any]) -> SetMetrics:
-        """Loss and scores on a set of images."""
-        ...
-
-    def cross_entropies(self, output: Tensor, label: Tensor) -> Tensor:
-        """(n, labels) cross-entropies in nats, nothing weighted; NaN where a label is missing."""
-        ...
-
-    def base_rates(self) -> Tensor:
-        """(outputs,) logits of the base rates of the training labels."""
-        ...
-
-
 class BatchLoss:
     """The forward pass and loss of a batch, shared by all processes."""
 
@@ -158,11 +128,7 @@ class BatchLoss:
         if group.size == 1:  # a process among several replaces functions while it computes
             self.network = compile_network(self.network, config.compile, self.device)
         self.bfloat16 = uses_bfloat16(config.precision, self.device)
-        self.loss: BatchLosses
-        if task.is_several:
-            self.loss = SeveralLoss(task, config, self.device)
-        else:
-            self.loss = Loss(task, config, state.dro, self.device)
+        self.loss = make_loss(task, config, state.dro, self.device)
 
     def __call__(self, batch: Tensor, rows: NDArray[np.intp]) -> tuple[Tensor, Tensor]:
         """The loss of a whole batch with its graph, and (rows, outputs) logits.
@@ -198,7 +164,7 @@ class TrainingCurve:
 
     task: Task
     state: TrainingState
-    loss: BatchLosses
+    loss: AnyLoss
     unread: list[tuple[HistoryRow, NDArray[np.intp], Tensor, Tensor]] = field(default_factory=list)
 
     def __post_init__(self) -> None:

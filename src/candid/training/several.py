@@ -39,7 +39,8 @@ from torch.nn import functional as F
 from candid.settings import TrainConfig
 from candid.stats.distribution import NumberScale
 from candid.stats.metrics import weighted_f1_of_answers
-from candid.training.loss import SetMetrics, class_shares, class_weights
+from candid.training.balance import GroupDRO
+from candid.training.loss import Loss, SetMetrics, class_shares, class_weights
 from candid.training.mixing import Mixture
 from candid.training.state import Task
 
@@ -276,3 +277,15 @@ class SeveralLoss:
             for t, shares in enumerate(self.shares)
         ]
         return torch.cat(blocks).clamp(min=1e-12).log()
+
+
+AnyLoss = Loss | SeveralLoss
+
+
+def make_loss(
+    task: Task, config: TrainConfig, dro: GroupDRO | None = None, device: torch.device = _CPU
+) -> AnyLoss:
+    """The loss of a task, of one label or of several."""
+    if task.is_several:
+        return SeveralLoss(task, config, device)
+    return Loss(task, config, dro, device)

@@ -214,7 +214,7 @@ class _TensorBoard:
 
 
 class _MLflow:
-    """Where MLFLOW_TRACKING_URI says, in the experiment MLFLOW_EXPERIMENT_NAME, else "candid"."""
+    """MLflow at MLFLOW_TRACKING_URI, in the experiment MLFLOW_EXPERIMENT_NAME, else "candid"."""
 
     def __init__(self, subject: Subject) -> None:
         from mlflow import MlflowClient

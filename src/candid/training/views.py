@@ -19,9 +19,8 @@ from candid.models.device import uses_bfloat16
 from candid.models.forward import logits
 from candid.models.networks import build, crop_to_window, options
 from candid.settings import AugmentConfig, NetworkConfig, TrainConfig
-from candid.training.loop import BatchLosses, start, train_in_steps
-from candid.training.loss import Loss
-from candid.training.several import SeveralLoss
+from candid.training.loop import start, train_in_steps
+from candid.training.several import make_loss
 from candid.training.state import Task
 
 
@@ -68,7 +67,7 @@ def view_losses(
     state = start(Views(module, windows), config, task)
     for _ in train_in_steps(task, state, config, augmentation, title="views", quiet=quiet):
         pass
-    loss: BatchLosses = SeveralLoss(task, config) if task.is_several else Loss(task, config, None)
+    loss = make_loss(task, config)
     label = torch.from_numpy(task.label[task.validation].astype(np.int64))
     losses = []
     for window in windows:
