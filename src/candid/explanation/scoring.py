@@ -44,10 +44,7 @@ class Scorer:
         Where the network averages an image and its mirror image, `mirrored` (batch,) selects one of
         the two for each, at half the cost; None: both.
 
-        Raises
-        ------
-        CandidError
-            Where the network's output is no logits, or not finite.
+        Raises CandidError where the network's output is no logits, or not finite.
         """
         if not self.flip_tta:
             return self._forward(self._prepare(images))

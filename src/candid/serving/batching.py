@@ -121,12 +121,8 @@ class Batcher(Generic[Picture, Result]):
 
         If the caller is cancelled, its images are removed from the queue.
 
-        Raises
-        ------
-        Full
-            Where the queue has no room for all of them.
-        Closing
-            Where the server is stopping.
+        Raises Full where the queue has no room for all of them; Closing where the server is
+        stopping.
         """
         if self._closing:
             raise Closing("the server is stopping", self.retry_after)

@@ -57,11 +57,9 @@ class Memory:
 async def read_body(request: Request, config: ServeConfig, grow: Grow) -> list[bytes]:
     """The encoded images of a request, in their order.
 
-    Raises
-    ------
-    Refusal
-        413 for too many bytes or images, 415 for an unknown content type, 422 for a malformed body
-        or one without images, 408 for one that takes too long, 429 where requests fill the memory.
+    Raises Refusal 413 for too many bytes or images, 415 for an unknown content type, 422 for a
+    malformed body or one without images, 408 for one that takes too long, 429 where requests fill
+    the memory.
     """
     kind, options = parse_options_header(request.headers.get("content-type"))
     media = kind.decode("latin-1")

@@ -151,10 +151,8 @@ class Service:
     async def predict(self, served: Served, images: Sequence[bytes]) -> list[dict[str, Any]]:
         """One row per image, in their order.
 
-        Raises
-        ------
-        Refusal
-            429 and 503 where the server is overloaded; 413 and 422 where no image can be read.
+        Raises Refusal 429 and 503 where the server is overloaded; 413 and 422 where no image can be
+        read.
         """
         self.refuse_when_full(len(images))
         quick = [i for i, data in enumerate(images) if len(data) <= QUICK_BYTES]
@@ -195,10 +193,7 @@ class Service:
     async def classify(self, served: Served, image: bytes) -> tuple[Prediction, dict[str, Any]]:
         """The prediction for an image, with the model's input, and its row.
 
-        Raises
-        ------
-        Refusal
-            As for `predict`.
+        Raises Refusal as `predict` does.
         """
         self.refuse_when_full()
         (result,) = await self._answer(served, await self._load_crops(served, [image]))
@@ -278,11 +273,8 @@ class Service:
 
         Where the crop was framed, the map is on the original image, of `longest` pixels at most.
 
-        Raises
-        ------
-        Refusal
-            422 for an unknown class or method, 501 where no maps are made, 429 where too many
-            requests wait for maps.
+        Raises Refusal 422 for an unknown class or method, 501 where no maps are made, 429 where too
+        many requests wait for maps.
         """
         if served.labels:
             raise Refusal(

@@ -119,10 +119,8 @@ def _flatten_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
 def restore(path: Path, state: TrainingState) -> None:
     """Load a saved state into one that was built with the same settings.
 
-    Raises
-    ------
-    RunError
-        Where the file is damaged, belongs to another network, or has the format of another release.
+    Raises RunError where the file is damaged, belongs to another network, or has the format of
+    another release.
     """
     with reading(
         path,

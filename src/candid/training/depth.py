@@ -32,10 +32,7 @@ def freeze(network: nn.Module, config: TrainConfig) -> list[nn.Module]:
 
     `hold_still` keeps their running means, too.
 
-    Raises
-    ------
-    ConfigError
-        Where no layer would be left to train.
+    Raises ConfigError where no layer would be left to train.
     """
     layers = depth_layers(network)
     count = len(layers) - 1 if config.freeze < 0 else config.freeze

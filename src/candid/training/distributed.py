@@ -183,12 +183,8 @@ def joined() -> Iterator[Team]:
     Tensors on a CPU are exchanged through gloo, those on GPUs through NCCL. The others notice a
     killed process within seconds, and one that hangs within half an hour.
 
-    Raises
-    ------
-    ConfigError
-        Where there are more processes on a machine than GPUs.
-    TrainingError
-        Where another process was lost.
+    Raises ConfigError where there are more processes on a machine than GPUs; TrainingError where
+    another process was lost.
     """
     if os.environ.get("WORLD_SIZE", "1") == "1" or dist.is_initialized():
         yield team()

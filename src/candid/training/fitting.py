@@ -70,10 +70,7 @@ def fit(
     scikit-learn's C (0: `STRENGTH`); `balanced` makes every class weigh the same; `seed` is that of
     the images for the eigenfaces, and of the solvers.
 
-    Raises
-    ------
-    DependencyError
-        Where scikit-learn is not installed.
+    Raises DependencyError where scikit-learn is not installed.
     """
     _require_sklearn()
     strength = strength or DEFAULT_STRENGTH
@@ -114,10 +111,7 @@ def fit_state(
 ) -> None:
     """Fit the network of `state`, which is a `Features`, in place of training it step by step.
 
-    Raises
-    ------
-    DependencyError
-        Where scikit-learn is not installed.
+    Raises DependencyError where scikit-learn is not installed.
     """
     network = state.network
     if not isinstance(network, Features):
@@ -136,10 +130,7 @@ def fit_task(
     Its step is the only one, its images are those of one pass, and it has no learning rate (NaN).
     Images are not augmented.
 
-    Raises
-    ------
-    DependencyError
-        Where scikit-learn is not installed.
+    Raises DependencyError where scikit-learn is not installed.
     """
     start = time.monotonic()
     device, weights = next(network.parameters()).device, class_weights(task, config)

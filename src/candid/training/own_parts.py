@@ -32,11 +32,8 @@ def check_parts(config: Config) -> None:
 def own_loss(name: str) -> EachLoss:
     """The named loss per image; the shape of its output is checked.
 
-    Raises
-    ------
-    ConfigError
-        Where the name is not trusted, or there is no such function; when called, where it returns
-        anything but a loss for each image.
+    Raises ConfigError where the name is not trusted, or there is no such function; when called,
+    where it returns anything but a loss for each image.
     """
     function = trusted_part(name, "The loss")
 
@@ -52,10 +49,7 @@ def own_loss(name: str) -> EachLoss:
 def own_augmentation(name: str, images: Tensor, generator: torch.Generator) -> Tensor:
     """Apply the named function to the (batch, 3, side, side) images of a training batch.
 
-    Raises
-    ------
-    ConfigError
-        As `own_loss`.
+    Raises ConfigError as `own_loss` does.
     """
     augmented = trusted_part(name, "The augmentation")(images, generator)
     if not isinstance(augmented, Tensor) or (augmented.shape, augmented.device) != (

@@ -141,12 +141,8 @@ def _as_names(names: Iterable[str]) -> Iterable[str]:
 def trackers_of(names: Sequence[str], subject: Subject) -> Iterator[Trackers]:
     """Open trackers for a run, and close them when the block ends, well or not.
 
-    Raises
-    ------
-    ConfigError, DependencyError
-        As `needs_trackers`.
-    OutputError
-        Where one of them cannot be opened.
+    Raises ConfigError, DependencyError as `needs_trackers`; OutputError where one of them cannot be
+    opened.
     """
     needs_trackers(names)
     trackers: dict[str, Tracker] = {}

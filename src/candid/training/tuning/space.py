@@ -74,10 +74,7 @@ def with_changes(base: Config, values: Mapping[str, Value]) -> Config:
     Where the batch size changes, the number of steps does, so that no trial sees more than another.
     Options that the network does not have are left out.
 
-    Raises
-    ------
-    ConfigError
-        For settings that do not go together.
+    Raises ConfigError for settings that do not go together.
     """
     sections: dict[str, dict[str, Any]] = {"network": {}, "train": {}}
     for name, value in values.items():
@@ -113,10 +110,7 @@ def default_space(base: Config) -> Space:
 
     The settings of `base` lie in it.
 
-    Raises
-    ------
-    ConfigError
-        Where the network is not trained in steps, so that none of these matters.
+    Raises ConfigError where the network is not trained in steps, so that none of these matters.
     """
     if base.network.name not in _WIDTHS:
         raise ConfigError(
@@ -174,10 +168,8 @@ def read_space(words: Iterable[str], base: Config) -> Space:
     "low..high" is a range, searched in logarithms where both ends are positive and the higher is
     ten times the lower or more; "a,b,c" are choices.
 
-    Raises
-    ------
-    ConfigError
-        For a word that cannot be read, a setting that cannot be searched, an impossible value.
+    Raises ConfigError for a word that cannot be read, a setting that cannot be searched, an
+    impossible value.
     """
     space: Space = {}
     for word in words:

@@ -81,12 +81,8 @@ def open_study(
     there. `about` is the data's fingerprint: who joins must have the same. `heartbeat` and `grace`
     are seconds between heartbeats, and without one until a trial is given up.
 
-    Raises
-    ------
-    DependencyError
-        Where Optuna, or the database's driver, is not installed.
-    RunError
-        Where the study was begun with other settings or data, or the storage cannot be opened.
+    Raises DependencyError where Optuna, or the database's driver, is not installed; RunError where
+    the study was begun with other settings or data, or the storage cannot be opened.
     """
     optuna = load_optuna()
     from sqlalchemy.exc import SQLAlchemyError
