@@ -373,6 +373,6 @@ def make_patches(height: int, width: int, config: ExplainConfig) -> tuple[Tensor
         starts = torch.arange(-(-(length - window) // stride) + 1) * stride
         pixel = torch.arange(length)
         coverage.append(((pixel >= starts[:, None]) & (pixel < starts[:, None] + window)).float())
-    rows, columns = (torch.arange(len(starts)) for starts in coverage)
+    rows, columns = (torch.arange(len(patches)) for patches in coverage)
     patches = torch.einsum("ih,jw->ijhw", *coverage).flatten(0, 1)
     return patches, (rows[:, None] + columns).flatten()

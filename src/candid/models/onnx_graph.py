@@ -50,9 +50,9 @@ def export_module(
         model = _export_traced(module, side, outputs, options) if trace else None
         model = model or _export_dynamo(module, side, outputs, name, options)
     set_metadata(model, metadata)
-    for name, value in options.items():
+    for key, value in options.items():
         entry = model.graph.initializer.add()
-        entry.name, entry.data_type = name, _FLOAT
+        entry.name, entry.data_type = key, _FLOAT
         entry.dims.extend(value.shape)
         entry.raw_data = value.astype("<f4").tobytes()
     model.producer_name, model.producer_version = "candid", ""

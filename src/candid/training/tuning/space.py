@@ -184,8 +184,9 @@ def read_space(words: Iterable[str], base: Config) -> Space:
                 todo=did_you_mean(name, _settings().keys() - _FIXED),
             )
         setting = _settings()[name]
-        parse = _parse_range if ".." in text else _parse_choices
-        kind = parse(text, setting.kind, word)
+        kind = (
+            _to_range(text, setting.kind, word) if ".." in text else _to_choices(text, setting.kind)
+        )
         for value in (kind.low, kind.high) if isinstance(kind, Range) else kind.values:
             is_whole = isinstance(kind, Range) and kind.whole
             value = setting.checked(name, int(value) if is_whole else value)
@@ -194,7 +195,7 @@ def read_space(words: Iterable[str], base: Config) -> Space:
     return space or default_space(base)
 
 
-def _parse_range(text: str, kind: type, word: str) -> Range:
+def _to_range(text: str, kind: type, word: str) -> Range:
     low, high = (parse_value(end) for end in text.split("..", 1))
     is_possible = kind in (int, float) and _is_number(low) and _is_number(high) and low < high
     if not is_possible or (kind is int and not (type(low) is type(high) is int)):
@@ -203,7 +204,7 @@ def _parse_range(text: str, kind: type, word: str) -> Range:
     return Range(kind(low), kind(high), log=log, whole=kind is int)
 
 
-def _parse_choices(text: str, kind: type, _word: str) -> Choices:
+def _to_choices(text: str, kind: type) -> Choices:
     values = [parse_value(part) for part in text.strip("[]").split(",")]
     converted = [float(v) if kind is float and _is_number(v) else v for v in values]
     return Choices(tuple(dict.fromkeys(converted)))
