@@ -115,7 +115,7 @@ def peers(network: torch.nn.Module, config: ExplainConfig, side: int) -> dict[st
 
     def smoothgrad(x: torch.Tensor, c: int) -> torch.Tensor:
         # Captum's NoiseTunnel draws its own noise; the same noise is given to its Saliency here.
-        noise = Noise(x, config.seed).drawn(config.smoothgrad_samples)[0]
+        noise = Noise(x, config.seed).draw(config.smoothgrad_samples)[0]
         noisy = x + noise * config.smoothgrad_noise * (x.max() - x.min())
         slopes: torch.Tensor = (
             Saliency(odds)

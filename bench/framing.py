@@ -95,7 +95,7 @@ from numpy.typing import NDArray
 
 import candid
 from candid.inference.common_frame import SEEN, common_frame
-from candid.models.warping import frame_matrices, level_warp, reached, to_pixels, warp
+from candid.models.warping import frame_matrices, inside_mask, level_warp, to_pixels, warp
 from candid.pipeline.labelling import labeller
 from candid.pipeline.opening import reload
 from candid.records.framing import DETAIL
@@ -112,7 +112,7 @@ def warped(pixels: NDArray[np.uint8], frames: torch.Tensor, side: int) -> NDArra
     edge = warp(planes, inverse, side, "border")
     mirrored = warp(planes, inverse, side, "reflection")
     other = warp(planes.roll(1, 0), torch.eye(3).expand(len(planes), 3, 3), side)
-    pasted = torch.where(reached(inverse, side), edge, other)
+    pasted = torch.where(inside_mask(inverse, side), edge, other)
     kind = (torch.arange(len(planes)) % 3)[:, None, None, None]
     out = torch.where(kind == 0, mirrored, torch.where(kind == 1, edge, pasted))
     return out.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()

@@ -50,7 +50,7 @@ if importlib.util.find_spec("tqdm") is None:  # Candid's only import here that m
 
 from candid.config import load_config
 from candid.explanation.attribution import METHODS, saliency_maps
-from candid.models.device import captured, placed
+from candid.models.device import compile_network, to_device
 from candid.models.forward import Images, forward
 from candid.models.networks import build, options
 from candid.settings import Config, ExplainConfig
@@ -144,7 +144,7 @@ def network_of(config: Config, side: int, device: torch.device, seed: int = 0) -
     """A fresh network of a recipe, its weights from the seed."""
     torch.manual_seed(seed)
     made = build(config.network.name, side=side, n_classes=2, **options(config.network))
-    return placed(made, device)
+    return to_device(made, device)
 
 
 def recipes() -> dict[str, Config]:
@@ -209,7 +209,7 @@ class Trainer:
         self.pixels, self.label = pixels.to(bench.device), label.to(bench.device)
         self.network = network_of(config, bench.side, bench.device).train()
         choice = "auto" if capture else "never"
-        self.passes = captured(self.network, choice, bench.device)
+        self.passes = compile_network(self.network, choice, bench.device)
         self.optimizer = optimizer_of(self.network, config.train)
         self.generator = torch.Generator().manual_seed(0)
 

@@ -93,7 +93,7 @@ NAMES = ("wide", "tight", "same")
 @pytest.fixture
 def trusting(monkeypatch):
     """A network that hardly learned is used all the same."""
-    monkeypatch.setattr(framing, "_MUST_UNDO", 100.0)
+    monkeypatch.setattr(framing, "_MAX_ERROR_RATIO", 100.0)
 
 
 def source_of(data) -> np.ndarray:
@@ -176,7 +176,9 @@ def test_a_stopped_step_ends_as_one_that_was_not(drawn, tmp_path, capsys, monkey
 
     with monkeypatch.context() as patch:
         patch.setattr(framing, "descend", once)
-        patch.setattr(framing.checkpoint.Saver, "wants", lambda self, due: self.path is not None)
+        patch.setattr(
+            framing.checkpoint.Saver, "should_save", lambda self, due: self.path is not None
+        )
         assert call("train", *where, *HARDLY, "--out", stopped.path) == 130
     assert stopped.source_checkpoint.is_file() and not stopped.source_framing.exists()
     go_on = ["--resume", stopped.path, *where[-3:]]

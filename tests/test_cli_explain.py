@@ -184,7 +184,7 @@ def test_masks_of_other_images_are_refused(trained, capsys, tmp_path):
 
 def test_masks_are_found_by_id(trained, tmp_path):
     from candid.config import with_values
-    from candid.explanation.region_sources import regions_of
+    from candid.explanation.region_sources import load_regions
     from candid.pipeline.opening import reload
     from candid.runs import open_run
 
@@ -198,7 +198,7 @@ def test_masks_are_found_by_id(trained, tmp_path):
     np.savez(tmp_path / "m.npz", regions=masks[order], names=names, ids=ids)
     rows = np.arange(len(data.dataset))
     by_id, by_row = (
-        regions_of(
+        load_regions(
             data.dataset,
             data.store,
             rows,

@@ -11,7 +11,7 @@ from jinja2 import UndefinedError
 from starlette.requests import Request
 
 import candid
-from candid.serving.page import give_files
+from candid.serving.page import file_handlers
 from candid.style import page_templates, shared_css
 
 SOURCE = Path(candid.__file__).parent
@@ -24,7 +24,7 @@ PARTS = page_templates("candid.style", "parts").get_template("parts.html").modul
 
 def served(name: str) -> str:
     """A served page as it is sent."""
-    give = give_files({"/": (name, "text/html")})["/"]
+    give = file_handlers({"/": (name, "text/html")})["/"]
     answer = asyncio.run(give(Request({"type": "http", "headers": []})))
     return answer.body.decode()
 

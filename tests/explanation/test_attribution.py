@@ -15,13 +15,13 @@ from candid.errors import CandidError, ConfigError
 from candid.explanation.attribution import (
     METHODS,
     Attributor,
-    patches_of,
+    make_patches,
     random_masks,
     saliency_maps,
 )
 from candid.explanation.layers import find_hook
 from candid.explanation.scoring import log_odds, scoring
-from candid.models.networks import build, windowed
+from candid.models.networks import build, crop_to_window
 from candid.settings import MAP_METHODS, ExplainConfig
 from explanation.small_networks import Linear, OneLogit, Small, Tokens
 
@@ -124,7 +124,7 @@ def test_smoothgrad_is_the_mean_of_captum_s_gradients(network):
     x = images()
     ours = saliency_maps(network, x, CHOSEN, method="smoothgrad", config=config)
     spread = 0.15 * (x.amax((1, 2, 3)) - x.amin((1, 2, 3)))
-    noise = Noise(x, config.seed).drawn(5)
+    noise = Noise(x, config.seed).draw(5)
     assert abs(float(noise.mean())) < 0.03
     assert float(noise.std()) == pytest.approx(1, abs=0.03)
     slopes = [
@@ -193,7 +193,7 @@ def test_patches_reach_every_pixel():
     for side in (8, 13, 64):
         for window in (0.1, 0.25, 0.9):
             config = replace(CONFIG, occlusion_window=window, occlusion_stride=0.7)
-            assert (patches_of(side, side, config)[0].sum(0) >= 1).all()
+            assert (make_patches(side, side, config)[0].sum(0) >= 1).all()
 
 
 def test_log_odds_are_those_of_the_class():
@@ -418,7 +418,7 @@ def test_answers_with_a_second_look_only_in_doubt_are_those_of_two_looks():
     looked = []
     network.register_forward_pre_hook(lambda _, given: looked.append(len(given[0])))
     with scoring(network, flip_tta=True) as scorer:
-        found = SecondLook(scorer).of(x)
+        found = SecondLook(scorer).predict(x)
         seen = sum(looked)
         expected = scorer.all_logits(x).argmax(1)
     assert torch.equal(found, expected)
@@ -434,7 +434,7 @@ def test_grad_cam_of_a_window_lies_in_the_window():
     pictures, explained = torch.randn(3, 3, 32, 32), torch.tensor([0, 1, 1])
     maps = torch.from_numpy(saliency_maps(part, pictures, explained, method="grad_cam"))
     assert not maps[:, :16].any() and not maps[:, :, :8].any() and not maps[:, :, 24:].any()
-    seen = windowed(pictures, (0.25, 0.5, 0.75, 1.0))
+    seen = crop_to_window(pictures, (0.25, 0.5, 0.75, 1.0))
     apart = torch.from_numpy(saliency_maps(whole, seen, explained, method="grad_cam"))
     # The window at half the size: each of its pixels is the mean of four of the large map's.
     halved = F.avg_pool2d(apart[:, None], 2)[:, 0]

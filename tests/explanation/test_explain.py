@@ -11,11 +11,11 @@ from sklearn.metrics import f1_score
 from candid.data.synthetic import REGIONS, FaceWorld, Plant, draw_faces
 from candid.errors import CandidError, ConfigError
 from candid.explanation import masking
-from candid.explanation.assembly import claims_of, explain_network
+from candid.explanation.assembly import explain_network, make_claims
 from candid.explanation.attribution import saliency_maps
-from candid.explanation.averages import normalised
+from candid.explanation.averages import normalise_maps
 from candid.explanation.regions import Regions, from_masks
-from candid.explanation.sample import sample_of
+from candid.explanation.sample import make_sample
 from candid.explanation.scoring import scoring
 from candid.predictions import Attribute
 from candid.records import from_plain, to_plain
@@ -234,7 +234,7 @@ def test_impossible_settings_are_named():
 def test_normalised_maps_have_a_mean_of_one():
     maps = np.random.default_rng(0).normal(size=(3, 8, 8)).astype("f4")
     maps[1] = 0
-    scaled = normalised(maps)
+    scaled = normalise_maps(maps)
     assert np.abs(scaled).mean((1, 2)).tolist() == pytest.approx([1, 0, 1])
 
 
@@ -243,12 +243,12 @@ def test_normalised_maps_have_a_mean_of_one():
 
 def test_masks_and_controls_are_those_of_a_loop(given):
     network = window(0, 8, 8)
-    sample = sample_of(given["images"], classes=given["classes"], label=given["label"])
+    sample = make_sample(given["images"], classes=given["classes"], label=given["label"])
     config = replace(CONFIG, fills=("mean", "other"), batch_size=7)
     with scoring(network, batch_size=7) as scorer:
-        masked = masking.masked_answers(scorer, sample, QUARTERS, config)
+        masked = masking.answers_when_masked(scorer, sample, QUARTERS, config)
     images = torch.from_numpy(given["images"])
-    partners = masking.partners(sample, config.seed)
+    partners = masking.partner_rows(sample, config.seed)
     assert sorted(partners) == list(range(80))
     assert not (partners == np.arange(80)).any()
     for i, region in enumerate("abcd"):
@@ -282,9 +282,9 @@ def test_maskings_of_classes_and_groups_are_those_of_a_loop(given):
     regions = Regions(("a", "b", "c", "d"), masks.astype(np.uint8), "masks")
     record, _ = explain_network(window(0, 8, 8), **given | {"regions": regions})
     who = {"person": given["person"], "attributes": given["attributes"]}
-    sample = sample_of(given["images"], label=given["label"], **who)
+    sample = make_sample(given["images"], label=given["label"], **who)
     with scoring(window(0, 8, 8)) as scorer:
-        masked = masking.masked_answers(scorer, sample, regions, CONFIG)
+        masked = masking.answers_when_masked(scorer, sample, regions, CONFIG)
     label, hat = given["label"], given["attributes"]["Hat"].data
     sets = {"class:dark": label == 0, "class:bright": label == 1}
     sets |= {"group:Hat=no": hat == 0, "group:Hat=yes": hat == 1}
@@ -321,7 +321,7 @@ def test_a_claim_needs_all_of_its_parts(explained):
     good = next(m for m in record.methods if m.state == "passed")
 
     def claim(methods=(good,), shares=record.shares, maskings=record.maskings, skill=record.skill):
-        made = claims_of(methods, shares, maskings, skill)
+        made = make_claims(methods, shares, maskings, skill)
         return next(c.state for c in made if c.region == "b")
 
     assert claim() == "passed"

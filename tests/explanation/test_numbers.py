@@ -12,11 +12,11 @@ from torch import nn
 from candid.explanation import masking
 from candid.explanation.assembly import explain_number
 from candid.explanation.attribution import Attributor
-from candid.explanation.curves import cell_ranks
+from candid.explanation.curves import rank_cells
 from candid.explanation.numbers import ExplainedNumbers, NumberFacts
 from candid.explanation.probe import Probe
 from candid.explanation.regions import Regions
-from candid.explanation.sample import sample_of
+from candid.explanation.sample import make_sample
 from candid.explanation.sanity import map_checks
 from candid.explanation.scoring import scoring
 from candid.predictions import Attribute
@@ -70,7 +70,7 @@ def given():
     with torch.no_grad():
         says = in_b()(torch.from_numpy(images))[:, 0].double().numpy()
     value = says + rng.normal(size=N)
-    sample = sample_of(
+    sample = make_sample(
         images, RANGES, "age", label=np.digitize(value, [35, 45]).astype("i2"),
         person=np.arange(N) // 2,
         attributes={"Hat": Attribute("Hat", "binary", ("no", "yes"), (np.arange(N) % 2) * 1)},
@@ -119,10 +119,12 @@ def test_its_figures_are_those_of_a_loop(given, explained):
             return network(x)[:, 0].double().numpy()
 
     before = says(images)
-    other = images[masking.partners(sample, config.seed)]
+    other = images[masking.partner_rows(sample, config.seed)]
     fills = {
-        "mean": torch.zeros_like(images), "blur": masking.blurred(images, SIDE / 8), "other": other,
-    }  # fmt: skip
+        "mean": torch.zeros_like(images),
+        "blur": masking.gaussian_blur(images, SIDE / 8),
+        "other": other,
+    }
     assert {(m.region, m.fill) for m in record.number.maskings} == {
         (region, fill) for region in "abcd" for fill in fills
     }
@@ -208,8 +210,8 @@ def test_areas_are_in_years_and_those_of_a_loop(method):
         checks = {c.code: c for c in map_checks(Attributor(scorer, how), probe)[method]}
     centre = -(((np.mgrid[:SIDE, :SIDE] - 7.5) / SIDE) ** 2).sum(0)
     rank = {
-        "own": cell_ranks(torch.from_numpy(maps)),
-        "centre": cell_ranks(torch.from_numpy(centre)[None].expand(n, -1, -1)),
+        "own": rank_cells(torch.from_numpy(maps)),
+        "centre": rank_cells(torch.from_numpy(centre)[None].expand(n, -1, -1)),
     }
 
     def area(order, start, end):
@@ -224,7 +226,7 @@ def test_areas_are_in_years_and_those_of_a_loop(method):
                 heights = (heights - network(x)[:, 0]).abs()
         return np.trapezoid(heights.numpy(), dx=1 / 4, axis=0)
 
-    nothing, smooth = torch.zeros_like(x), masking.blurred(x, SIDE / 8)
+    nothing, smooth = torch.zeros_like(x), masking.gaussian_blur(x, SIDE / 8)
     deleted = area("centre", x, nothing) - area("own", x, nothing)
     inserted = area("own", smooth, x) - area("centre", smooth, x)
     sign = -1 if method == "gradient" else 1
@@ -243,9 +245,9 @@ def test_examples_are_the_nearest_the_furthest_and_the_widest():
     wide[9] = 50
     facts = NumberFacts(value, predicted, predicted - wide, predicted + wide, 6.0, 1.0)
     answers = ExplainedNumbers(facts, predicted, 0.0, np.ones(12, np.int64))
-    sample = sample_of(
+    sample = make_sample(
         np.zeros((12, 3, 8, 8), "f4"), ("few", "many"), label=(value > 5).astype("i2")
     )
-    shown = answers.shown(sample, 6).tolist()
+    shown = answers.example_rows(sample, 6).tolist()
     assert shown[2:4] == [7, 4] and shown[4] == 9
     assert {sample.label[row] for row in shown[:2]} == {0, 1}

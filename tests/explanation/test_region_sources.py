@@ -8,7 +8,7 @@ import pytest
 
 from candid.config import load_config, with_values
 from candid.errors import ConfigError, DataError
-from candid.explanation.region_sources import find_landmarks, read_landmarks, regions_of
+from candid.explanation.region_sources import find_landmarks, load_regions, read_landmarks
 from candid.explanation.regions import CELEBA, PARTS, from_points
 
 NAMES = [
@@ -64,16 +64,16 @@ def test_the_template_follows_each_picture(tmp_path):
     store = SimpleNamespace(side=side, widths=np.full(3, 178), heights=np.full(3, 218))
     data, rows = SimpleNamespace(dataset=dataset, store=store), np.array([2, 1, 0])
     config = with_values(load_config(), {})
-    found, note = regions_of(data.dataset, data.store, rows, config)
+    found, note = load_regions(data.dataset, data.store, rows, config)
     assert (found.source, len(found.masks), note) == ("landmarks", 3, "")
     for mask, name in zip(found.masks[:2], ("000001.jpg", "000002.jpg"), strict=True):
         for part, (x, y) in zip(("eyes", "eyes"), np.reshape(PIXELS[name], (5, 2)), strict=False):
             assert PARTS[mask[int(y / 218 * side), int(x / 178 * side)]] == part
     # Points that are no face's: the usual ones.
     dataset.ids = np.array(["000003.jpg"])
-    (odd,) = regions_of(data.dataset, data.store, np.array([0]), config)[0].masks
+    (odd,) = load_regions(data.dataset, data.store, np.array([0]), config)[0].masks
     (tmp_path / "Anno" / "list_landmarks_align_celeba.txt").unlink()
-    shared, _ = regions_of(data.dataset, data.store, np.array([0]), config)
+    shared, _ = load_regions(data.dataset, data.store, np.array([0]), config)
     assert shared.source == "celeba"
     np.testing.assert_array_equal(odd, shared.masks[0])
     assert CELEBA.shape == (5, 2)
@@ -94,7 +94,7 @@ def test_given_points_lie_under_their_own_pictures(tmp_path, ids):
     store = SimpleNamespace(side=48, widths=widths, heights=heights)
     data, rows = SimpleNamespace(dataset=dataset, store=store), np.array([3, 1, 2])
     said = {"explain": {"regions": str(tmp_path / "p.npz")}, "data": {"fit": "crop"}}
-    found, note = regions_of(data.dataset, data.store, rows, with_values(load_config(), said))
+    found, note = load_regions(data.dataset, data.store, rows, with_values(load_config(), said))
     assert (found.source, len(found.masks), note) == ("landmarks", 3, "")
     for mask, row in zip(found.masks, rows, strict=True):
         size = np.array([widths[row], heights[row]])
@@ -124,4 +124,4 @@ def test_points_that_fit_nothing_are_refused(tmp_path, held, says):
     data = SimpleNamespace(dataset=dataset, store=store)
     config = with_values(load_config(), {"explain": {"regions": str(tmp_path / "p.npz")}})
     with pytest.raises(ConfigError, match=says):
-        regions_of(data.dataset, data.store, np.array([0, 1]), config)
+        load_regions(data.dataset, data.store, np.array([0, 1]), config)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from candid.errors import ConfigError
-from candid.explanation.regions import CELEBA, PARTS, Regions, fitted, from_masks, from_points
+from candid.explanation.regions import CELEBA, PARTS, Regions, fit_points, from_masks, from_points
 
 
 def at(regions, x, y, row=0):
@@ -87,7 +87,7 @@ def test_points_follow_the_picture_into_its_square(fit):
     Image.fromarray(picture).save(file, "PNG")
     square = decode(file.getvalue(), side=100, fit=fit, max_pixels=10**6).pixels
     y, x = (c.mean() for c in np.nonzero(square[..., 0] > 128))
-    expected = fitted(np.array([88 / 178, 132 / 218]), 178, 218, fit)
+    expected = fit_points(np.array([88 / 178, 132 / 218]), 178, 218, fit)
     assert [x + 0.5, y + 0.5] == pytest.approx(expected * 100, abs=0.6)
 
 

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from candid.explanation import sanity
 from candid.explanation.attribution import Attributor
-from candid.explanation.curves import area_of, cell_ranks, curve_of, edges
-from candid.explanation.masking import blurred, shuffled
+from candid.explanation.curves import area_under, compute_curve, edge_strength, rank_cells
+from candid.explanation.masking import gaussian_blur, shuffle_pixels
 from candid.explanation.probe import Probe
 from candid.explanation.scoring import scoring
 from candid.records import Estimate
@@ -88,11 +88,11 @@ def test_who_finds_the_pattern_needs_little_of_it():
 )
 def test_the_whole_interval_decides(low, value, high, direction, state):
     figure = Estimate(value, low, high, 5, "made up")
-    assert sanity.verdict_of(figure, 0.5, direction) == state
+    assert sanity.judge(figure, 0.5, direction) == state
 
 
 def test_the_order_of_a_baseline_has_no_advantage_over_it():
-    found = checked(Bright(1, 1, 4), {"gradient": edges(images()).numpy()})
+    found = checked(Bright(1, 1, 4), {"gradient": edge_strength(images()).numpy()})
     figure = found["gradient"]["DELETION"].parts["edges"]
     assert (figure.value, figure.low, figure.high) == (0, 0, 0)
     assert found["gradient"]["DELETION"].state == "failed"
@@ -105,9 +105,9 @@ def test_areas_are_those_of_a_loop():
     answers = network(x).argmax(1)
     with scoring(network) as scorer:
         probe = Probe(x, answers, {}, None, 0.95)
-        rank = cell_ranks(torch.from_numpy(maps))
-        curve = curve_of(Attributor(scorer, CONFIG), probe, rank, x, torch.zeros_like(x))
-        ours = area_of(curve)
+        rank = rank_cells(torch.from_numpy(maps))
+        curve = compute_curve(Attributor(scorer, CONFIG), probe, rank, x, torch.zeros_like(x))
+        ours = area_under(curve)
     for row in range(4):
         order = np.argsort(-maps[row].ravel(), kind="stable")  # a cell is a pixel at 16 × 16
         heights = []
@@ -237,7 +237,7 @@ def test_blur_is_scipy_s():
     from scipy.ndimage import gaussian_filter
 
     x = images(2)
-    ours = blurred(x, 1.5).numpy()
+    ours = gaussian_blur(x, 1.5).numpy()
     theirs = gaussian_filter(x.numpy(), (0, 0, 1.5, 1.5), mode="mirror", radius=(0, 0, 4, 4))
     assert np.abs(ours - theirs).max() < 1e-5
 
@@ -248,12 +248,12 @@ def test_edges_are_scipy_s():
     grey = images(2).mean(1).numpy()
     each = [[sobel(g, axis, mode="nearest") for axis in (0, 1)] for g in grey]
     theirs = np.array([np.hypot(*both) for both in each])
-    assert np.abs(edges(images(2)).numpy() - theirs).max() < 1e-5
+    assert np.abs(edge_strength(images(2)).numpy() - theirs).max() < 1e-5
 
 
 def test_shuffling_keeps_the_colours_together():
     image = images(1)[0]
-    other = shuffled(image, torch.Generator().manual_seed(0))
+    other = shuffle_pixels(image, torch.Generator().manual_seed(0))
     assert not torch.equal(image, other)
     assert sorted(map(tuple, image.flatten(1).T.tolist())) == sorted(
         map(tuple, other.flatten(1).T.tolist())
@@ -269,12 +269,12 @@ def test_maps_are_compared_where_the_network_sees():
     answers = torch.zeros(16, dtype=torch.int64)
     both = {"gradient": one, "occlusion": other}
     part = Probe(images(), answers, both, None, 0.95, window=(0.25, 0.5, 0.75, 1.0))
-    assert abs(part.alike("gradient", other).mean()) < 0.1
-    assert part.part(0, 4).alike("gradient", one[:4]) == pytest.approx(1)
-    assert part.seen(one).shape == (16, 8, 8) and part.seen(one).all()
+    assert abs(part.correlations("gradient", other).mean()) < 0.1
+    assert part.part(0, 4).correlations("gradient", one[:4]) == pytest.approx(1)
+    assert part.cropped(one).shape == (16, 8, 8) and part.cropped(one).all()
     (figure,) = sanity.agreement(part)["gradient"].values()
     assert figure.low < 0 < figure.high
     whole = Probe(images(), answers, both, None, 0.95)
-    assert whole.alike("gradient", other).mean() > 0.5
+    assert whole.correlations("gradient", other).mean() > 0.5
     (figure,) = sanity.agreement(whole)["gradient"].values()
     assert figure.low > 0.3

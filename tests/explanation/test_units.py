@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from candid.errors import CandidError, ConfigError, RunError
 from candid.explanation.faces import Faces
 from candid.explanation.filters import first_filters, on_grey
-from candid.explanation.hidden import Ranking, RunningMoments, layers_of, watched
+from candid.explanation.hidden import Ranking, RunningMoments, find_layers, recording
 from candid.explanation.mistakes import NumberOutputs
 from candid.explanation.units import look_inside
 from candid.records import from_plain, to_plain
@@ -70,16 +70,16 @@ def test_moments_of_a_stream_are_those_of_the_whole() -> None:
 
 def test_the_layers_are_found_in_the_order_of_the_images_way() -> None:
     one = torch.zeros(1, 3, SIDE, SIDE)
-    found = layers_of(Small(), torch.randn(4, 3, SIDE, SIDE))
+    found = find_layers(Small(), torch.randn(4, 3, SIDE, SIDE))
     assert (found.units, found.classifier, found.feeds) == ("hidden", "head", True)
-    found = layers_of(Patches(), one)
+    found = find_layers(Patches(), one)
     assert (found.units, found.title) == ("", "input of head")
-    found = layers_of(Small(), one, "conv2")
+    found = find_layers(Small(), one, "conv2")
     assert (found.units, found.feeds) == ("conv2", False)
     fully = nn.Sequential(
         nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()
     )
-    found = layers_of(fully, one)
+    found = find_layers(fully, one)
     assert (found.units, found.classifier) == ("", "2")  # maps are not read before their ReLU
 
 
@@ -500,9 +500,9 @@ def test_a_layer_that_gives_no_tensor_is_refused() -> None:
             return self.head(self.pair(x.flatten(2).transpose(1, 2))[0].mean(1))
 
     network = Two()
-    assert layers_of(network, one).title == "input of head"
-    layers = layers_of(network, one, "pair")
-    with pytest.raises(ConfigError, match="tuple"), watched(network, layers) as look:
+    assert find_layers(network, one).title == "input of head"
+    layers = find_layers(network, one, "pair")
+    with pytest.raises(ConfigError, match="tuple"), recording(network, layers) as look:
         look(one)
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from candid.inference.exporting import export_int8
-from candid.inference.second_look import look_again
+from candid.inference.second_look import add_mirror
 from candid.models.model import load_whole_model
 from candid.models.onnx_file import OnnxEngine, int8_path, to_onnx
 from candid.records import ModelCard, read_record
@@ -40,7 +40,7 @@ def both(tmp_path_factory, request):
 
 def twice(data: bytes, sure: float) -> OnnxEngine:
     model = onnx.load_from_string(data)
-    look_again(model, pixels="pixels", probabilities="probabilities", sure=sure)
+    add_mirror(model, pixels="pixels", probabilities="probabilities", sure=sure)
     onnx.checker.check_model(model, full_check=True)
     return OnnxEngine(model.SerializeToString(), threads=1)
 
@@ -69,7 +69,7 @@ def test_the_weights_are_held_once(both):
     data, _, _ = both
     model = onnx.load_from_string(data)
     before = model.ByteSize()
-    look_again(model, pixels="pixels", probabilities="probabilities")
+    add_mirror(model, pixels="pixels", probabilities="probabilities")
     weights = sum(len(i.raw_data) for i in model.graph.initializer)
     assert model.ByteSize() < before + 0.5 * weights
 
@@ -77,7 +77,7 @@ def test_the_weights_are_held_once(both):
 def test_a_model_without_a_softmax_is_refused(both):
     model = onnx.load_from_string(both[0])
     with pytest.raises(ValueError, match="softmax"):
-        look_again(model, pixels="pixels", probabilities="other")
+        add_mirror(model, pixels="pixels", probabilities="other")
 
 
 def test_int8_of_a_mirrored_model_is_close_to_it(tmp_path):

@@ -185,12 +185,12 @@ def test_an_error_that_all_would_have_stops_the_job(here, tmp_path, tars):
 def test_workers_hold_their_model_to_that_of_the_beginning(tmp_path):
     order, model = orders(tmp_path)
     key = job_digest(order.job)
-    assert model.job_of(cluster._open(model, key)) == order.job
+    assert model.job_of(cluster._open_labeller(model, key)) == order.job
     with pytest.raises(RunError, match=r"has Candid .* and the one that began has 9"):
-        cluster._open(replace(model, version="9"), key)
+        cluster._open_labeller(replace(model, version="9"), key)
     other = replace(model, opened=partial(model.opened, threshold=0.7))
     with pytest.raises(RunError, match="came out otherwise: abstains below"):
-        cluster._open(other, key)
+        cluster._open_labeller(other, key)
 
 
 def test_without_ray_it_says_what_to_install(capsys, tmp_path, tars, monkeypatch):
@@ -209,5 +209,5 @@ def test_a_cluster_that_is_not_there_is_told_of(monkeypatch):
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", refuse)
     expected = pytest.raises(RunError, match="cannot be reached or started: no cluster")
-    with expected, cluster._connected(1, True):
+    with expected, cluster._connect(1, True):
         pass

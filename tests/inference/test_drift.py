@@ -14,7 +14,7 @@ from candid.inference.classifier import Classifier, Framed
 from candid.inference.classify import Labeller
 from candid.inference.drift import (
     DriftWatch,
-    JobWatch,
+    JobDriftWatch,
     drift_scores,
     fit_reference,
     read_reference,
@@ -148,13 +148,13 @@ def test_groups_that_come_in_other_shares_are_seen_and_several_threads_may_tell(
 def test_sorted_pictures_of_home_are_home(reference):
     home = scores_of(pictures(4000, seed=5))
     by_group = home[np.argsort(home[:, 2])]
-    watch = JobWatch(reference)
+    watch = JobDriftWatch(reference)
     for block in np.split(by_group, 100):
         watch.add([*block.tolist(), []])  # a picture that could not be read has no scores
     found = watch.end()
     assert found.drawn.pictures == found.ordered.pictures == 4000
     assert found.ordered.after is not None and found.drawn.after is None
-    assert JobWatch(reference).end() is None
+    assert JobDriftWatch(reference).end() is None
 
 
 # --- jobs ----------------------------------------------------------------------------------------

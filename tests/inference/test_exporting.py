@@ -178,7 +178,7 @@ def learned(run):
     views = torch.from_numpy(pixels(200))
     looks = framing.distance(
         framing.estimate(
-            framing.see(views.permute(0, 3, 1, 2).float(), torch.eye(3).repeat(200, 1, 1))
+            framing.make_input(views.permute(0, 3, 1, 2).float(), torch.eye(3).repeat(200, 1, 1))
         )
     )
     framing.limit.copy_(looks.median())
@@ -256,7 +256,7 @@ def test_a_model_that_names_a_file_elsewhere_is_held_to_its_own_folder(tmp_path)
     from candid.inference.framed_export import open_named_framer
 
     class Model:
-        about = {"candid.framing": "../../secret.onnx"}  # noqa: RUF012
+        metadata = {"candid.framing": "../../secret.onnx"}  # noqa: RUF012
 
     with pytest.raises(RunError, match=r"that secret.onnx has framed"):
         open_named_framer(Model(), tmp_path / "deep" / "folder")

@@ -284,7 +284,7 @@ def test_a_folder_that_cannot_be_written_stops_the_job(ready, tmp_path, tars):
 
 def test_two_jobs_do_not_share_a_folder(ready, tmp_path, tars):
     order = order_of(ready, tmp_path / "out")
-    with parts._alone(order.out), pytest.raises(OutputError, match="Another process"):
+    with parts._lock_folder(order.out), pytest.raises(OutputError, match="Another process"):
         do(ready, tars, tmp_path / "out")
 
 

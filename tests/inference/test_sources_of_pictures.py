@@ -86,7 +86,7 @@ def test_a_list_on_standard_input(tmp_path, monkeypatch):
     put(tmp_path, "a.jpg", "b c.jpg", "d/e.jpg")
     monkeypatch.chdir(tmp_path)
     listed = io.BytesIO(b"\xef\xbb\xbfb c.jpg\n\na.jpg\r\nmissing.jpg\nd\nnul\0.jpg\n\xe9.jpg")
-    assert outcomes("-", listed=listed) == [
+    assert outcomes("-", stdin=listed) == [
         ("b c.jpg", b"b c.jpg"),
         ("a.jpg", b"a.jpg"),
         ("missing.jpg", "the file is missing"),
@@ -109,7 +109,7 @@ def test_a_store_that_does_not_answer_stops_no_other_line(tmp_path, monkeypatch)
     monkeypatch.setattr(filesystem, "is_folder", silent)
     monkeypatch.setattr(filesystem, "near", contextlib.contextmanager(silent))
     listed = io.BytesIO(b"s3://far/1.jpg\ns3://far/2.tar\na.jpg\n")
-    assert outcomes("-", listed=listed) == [
+    assert outcomes("-", stdin=listed) == [
         ("s3://far/1.jpg", "Cannot read s3://far/1.jpg: no route."),
         ("s3://far/2.tar", "Cannot read s3://far/2.tar: no route."),
         ("a.jpg", b"a.jpg"),

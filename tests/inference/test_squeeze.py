@@ -61,8 +61,8 @@ def test_where_no_face_is_nothing_is_told():
 )
 def test_the_top_of_a_parabola(top, noise, found):
     rng = np.random.default_rng(0)
-    off = faces._STRETCHES - top - faces._PREFERRED
+    off = faces._STRETCHES - top - faces._BIAS
     counts = 50 - 40 * off**2 + noise * rng.normal(size=(30, 11))
-    assert faces._peak(counts) == pytest.approx(found, rel=0.05)
-    assert faces._peak(counts[:10]) == 1.0
-    assert faces._peak(np.ones((30, 11))) == 1.0
+    assert faces._find_peak(counts) == pytest.approx(found, rel=0.05)
+    assert faces._find_peak(counts[:10]) == 1.0
+    assert faces._find_peak(np.ones((30, 11))) == 1.0

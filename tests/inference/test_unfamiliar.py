@@ -151,14 +151,14 @@ def test_features_are_those_of_a_plain_computation(side):
 
 def test_moving_moves_as_it_says():
     picture = np.asarray(Image.fromarray(faces(1)[0]).resize((64, 64)))
-    still = unfamiliar._moved(picture)
+    still = unfamiliar._affine(picture)
     np.testing.assert_array_equal(still, picture)
-    quarter = unfamiliar._moved(picture, right=0.25)
+    quarter = unfamiliar._affine(picture, right=0.25)
     np.testing.assert_array_equal(quarter[:, :48], picture[:, 16:])
     np.testing.assert_array_equal(quarter[:, 48:], picture[:, 48:][:, ::-1])  # mirrored at the edge
-    turned = unfamiliar._moved(picture, degrees=90).astype(int)
+    turned = unfamiliar._affine(picture, degrees=90).astype(int)
     assert min(np.abs(turned - np.rot90(picture, k)).mean() for k in (1, 3)) < 1
-    half = unfamiliar._moved(picture, scale=2.0).astype(int)
+    half = unfamiliar._affine(picture, scale=2.0).astype(int)
     middle = np.asarray(Image.fromarray(picture).resize((32, 32), Image.Resampling.BOX)).astype(int)
     assert np.abs(half[16:48, 16:48] - middle).mean() < 8
 

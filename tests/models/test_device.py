@@ -7,7 +7,7 @@ from torch import nn
 from candid.errors import TrainingError
 from candid.models import device
 from candid.models.device import (
-    captured,
+    compile_network,
     memory_kept,
     pick_device,
     pick_threads,
@@ -85,7 +85,7 @@ def small_network():
 @pytest.mark.parametrize("choice", ["auto", "never"])
 def test_a_step_on_the_processor_is_captured_only_where_asked(choice):
     network = small_network()
-    assert captured(network, choice, torch.device("cpu")) is network
+    assert compile_network(network, choice, torch.device("cpu")) is network
 
 
 # torch warns of what its own compiler still imports.
@@ -96,7 +96,7 @@ def test_a_captured_step_moves_the_same_weights_by_the_same_gradients():
     network, twin = small_network(), small_network()
     twin.load_state_dict(network.state_dict())
     images, labels = torch.randn(5, 3, 8, 8), torch.tensor([0, 1, 0, 1, 1])
-    fast = captured(network, "always", torch.device("cpu"))
+    fast = compile_network(network, "always", torch.device("cpu"))
     assert fast is not network
     for each in (fast, twin):
         nn.functional.cross_entropy(each(images), labels).backward()
@@ -109,10 +109,10 @@ def test_capturing_without_a_compiler_is_an_error(monkeypatch):
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CXX", raising=False)
     with pytest.raises(TrainingError, match="generates code"):
-        captured(small_network(), "always", torch.device("cpu"))
+        compile_network(small_network(), "always", torch.device("cpu"))
 
 
 def test_a_gpu_without_triton_is_used_as_it_is(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     network = small_network()
-    assert captured(network, "auto", torch.device("cuda")) is network
+    assert compile_network(network, "auto", torch.device("cuda")) is network

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from candid.models import forward as forward_module
-from candid.models.forward import Images, _copied, channel_statistics, logits
+from candid.models.forward import Images, _to_device, channel_statistics, logits
 
 CPU = torch.device("cpu")
 
@@ -59,12 +59,12 @@ def test_images_on_a_gpu_are_the_same_where_they_fit(monkeypatch):
     pixels = np.random.default_rng(0).integers(0, 256, (20, 6, 6, 3), dtype=np.uint8)
     images = Images(pixels, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
     cpu, rows = torch.device("cpu"), np.array([3, 0, 17])
-    copied = Images(_copied(pixels, cpu, block=7), images.mean, images.std)
+    copied = Images(_to_device(pixels, cpu, block=7), images.mean, images.std)
     assert torch.equal(copied.batch(rows, cpu), images.batch(rows, cpu))
     assert copied.side == images.side == 6
     assert images.resident(cpu) is images
     asked = []
-    monkeypatch.setattr(forward_module, "_copied", lambda p, d: asked.append(d) or copied.pixels)
+    monkeypatch.setattr(forward_module, "_to_device", lambda p, d: asked.append(d) or copied.pixels)
     gpu = torch.device("cuda:0")
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda d: (2 * pixels.nbytes, 0))
     moved = images.resident(gpu)

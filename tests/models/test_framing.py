@@ -8,7 +8,7 @@ import torch
 
 from candid.errors import RunError
 from candid.models.framing import Framing, TorchFramer, load_framing, save_framing
-from candid.models.warping import frame_matrices, halved, level_warp, reached, warp
+from candid.models.warping import frame_matrices, halve, inside_mask, level_warp, warp
 
 SIDE = 16
 
@@ -38,7 +38,7 @@ def test_a_frame_is_scale_aspect_place_and_angle():
 
 def test_reached_is_where_the_input_is():
     half = torch.diag(torch.tensor([2.0, 2.0, 1.0]))[None]
-    inside = reached(half, 8)
+    inside = inside_mask(half, 8)
     assert inside[0, 0, 2:6, 2:6].all() and inside.sum() == 16
     ones = warp(torch.ones(1, 1, 8, 8), half, 8)
     assert (ones == 1).all(), "outside, the edge is repeated"
@@ -68,7 +68,7 @@ def test_level_warp_reads_the_detail_that_is_needed():
         np.testing.assert_allclose(shrunk, mean, atol=1e-5)
     # Where there is no coarser level, every fourth pixel of the finest there is.
     two = level_warp(images[2:], frames[2:], 8, "border", levels=2)
-    np.testing.assert_allclose(two, warp(halved(images[2:]), frames[2:], 8), atol=1e-6)
+    np.testing.assert_allclose(two, warp(halve(images[2:]), frames[2:], 8), atol=1e-6)
 
 
 @pytest.mark.parametrize("padding", ["reflection", "border"])
@@ -104,8 +104,8 @@ def test_the_first_look_sees_the_whole_picture_as_any_look_would(side):
     framing = Framing(side, width=2).eval()
     planes = pictures(side=side).permute(0, 3, 1, 2).float()
     same = torch.eye(3).expand(len(planes), 3, 3)
-    first = framing.see_first(planes, torch.eye(3))
-    np.testing.assert_allclose(first, framing.see(planes, same), atol=1e-5)
+    first = framing.make_first_input(planes, torch.eye(3))
+    np.testing.assert_allclose(first, framing.make_input(planes, same), atol=1e-5)
 
 
 def test_a_frame_that_is_found_is_undone(framing):

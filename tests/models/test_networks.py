@@ -6,7 +6,15 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from candid.errors import ConfigError, DependencyError
-from candid.models.networks import BUILDERS, Deep, build, describe, options, to_depth, windowed
+from candid.models.networks import (
+    BUILDERS,
+    Deep,
+    build,
+    crop_to_window,
+    describe,
+    options,
+    to_depth,
+)
 from candid.models.vit import Attend
 from candid.settings.network import DeepConfig, PlainConfig, TimmConfig, ViTConfig
 
@@ -187,11 +195,11 @@ def test_attention_is_that_of_torch():
 def test_stochastic_depth_drops_whole_images_and_keeps_the_mean():
     block = build("vit", side=32, n_classes=2, width=64, depth=1, drop_path=0.5).blocks[0].train()
     torch.manual_seed(0)
-    kept = block._dropped(torch.ones(4000, 3, 5))
+    kept = block._drop_path(torch.ones(4000, 3, 5))
     assert set(kept.unique().tolist()) == {0.0, 2.0}
     assert (kept == kept[:, :1, :1]).all()
     assert kept.mean().item() == pytest.approx(1, abs=0.05)
-    assert torch.equal(block.eval()._dropped(torch.ones(2, 3, 5)), torch.ones(2, 3, 5))
+    assert torch.equal(block.eval()._drop_path(torch.ones(2, 3, 5)), torch.ones(2, 3, 5))
 
 
 def test_the_transformer_refuses_an_odd_width():
@@ -271,9 +279,9 @@ def test_a_window_is_read_as_grid_sample_reads_it():
         )
         grid = F.affine_grid(across.expand(4, 2, 3), list(images.shape), align_corners=False)
         expected = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
-        torch.testing.assert_close(windowed(images, box), expected, rtol=0, atol=2e-5)
-    assert torch.equal(windowed(images, (0.0, 0.0, 1.0, 1.0)), images)
-    assert windowed(images, ()) is images
+        torch.testing.assert_close(crop_to_window(images, box), expected, rtol=0, atol=2e-5)
+    assert torch.equal(crop_to_window(images, (0.0, 0.0, 1.0, 1.0)), images)
+    assert crop_to_window(images, ()) is images
 
 
 @pytest.mark.parametrize("members", [1, 2])

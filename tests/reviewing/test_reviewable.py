@@ -152,7 +152,7 @@ def test_mistakes_of_the_worst_group_stand_on_pages(
 def test_the_nearest_are_those_of_the_last_hidden_layer(tmp_path: Path) -> None:
     import torch
 
-    from candid.explanation.hidden import layers_of
+    from candid.explanation.hidden import find_layers
     from candid.models.forward import Images
     from candid.models.model import load_network
     from candid.records import ModelCard, read_record
@@ -176,7 +176,7 @@ def test_the_nearest_are_those_of_the_last_hidden_layer(tmp_path: Path) -> None:
     network = load_network(run.weights, card, torch.device("cpu"))
     batch = Images(store.pixels, card.mean, card.std).batch(np.arange(len(dataset)), "cpu")
     kept: list[Any] = []
-    layer = dict(network.named_modules())[layers_of(network, batch[:4]).classifier]
+    layer = dict(network.named_modules())[find_layers(network, batch[:4]).classifier]
     hook = layer.register_forward_pre_hook(lambda _, given: kept.append(given[0].detach()))
     with torch.no_grad():
         network(batch)

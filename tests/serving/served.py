@@ -20,7 +20,7 @@ from candid.inference.abstaining import Rule
 from candid.inference.classifier import Classifier
 from candid.records import ModelCard
 from candid.serving.app import create_app
-from candid.serving.connections import punctual
+from candid.serving.connections import timeout_protocol
 from candid.serving.serve import listen
 from candid.serving.served import Served
 from candid.settings import ServeConfig
@@ -105,7 +105,7 @@ def running(*models: Served, key: str = "", **settings: Any) -> Iterator[str]:
     with contextlib.closing(listen(config.host, 0)) as listening:
         server = uvicorn.Server(
             uvicorn.Config(
-                app, http=punctual(config), ws="none", lifespan="on", access_log=False,
+                app, http=timeout_protocol(config), ws="none", lifespan="on", access_log=False,
                 log_config=None, timeout_graceful_shutdown=10,
             )
         )  # fmt: skip

@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 pytest.importorskip("fastapi")
-from candid.serving.connections import most_connections, punctual
-from candid.serving.serve import allow_files
+from candid.serving.connections import max_connections, timeout_protocol
+from candid.serving.serve import raise_file_limit
 from candid.settings import ServeConfig
 from serving.served import lines_to, model, picture, running
 from serving.test_serve import RAW, until
@@ -90,7 +90,7 @@ def test_requests_sent_ahead_are_all_answered(served):
 
 
 def test_a_new_connection_gets_the_place_of_one_that_waits():
-    most = most_connections(ServeConfig(connections=4))
+    most = max_connections(ServeConfig(connections=4))
     with running(connections=4) as address, lines_to(address, most) as lines:
         time.sleep(0.2)  # so that all are in
         for _ in range(3):
@@ -102,7 +102,7 @@ def test_a_new_connection_gets_the_place_of_one_that_waits():
 
 
 def test_strangers_go_first():
-    most = most_connections(ServeConfig(connections=4))
+    most = max_connections(ServeConfig(connections=4))
     known = PAGE.replace(b"localhost\r\n", b"localhost\r\nX-API-Key: k\r\n")
     with running(connections=4, key="k") as address, lines_to(address, most) as lines:
         for line in lines:
@@ -122,9 +122,9 @@ def test_there_are_files_for_all_connections():
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (200, before[1]))
-        allow_files(300)
+        raise_file_limit(300)
         assert resource.getrlimit(resource.RLIMIT_NOFILE) == (300, before[1])
-        allow_files(100)  # it never takes any away
+        raise_file_limit(100)  # it never takes any away
         assert resource.getrlimit(resource.RLIMIT_NOFILE) == (300, before[1])
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
@@ -132,4 +132,4 @@ def test_there_are_files_for_all_connections():
 
 def test_each_server_counts_its_own():
     config = ServeConfig()
-    assert punctual(config) is not punctual(config)
+    assert timeout_protocol(config) is not timeout_protocol(config)

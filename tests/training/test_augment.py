@@ -97,7 +97,7 @@ def test_around_what_is_kept_stands_its_mirror_image(top, left, height, width):
     """As NumPy mirrors a crop at its edges, again and again."""
     images = pictures(2)
     box = torch.tensor([[left, top, left + width, top + height]]) / 12 - 1
-    out = warp(images, torch.eye(3).expand(2, 3, 3), kept=box)
+    out = warp(images, torch.eye(3).expand(2, 3, 3), visible=box)
     crop = images[0, :, top : top + height, left : left + width].numpy()
     around = ((0, 0), (top, 24 - top - height), (left, 24 - left - width))
     np.testing.assert_allclose(out[0], np.pad(crop, around, "symmetric"), atol=1e-5)

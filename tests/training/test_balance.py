@@ -24,7 +24,7 @@ def rows(n=500, seed=0):
 
 def test_every_combination_weighs_the_same():
     label, hat = rows()
-    weight = group_weights(label, hat, most=1000)
+    weight = group_weights(label, hat, limit=1000)
     sums = [
         weight[(label == y) & (hat == a)].sum()
         for y, a in itertools.product((0, 1), (-1, 0, 1))
@@ -36,10 +36,10 @@ def test_every_combination_weighs_the_same():
 
 def test_weights_are_capped_and_still_1_on_average():
     label = np.array([0] * 960 + [1] * 39 + [2])
-    weight = group_weights(label, np.zeros(1000, int), most=5)
+    weight = group_weights(label, np.zeros(1000, int), limit=5)
     assert weight.max() == 5 and weight.mean() == pytest.approx(1)
     assert weight[0] == pytest.approx((1000 - 5 * 40) / 960)
-    np.testing.assert_allclose(group_weights(label, label, most=1), 1)
+    np.testing.assert_allclose(group_weights(label, label, limit=1), 1)
 
 
 def test_cells_of_several_attributes():
@@ -61,7 +61,7 @@ def test_cells_of_several_attributes():
 def test_reweighing_makes_the_label_independent_and_keeps_its_share_and_each_group_s():
     label, hat = rows()
     other = np.random.default_rng(1).integers(0, 3, len(label))
-    weight = independent_weights(label, [hat, other], most=1000)
+    weight = independent_weights(label, [hat, other], limit=1000)
     assert weight.mean() == pytest.approx(1)
     for a, b in itertools.product((-1, 0, 1), range(3)):
         mine = (hat == a) & (other == b)
@@ -76,7 +76,7 @@ def test_reweighing_makes_the_label_independent_and_keeps_its_share_and_each_gro
     expected = share / ((label[known] == 1) & (hat[known] == 0)).mean()
     found = independent_weights(label[known], hat[known])
     np.testing.assert_allclose(found[(label[known] == 1) & (hat[known] == 0)], expected)
-    assert independent_weights(label, hat, most=1.5).max() == 1.5
+    assert independent_weights(label, hat, limit=1.5).max() == 1.5
     np.testing.assert_allclose(independent_weights(label, np.zeros(len(label), int)), 1)
     assert len(independent_weights(label[:0], hat[:0])) == 0
 
@@ -140,7 +140,7 @@ def test_impossible_groups(how):
 
 def test_impossible_cap():
     with pytest.raises(TrainingError):
-        group_weights(np.zeros(3, int), np.zeros(3, int), most=0.5)
+        group_weights(np.zeros(3, int), np.zeros(3, int), limit=0.5)
 
 
 def shortcut(n=2000, seed=0):

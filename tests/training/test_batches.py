@@ -175,7 +175,7 @@ def test_the_loss_of_a_stream_is_that_of_packed_pixels_in_its_order(folder, pack
     from_shards, from_pack = begun(stream, packed), begun(stream, packed)
     list(train_in_steps(task(stream, packed), from_shards, CONFIG, PLAIN.augment, quiet=True))
     order = [np.array(rows) for rows, _ in closed(feed(stream), 0, CONFIG.steps)]
-    monkeypatch.setattr("candid.training.batches.orders", lambda *_: iter(order))
+    monkeypatch.setattr("candid.training.batches.row_batches", lambda *_: iter(order))
     plain = replace(task(stream, packed), streamed=None)
     list(train_in_steps(plain, from_pack, CONFIG, PLAIN.augment, quiet=True))
     assert all(map(torch.equal, weights(from_shards), weights(from_pack)))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from candid.training.distributed import fresh
+from candid.training.distributed import fresh_store
 from made_once import made_once
 
 WORKER = Path(__file__).with_name("together.py")
@@ -118,7 +118,7 @@ def test_an_attempt_does_not_meet_what_an_earlier_one_left():
 
         def come(rank, delay, came=came):
             time.sleep(delay)
-            came[rank] = fresh(store, rank, 3)
+            came[rank] = fresh_store(store, rank, 3)
 
         delays = [0.1 * (attempt == rank) for rank in range(3)]
         threads = [threading.Thread(target=come, args=(r, d)) for r, d in enumerate(delays)]

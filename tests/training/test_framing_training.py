@@ -10,7 +10,7 @@ import torch
 from candid.models.forward import Images
 from candid.models.warping import frame_matrices, warp
 from candid.settings import FramingConfig
-from candid.training.framing import draw_frames, train_framing, warped
+from candid.training.framing import draw_frames, train_framing, warp_back
 from plain import PLAIN
 
 CONFIG = FramingConfig(steps=6, batch_size=16, width=2)
@@ -56,7 +56,7 @@ def test_the_frame_undoes_the_warp():
     frames = draw_frames(
         8, replace(CONFIG, scale=0.2, shift=0.05), torch.Generator().manual_seed(1)
     )
-    seen = warped(images, frames, 64, torch.Generator().manual_seed(2))
+    seen = warp_back(images, frames, 64, torch.Generator().manual_seed(2))
     back = warp(seen, frame_matrices(frames), 16, "reflection")
     off = (back - images)[:, :, 5:11, 5:11].abs()
     assert off.mean() < 0.03, off.mean()
@@ -84,7 +84,9 @@ def test_a_stopped_training_ends_as_one_that_was_not(tmp_path, monkeypatch):
         return real(*args)
 
     monkeypatch.setattr(module, "descend", stopped)
-    monkeypatch.setattr(module.checkpoint.Saver, "wants", lambda self, due: self.path is not None)
+    monkeypatch.setattr(
+        module.checkpoint.Saver, "should_save", lambda self, due: self.path is not None
+    )
     with pytest.raises(KeyboardInterrupt):
         trained(path)
     monkeypatch.setattr(module, "descend", real)

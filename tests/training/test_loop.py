@@ -13,14 +13,21 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional as F
 
 from candid.errors import ConfigError, OutputError, RunError, TrainingError
-from candid.models.device import placed
+from candid.models.device import to_device
 from candid.models.forward import Images, forward, logits
 from candid.models.networks import build
 from candid.settings import TrainConfig
 from candid.stats.metrics import weighted_f1_of_answers as weighted_f1
 from candid.training import checkpoint
-from candid.training.batches import orders
-from candid.training.loop import TrainingCurve, due, seeded, side_at, start, train_in_steps
+from candid.training.batches import row_batches
+from candid.training.loop import (
+    TrainingCurve,
+    is_due,
+    seed_generators,
+    side_at,
+    start,
+    train_in_steps,
+)
 from candid.training.loss import Loss, class_weights
 from candid.training.mixing import Mixture
 from candid.training.optimizers import learning_rate
@@ -82,10 +89,10 @@ def test_first_step_is_that_of_plain_torch():
         compute_class_weight("balanced", classes=np.arange(2), y=data.label[data.train])
     )
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
-    rows = next(orders(data.train, 0, config))
+    rows = next(row_batches(data.train, 0, config))
     pixels = torch.from_numpy(data.images.pixels[rows]).permute(0, 3, 1, 2)
     with torch.random.fork_rng():
-        seeded(config.seed, 0, torch.device("cpu"))
+        seed_generators(config.seed, 0, torch.device("cpu"))
         output = net.train()((pixels / 255 - 0.4) / 0.2)
     labels = torch.from_numpy(data.label[rows]).long()
     loss = F.cross_entropy(output, labels, weight=weight.float())
@@ -172,9 +179,9 @@ def test_the_time_of_a_checkpoint(monkeypatch, seconds, slow, saved):
     saver, silent = checkpoint.Saver("here", seconds), checkpoint.Saver(None, seconds)
     while now < 120:
         was = now
-        if saver.wants(due=now == 75):
+        if saver.should_save(due=now == 75):
             saver(None)
-        assert not silent.wants(due=True)
+        assert not silent.should_save(due=True)
         now += now == was
     assert found == saved
 
@@ -223,7 +230,7 @@ def test_going_on_is_exact_for_other_optimisers_and_for_buffers(tmp_path, optimi
                 torch.nn.Flatten(),
                 torch.nn.Linear(800, 2),
             )
-        net = placed(net, torch.device("cpu"))
+        net = to_device(net, torch.device("cpu"))
         return TrainingState(net, optimizer(net.parameters()))
 
     whole = fresh(0)
@@ -237,7 +244,10 @@ def test_going_on_is_exact_for_other_optimisers_and_for_buffers(tmp_path, optimi
     list(train_in_steps(task(), again, config, CHANGED, quiet=True))
     assert same(whole, again)  # the running means of the batch norm among them
     assert whole.network[1].num_batches_tracked == 12
-    kept, theirs = checkpoint._flat(whole.optimizer), checkpoint._flat(again.optimizer)
+    kept, theirs = (
+        checkpoint._flatten_state(whole.optimizer),
+        checkpoint._flatten_state(again.optimizer),
+    )
     assert kept.keys() == theirs.keys()
     assert all(repr(kept[k]) == repr(theirs[k]) for k in kept)  # types as well: (0.9,) is not [0.9]
     assert all(torch.equal(whole.best[k], again.best[k]) for k in whole.best)
@@ -256,14 +266,14 @@ def test_only_the_own_device_is_seeded(monkeypatch):
     cards = (torch.Generator().manual_seed(1), torch.Generator().manual_seed(2))
     monkeypatch.setattr(torch.cuda, "default_generators", cards)
     before, cpu = cards[0].get_state(), torch.get_rng_state()
-    seeded(0, 7, torch.device("cuda:1"))
+    seed_generators(0, 7, torch.device("cuda:1"))
     assert torch.equal(cards[0].get_state(), before)
     assert torch.equal(torch.get_rng_state(), cpu)
     one = torch.rand(3, generator=cards[1])
-    seeded(0, 7, torch.device("cuda:1"))
+    seed_generators(0, 7, torch.device("cuda:1"))
     assert torch.equal(torch.rand(3, generator=cards[1]), one)
     with torch.random.fork_rng():
-        seeded(0, 7, torch.device("cpu"))
+        seed_generators(0, 7, torch.device("cpu"))
         assert torch.equal(torch.rand(3), one)
     assert torch.equal(cards[0].get_state(), before)
 
@@ -358,7 +368,7 @@ def test_nothing_is_read_off_the_device_between_evaluations(monkeypatch):
 
 def test_every_image_once_per_epoch_and_orders_differ():
     rows = np.arange(100, 150)
-    drawn = list(islice(orders(rows, 0, TrainConfig(batch_size=12)), 25))
+    drawn = list(islice(row_batches(rows, 0, TrainConfig(batch_size=12)), 25))
     assert {len(batch) for batch in drawn} == {12}
     epochs = np.concatenate(drawn).reshape(6, 50)
     for epoch in epochs:
@@ -369,19 +379,19 @@ def test_every_image_once_per_epoch_and_orders_differ():
 @pytest.mark.parametrize("step", [0, 3, 4, 5, 9])
 def test_batches_can_start_anywhere(step):
     rows, config = np.arange(50), TrainConfig(batch_size=12)
-    from_start = list(islice(orders(rows, 0, config), 12))
-    from_there = list(islice(orders(rows, step, config), 12 - step))
+    from_start = list(islice(row_batches(rows, 0, config), 12))
+    from_there = list(islice(row_batches(rows, step, config), 12 - step))
     np.testing.assert_array_equal(from_start[step:], from_there)
 
 
 def test_fewer_images_than_a_batch_make_a_smaller_batch():
-    (batch,) = islice(orders(np.arange(5), 0, TrainConfig(batch_size=256)), 1)
+    (batch,) = islice(row_batches(np.arange(5), 0, TrainConfig(batch_size=256)), 1)
     assert sorted(batch) == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize(("steps", "times"), [(635, 20), (10, 3), (5, 20), (7, 1)])
 def test_due_is_evenly_spread_and_ends_with_the_last_step(steps, times):
-    when = [s for s in range(1, steps + 1) if due(s, steps, times)]
+    when = [s for s in range(1, steps + 1) if is_due(s, steps, times)]
     assert len(when) == min(steps, times)
     assert when[-1] == steps
     assert max(np.diff([0, *when])) <= math.ceil(steps / min(steps, times))
@@ -568,9 +578,9 @@ def test_the_first_loss_weighs_groups_as_asked(balance):
     list(train_in_steps(data, state, config, STILL, quiet=True))
     net = network()
     net.load_state_dict(before)
-    rows = next(orders(data.train, 0, config))
+    rows = next(row_batches(data.train, 0, config))
     with torch.random.fork_rng():
-        seeded(config.seed, 0, torch.device("cpu"))
+        seed_generators(config.seed, 0, torch.device("cpu"))
         batch = data.images.batch(rows, torch.device("cpu"))
         output = net.train()(batch.contiguous(memory_format=torch.channels_last))
     each = F.cross_entropy(output, torch.from_numpy(data.label[rows]).long(), reduction="none")

@@ -9,7 +9,7 @@ import torch
 
 from candid.config import load_config
 from candid.errors import ConfigError
-from candid.models.networks import build, layers_passed, options
+from candid.models.networks import build, options, trace_layers
 from candid.training import memory
 from candid.training.memory import check_fits
 
@@ -45,8 +45,8 @@ def test_no_network_gives_more_than_its_sketch(words):
     side = config.data.side
     own = {k: v for k, v in options(config.network).items() if k != "ensemble_size"}
     network = build(config.network.name, side=side, n_classes=2, **own)
-    given = sum(math.prod(layer.output_shape) for layer in layers_passed(network, side))
-    assert given <= memory._most(network, side) < 100 * given
+    given = sum(math.prod(layer.output_shape) for layer in trace_layers(network, side))
+    assert given <= memory._output_bound(network, side) < 100 * given
 
 
 def test_weights_are_those_of_the_network(monkeypatch):
@@ -58,7 +58,7 @@ def test_weights_are_those_of_the_network(monkeypatch):
 
 
 def test_a_container_s_limit_counts(monkeypatch, tmp_path):
-    monkeypatch.setattr(memory, "_LIMIT", tmp_path / "memory.max")
+    monkeypatch.setattr(memory, "_CGROUP_LIMIT", tmp_path / "memory.max")
     whole = memory._memory(torch.device("cpu"))
     for text, there in (("max\n", whole), ("1000000\n", 1e6)):
         (tmp_path / "memory.max").write_text(text)

@@ -20,7 +20,7 @@ from candid.training.augment import augment
 from candid.training.balance import GroupDRO, group_cells
 from candid.training.loop import start, train_in_steps
 from candid.training.loss import Loss
-from candid.training.mixing import Mixture, unmixed
+from candid.training.mixing import Mixture, identity_mixture
 
 LOSS, EXTRA = "own_loss_of_a_test:each", "own_loss_of_a_test:dimmed"
 SOURCE = """
@@ -80,10 +80,10 @@ def test_cross_entropy_by_hand_is_cross_entropy(setting):
     found = []
     for loss, given in losses(config):
         labels = torch.from_numpy(given.label[rows].astype(np.int64))
-        mixture = unmixed(labels)
+        mixture = identity_mixture(labels)
         if config.mixup:
             mixture = Mixture(labels, labels.flip(0), torch.linspace(0.5, 1, 16))
-        measured = loss.measured(output.numpy(), given.label[rows])
+        measured = loss.compute_metrics(output.numpy(), given.label[rows])
         found.append([loss(output, mixture, rows).item(), *measured])
     np.testing.assert_allclose(found[1], found[0], rtol=1e-5)
 

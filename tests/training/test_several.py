@@ -12,7 +12,7 @@ from candid.stats.distribution import scale_of
 from candid.training import checkpoint
 from candid.training.loop import start, train_in_steps
 from candid.training.loss import Loss
-from candid.training.mixing import Mixture, mixture_loss, unmixed
+from candid.training.mixing import Mixture, identity_mixture, mixture_loss
 from candid.training.several import LEAST_ENTROPY, SeveralLoss, target_weights
 from candid.training.state import Task
 from plain import PLAIN
@@ -75,7 +75,7 @@ def test_is_torch_s_cross_entropy_of_each_label_on_the_images_that_have_it(
     config = TrainConfig(class_weights=class_weights, label_smoothing=smoothing)
     loss, (output, labels) = SeveralLoss(task(), config), outputs()
     ours, theirs = output.clone().requires_grad_(), output.clone().requires_grad_()
-    loss(ours, unmixed(labels), np.arange(30)).backward()
+    loss(ours, identity_mixture(labels), np.arange(30)).backward()
     by_torch(loss, theirs, labels, smoothing).backward()
     torch.testing.assert_close(ours.grad, theirs.grad)
 
@@ -199,10 +199,10 @@ def test_a_number_s_loss_is_torch_s_divergence_from_the_soft_labels(smoothing):
     number = F.kl_div(own[known], soft, reduction="batchmean")
     theirs = by_torch(loss, output[:, : sum(SIZES)], labels[:, :3], smoothing, SIZES)
     theirs = theirs + loss.targets[3] * number
-    ours = loss(output, unmixed(labels), np.arange(30))
+    ours = loss(output, identity_mixture(labels), np.arange(30))
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
     if not smoothing:
-        measured = loss.measured(output.numpy(), labels.numpy())
+        measured = loss.compute_metrics(output.numpy(), labels.numpy())
         assert measured.loss == pytest.approx(ours.item(), rel=1e-4)
 
 
@@ -219,7 +219,9 @@ def test_base_rates_cost_the_same_but_of_what_leaves_more_open_than_two_classes_
         only = np.full_like(train, -1)
         only[:, t] = train[:, t]
         output = torch.cat(logits).expand(len(train), -1)
-        some = loss(output, unmixed(torch.from_numpy(only.astype(np.int64))), np.arange(len(train)))
+        some = loss(
+            output, identity_mixture(torch.from_numpy(only.astype(np.int64))), np.arange(len(train))
+        )
         costs.append(some.item())
         share = rates[t] / rates[t].sum()
         nats.append(-(share[share > 0] * np.log(share[share > 0])).sum())

@@ -43,7 +43,13 @@ from candid.training.tuning.space import (
     value_of,
     with_changes,
 )
-from candid.training.tuning.study import counts, one, open_study, quietly, was_queued
+from candid.training.tuning.study import (
+    count_trials,
+    open_study,
+    quiet_optuna,
+    run_trial,
+    was_queued,
+)
 
 PLAIN = load_config(recipe="plain")
 BASE = replace(
@@ -393,7 +399,7 @@ def test_a_study_goes_on_wherever_its_making_was_killed(tmp_path):
     assert len(killed) > 3
     for n in killed:
         study = opened(f"sqlite:///{tmp_path}/{n}.db")
-        assert one(study, study.search, lambda trial: 0.5).value == 0.5
+        assert run_trial(study, study.search, lambda trial: 0.5).value == 0.5
     gc.collect()
 
 
@@ -433,11 +439,11 @@ def test_joining_waits_for_a_locked_database(tmp_path, monkeypatch):
         return real(*words)
 
     monkeypatch.setattr(study_module, "_storage", busy)
-    monkeypatch.setattr(study_module, "_WAITS", (0, 0, 0))
+    monkeypatch.setattr(study_module, "_RETRY_SECONDS", (0, 0, 0))
     assert opened(url).search.study_name == "study"
     assert len(refused) == 3
     refused.clear()
-    monkeypatch.setattr(study_module, "_WAITS", ())
+    monkeypatch.setattr(study_module, "_RETRY_SECONDS", ())
     with pytest.raises(RunError, match="locked"):
         opened(url)
 
@@ -643,12 +649,12 @@ def test_a_slow_trial_in_a_journal_is_not_given_up(tmp_path):
     def slow(trial):
         until = time.monotonic() + 4
         while time.monotonic() < until:
-            counts(other, other.search)  # gives up who shows no sign of life
+            count_trials(other, other.search)  # gives up who shows no sign of life
             time.sleep(0.2)
         return 0.5
 
-    with quietly():
-        assert one(study, study.search, slow).state.name == "COMPLETE"
+    with quiet_optuna():
+        assert run_trial(study, study.search, slow).state.name == "COMPLETE"
 
 
 # --- the space -----------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from candid.config import load_config
 from candid.models.forward import Images
-from candid.models.networks import windowed
+from candid.models.networks import crop_to_window
 from candid.settings.network import DeepConfig
 from candid.stats.distribution import scale_of
 from candid.training.loss import Loss
@@ -58,7 +58,11 @@ def test_each_view_is_shown_for_its_share_of_a_batch():
     views(images)
     views.eval()(images)
     parts = images.tensor_split(3)
-    expected = [parts[0], windowed(parts[1], MIDDLE), windowed(parts[2], (0.0, 0.5, 1.0, 1.0))]
+    expected = [
+        parts[0],
+        crop_to_window(parts[1], MIDDLE),
+        crop_to_window(parts[2], (0.0, 0.5, 1.0, 1.0)),
+    ]
     torch.testing.assert_close(seen[0], torch.cat(expected))
     torch.testing.assert_close(seen[1], images)
 
@@ -82,7 +86,7 @@ def test_losses_of_each_image_are_plain_cross_entropies():
     label[::7, 1] = -1
     several = SeveralLoss(task_of(pixels, label), QUICK.train)
     output = torch.from_numpy(rng.normal(size=(320, 4))).float()
-    found = several.each(output, torch.from_numpy(label.astype(np.int64)))
+    found = several.cross_entropies(output, torch.from_numpy(label.astype(np.int64)))
     for t in range(2):
         known = label[:, t] >= 0
         own = torch.from_numpy(label[known, t].astype(np.int64))
@@ -91,7 +95,8 @@ def test_losses_of_each_image_are_plain_cross_entropies():
         assert found[~known, t].isnan().all()
     one = Loss(task_of(pixels, label[:, 0]), QUICK.train, None)
     torch.testing.assert_close(
-        one.each(output[:, :2], torch.from_numpy(label[:, 0].astype(np.int64)))[:, 0], found[:, 0]
+        one.cross_entropies(output[:, :2], torch.from_numpy(label[:, 0].astype(np.int64)))[:, 0],
+        found[:, 0],
     )
 
 
@@ -122,7 +127,7 @@ def test_of_a_number_the_base_rates_are_its_mean_distribution(seed):
     expected = counts @ scale.soft_labels / counts.sum()
     np.testing.assert_allclose(loss.base_rates().exp(), expected, rtol=1e-4, atol=1e-7)
     label = torch.from_numpy(code.astype(np.int64))
-    found = loss.each(loss.base_rates().expand(620, -1), label)
+    found = loss.cross_entropies(loss.base_rates().expand(620, -1), label)
     soft = scale.soft_labels[code[:, 0]]
     with np.errstate(divide="ignore", invalid="ignore"):
         divergence = np.where(soft > 0, soft * np.log(soft / expected), 0).sum(1)

@@ -169,7 +169,7 @@ def passed(module, dtype, n=7):
     """Output and gradients of a module for a batch, of which each process has its share."""
     group = team()
     everyone = torch.randn(n, 3, 4, 4, generator=torch.Generator().manual_seed(1)).to(dtype) + 7
-    with group.whole(n) as mine:
+    with group.whole_batch(n) as mine:
         x = everyone[mine].clone().requires_grad_()
         torch.manual_seed(2)
         out = group.gather(module.to(dtype)(x), n)

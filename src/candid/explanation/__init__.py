@@ -1,1 +1,1 @@
-"""What a network looks at, and whether the maps can be trusted."""
+"""Explanations of networks, and checks of their maps."""

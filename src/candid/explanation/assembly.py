@@ -1,4 +1,4 @@
-"""What a network looks at, and whether the maps are worth anything: everything, in one call."""
+"""The explanation of a network: maps, their checks, masking and claims, in one call."""
 
 from __future__ import annotations
 
@@ -15,20 +15,19 @@ from torch import Tensor, nn
 
 from candid.errors import ConfigError
 from candid.explanation import averages, mapping, masking, sanity
-from candid.explanation.answers import NetworkAnswers
 from candid.explanation.attribution import METHODS, Attributor
 from candid.explanation.classes import ClassAnswers
 from candid.explanation.layers import find_hook, window_of
-from candid.explanation.mapping import Begun, Mapped, MapsJob
-from candid.explanation.masking import Masked
-from candid.explanation.notes import notes_of
+from candid.explanation.mapping import InitialMaps, MapsJob, MethodMaps
+from candid.explanation.masking import MaskingResult
+from candid.explanation.notes import make_notes
 from candid.explanation.numbers import ExplainedNumbers, NumberFacts
 from candid.explanation.probe import Probe
-from candid.explanation.regions import Regions, commonest, masks_of, regions_seen
+from candid.explanation.regions import Regions, most_common_regions, region_masks, visible_regions
 from candid.explanation.sample import (
     Sample,
-    comparable,
-    sample_of,
+    comparable_pairs,
+    make_sample,
 )
 from candid.explanation.scoring import ScoredNumbers, Scorer, scoring
 from candid.predictions import Attribute
@@ -75,8 +74,8 @@ def explain_network(
     Parameters
     ----------
     network
-        Takes normalised images (batch, 3, side, side) and gives logits (batch, classes), or one
-        logit per image. It is left as it was found, also after an exception.
+        Maps normalised images (batch, 3, side, side) to logits (batch, classes), or one logit per
+        image. Its state is restored, also after an exception.
     images
         (n, side, side, 3) uint8, or normalised floats (n, 3, side, side).
     mean, std
@@ -84,31 +83,31 @@ def explain_network(
     classes, target
         The label's values in the order of the logits, and its name.
     label, person, ids
-        (n,) index of the annotated class, -1 unknown (without labels nothing is claimed); the same
-        number for the same person, for intervals by person; what to call the images.
+        (n,) index of the annotated class, -1 unknown (without labels there are no claims); a number
+        for each person, for intervals by person; names of the images.
     attributes, regions
         Annotations by name, for groups; the parts of the faces (`candid.explanation.regions`).
     config, layer, quiet
-        How methods are computed; the layer for Grad-CAM, empty: picked; show no progress bar.
+        Settings of the methods; Grad-CAM's layer, empty: found; show no progress bar.
     bfloat16, flip_tta
         Compute products in bfloat16, quicker and less exact; average an image and its mirror image.
 
     Raises
     ------
     CandidError
-        Where shapes do not fit each other, or the network gives no finite logits.
+        Where shapes do not fit each other, or the network's output is no finite logits.
     """
-    how = config or ExplainConfig()
-    sample = sample_of(
+    config = config or ExplainConfig()
+    sample = make_sample(
         *(images, classes, target, mean, std),
         *(label, person, ids, attributes),
     )
-    _check_sample(sample, regions)
+    _check_inputs(sample, regions)
     with scoring(
-        network, batch_size=how.batch_size, bfloat16=bfloat16, flip_tta=flip_tta
+        network, batch_size=config.batch_size, bfloat16=bfloat16, flip_tta=flip_tta
     ) as scorer:
-        answers = _class_answers(scorer, sample, how)
-        return _explained(_begun(scorer, sample, regions, answers, how, layer, quiet))
+        answers = _class_answers(scorer, sample, config)
+        return _explain(_make_job(scorer, sample, regions, answers, config, layer, quiet))
 
 
 def explain_number(
@@ -122,31 +121,31 @@ def explain_number(
     flip_tta: bool = False,
     quiet: bool = True,
 ) -> tuple[Explanation, ExplanationArrays]:
-    """As `explain_network`, of a network that gives a number, (batch, 1) in its own unit.
+    """`explain_network` for a network that predicts a number, (batch, 1) in its own unit.
 
     The classes and labels of the sample are ranges of the true value; `facts` are of its images.
     With `flip_tta` the number is the mean of that of an image and that of its mirror image.
     """
-    how = config or ExplainConfig()
-    _check_sample(sample, regions)
+    config = config or ExplainConfig()
+    _check_inputs(sample, regions)
     with scoring(
-        network, batch_size=how.batch_size, bfloat16=bfloat16, flip_tta=flip_tta, number=True
+        network, batch_size=config.batch_size, bfloat16=bfloat16, flip_tta=flip_tta, number=True
     ) as scorer:
-        looking, images = ScoredNumbers(scorer), sample.tensor()
+        predictor, images = ScoredNumbers(scorer), sample.tensor()
         answers = ExplainedNumbers(
             facts=facts,
-            means=looking.of(images).numpy(),
-            blank=float(looking.of(torch.zeros_like(images[:1]))[0]),
+            means=predictor.predict(images).numpy(),
+            blank=float(predictor.predict(torch.zeros_like(images[:1]))[0]),
             explained=np.ones(len(sample), np.int64),
         )
-        return _explained(_begun(scorer, sample, regions, answers, how, "", quiet))
+        return _explain(_make_job(scorer, sample, regions, answers, config, "", quiet))
 
 
-# --- all of it -----------------------------------------------------------------------------------
+# --- steps ---------------------------------------------------------------------------------------
 
 
 def _class_answers(scorer: Scorer, sample: Sample, config: ExplainConfig) -> ClassAnswers:
-    """What the network answers, and which class each map speaks for."""
+    """The network's probabilities, and the class that each map explains."""
     logits = scorer.all_logits(sample.tensor()).double().cpu()
     if logits.shape[1] != len(sample.classes):
         raise ConfigError(
@@ -156,65 +155,66 @@ def _class_answers(scorer: Scorer, sample: Sample, config: ExplainConfig) -> Cla
             todo="pass classes= in the order of the logits",
         )
     probability = logits.softmax(1).numpy()
-    labelled = (config.explained == "label") & (sample.label >= 0)
-    explained = np.where(labelled, sample.label, probability.argmax(1)).astype(np.int64)
+    by_label = (config.explained == "label") & (sample.label >= 0)
+    explained = np.where(by_label, sample.label, probability.argmax(1)).astype(np.int64)
     return ClassAnswers(probability, explained)
 
 
-def _begun(
+def _make_job(
     scorer: Scorer,
     sample: Sample,
     regions: Regions | None,
-    answers: NetworkAnswers,
+    answers: ClassAnswers | ExplainedNumbers,
     config: ExplainConfig,
     layer: str,
     quiet: bool,
 ) -> MapsJob:
-    """What is to be explained."""
+    """The job of an explanation."""
     tensor, sets = sample.tensor(), answers.sets(sample, config)
     hook = find_hook(scorer, tensor[:1], layer) if "grad_cam" in config.methods else None
     return MapsJob(
-        by=Attributor(scorer, config, hook, alternate=True),
+        attributor=Attributor(scorer, config, hook, alternate=True),
         sample=sample,
         regions=regions,
         tensor=tensor,
         answers=answers,
         sets=sets,
-        pairs=comparable(sets),
-        shown=answers.shown(sample, config.examples),
+        pairs=comparable_pairs(sets),
+        example_rows=answers.example_rows(sample, config.examples),
         order=np.random.default_rng(config.seed).permutation(len(sample)),
-        ends=time.monotonic() + (config.budget or math.inf),
+        deadline=time.monotonic() + (config.budget or math.inf),
         quiet=quiet,
     )
 
 
-def _explained(job: MapsJob) -> tuple[Explanation, ExplanationArrays]:
-    """The steps, one after the other: maps to check, checks, masking, more maps, record."""
-    sample, begun = job.sample, _begun_maps(job)
-    checks = _checks(job, {name: b.tested for name, b in begun.items()})
-    masked, unmasked = _masked(job)
-    mapped: dict[str, Mapped] = {}
-    with progress("maps", len(sample) * len(begun), quiet=job.quiet) as bar:
-        for name, some in begun.items():
-            mapped[name] = mapping.mapped(job, name, some, sanity.badge(checks[name]), bar.update)
-    record = _record(job, mapped, checks)
-    if masked is not None:
+def _explain(job: MapsJob) -> tuple[Explanation, ExplanationArrays]:
+    """Run the steps: maps to check, checks, masking, more maps, record."""
+    sample, initial = job.sample, _start_maps(job)
+    checks = _checks(job, {name: maps.checked for name, maps in initial.items()})
+    result, masking_note = _mask_regions(job)
+    completed: dict[str, MethodMaps] = {}
+    with progress("maps", len(sample) * len(initial), quiet=job.quiet) as bar:
+        for name, maps in initial.items():
+            state = sanity.badge(checks[name])
+            completed[name] = mapping.complete_maps(job, name, maps, state, bar.update)
+    record = _record(job, completed, checks)
+    if result is not None:
         sets = [s for s in job.sets if s.about.kind in ("class", "group") and not s.too_few]
-        record = job.answers.masked(record, masked, sample, sets, job.by.config)
+        record = job.answers.add_maskings(record, result, sample, sets, job.attributor.config)
     record = replace(
         record,
-        claims=claims_of(record.methods, record.shares, record.region_maskings, record.skill),
-        notes=tuple(notes_of(job, record.methods, mapped, unmasked)),
+        claims=make_claims(record.methods, record.shares, record.region_maskings, record.skill),
+        notes=tuple(make_notes(job, record.methods, completed, masking_note)),
     )
-    return record, _arrays(job, [m.arrays for m in mapped.values()])
+    return record, _arrays(job, [m.arrays for m in completed.values()])
 
 
 def _record(
-    job: MapsJob, mapped: Mapping[str, Mapped], checks: Mapping[str, tuple[MapCheck, ...]]
+    job: MapsJob, completed: Mapping[str, MethodMaps], checks: Mapping[str, tuple[MapCheck, ...]]
 ) -> Explanation:
-    """The record without what was masked, what is claimed of it, and notes."""
-    config, sample, regions = job.by.config, job.sample, job.regions
-    seen = () if regions is None else regions_seen(regions.names, regions.areas(len(sample)))
+    """The record without masking, claims and notes."""
+    config, sample, regions = job.attributor.config, job.sample, job.regions
+    parts = () if regions is None else visible_regions(regions.names, regions.areas(len(sample)))
     record = Explanation(
         target=sample.target,
         classes=(),
@@ -225,121 +225,123 @@ def _record(
         explained="",
         template="" if regions is None else regions.source,
         skill=unknown(config.confidence),
-        methods=tuple(_method(job, name, m, checks[name]) for name, m in mapped.items()),
+        methods=tuple(_method(job, name, m, checks[name]) for name, m in completed.items()),
         subsets=tuple(s.about for s in job.sets),
         differences=tuple(
-            MapDifference(a.about.key, b.about.key, {n: m.marked[i] for n, m in mapped.items()})
+            MapDifference(a.about.key, b.about.key, {n: m.marked[i] for n, m in completed.items()})
             for i, (a, b) in enumerate(job.pairs)
         ),
         examples=(),
-        regions=tuple(seen),
-        shares=tuple(share for m in mapped.values() for share in m.shares),
+        regions=tuple(parts),
+        shares=tuple(share for m in completed.values() for share in m.shares),
         maskings=(),
         claims=(),
         confidence=config.confidence,
         seed=config.seed,
     )
-    return job.answers.described(record, sample, job.shown, config)
+    return job.answers.add_answers(record, sample, job.example_rows, config)
 
 
-def _begun_maps(job: MapsJob) -> dict[str, Begun]:
-    """By method, the maps that it makes in any case; the first method, whatever the time."""
-    names = [n for n in job.by.config.methods if n != "grad_cam" or job.by.hook is not None]
-    begun: dict[str, Begun] = {}
+def _start_maps(job: MapsJob) -> dict[str, InitialMaps]:
+    """The initial maps by method; those of the first method whatever the time."""
+    config, hook = job.attributor.config, job.attributor.hook
+    names = [name for name in config.methods if name != "grad_cam" or hook is not None]
+    initial: dict[str, InitialMaps] = {}
     with progress("maps to check", len(names), quiet=job.quiet) as bar:
         for name in names:
-            if not begun or not job.is_over():
-                begun[name] = mapping.begin_maps(job, name)
+            if not initial or not job.is_over():
+                initial[name] = mapping.start_maps(job, name)
             bar.update()
-    return begun
+    return initial
 
 
 def _checks(
     job: MapsJob, maps: Mapping[str, NDArray[np.float32]]
 ) -> dict[str, tuple[MapCheck, ...]]:
-    """Every method's checks; none where there are no images to check on, or no time."""
-    rows = job.tested
+    """Every method's checks; none without images to check on, or without time."""
+    rows = job.checked_rows
     if not len(rows) or job.is_over():
         return dict.fromkeys(maps, ())
-    person, confidence = job.sample.persons(rows), job.by.config.confidence
+    person, confidence = job.sample.persons(rows), job.attributor.config.confidence
     images = job.tensor[torch.from_numpy(rows)]
-    window = window_of(job.by.scorer.network)
+    window = window_of(job.attributor.scorer.network)
     probe = Probe(images, job.classes_of(rows), maps, person, confidence, window)
     with progress("checks", sanity.STEPS, quiet=job.quiet) as bar:
-        return sanity.map_checks(job.by, probe, bar.update)
+        return sanity.map_checks(job.attributor, probe, bar.update)
 
 
-def _masked(job: MapsJob) -> tuple[Masked | None, str]:
-    """The answers where regions are painted over; and what of it there was no time for."""
-    config, sample = job.by.config, job.sample
+def _mask_regions(job: MapsJob) -> tuple[MaskingResult | None, str]:
+    """The answers with regions painted over; and a note where time ran out."""
+    config, sample = job.attributor.config, job.sample
     if job.regions is None or not config.fills:
         return None, ""
     if job.is_over():
         return None, text.NO_MASKING
     with progress("masking", len(sample), quiet=job.quiet) as bar:
-        masked = masking.masked_answers(
-            *(job.by.scorer, sample, job.regions, config),
+        result = masking.answers_when_masked(
+            *(job.attributor.scorer, sample, job.regions, config),
             costs=job.answers.costs,
             order=job.order,
             advance=bar.update,
             is_over=job.is_over,
         )
-    return masked, text.FEWER_MASKED if masked.cut else ""
+    return result, text.FEWER_MASKED if result.cut else ""
 
 
-def _method(job: MapsJob, name: str, made: Mapped, checks: tuple[MapCheck, ...]) -> Method:
-    about, hook, number = METHODS[name], job.by.hook, job.by.scorer.number
+def _method(job: MapsJob, name: str, maps: MethodMaps, checks: tuple[MapCheck, ...]) -> Method:
+    about, hook, number = METHODS[name], job.attributor.hook, job.attributor.scorer.number
     layer = hook.name if hook is not None and name == "grad_cam" else ""
     return Method(
         name=name,
         title=about.title,
         about=about.of_number if number else about.about,
         signed=about.signed,
-        # Of a number, as it is called without what makes a number of its distribution.
+        # For a number, without the prefix of `ExpectedValue`.
         layer=layer.removeprefix("network.") if number else layer,
         state=sanity.badge(checks),
         checks=checks,
-        seconds=round(made.seconds, 3),
-        n=made.n,
-        subset_n=made.subset_n if made.n < len(job.sample) else (),
+        seconds=round(maps.seconds, 3),
+        n=maps.n,
+        subset_n=maps.subset_n if maps.n < len(job.sample) else (),
     )
 
 
-def _arrays(job: MapsJob, of_methods: list[dict[str, NDArray[np.float16]]]) -> ExplanationArrays:
-    """The pictures that go with the record."""
+def _arrays(job: MapsJob, method_arrays: list[dict[str, NDArray[np.float16]]]) -> ExplanationArrays:
+    """The record's arrays."""
     pictures, side = job.sample.pictures(), job.sample.side
     return ExplanationArrays(
-        **{key: np.stack([arrays[key] for arrays in of_methods]) for key in of_methods[0]},
-        example_images=pictures[job.shown],
-        example_regions=masks_of(job.regions, job.shown, side),
+        **{key: np.stack([arrays[key] for arrays in method_arrays]) for key in method_arrays[0]},
+        example_images=pictures[job.example_rows],
+        example_regions=region_masks(job.regions, job.example_rows, side),
         mean_images=averages.mean_images(pictures, job.sets),
-        template=commonest(job.regions, side),
+        template=most_common_regions(job.regions, side),
     )
 
 
-def claims_of(
+def make_claims(
     methods: Sequence[Method],
     shares: Sequence[RegionShare],
     maskings: Sequence[Masking | NumberMasking],
     skill: Estimate,
 ) -> tuple[Claim, ...]:
-    """Which regions the answers rest on, by every method that may say so; see `Claim`."""
-    dense = {(s.method, s.region): s.density for s in shares if s.subset == "all"}
+    """Which regions the answers depend on, by every method that passed its checks; see `Claim`."""
+    density = {(s.method, s.region): s.density for s in shares if s.subset == "all"}
     names = list(dict.fromkeys(s.region for s in shares))
     costs = {name: [m.excess_cost for m in maskings if m.region == name] for name in names}
-    able = bool(skill.low > 0)
+    has_skill = bool(skill.low > 0)
 
-    def state(method: Method, region: str) -> Verdict:
-        known = [e for e in costs[region] if not np.isnan(e.low)]
-        if method.state != "passed" or not able or not known or len(known) < len(costs[region]):
+    def verdict(method: Method, region: str) -> Verdict:
+        cost = costs[region]
+        is_defined = bool(cost) and not any(np.isnan(e.low) for e in cost)
+        if method.state != "passed" or not has_skill or not is_defined:
             return "not applicable"
-        rests = dense[method.name, region].low > 1 and all(e.low > 0 for e in known)
-        return "passed" if rests else "failed"
+        is_relevant = density[method.name, region].low > 1 and all(e.low > 0 for e in cost)
+        return "passed" if is_relevant else "failed"
 
-    return tuple(Claim(m.name, region, state(m, region)) for m in methods for region in names)
+    return tuple(Claim(m.name, region, verdict(m, region)) for m in methods for region in names)
 
 
-def _check_sample(sample: Sample, regions: Regions | None) -> None:
+def _check_inputs(sample: Sample, regions: Regions | None) -> None:
     """Raise a ConfigError where labels or regions do not fit."""
     n_classes, top = len(sample.classes), int(sample.label.max())
     if n_classes < 2 or top >= n_classes:

@@ -1,15 +1,14 @@
-"""The methods: from images to maps of what speaks for and against a class.
+"""Attribution methods: from images to maps of the evidence for and against a class.
 
-Each takes normalised images (n, 3, height, width) and the class to explain for each, and gives maps
-(n, height, width). All copies of images (noisy, occluded, on the way from the baseline) go through
-the network together, in passes of `scorer.batch_size`, and nothing larger is kept. What is random
-is decided by the seed and the image itself, so an image has the same map whoever its neighbours
-are. Where the network answers by the mean of an image and its mirror image, an attributor that
-alternates shows it each noisy, masked or occluded copy one way round alone, half of them each way:
-a mean over copies that costs half and has the same expectation for two classes, whose score is the
-mean of both ways' scores.
+Each takes normalised images (n, 3, height, width) and the class to explain for each, and returns
+maps (n, height, width). All copies of images (noisy, occluded, interpolated from the baseline) go
+through the network in batches of `scorer.batch_size`, and nothing larger is stored. Randomness
+depends on the seed and the image alone, so an image's map does not depend on the others. Where the
+network averages an image and its mirror image, an attributor that alternates passes each noisy,
+masked or occluded copy in one orientation, half of them in each: that costs half and has the same
+expectation for two classes, whose score is the mean over orientations.
 
-The baseline, what "nothing" looks like, is 0: the mean colour of the training images.
+The baseline is 0: the mean colour of the training images.
 """
 
 from __future__ import annotations
@@ -34,16 +33,16 @@ from candid.text.explanation import MAP_WORDS
 
 @dataclass(frozen=True, eq=False)
 class Attributor:
-    """A network, how maps of it are made, and where Grad-CAM looks."""
+    """A network, the settings of the methods, and Grad-CAM's layer."""
 
     scorer: Scorer
     config: ExplainConfig
     hook: Hook | None = None
-    alternate: bool = False  # whether a copy is looked at one way round alone
+    alternate: bool = False  # whether each copy is passed in one orientation only
 
-    def mirrored(self, odd: Tensor) -> Tensor | None:
-        """Which of some copies are looked at mirrored: the odd ones; None: all copies both ways."""
-        return odd % 2 == 1 if self.alternate and self.scorer.flip_tta else None
+    def mirrored(self, is_odd: Tensor) -> Tensor | None:
+        """Which copies are passed mirrored: the odd ones; None: all copies in both orientations."""
+        return is_odd % 2 == 1 if self.alternate and self.scorer.flip_tta else None
 
     def maps(self, method: str, images: Tensor, explained: Tensor) -> NDArray[np.float32]:
         """(n, height, width): one method's maps of the class explained for each image."""
@@ -56,8 +55,8 @@ class Attribution:
 
     title: str
     about: str
-    of_number: str  # the same of a network that gives a number
-    signed: bool  # whether a map says for and against, or only how much
+    of_number: str  # `about` for a network that predicts a number
+    signed: bool  # whether maps have signs
     make: Callable[[Attributor, Tensor, Tensor], Tensor]
 
 
@@ -111,141 +110,148 @@ def saliency_maps(
                 expected="a convolution, or tokens of places",
                 todo="choose another method",
             )
-        chosen = torch.as_tensor(explained, dtype=torch.int64)
-        return Attributor(scorer, config, hook).maps(method, images, chosen)
+        targets = torch.as_tensor(explained, dtype=torch.int64)
+        return Attributor(scorer, config, hook).maps(method, images, targets)
 
 
 # --- the methods ---------------------------------------------------------------------------------
 
 
-def gradient(by: Attributor, images: Tensor, explained: Tensor) -> Tensor:
-    """How much the score changes with each pixel: |∂score/∂pixel|, summed over the colours.
+def gradient(attributor: Attributor, images: Tensor, explained: Tensor) -> Tensor:
+    """The score's sensitivity to each pixel: |∂score/∂pixel|, summed over the colours.
 
     Simonyan, Vedaldi & Zisserman 2014; the sum as in Adebayo et al. 2018.
     """
-    parts = _together(images, explained, by.scorer.batch_size)
-    return torch.cat([by.scorer.gradients(x, c).abs().sum(1) for x, c in parts])
+    batches = _batches(images, explained, attributor.scorer.batch_size)
+    return torch.cat([attributor.scorer.gradients(x, c).abs().sum(1) for x, c in batches])
 
 
-def smoothgrad(by: Attributor, images: Tensor, explained: Tensor) -> Tensor:
+def smoothgrad(attributor: Attributor, images: Tensor, explained: Tensor) -> Tensor:
     """The mean gradient over noisy copies, |·| summed over the colours (Smilkov et al. 2017)."""
-    copies = by.config.smoothgrad_samples
-    total = torch.zeros(images.shape, device=by.scorer.device)
-    for rows, some in _passes(len(images), copies, by.scorer.batch_size):
+    scorer, config = attributor.scorer, attributor.config
+    copies = config.smoothgrad_samples
+    total = torch.zeros(images.shape, device=scorer.device)
+    for rows, part in _copy_batches(len(images), copies, scorer.batch_size):
         x, c = images[rows], explained[rows]
-        if some.start == 0:  # a pass's first copies; the next ones go on where they ended
-            noise = Noise(x, by.config.seed)
-        spread = by.config.smoothgrad_noise * (x.amax((1, 2, 3)) - x.amin((1, 2, 3)))
-        noisy = noise.drawn(some.stop - some.start)  # (b, g, 3, H, W)
-        noisy.mul_(spread[:, None, None, None, None]).add_(x[:, None])
-        way = by.mirrored(torch.arange(copies)[some])
-        total[rows] += _slopes(by.scorer, noisy, c, way).sum(1)
+        if part.start == 0:  # an image's first copies; later ones continue the random numbers
+            noise = Noise(x, config.seed)
+        scale = config.smoothgrad_noise * (x.amax((1, 2, 3)) - x.amin((1, 2, 3)))
+        noisy = noise.draw(part.stop - part.start)  # (b, g, 3, H, W)
+        noisy.mul_(scale[:, None, None, None, None]).add_(x[:, None])
+        mirrored = attributor.mirrored(torch.arange(copies)[part])
+        total[rows] += _gradients(scorer, noisy, c, mirrored).sum(1)
     return (total / copies).abs().sum(1)
 
 
-def integrated_gradients(by: Attributor, images: Tensor, explained: Tensor) -> Tensor:
-    """The gradient along the straight path from the baseline, times how far each pixel goes.
+def integrated_gradients(attributor: Attributor, images: Tensor, explained: Tensor) -> Tensor:
+    """The mean gradient along the straight path from the baseline, times each pixel's difference.
 
     Sundararajan, Taly & Yan 2017, with Gauss–Legendre steps as in Captum; summed over the colours.
     A map's sum is the score less that of the baseline, up to the error of the steps.
     """
-    nodes, weights = np.polynomial.legendre.leggauss(by.config.integration_steps)
-    along = torch.tensor((1 + nodes) / 2, dtype=torch.float32, device=by.scorer.device)
-    weight = torch.tensor(weights / 2, dtype=torch.float32, device=by.scorer.device)
-    total = torch.zeros(images.shape, device=by.scorer.device)
-    for rows, some in _passes(len(images), len(along), by.scorer.batch_size):
-        x = images[rows].to(by.scorer.device)
-        path = x[:, None] * along[some][:, None, None, None]  # (b, g, 3, H, W)
-        slopes = _slopes(by.scorer, path, explained[rows])
-        total[rows] += torch.einsum("bgchw,g->bchw", slopes, weight[some])
-    return (total * images.to(by.scorer.device)).sum(1)
+    scorer = attributor.scorer
+    nodes, weights = np.polynomial.legendre.leggauss(attributor.config.integration_steps)
+    steps = torch.tensor((1 + nodes) / 2, dtype=torch.float32, device=scorer.device)
+    weight = torch.tensor(weights / 2, dtype=torch.float32, device=scorer.device)
+    total = torch.zeros(images.shape, device=scorer.device)
+    for rows, part in _copy_batches(len(images), len(steps), scorer.batch_size):
+        x = images[rows].to(scorer.device)
+        path = x[:, None] * steps[part][:, None, None, None]  # (b, g, 3, H, W)
+        gradients = _gradients(scorer, path, explained[rows])
+        total[rows] += torch.einsum("bgchw,g->bchw", gradients, weight[part])
+    return (total * images.to(scorer.device)).sum(1)
 
 
-def grad_cam(by: Attributor, images: Tensor, explained: Tensor) -> Tensor:
-    """The channels of a late layer, each weighed by its mean gradient (Selvaraju et al. 2017).
+def grad_cam(attributor: Attributor, images: Tensor, explained: Tensor) -> Tensor:
+    """The channels of a late layer, weighted by their mean gradients (Selvaraju et al. 2017).
 
-    With its sign, which the original cuts off: of two classes, what speaks against one speaks for
-    the other. Brought to the image's size by bilinear interpolation.
+    With signs, which the original clips: of two classes, evidence against one is for the other.
+    Resized to the image bilinearly.
     """
-    if by.hook is None:
+    scorer, hook = attributor.scorer, attributor.hook
+    if hook is None:
         raise ValueError("Grad-CAM needs a layer to hook into")
-    window = window_of(by.scorer.network)
+    window = window_of(scorer.network)
     maps = []
-    for x, c in _together(images, explained, by.scorer.batch_size):
-        with by.hook.captured() as seen, torch.enable_grad():
-            score = by.scorer.scores(x.detach().to(by.scorer.device).requires_grad_(), c).sum()
-            slopes = torch.autograd.grad(score, seen)
+    for x, c in _batches(images, explained, scorer.batch_size):
+        with hook.capture() as outputs, torch.enable_grad():
+            score = scorer.scores(x.detach().to(scorer.device).requires_grad_(), c).sum()
+            grads = torch.autograd.grad(score, outputs)
         cams = []
-        for output, slope in zip(seen, slopes, strict=True):
-            activation, weight = by.hook.as_map(output.detach()), by.hook.as_map(slope).mean((2, 3))
+        for output, grad in zip(outputs, grads, strict=True):
+            activation, weight = hook.as_map(output.detach()), hook.as_map(grad).mean((2, 3))
             cam = torch.einsum("bc,bchw->bhw", weight, activation)
-            cams.append(cam if window == WHOLE else on_picture(cam, window, x.shape[-2:]))
-        # What the mirror image's pass saw on the left stands on the right.
-        cam = cams[0] + cams[1].flip(2) if by.scorer.flip_tta and len(cams) == 2 else cams[-1]
+            cams.append(cam if window == WHOLE else place_in_image(cam, window, x.shape[-2:]))
+        # The mirror image's map is mirrored back.
+        cam = cams[0] + cams[1].flip(2) if scorer.flip_tta and len(cams) == 2 else cams[-1]
         maps.append(F.interpolate(cam[:, None], x.shape[-2:], mode="bilinear")[:, 0])
     return torch.cat(maps)
 
 
-def on_picture(maps: Tensor, window: Sequence[float], size: Sequence[int]) -> Tensor:
-    """Maps (batch, h, w) of a part of a picture where it lies: (batch, height, width), 0 around it.
+def place_in_image(maps: Tensor, window: Sequence[float], size: Sequence[int]) -> Tensor:
+    """Place maps (batch, h, w) of a window in the whole image: (batch, height, width), 0 outside.
 
-    `window` is the part's left, top, right and bottom, from 0 to 1.
+    `window` is left, top, right and bottom, from 0 to 1.
     """
     left, top, right, bottom = window
     ys, xs = ((torch.arange(n, device=maps.device) + 0.5) / n for n in size)
     x, y = 2 * (xs - left) / (right - left) - 1, 2 * (ys - top) / (bottom - top) - 1
     grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1).expand(len(maps), -1, -1, -1)
     inside = (grid.abs() <= 1).all(-1)
-    read = F.grid_sample(maps[:, None].float(), grid, padding_mode="border", align_corners=False)
-    return read[:, 0] * inside
+    sampled = F.grid_sample(maps[:, None].float(), grid, padding_mode="border", align_corners=False)
+    return sampled[:, 0] * inside
 
 
-def occlusion(by: Attributor, images: Tensor, explained: Tensor) -> Tensor:
-    """How far the score falls when a patch is painted over (Zeiler & Fergus 2014).
+def occlusion(attributor: Attributor, images: Tensor, explained: Tensor) -> Tensor:
+    """The drop of the score when a patch is occluded (Zeiler & Fergus 2014).
 
     Patches overlap; a pixel has the mean over its patches, as in Captum.
     """
+    scorer, config = attributor.scorer, attributor.config
     height, width = images.shape[-2:]
-    patches, odd = patches_of(height, width, by.config)
-    patches, way = patches.to(by.scorer.device), by.mirrored(odd)  # (k, H, W), 1 inside
-    falls = torch.empty(len(images), len(patches), device=by.scorer.device)
-    whole = _whole_scores(by, images, explained, way)
-    for rows, some in _passes(len(images), len(patches), by.scorer.batch_size):
-        x = images[rows].to(by.scorer.device)
-        covered = x[:, None] * (1 - patches[some])[None, :, None]
-        turned = None if way is None else way[some]
-        scores = _scores(by.scorer, covered, explained[rows], turned)
-        falls[rows, some] = (whole[rows] if way is None else whole[rows, some]) - scores
-    return torch.einsum("bk,khw->bhw", falls, patches) / patches.sum(0)
+    patches, is_odd = make_patches(height, width, config)
+    patches = patches.to(scorer.device)  # (k, H, W), 1 inside
+    mirrored = attributor.mirrored(is_odd)
+    drops = torch.empty(len(images), len(patches), device=scorer.device)
+    base = _base_scores(attributor, images, explained, mirrored)
+    for rows, part in _copy_batches(len(images), len(patches), scorer.batch_size):
+        x = images[rows].to(scorer.device)
+        occluded = x[:, None] * (1 - patches[part])[None, :, None]
+        part_mirrored = None if mirrored is None else mirrored[part]
+        scores = _scores(scorer, occluded, explained[rows], part_mirrored)
+        drops[rows, part] = (base[rows] if mirrored is None else base[rows, part]) - scores
+    return torch.einsum("bk,khw->bhw", drops, patches) / patches.sum(0)
 
 
-def rise(by: Attributor, images: Tensor, explained: Tensor) -> Tensor:
-    """How the score goes with what random masks leave to see (Petsiuk, Das & Saenko 2018).
+def rise(attributor: Attributor, images: Tensor, explained: Tensor) -> Tensor:
+    """The regression of the score on random masks (Petsiuk, Das & Saenko 2018).
 
-    The covariance of score and mask, over that of the mask with itself: the original's mean of
-    masks weighed by scores, less the part that every pixel has, which is noise for few masks.
+    The covariance of score and mask, over the mask's variance: the original's mean of masks
+    weighted by scores, less the part common to all pixels, which is noise for few masks.
     """
-    masks = by.config.rise_masks
+    scorer, config = attributor.scorer, attributor.config
+    n_masks = config.rise_masks
     shape = images.shape[-2:]
-    scores = torch.empty(len(images), masks, device=by.scorer.device)
-    way = by.mirrored(torch.arange(masks) // 2)  # a pair of masks the same way round
-    for rows, some in _passes(len(images), masks, by.scorer.batch_size):
-        x = images[rows].to(by.scorer.device)
-        kept = torch.stack([random_masks(one, by.config, shape, some) for one in images[rows]])
-        seen = x[:, None] * kept.to(by.scorer.device)[:, :, None]
-        turned = None if way is None else way[some]
-        scores[rows, some] = _scores(by.scorer, seen, explained[rows], turned)
-    for same in [slice(None)] if way is None else [way, ~way]:  # each way round has its own mean
-        scores[:, same] -= scores[:, same].mean(1, keepdim=True)
-    total = torch.zeros(len(images), *shape, device=by.scorer.device)
-    # Masks are drawn anew rather than kept: they are cheap, and many large ones fill memory.
-    step = max(1, by.scorer.batch_size)
+    scores = torch.empty(len(images), n_masks, device=scorer.device)
+    mirrored = attributor.mirrored(torch.arange(n_masks) // 2)  # a pair of masks the same way round
+    for rows, part in _copy_batches(len(images), n_masks, scorer.batch_size):
+        x = images[rows].to(scorer.device)
+        masks = torch.stack([random_masks(image, config, shape, part) for image in images[rows]])
+        masked = x[:, None] * masks.to(scorer.device)[:, :, None]
+        part_mirrored = None if mirrored is None else mirrored[part]
+        scores[rows, part] = _scores(scorer, masked, explained[rows], part_mirrored)
+    # Each orientation has its own mean.
+    for group in [slice(None)] if mirrored is None else [mirrored, ~mirrored]:
+        scores[:, group] -= scores[:, group].mean(1, keepdim=True)
+    total = torch.zeros(len(images), *shape, device=scorer.device)
+    # Masks are drawn again rather than stored: they are cheap, and many large ones fill memory.
+    step = max(1, scorer.batch_size)
     for row in range(len(images)):
-        for start in range(0, masks, step):
-            some = slice(start, min(start + step, masks))
-            kept = random_masks(images[row], by.config, shape, some).to(by.scorer.device)
-            total[row] += torch.einsum("g,ghw->hw", scores[row, some], kept)
-    return total / (masks * by.config.rise_kept * (1 - by.config.rise_kept))
+        for start in range(0, n_masks, step):
+            part = slice(start, min(start + step, n_masks))
+            masks = random_masks(images[row], config, shape, part).to(scorer.device)
+            total[row] += torch.einsum("g,ghw->hw", scores[row, part], masks)
+    return total / (n_masks * config.rise_kept * (1 - config.rise_kept))
 
 
 METHODS = {
@@ -254,22 +260,22 @@ METHODS = {
 }
 
 
-# --- copies of images in passes of limited size --------------------------------------------------
+# --- copies of images in batches of limited size -------------------------------------------------
 
 
-def _together(images: Tensor, explained: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Images and their classes, so many at a time."""
+def _batches(images: Tensor, explained: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches of images and their classes."""
     return zip(torch.split(images, size), torch.split(explained, size), strict=True)
 
 
-def _passes(images: int, copies: int, size: int) -> Iterator[tuple[slice, slice]]:
-    """Which images and which of their copies go through the network together.
+def _copy_batches(n: int, copies: int, size: int) -> Iterator[tuple[slice, slice]]:
+    """Slices of images and of their copies, for batches of at most `size`.
 
-    As far as they fit, all copies of an image at once: what is made for an image is made once.
+    All copies of an image in one batch where they fit, so that work per image is done once.
     """
-    few, step = max(1, size // copies), min(size, copies)
-    for row in range(0, images, few):
-        rows = slice(row, min(row + few, images))
+    n_images, step = max(1, size // copies), min(size, copies)
+    for row in range(0, n, n_images):
+        rows = slice(row, min(row + n_images, n))
         for start in range(0, copies, step):
             yield rows, slice(start, min(start + step, copies))
 
@@ -277,72 +283,72 @@ def _passes(images: int, copies: int, size: int) -> Iterator[tuple[slice, slice]
 def _scores(
     scorer: Scorer, copies: Tensor, explained: Tensor, mirrored: Tensor | None = None
 ) -> Tensor:
-    """(b, g) scores of (b, g, 3, H, W) copies, of which (g,) may be looked at mirrored."""
+    """(b, g) scores of (b, g, 3, H, W) copies, of which (g,) may be mirrored."""
     b, g = copies.shape[:2]
-    each = explained.repeat_interleave(g)
-    ways = None if mirrored is None else mirrored.repeat(b)
+    targets = explained.repeat_interleave(g)
+    all_mirrored = None if mirrored is None else mirrored.repeat(b)
     with torch.no_grad():
-        return scorer.scores(copies.flatten(0, 1), each, ways).reshape(b, g)
+        return scorer.scores(copies.flatten(0, 1), targets, all_mirrored).reshape(b, g)
 
 
-def _whole_scores(
-    by: Attributor, images: Tensor, explained: Tensor, mirrored: Tensor | None
+def _base_scores(
+    attributor: Attributor, images: Tensor, explained: Tensor, mirrored: Tensor | None
 ) -> Tensor:
-    """(n, g) scores of images without any change, or (n, 1) where all are looked at both ways."""
+    """(n, g) scores of unchanged images, or (n, 1) where all are passed in both orientations."""
     if mirrored is None:
-        return by.scorer.all_scores(images, explained)[:, None]
-    parts = list(_together(images, explained, by.scorer.batch_size))
-    both = [
-        torch.cat([_scores(by.scorer, x[:, None], c, way) for x, c in parts])
-        for way in (torch.tensor([False]), torch.tensor([True]))
+        return attributor.scorer.all_scores(images, explained)[:, None]
+    batches = list(_batches(images, explained, attributor.scorer.batch_size))
+    scores = [
+        torch.cat([_scores(attributor.scorer, x[:, None], c, is_mirrored) for x, c in batches])
+        for is_mirrored in (torch.tensor([False]), torch.tensor([True]))
     ]
-    return torch.cat(both, dim=1)[:, mirrored.long()]
+    return torch.cat(scores, dim=1)[:, mirrored.long()]
 
 
-def _slopes(
+def _gradients(
     scorer: Scorer, copies: Tensor, explained: Tensor, mirrored: Tensor | None = None
 ) -> Tensor:
     """(b, g, 3, H, W) gradients at (b, g, 3, H, W) copies, of which (g,) may be mirrored."""
-    each = explained.repeat_interleave(copies.shape[1])
-    ways = None if mirrored is None else mirrored.repeat(len(copies))
-    return scorer.gradients(copies.flatten(0, 1), each, ways).reshape(copies.shape)
+    targets = explained.repeat_interleave(copies.shape[1])
+    all_mirrored = None if mirrored is None else mirrored.repeat(len(copies))
+    return scorer.gradients(copies.flatten(0, 1), targets, all_mirrored).reshape(copies.shape)
 
 
 # --- what is random ------------------------------------------------------------------------------
 
 
-def generator_of(image: Tensor, seed: int) -> torch.Generator:
+def image_generator(image: Tensor, seed: int) -> torch.Generator:
     """Random numbers that depend on the seed and the image's pixels alone."""
     pixels = image.detach().float().cpu().contiguous().numpy().tobytes()
     return torch.Generator().manual_seed(zlib.crc32(pixels, seed & 0xFFFFFFFF))
 
 
 class Noise:
-    """Standard normal numbers for copies of images, drawn one copy after the other."""
+    """Standard normal noise for copies of images, drawn copy by copy."""
 
     def __init__(self, images: Tensor, seed: int) -> None:
         self.shape, self.device = images.shape[1:], images.device
-        self.generators = [generator_of(image, seed) for image in images]
+        self.generators = [image_generator(image, seed) for image in images]
 
-    def drawn(self, copies: int) -> Tensor:
-        """(b, copies, 3, H, W): of each image the next copies' numbers."""
-        made = torch.empty(len(self.generators), copies, *self.shape)
-        for row, generator in zip(made, self.generators, strict=True):
-            for one in row:
-                one.normal_(generator=generator)
-        return made.to(self.device)
+    def draw(self, copies: int) -> Tensor:
+        """(b, copies, 3, H, W): the noise of each image's next copies."""
+        noise = torch.empty(len(self.generators), copies, *self.shape)
+        for row, generator in zip(noise, self.generators, strict=True):
+            for copy in row:
+                copy.normal_(generator=generator)
+        return noise.to(self.device)
 
 
-def random_masks(image: Tensor, config: ExplainConfig, shape: torch.Size, some: slice) -> Tensor:
-    """(g, H, W) smooth random masks of an image, between 0 and 1: some of its `rise_masks`."""
+def random_masks(image: Tensor, config: ExplainConfig, shape: torch.Size, part: slice) -> Tensor:
+    """(g, H, W) smooth random masks of an image, between 0 and 1: a part of its `rise_masks`."""
     cells, total = config.rise_cells, config.rise_masks
-    generator = generator_of(image, config.seed)
+    generator = image_generator(image, config.seed)
     # One cell more than the image has, because the grid is shifted by up to a cell.
-    # Masks come in pairs, what one keeps the other hides: that halves the noise of few masks.
+    # Masks come in complementary pairs, which halves the noise of few masks.
     pairs = -(-total // 2)
-    chance = torch.rand(pairs, 1, 1, cells + 1, cells + 1, generator=generator)
-    kept = torch.cat([chance, 1 - chance], dim=1).flatten(0, 1)[some] < config.rise_kept
-    shift = torch.rand(pairs, 2, generator=generator).repeat_interleave(2, dim=0)[some]
+    uniform = torch.rand(pairs, 1, 1, cells + 1, cells + 1, generator=generator)
+    is_visible = torch.cat([uniform, 1 - uniform], dim=1).flatten(0, 1)[part] < config.rise_kept
+    shift = torch.rand(pairs, 2, generator=generator).repeat_interleave(2, dim=0)[part]
     height, width = shape
     # Positions of the pixels in the grid of cells, from 0 to `cells`; its corners are at 0 and so.
     y = shift[:, :1] + (torch.arange(height) + 0.5) * ((cells - 1) / height)  # (g, H)
@@ -350,23 +356,23 @@ def random_masks(image: Tensor, config: ExplainConfig, shape: torch.Size, some: 
     grid = torch.stack(
         [x[:, None].expand(-1, height, -1), y[:, :, None].expand(-1, -1, width)], dim=-1
     )
-    return F.grid_sample(kept.float(), grid * (2 / cells) - 1, mode="bilinear", align_corners=True)[
-        :, 0
-    ]
+    return F.grid_sample(
+        is_visible.float(), grid * (2 / cells) - 1, mode="bilinear", align_corners=True
+    )[:, 0]
 
 
-def patches_of(height: int, width: int, config: ExplainConfig) -> tuple[Tensor, Tensor]:
+def make_patches(height: int, width: int, config: ExplainConfig) -> tuple[Tensor, Tensor]:
     """(k, H, W) patches that cover the image row by row; the last ones end at its edge.
 
-    And (k,) row and column of each in the grid of patches, added up.
+    And (k,) the sum of each one's row and column in the grid of patches.
     """
-    where = []
+    coverage = []
     for length in (height, width):
         window = max(1, round(config.occlusion_window * length))
         stride = max(1, min(window, round(config.occlusion_stride * length)))
         starts = torch.arange(-(-(length - window) // stride) + 1) * stride
-        place = torch.arange(length)
-        where.append(((place >= starts[:, None]) & (place < starts[:, None] + window)).float())
-    rows, columns = (torch.arange(len(places)) for places in where)
-    patches = torch.einsum("ih,jw->ijhw", *where).flatten(0, 1)
+        pixel = torch.arange(length)
+        coverage.append(((pixel >= starts[:, None]) & (pixel < starts[:, None] + window)).float())
+    rows, columns = (torch.arange(len(patches)) for patches in coverage)
+    patches = torch.einsum("ih,jw->ijhw", *coverage).flatten(0, 1)
     return patches, (rows[:, None] + columns).flatten()

@@ -1,4 +1,4 @@
-"""A network's hidden layers: which they are, what a batch does there, what is kept of a stream."""
+"""A network's hidden layers: finding them, recording activations, and statistics of a stream."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from candid.explanation.layers import named_layers
 from candid.explanation.scoring import evaluating, watching
 
 
-def like_weights(network: nn.Module, batch: Tensor) -> Tensor:
+def match_weights(network: nn.Module, batch: Tensor) -> Tensor:
     """The batch on the device and in the precision of the network's weights."""
     weights = next(network.parameters(), None)
     if weights is None:
@@ -28,121 +28,121 @@ def like_weights(network: nn.Module, batch: Tensor) -> Tensor:
 
 
 def holds_weights(module: nn.Module) -> bool:
-    """Whether a part has weights of its own, beside those of its parts."""
+    """Whether a module has weights of its own, besides those of its children."""
     return any(True for _ in module.parameters(recurse=False))
 
 
-# --- which layers --------------------------------------------------------------------------------
+# --- finding layers ------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Layers:
-    """Where to look: a layer of units, and the classifier, whose input is the last hidden layer."""
+    """The layer of units, and the classifier, whose input is the last hidden layer."""
 
-    units: str  # empty: what goes into the classifier
-    classifier: str  # gives the logits
-    feeds: bool  # whether the units are those of the last hidden layer, one by one
+    units: str  # empty: the classifier's input
+    classifier: str  # whose output are the logits
+    feeds: bool  # whether the units are those of the last hidden layer
 
     @property
     def title(self) -> str:
-        """The layer whose units are shown, in words."""
+        """The name of the units' layer, for a reader."""
         return self.units or f"input of {self.classifier}"
 
 
-def layers_of(network: nn.Module, batch: Tensor, units: str = "") -> Layers:
-    """The classifier, and the layer to look into; `batch` passes the network to see its order.
+def find_layers(network: nn.Module, batch: Tensor, units: str = "") -> Layers:
+    """The classifier, and the layer of units; `batch` is passed to find the order of layers.
 
     The classifier is the last fully connected layer or convolution that an image passes. Without a
-    name, the units are those of the last hidden layer, that is, of what goes into the classifier.
-    Where that is a ReLU of the layer before, they are read before it, which would make everything
-    below zero alike. A ConfigError where there is no such layer, or none that could be the
-    classifier.
+    name, the units are those of the last hidden layer, the classifier's input. Where that is a ReLU
+    of the layer before, they are recorded before the ReLU. Raises ConfigError where there is no
+    such layer, or none that could be the classifier.
     """
     named = named_layers(network, units)
-    passed: list[tuple[str, Any, Any]] = []  # (name, input, output), in the order of the way
+    calls: list[tuple[str, Any, Any]] = []  # (name, input, output), in the order of the way
 
-    def note(name: str, given: Any, output: Any) -> None:
-        # Copies: what comes next may write over them.
-        given, output = (x.clone() if isinstance(x, Tensor) else x for x in (given[0], output))
-        passed.append((name, given, output))
+    def record(name: str, input_: Any, output: Any) -> None:
+        # Copies, as the next layer may modify them.
+        input_, output = (x.clone() if isinstance(x, Tensor) else x for x in (input_[0], output))
+        calls.append((name, input_, output))
 
     candidates = {n: m for n, m in named.items() if isinstance(m, nn.Linear | nn.Conv2d)}
-    with evaluating(network), torch.no_grad(), watching(candidates, note):
-        network(like_weights(network, batch[:4]))
-    if not passed or sum(map(holds_weights, named.values())) < 2:
+    with evaluating(network), torch.no_grad(), watching(candidates, record):
+        network(match_weights(network, batch[:4]))
+    if not calls or sum(map(holds_weights, named.values())) < 2:
         raise ConfigError(
             f"{type(network).__name__} has no hidden layer to look into.",
             expected="a fully connected layer or a convolution, and a layer with weights before it",
             todo="pass the whole network",
         )
-    classifier, hidden, _ = passed[-1]
-    before, _, output = passed[-2] if len(passed) > 1 else ("", None, None)
+    classifier, hidden, _ = calls[-1]
+    previous, _, output = calls[-2] if len(calls) > 1 else ("", None, None)
     if units:
         return Layers(units, classifier, feeds=False)
-    # ReLU alone is a function of each number by itself that can be told from its values.
-    own = isinstance(output, Tensor) and any(
-        output.shape == hidden.shape and torch.equal(given, hidden)
-        for given in (torch.relu(output), output)
+    # Only the identity and ReLU are recognised by their values.
+    is_relu = isinstance(output, Tensor) and any(
+        output.shape == hidden.shape and torch.equal(input_, hidden)
+        for input_ in (torch.relu(output), output)
     )
-    return Layers(before if own and hidden.ndim == 2 else "", classifier, feeds=True)
+    return Layers(previous if is_relu and hidden.ndim == 2 else "", classifier, feeds=True)
 
 
-# --- what a batch does there ---------------------------------------------------------------------
+# --- recording activations -----------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
 class Activity:
-    """What one batch did inside the network."""
+    """The activations of a batch."""
 
     logits: Tensor  # (batch, classes)
     units: Tensor  # (batch, units): each unit's activation; of a map, its maximum
-    places: Tensor  # (batch, units): where in the flattened map the maximum lies; 0 without a map
+    places: Tensor  # (batch, units): the index of the maximum in the flattened map; 0 without a map
     map_shape: tuple[int, int] | None  # height and width of the layer's map
-    hidden: Tensor  # (batch, size): what goes into the classifier; of a map, its mean
+    hidden: Tensor  # (batch, size): the classifier's input; of a map, its mean
 
 
 @contextlib.contextmanager
-def watched(network: nn.Module, layers: Layers) -> Iterator[Callable[[Tensor], Activity]]:
-    """A function that sends a batch through the network and tells what it did inside.
+def recording(network: nn.Module, layers: Layers) -> Iterator[Callable[[Tensor], Activity]]:
+    """A function that passes a batch through the network and records its activations.
 
-    The network is in evaluation mode meanwhile, and no gradient is kept. Afterwards, also after an
-    exception, its modes are as they were and the hooks are gone.
+    Inside the block the network is in evaluation mode, without gradients. Afterwards, also after an
+    exception, its modes are restored and the hooks removed.
     """
     named = dict(network.named_modules())
     units: list[tuple[Tensor, Tensor, tuple[int, int] | None]] = []
     hidden: list[Tensor] = []
 
-    def look(batch: Tensor) -> Activity:
+    def run(batch: Tensor) -> Activity:
         units.clear()
         hidden.clear()
-        logits = network(like_weights(network, batch)).float()
-        seen = Activity(logits, *(units[-1] if layers.units else _of_units(hidden[-1])), hidden[-1])
-        if not all(bool(t.isfinite().all()) for t in (seen.logits, seen.units, seen.hidden)):
+        logits = network(match_weights(network, batch)).float()
+        maxima = units[-1] if layers.units else _unit_maxima(hidden[-1])
+        activity = Activity(logits, *maxima, hidden[-1])
+        if not all(bool(t.isfinite().all()) for t in (logits, activity.units, activity.hidden)):
             raise CandidError(
                 f"{type(network).__name__} gives numbers that are not finite.",
                 expected="finite activations and logits for every image",
                 todo="train again with a lower learning rate, or check the weights and the pixels",
             )
-        return seen
+        return activity
 
-    shown = {name: named[name] for name in (layers.units,) if name}
+    unit_modules = {name: named[name] for name in (layers.units,) if name}
     with (
         evaluating(network),
         torch.no_grad(),
         watching(
             {layers.classifier: named[layers.classifier]},
-            lambda _, given, __: hidden.append(_of_hidden(given[0])),
+            lambda _, args, __: hidden.append(_hidden_vector(args[0])),
             before=True,
         ),
-        watching(shown, lambda _, __, output: units.append(_of_units(output))),
+        watching(unit_modules, lambda _, __, output: units.append(_unit_maxima(output))),
     ):
-        yield look
+        yield run
 
 
-def _of_units(output: Any) -> tuple[Tensor, Tensor, tuple[int, int] | None]:
-    """Each unit's maximum, its place, and the shape of the map.
+def _unit_maxima(output: Any) -> tuple[Tensor, Tensor, tuple[int, int] | None]:
+    """Each unit's maximum, its index, and the shape of the map.
 
-    A layer gives (batch, units), (batch, units, height, width), or tokens (batch, tokens, units).
+    The output is (batch, units), (batch, units, height, width), or tokens (batch, tokens, units).
     """
     if not isinstance(output, Tensor) or output.ndim not in (2, 3, 4):
         shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
@@ -153,7 +153,7 @@ def _of_units(output: Any) -> tuple[Tensor, Tensor, tuple[int, int] | None]:
             todo="name another layer",
         )
     if output.ndim == 2:
-        # A copy: what comes next may write over it.
+        # A copy, as the next layer may modify it.
         return output.float().clone(), torch.zeros_like(output, dtype=torch.int64), None
     if output.ndim == 3:
         best = output.float().max(1)
@@ -162,18 +162,18 @@ def _of_units(output: Any) -> tuple[Tensor, Tensor, tuple[int, int] | None]:
     return best.values, best.indices, (output.shape[2], output.shape[3])
 
 
-def _of_hidden(given: Tensor) -> Tensor:
+def _hidden_vector(inputs: Tensor) -> Tensor:
     """(batch, size) from the classifier's input; maps and tokens by their mean."""
-    flat = given.flatten(2).mean(2) if given.ndim == 4 else given
+    flat = inputs.flatten(2).mean(2) if inputs.ndim == 4 else inputs
     flat = flat.mean(1) if flat.ndim == 3 else flat
     return flat.float().clone()
 
 
-# --- what is kept of a stream too long to keep ---------------------------------------------------
+# --- statistics of a stream ----------------------------------------------------------------------
 
 
 class Ranking:
-    """The k largest (or least) values in each column of a stream; ties go to whoever came first.
+    """The k largest (or least) values in each column of a stream; ties go to the first.
 
     Memory is k rows, whatever the length of the stream.
     """
@@ -184,18 +184,18 @@ class Ranking:
         self.along: tuple[Tensor, ...] = ()
 
     def add(self, values: Tensor, *along: Tensor) -> None:
-        """Add (batch, columns) values, and tensors (batch, columns, …) that go along with them."""
+        """Add (batch, columns) values, and tensors (batch, columns, …) that accompany them."""
         if self.values is not None:
             values = torch.cat([self.values, values])
             along = tuple(torch.cat(pair) for pair in zip(self.along, along, strict=True))
-        # Stable, and those that are kept stand first: so they win a tie.
+        # Stable, and earlier values come first: so they win a tie.
         order = values.sort(dim=0, descending=not self.least, stable=True).indices[: self.k]
         columns = torch.arange(values.shape[1], device=values.device)
         self.values = values[order, columns]
         self.along = tuple(a[order, columns] for a in along)
 
     def column(self, column: int) -> Iterator[tuple[Any, ...]]:
-        """One column's values, each with what goes along with it; none before the first batch."""
+        """One column's values, each with those that accompany it; none before the first batch."""
         if self.values is not None:
             each = (t[:, column].tolist() for t in (self.values, *self.along))
             yield from zip(*each, strict=True)
@@ -217,14 +217,14 @@ class RunningMoments:
         if not self.n:
             self.n, self.mean, self.squares = n, mean, squares
             return
-        total, apart = self.n + n, mean - self.mean
-        self.squares = self.squares + squares + apart.square() * self.n * n / total
-        self.mean = self.mean + apart * n / total
+        total, difference = self.n + n, mean - self.mean
+        self.squares = self.squares + squares + difference.square() * self.n * n / total
+        self.mean = self.mean + difference * n / total
         self.n = total
 
     @property
     def sd(self) -> Tensor:
-        """(columns,) standard deviation, of all that came: divided by n."""
+        """(columns,) standard deviation, divided by n."""
         return (self.squares / max(self.n, 1)).sqrt()
 
 

@@ -1,10 +1,9 @@
-"""Which layer Grad-CAM looks at: the last one that still knows where things are.
+"""Grad-CAM's layer: the last one whose output has spatial dimensions.
 
-In a convolutional network that is the last part that gives a map of more than one pixel: what the
-last convolution found, after its activation, pooling and shortcut. In a transformer it is the last
-part that gives one vector per token and whose tokens of places still matter for the answer (where
-only a class token is read, that is before the last attention); they are laid out as the map that
-they came from. Both are found by sending an image through, so no network needs to be known by name.
+In a convolutional network that is the last module whose output is a map of more than one pixel. In
+a transformer it is the last module with one vector per token whose patch tokens matter for the
+answer (where only a class token is read, that is before the last attention); they are reshaped to a
+map. Both are found by passing an image, so no network needs to be known by name.
 """
 
 from __future__ import annotations
@@ -21,24 +20,24 @@ from torch import Tensor, nn
 from candid.errors import ConfigError, did_you_mean
 from candid.explanation.scoring import Scorer, watching
 
-WHOLE = (0.0, 0.0, 1.0, 1.0)  # a picture's left, top, right and bottom
+WHOLE = (0.0, 0.0, 1.0, 1.0)  # an image's left, top, right and bottom
 
 
 def window_of(network: nn.Module) -> tuple[float, ...]:
-    """The part of a picture that a network says it sees, as `WHOLE` has it; else all of it."""
+    """A network's `window` of the image, in the format of `WHOLE`; else all of it."""
     return getattr(network, "window", ()) or WHOLE
 
 
 @dataclass(frozen=True, eq=False)
 class Hook:
-    """A layer, and how what it gives becomes a map."""
+    """A layer, and how its output becomes a map."""
 
     name: str
     module: nn.Module
-    tokens: tuple[int, int] | None = None  # the first that belongs to a place, rows of tokens
+    tokens: tuple[int, int] | None = None  # the first patch token, rows of patch tokens
 
     def as_map(self, output: Tensor) -> Tensor:
-        """(batch, channels, rows, columns) float32 from what the layer gives."""
+        """(batch, channels, rows, columns) float32 from the layer's output."""
         if self.tokens is None:
             return output.float()
         first, side = self.tokens
@@ -46,36 +45,35 @@ class Hook:
         return grid.transpose(1, 2).reshape(len(grid), -1, side, side)
 
     @contextlib.contextmanager
-    def captured(self) -> Iterator[list[Tensor]]:
-        """What the layer gives meanwhile; the hook is gone afterwards, also after an exception."""
-        seen: list[Tensor] = []
+    def capture(self) -> Iterator[list[Tensor]]:
+        """Collect the layer's outputs inside the block; the hook is removed afterwards."""
+        outputs: list[Tensor] = []
 
-        def keep(_: str, __: Any, output: Tensor) -> Tensor:
-            seen.append(output)
-            return output.clone()  # what comes next may write over it
+        def record(_: str, __: Any, output: Tensor) -> Tensor:
+            outputs.append(output)
+            return output.clone()  # as the next layer may modify it
 
-        with watching({self.name: self.module}, keep):
-            yield seen
+        with watching({self.name: self.module}, record):
+            yield outputs
 
 
 def find_hook(scorer: Scorer, image: Tensor, name: str = "") -> Hook | None:
-    """The layer for Grad-CAM, by name or picked (sending one image through); None where there is
-    none.
+    """The layer for Grad-CAM, by name or found by passing an image; None where there is none.
 
-    A ConfigError where there is no layer of that name, or it gives neither maps nor tokens.
+    Raises ConfigError where there is no layer of that name, or it has neither maps nor tokens.
     """
     named = named_layers(scorer.network, name)
-    chosen = {name: named[name]} if name else named
-    order = _outputs(scorer, image, chosen)
-    tokens = [(n, out) for n, out in order if out.ndim == 3 and _grid(out) is not None]
-    maps = [(n, out) for n, out in order if out.ndim == 4 and out.shape[2] * out.shape[3] > 1]
-    if tokens and (not maps or _later(order, tokens[-1][0], maps[-1][0])):
-        hook = _token_hook(scorer, image, tokens, named)
+    modules = {name: named[name]} if name else named
+    outputs = _record_outputs(scorer, image, modules)
+    tokens = [(n, out) for n, out in outputs if out.ndim == 3 and _grid_side(out) is not None]
+    maps = [(n, out) for n, out in outputs if out.ndim == 4 and out.shape[2] * out.shape[3] > 1]
+    if tokens and (not maps or _is_later(outputs, tokens[-1][0], maps[-1][0])):
+        hook = _find_token_hook(scorer, image, tokens, named)
         if hook is not None:
             return hook
     if maps:
-        inner = _innermost(maps)
-        return Hook(inner, named[inner])
+        innermost = _innermost(maps)
+        return Hook(innermost, named[innermost])
     if name:
         raise ConfigError(
             f"The layer {name!r} gives neither a map nor tokens.",
@@ -87,7 +85,7 @@ def find_hook(scorer: Scorer, image: Tensor, name: str = "") -> Hook | None:
 
 
 def named_layers(network: nn.Module, wanted: str = "") -> dict[str, nn.Module]:
-    """Every part of a network by name; a ConfigError where the one that is wanted is missing."""
+    """Every module of a network by name; raises ConfigError where `wanted` is missing."""
     named = dict(network.named_modules())
     if wanted and wanted not in named:
         raise ConfigError(
@@ -98,97 +96,97 @@ def named_layers(network: nn.Module, wanted: str = "") -> dict[str, nn.Module]:
     return named
 
 
-def _outputs(
+def _record_outputs(
     scorer: Scorer, image: Tensor, modules: dict[str, nn.Module]
 ) -> list[tuple[str, Tensor]]:
-    """What each module gives for an image, in the order in which they finish."""
-    order: list[tuple[str, Tensor]] = []
+    """Each module's output for an image, in the order in which they finish."""
+    outputs: list[tuple[str, Tensor]] = []
 
-    def note(name: str, _: Any, output: Any) -> None:
+    def record(name: str, _: Any, output: Any) -> None:
         if isinstance(output, Tensor):
-            order.append((name, output.detach()))
+            outputs.append((name, output.detach()))
 
-    with watching(modules, note), torch.enable_grad():
-        # With a gradient: some layers take a short cut past their parts when none is wanted.
+    with watching(modules, record), torch.enable_grad():
+        # With gradients, as without some layers bypass their children.
         scorer.logits(image.detach().to(scorer.device).requires_grad_())
-    return order
+    return outputs
 
 
-def _grid(output: Tensor) -> int | None:
-    """The side of the largest square that the tokens could fill, with at most 16 left over."""
+def _grid_side(output: Tensor) -> int | None:
+    """The side of the largest square of tokens, with at most 16 left over."""
     side = math.isqrt(output.shape[1])
     return side if side > 1 and output.shape[1] - side * side <= 16 else None
 
 
-def _later(order: list[tuple[str, Tensor]], one: str, other: str) -> bool:
-    place = {name: i for i, (name, _) in enumerate(order)}
-    return place[one] > place[other]
+def _is_later(order: list[tuple[str, Tensor]], first: str, second: str) -> bool:
+    index = {name: i for i, (name, _) in enumerate(order)}
+    return index[first] > index[second]
 
 
 def _innermost(layers: list[tuple[str, Tensor]]) -> str:
-    """The first of the layers that give the very tensor that the last one gives.
+    """The first of the layers whose output is the very tensor of the last one's.
 
-    A block gives what its last part gives, and dropout gives what it is given.
+    A block returns its last child's output, and dropout its input.
     """
     name, last = layers[-1]
-    for before, out in reversed(layers[:-1]):
+    for earlier, out in reversed(layers[:-1]):
         if out.shape != last.shape or out.data_ptr() != last.data_ptr():
             break
-        name = before
+        name = earlier
     return name
 
 
-def _token_hook(
+def _find_token_hook(
     scorer: Scorer,
     image: Tensor,
     layers: list[tuple[str, Tensor]],
     named: dict[str, nn.Module],
 ) -> Hook | None:
-    """The last layer whose tokens of places have a say in the score."""
-    place = _first_token(scorer, image, layers[0][1].shape[1])
-    if place is None:
+    """The last layer whose patch tokens affect the score."""
+    grid = _first_token(scorer, image, layers[0][1].shape[1])
+    if grid is None:
         return None
-    # As many channels as most layers of tokens have: not queries, keys and values in one.
+    # With the commonest number of channels: not queries, keys and values in one.
     channels = [out.shape[2] for _, out in layers]
-    usual = max(set(channels), key=channels.count)
-    while layers := [layer for layer in layers if layer[1].shape[2] == usual]:
+    typical = max(set(channels), key=channels.count)
+    while layers := [layer for layer in layers if layer[1].shape[2] == typical]:
         name = _innermost(layers)
-        hook = Hook(name, named[name], place)
-        with hook.captured() as seen, torch.enable_grad():
+        hook = Hook(name, named[name], grid)
+        with hook.capture() as outputs, torch.enable_grad():
             leaf = image.detach().to(scorer.device).requires_grad_()
             score = scorer.scores(leaf, torch.zeros(1, dtype=torch.int64)).sum()
-            (slope,) = torch.autograd.grad(score, seen[-1], allow_unused=True)
-        if slope is not None and bool((hook.as_map(slope) != 0).any()):
+            (gradient,) = torch.autograd.grad(score, outputs[-1], allow_unused=True)
+        if gradient is not None and bool((hook.as_map(gradient) != 0).any()):
             return hook
         layers = layers[: [n for n, _ in layers].index(name)]
     return None
 
 
 def _first_token(scorer: Scorer, image: Tensor, tokens: int) -> tuple[int, int] | None:
-    """Where the tokens of places begin, and their rows: seen by changing one corner of the image.
+    """The first patch token, and the rows of patch tokens: found by changing the image's corners.
 
-    Class tokens and registers may stand before or after them. The first layer that takes tokens
-    gets them before attention has mixed them, so a change in the first corner moves the first token
-    of a place most, and one in the last corner the last.
+    Class tokens and registers may precede or follow them. The first layer of tokens gets them
+    before attention has mixed them, so a change in the first corner changes the first patch token
+    most, and one in the last corner the last.
     """
     corner = max(1, image.shape[-1] // 16)
-    near, far = image.clone(), image.clone()
-    near[..., :corner, :corner] += 1
-    far[..., -corner:, -corner:] += 1
-    taken: list[Tensor] = []
+    first_changed, last_changed = image.clone(), image.clone()
+    first_changed[..., :corner, :corner] += 1
+    last_changed[..., -corner:, -corner:] += 1
+    inputs: list[Tensor] = []
 
-    def note(_: str, given: tuple[Any, ...], __: None) -> None:
-        if not taken and given and isinstance(given[0], Tensor):
-            value = given[0]
+    def record(_: str, args: tuple[Any, ...], __: None) -> None:
+        if not inputs and args and isinstance(args[0], Tensor):
+            value = args[0]
             if value.ndim == 3 and value.shape[:2] == (3, tokens):
-                taken.append(value.detach().float())
+                inputs.append(value.detach().float())
 
-    everything = dict(scorer.network.named_modules())
-    with watching(everything, note, before=True), torch.no_grad():
-        scorer.logits(torch.cat([image, near, far]))
-    if not taken:
+    modules = dict(scorer.network.named_modules())
+    with watching(modules, record, before=True), torch.no_grad():
+        scorer.logits(torch.cat([image, first_changed, last_changed]))
+    if not inputs:
         return None
-    moved = (taken[0][1:] - taken[0][0]).norm(dim=2)  # (2, tokens)
-    first, last = (int(i) for i in moved.argmax(1))
+    changes = (inputs[0][1:] - inputs[0][0]).norm(dim=2)  # (2, tokens)
+    first, last = (int(i) for i in changes.argmax(1))
     grid = math.isqrt(max(0, last - first + 1))
     return (first, grid) if grid > 1 and grid * grid == last - first + 1 else None

@@ -1,7 +1,7 @@
-"""A network's worst mistakes, and the training images that look most like them to it.
+"""A network's worst mistakes, and the training images nearest to them in its hidden layer.
 
-Of classes, a mistake is an answer that is not the label, and the surest are the worst. Of a number,
-it is a prediction that is further off than counts as near, and those furthest off are the worst.
+For classes, a mistake is an answer that is not the label, and the surest are the worst. For a
+number, it is a prediction with an error above the tolerance, and the largest are the worst.
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ from candid.records.inside import (
 
 
 class Mistakes(ABC):
-    """The worst mistakes of a stream, with what the last hidden layer made of them."""
+    """The worst mistakes of a stream, with their activations in the last hidden layer."""
 
     def __init__(self, most: int) -> None:
         self.count, self.worst = 0, Ranking(most)
 
     @abstractmethod
-    def add(self, start: int, seen: Activity) -> None:
+    def add(self, start: int, activity: Activity) -> None:
         """Add a batch, of which the first image is the stream's number `start`."""
 
     @abstractmethod
-    def described(self, record: Inside, nearest: Nearest, faces: Faces, training: Faces) -> Inside:
-        """The record with the mistakes, each beside its nearest training images."""
+    def add_to(self, record: Inside, nearest: Nearest, faces: Faces, training: Faces) -> Inside:
+        """The record with the mistakes, each with its nearest training images."""
 
     def keep(self, start: int, wrong: Tensor, by: Tensor, hidden: Tensor, *along: Tensor) -> None:
-        """Those of a batch that are `wrong` (batch,), the worst by the largest of `by` (batch,)."""
+        """Add those of a batch that are `wrong` (batch,), ranked by the largest `by` (batch,)."""
         self.count += int(wrong.sum())
         rows = rows_along(start, (len(wrong), 1), wrong.device)
-        each = (rows, hidden[:, None], *(x[:, None] for x in along))
-        self.worst.add(by[wrong, None], *(x[wrong] for x in each))
+        columns = (rows, hidden[:, None], *(x[:, None] for x in along))
+        self.worst.add(by[wrong, None], *(x[wrong] for x in columns))
 
     @property
     def hidden(self) -> Tensor:
@@ -89,9 +89,9 @@ class ClassMistakes(Mistakes):
         self.classes, self.temperature = classes, temperature
         self.probabilities = None if probabilities is None else torch.as_tensor(probabilities)
 
-    def add(self, start: int, seen: Activity) -> None:
+    def add(self, start: int, activity: Activity) -> None:
         """Add a batch, of which the first image is the stream's number `start`."""
-        p = (seen.logits / self.temperature).softmax(1)
+        p = (activity.logits / self.temperature).softmax(1)
         if p.shape[1] != len(self.classes):
             raise ConfigError(
                 f"The network gives {p.shape[1]} numbers per image for {len(self.classes)} "
@@ -103,38 +103,37 @@ class ClassMistakes(Mistakes):
             p = self.probabilities[start : start + len(p)].to(p)
         confidence, answer = p.max(1)
         wrong = answer != self.truth[start : start + len(p)].to(p.device)
-        self.keep(start, wrong, confidence, seen.hidden, answer)
+        self.keep(start, wrong, confidence, activity.hidden, answer)
 
-    def described(self, record: Inside, nearest: Nearest, faces: Faces, training: Faces) -> Inside:
-        """The record with the mistakes, each beside its nearest training images."""
-        found = tuple(
+    def add_to(self, record: Inside, nearest: Nearest, faces: Faces, training: Faces) -> Inside:
+        """The record with the mistakes, each with its nearest training images."""
+        resemblances = tuple(
             Resemblance(
                 faces.ids[row],
                 str(faces.labels[row]),
                 self.classes[answer],
-                sure,
+                confidence,
                 class_neighbours(nearest, i, training),
             )
-            for i, (sure, row, _, answer) in enumerate(self.worst.column(0))
+            for i, (confidence, row, _, answer) in enumerate(self.worst.column(0))
         )
-        return replace(record, mistakes=self.count, resemblances=found)
+        return replace(record, mistakes=self.count, resemblances=resemblances)
 
 
 @dataclass(frozen=True, eq=False)
 class NumberOutputs:
-    """How a network's outputs say a number, and which predictions are mistakes.
+    """How a network's outputs become a number, and which predictions are mistakes.
 
     Attributes
     ----------
     centres
-        (bins,) the values that the outputs stand for, in the number's own unit.
+        (bins,) the outputs' values, in the number's own unit.
     read
-        Makes of distributions (n, bins) the predictions and the ends of their intervals, (n,) each.
+        Maps distributions (n, bins) to predictions and the ends of their intervals, (n,) each.
     tolerance
-        How far off a prediction may be to count as near; further off is a mistake.
+        The largest error of a prediction that is no mistake.
     known
-        What `read` would give for the images that are looked at, where that is known from
-        elsewhere, such as of more than one pass.
+        The output of `read` for the images, if already computed, for example from several passes.
     """
 
     centres: Sequence[float]
@@ -144,7 +143,7 @@ class NumberOutputs:
 
 
 class NumberMistakes(Mistakes):
-    """Predictions of a number that are further off than counts as near, the furthest first."""
+    """Predictions of a number with an error above the tolerance, the largest first."""
 
     def __init__(
         self, most: int, labels: Sequence[Any], number: NumberOutputs, temperature: float
@@ -155,9 +154,9 @@ class NumberMistakes(Mistakes):
         except ValueError:
             self.value = np.full(len(labels), math.nan)
         if not np.isfinite(self.value).all():
-            place = int(np.isfinite(self.value).argmin())
+            index = int(np.isfinite(self.value).argmin())
             raise ConfigError(
-                f"The label {labels[place]!r} is no number.",
+                f"The label {labels[index]!r} is no number.",
                 expected="a finite number for each image",
                 todo="leave out images without one",
             )
@@ -170,27 +169,27 @@ class NumberMistakes(Mistakes):
             )
         self.number, self.temperature = number, temperature
 
-    def add(self, start: int, seen: Activity) -> None:
+    def add(self, start: int, activity: Activity) -> None:
         """Add a batch, of which the first image is the stream's number `start`."""
-        logits, bins = seen.logits.double().cpu(), len(self.number.centres)
+        logits, bins = activity.logits.double().cpu(), len(self.number.centres)
         if logits.shape[1] != bins:
             raise ConfigError(
                 f"The network gives {logits.shape[1]} numbers per image for {bins} bins.",
                 expected="one logit for each bin",
                 todo="pass the values that its outputs stand for",
             )
-        some = slice(start, start + len(logits))
+        rows = slice(start, start + len(logits))
         if self.number.known is None:
-            said = np.stack(self.number.read((logits / self.temperature).softmax(1).numpy()))
+            predictions = np.stack(self.number.read((logits / self.temperature).softmax(1).numpy()))
         else:
-            said = np.stack([x[some] for x in self.number.known])
-        off = np.abs(said[0] - self.value[some])
-        each = torch.as_tensor(np.stack([off, *said]), device=seen.hidden.device)
-        self.keep(start, each[0] > self.number.tolerance, each[0], seen.hidden, *each[1:])
+            predictions = np.stack([x[rows] for x in self.number.known])
+        errors = np.abs(predictions[0] - self.value[rows])
+        values = torch.as_tensor(np.stack([errors, *predictions]), device=activity.hidden.device)
+        self.keep(start, values[0] > self.number.tolerance, values[0], activity.hidden, *values[1:])
 
-    def described(self, record: Inside, nearest: Nearest, faces: Faces, training: Faces) -> Inside:
-        """The record with the mistakes, each beside its nearest training images."""
-        found = tuple(
+    def add_to(self, record: Inside, nearest: Nearest, faces: Faces, training: Faces) -> Inside:
+        """The record with the mistakes, each with its nearest training images."""
+        resemblances = tuple(
             NumberResemblance(
                 faces.ids[row],
                 float(faces.labels[row]),
@@ -198,42 +197,39 @@ class NumberMistakes(Mistakes):
                 low,
                 high,
                 tuple(
-                    NumberNeighbour(training.ids[other], float(training.labels[other]), cosine)
-                    for other, cosine in nearest.of(i)
+                    NumberNeighbour(training.ids[n], float(training.labels[n]), cosine)
+                    for n, cosine in nearest.neighbours(i)
                 ),
             )
             for i, (_, row, _, predicted, low, high) in enumerate(self.worst.column(0))
         )
-        number = NumberInside(self.number.tolerance, found)
+        number = NumberInside(self.number.tolerance, resemblances)
         return replace(record, mistakes=self.count, number=number)
 
 
-# --- whom they resemble --------------------------------------------------------------------------
+# --- nearest training images ---------------------------------------------------------------------
 
 
 class Nearest:
-    """The nearest of a stream to each of some vectors, by cosine."""
+    """The nearest of a stream to each query vector, by cosine."""
 
     def __init__(self, queries: Tensor, k: int) -> None:
-        self.queries, length = _directions(queries)
+        self.queries, length = _normalise(queries)
         self.defined = length > 0
         self.ranking = Ranking(k)
 
     def add(self, start: int, hidden: Tensor) -> None:
         """Add a batch of vectors, of which the first is the stream's number `start`."""
-        unit, length = _directions(hidden)
-        # A caller may want the network's products rounded; the cosines would lose their order.
+        unit, length = _normalise(hidden)
+        # In full precision, or the cosines would lose their order.
         with torch.autocast(unit.device.type, enabled=False):
             cosine = unit @ self.queries.T  # (batch, queries)
-        # Nothing is near what has no direction.
+        # A vector of length 0 is near nothing.
         cosine = cosine.masked_fill(length[:, None] == 0, -math.inf)
         self.ranking.add(cosine, rows_along(start, cosine.shape, cosine.device))
 
-    def of(self, query: int) -> list[tuple[int, float]]:
-        """The numbers of those nearest to one of the vectors, with their cosines.
-
-        None to a vector without a direction.
-        """
+    def neighbours(self, query: int) -> list[tuple[int, float]]:
+        """The rows nearest to a query, with their cosines; none for a query of length 0."""
         return [
             (row, min(1.0, cosine))
             for cosine, row in self.ranking.column(query)
@@ -242,14 +238,14 @@ class Nearest:
 
 
 def class_neighbours(nearest: Nearest, query: int, training: Faces) -> tuple[Neighbour, ...]:
-    """The training images nearest to one of the vectors, with their classes."""
+    """The training images nearest to a query, with their classes."""
     return tuple(
         Neighbour(training.ids[row], str(training.labels[row]), cosine)
-        for row, cosine in nearest.of(query)
+        for row, cosine in nearest.neighbours(query)
     )
 
 
-def _directions(vectors: Tensor) -> tuple[Tensor, Tensor]:
-    """Vectors of length 1, and how long each was; one of length 0 stays so."""
+def _normalise(vectors: Tensor) -> tuple[Tensor, Tensor]:
+    """Unit vectors, and the original lengths; a vector of length 0 stays so."""
     length = vectors.norm(dim=1)
     return vectors / length.clamp_min(torch.finfo(length.dtype).tiny)[:, None], length

@@ -1,12 +1,11 @@
-"""Where the parts of a face are, so that a map can be asked how much of it lies in the mouth.
+"""The parts of a face as regions of an image, for a map's share in each.
 
-The parts are drawn once, in a frame that is the face's own: the eyes at (-½, 0) and (½, 0), the
-middle of the mouth at (0, 1). Five points of a picture (eyes, nose, corners of the mouth) carry the
-frame into it. Aligned pictures share one set of points, CelebA's mean landmarks for example; where
-there are points or masks for each picture, these are used instead.
+A template of the parts is defined in the face's frame: the eyes at (-½, 0) and (½, 0), the middle
+of the mouth at (0, 1). Five points of an image (eyes, nose, corners of the mouth) map the frame to
+it. Aligned images share one set of points, for example CelebA's mean landmarks; points or masks for
+each image are used where there are any.
 
-A template knows where a mouth is on average. Hair, neck and background are the most uncertain:
-long hair lies where it likes.
+A template has the average place of a mouth. Hair, neck and background are the most uncertain.
 """
 
 from __future__ import annotations
@@ -40,19 +39,19 @@ CELEBA: Points = np.array(
 
 @dataclass(frozen=True, eq=False)
 class Regions:
-    """Which part every pixel of n images belongs to."""
+    """The part of every pixel of n images."""
 
     names: tuple[str, ...]  # of the parts
     masks: NDArray[np.uint8]  # (n, side, side) index into `names`; (1, side, side) shared by all
-    source: str  # where they come from: "masks", "landmarks", "celeba", …
+    source: str  # "masks", "landmarks", "celeba", …
 
     def __getitem__(self, rows: NDArray[np.intp]) -> Regions:
-        """The same for some of the images."""
+        """The regions of some of the images."""
         masks = self.masks if len(self.masks) == 1 else self.masks[rows]
         return Regions(self.names, masks, self.source)
 
     def of(self, row: int) -> NDArray[np.uint8]:
-        """(side, side) of one image."""
+        """(side, side) mask of one image."""
         mask: NDArray[np.uint8] = self.masks[0 if len(self.masks) == 1 else row]
         return mask
 
@@ -79,11 +78,11 @@ class Regions:
 
 
 def from_points(points: Points, side: int, *, source: str = "landmarks") -> Regions:
-    """The template's parts in n pictures, carried there by five points each.
+    """The template's parts in n images, mapped by five points each.
 
-    `points` are (n, 5, 2) or (5, 2) x, y in shares of the picture's width and height: the eye on
-    the left of the picture, the one on the right, the tip of the nose, the left and right corner of
-    the mouth. A ConfigError where they are not those of a face: in one line, or the eyes swapped.
+    `points` are (n, 5, 2) or (5, 2) x, y in shares of the image's width and height: the eye on the
+    left of the image, the one on the right, the tip of the nose, the left and right corner of the
+    mouth. Raises ConfigError where they are collinear, or the eyes swapped.
     """
     points = np.asarray(points, np.float64)
     if points.shape[-2:] != (5, 2) or points.ndim > 3 or not np.isfinite(points).all():
@@ -96,30 +95,28 @@ def from_points(points: Points, side: int, *, source: str = "landmarks") -> Regi
     points = points.reshape(-1, 5, 2)
     left, right = points[:, 0], points[:, 1]
     mouth, middle = points[:, 3:].mean(1), (left + right) / 2
-    across, down = right - left, mouth - middle
-    turn = across[:, 0] * down[:, 1] - across[:, 1] * down[:, 0]
-    if (turn <= 1e-6).any():
+    eyes, down = right - left, mouth - middle
+    area = eyes[:, 0] * down[:, 1] - eyes[:, 1] * down[:, 0]
+    if (area <= 1e-6).any():
+        wrong = points[np.argmin(area)].round(3).tolist()
         raise ConfigError(
-            f"The points of the face cannot be right: {points[np.argmin(turn)].round(3).tolist()}.",
+            f"The points of the face cannot be right: {wrong}.",
             expected="the eye on the left first, then the one on the right, the mouth below both",
             todo="check their order and that they are shares of width and height",
         )
-    at = (np.arange(side) + 0.5) / side
-    dx = at[None, None, :] - middle[:, 0, None, None]
-    dy = at[None, :, None] - middle[:, 1, None, None]
-    ax, ay, bx, by, area = (
-        value[:, None, None] for value in (across[:, 0], across[:, 1], down[:, 0], down[:, 1], turn)
-    )
-    u = (dx * by - dy * bx) / area
-    v = (dy * ax - dx * ay) / area
-    return Regions(PARTS, _parts(u, v), source)
+    centres = (np.arange(side) + 0.5) / side
+    dx = centres[None, None, :] - middle[:, 0, None, None]
+    dy = centres[None, :, None] - middle[:, 1, None, None]
+    ax, ay, bx, by, det = (value[:, None, None] for value in (*eyes.T, *down.T, area))
+    u = (dx * by - dy * bx) / det
+    v = (dy * ax - dx * ay) / det
+    return Regions(PARTS, _template_parts(u, v), source)
 
 
 def from_masks(names: tuple[str, ...], masks: NDArray[np.uint8], side: int) -> Regions:
-    """Masks that somebody drew, brought to the size of the maps without mixing parts.
+    """Given masks, resized to the maps without interpolation.
 
-    `masks` are (n, height, width) indices into `names`; a ConfigError where they are something
-    else.
+    `masks` are (n, height, width) indices into `names`; else raises ConfigError.
     """
     masks = np.asarray(masks)
     if masks.ndim != 3 or masks.dtype.kind not in "ui" or not masks.size:
@@ -137,12 +134,12 @@ def from_masks(names: tuple[str, ...], masks: NDArray[np.uint8], side: int) -> R
     height, width = masks.shape[1:]
     rows = ((np.arange(side) + 0.5) * height / side).astype(np.intp)
     columns = ((np.arange(side) + 0.5) * width / side).astype(np.intp)
-    small = masks[:, rows[:, None], columns[None, :]]
-    return Regions(tuple(names), small.astype(np.uint8), "masks")
+    resized = masks[:, rows[:, None], columns[None, :]]
+    return Regions(tuple(names), resized.astype(np.uint8), "masks")
 
 
-def fitted(points: Points, width: int, height: int, fit: str) -> Points:
-    """Points (…, 2) in shares of a picture, in shares of the square that `data.fit` makes of it."""
+def fit_points(points: Points, width: int, height: int, fit: str) -> Points:
+    """Points (…, 2) in shares of an image, in shares of the square that `data.fit` makes of it."""
     if fit == "stretch":
         return points
     side = (min if fit == "crop" else max)(width, height)
@@ -150,8 +147,8 @@ def fitted(points: Points, width: int, height: int, fit: str) -> Points:
     return (points - 0.5) * scale + 0.5
 
 
-def _parts(u: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """The part at each place of the face's own frame; later ones lie over earlier ones."""
+def _template_parts(u: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """The part at each point of the face's frame; later ones overwrite earlier ones."""
 
     def ellipse(x: float, y: float, width: float, height: float) -> NDArray[np.bool_]:
         return ((u - x) / width) ** 2 + ((v - y) / height) ** 2 <= 1
@@ -178,7 +175,7 @@ def _parts(u: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.uint8]:
     return parts
 
 
-# --- what lies in them ---------------------------------------------------------------------------
+# --- shares of maps ------------------------------------------------------------------------------
 
 
 def map_shares(
@@ -189,48 +186,48 @@ def map_shares(
     sample: Sample,
     confidence: float,
 ) -> list[RegionShare]:
-    """How much of the maps lies in each region, per set of images, beside its share of the area.
+    """Each region's share of the maps, per set of images, and its density: share by area.
 
-    Of the (n, side, side) maps only the absolute values count; a map of zeros has no shares.
+    Of the (n, side, side) maps' absolute values; a map of zeros has no shares.
     """
     strength = np.abs(maps)
     total = strength.sum(axis=(1, 2), dtype=np.float64)[:, None]
     area = regions.areas(len(maps))
     with np.errstate(divide="ignore", invalid="ignore"):
         share = np.where((total > 0) & (area > 0), regions.sums(strength) / total, np.nan)
-    made = []
-    for each in sets:
-        rows, who = each.mask, sample.persons(each.mask)
-        shares = ratios(share[rows], None, who, confidence=confidence)
-        dense = ratios(share[rows], area[rows], who, confidence=confidence)
-        seen = regions_seen(regions.names, area[rows])
-        for region, part, density in zip(seen, shares, dense, strict=True):
-            key = each.about.key
-            made.append(RegionShare(method, key, region.name, part, region.area, density))
-    return made
+    records = []
+    for image_set in sets:
+        rows, person = image_set.mask, sample.persons(image_set.mask)
+        shares = ratios(share[rows], None, person, confidence=confidence)
+        densities = ratios(share[rows], area[rows], person, confidence=confidence)
+        visible = visible_regions(regions.names, area[rows])
+        for region, part, density in zip(visible, shares, densities, strict=True):
+            key = image_set.about.key
+            records.append(RegionShare(method, key, region.name, part, region.area, density))
+    return records
 
 
-def regions_seen(names: Sequence[str], areas: NDArray[np.float64]) -> list[Region]:
-    """In how many of (n, parts) images each region is to be seen, and how large it is there."""
-    mine = [column[column > 0] for column in areas.T]
+def visible_regions(names: Sequence[str], areas: NDArray[np.float64]) -> list[Region]:
+    """In how many images each region is visible, and its mean area there, from (n, parts) areas."""
+    visible = [column[column > 0] for column in areas.T]
     return [
         Region(name, len(a), float(a.mean()) if len(a) else float("nan"))
-        for name, a in zip(names, mine, strict=True)
+        for name, a in zip(names, visible, strict=True)
     ]
 
 
-def masks_of(regions: Regions | None, rows: NDArray[np.intp], side: int) -> NDArray[np.uint8]:
+def region_masks(regions: Regions | None, rows: NDArray[np.intp], side: int) -> NDArray[np.uint8]:
     """(rows, side, side) index of the region at each pixel, 255 where there are none."""
-    made = np.full((len(rows), side, side), _NO_REGION, np.uint8)
+    masks = np.full((len(rows), side, side), _NO_REGION, np.uint8)
     if regions is not None:
-        made[:] = regions[rows].masks
-    return made
+        masks[:] = regions[rows].masks
+    return masks
 
 
-def commonest(regions: Regions | None, side: int) -> NDArray[np.uint8]:
+def most_common_regions(regions: Regions | None, side: int) -> NDArray[np.uint8]:
     """(side, side) index of the region that most images have at each pixel; 255: none."""
     if regions is None:
         return np.full((side, side), _NO_REGION, np.uint8)
     counts = np.stack([(regions.masks == i).sum(0) for i in range(len(regions.names))])
-    most: NDArray[np.uint8] = counts.argmax(0).astype(np.uint8)
-    return most
+    mode: NDArray[np.uint8] = counts.argmax(0).astype(np.uint8)
+    return mode

@@ -1,4 +1,4 @@
-"""The images that are explained, what was written about them, and the sets that they fall into."""
+"""The images to explain, their annotations, and sets of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from candid.settings import ExplainConfig
 from candid.stats.associations import cramers_v
 from candid.table import Table
 
-FEWEST = 10  # people that a mean map must stand on to be compared with another, pixel by pixel
+FEWEST = 10  # people in a mean map that is compared with another, pixel by pixel
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +46,7 @@ class Sample(Table):
         return Images(images, self.mean, self.std).normalised(torch.from_numpy(images))
 
     def pictures(self) -> NDArray[np.uint8]:
-        """(n, side, side, 3) uint8, to be looked at."""
+        """(n, side, side, 3) uint8, for display."""
         if self.images.dtype == np.uint8:
             return self.images
         mean, std = (np.asarray(v, np.float32)[:, None, None] for v in (self.mean, self.std))
@@ -54,7 +54,7 @@ class Sample(Table):
         return np.ascontiguousarray(pixels.transpose(0, 2, 3, 1)).astype(np.uint8)
 
 
-def sample_of(
+def make_sample(
     images: NDArray[Any] | Tensor,
     classes: Sequence[str] = (),
     target: str = "label",
@@ -65,17 +65,17 @@ def sample_of(
     ids: NDArray[Any] | None = None,
     attributes: Mapping[str, Attribute] | None = None,
 ) -> Sample:
-    """Whatever somebody has, in the one form.
+    """A sample of arrays.
 
-    A CandidError where shapes do not fit each other, pixels are not finite, or uint8 images come
-    without what normalises them.
+    Raises CandidError where shapes do not fit each other, pixels are not finite, or uint8 images
+    come without mean and std.
     """
     array = images.detach().cpu().numpy() if isinstance(images, Tensor) else np.asarray(images)
     _check_pixels(array, mean, std)
     n, attributes = len(array), attributes or {}
-    given = {"label": label, "person": person, "ids": ids}
-    given |= {name: a.data for name, a in attributes.items()}
-    for name, values in given.items():
+    arrays = {"label": label, "person": person, "ids": ids}
+    arrays |= {name: a.data for name, a in attributes.items()}
+    for name, values in arrays.items():
         if values is not None and np.shape(values) != (n,):
             raise CandidError(
                 f"{name} has the shape {np.shape(values)}, and there are {n} images.",
@@ -97,24 +97,24 @@ def sample_of(
 
 
 def _check_pixels(array: NDArray[Any], mean: object, std: object) -> None:
-    """Raise a CandidError where an array holds no images, or none that can be normalised."""
-    raw = array.dtype == np.uint8
-    channels = array.shape[-1] if raw and array.ndim == 4 else (array.shape[1:2] or (0,))[0]
-    square = array.ndim == 4 and array.shape[2] == array.shape[1 if raw else 3]
-    if not square or channels != 3 or not len(array) or array.dtype.kind not in "uf":
+    """Raise a CandidError where an array has no images, or they cannot be normalised."""
+    is_uint8 = array.dtype == np.uint8
+    channels = array.shape[-1] if is_uint8 and array.ndim == 4 else (array.shape[1:2] or (0,))[0]
+    is_square = array.ndim == 4 and array.shape[2] == array.shape[1 if is_uint8 else 3]
+    if not is_square or channels != 3 or not len(array) or array.dtype.kind not in "uf":
         raise CandidError(
             f"The images have the shape {array.shape} and the type {array.dtype}.",
             expected="at least one image: uint8 (n, side, side, 3), or normalised floats "
             "(n, 3, side, side)",
             todo="convert them",
         )
-    if raw and (mean is None or std is None):
+    if is_uint8 and (mean is None or std is None):
         raise CandidError(
             "The images are uint8, and nothing says how they are normalised.",
             expected="mean and std per channel, of pixels scaled to 0…1",
             todo="pass mean= and std=, or normalised floats",
         )
-    if not raw and not np.isfinite(array).all():
+    if not is_uint8 and not np.isfinite(array).all():
         raise CandidError(
             "Some pixels are not finite.", expected="finite numbers", todo="check the images"
         )
@@ -125,107 +125,107 @@ def _check_pixels(array: NDArray[Any], mean: object, std: object) -> None:
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Some of the images, as the record has them, and (n,) which they are."""
+    """A set of images: its record, and its mask (n,)."""
 
     about: Subset
     mask: NDArray[np.bool_]
 
     @property
     def too_few(self) -> bool:
-        """Whether there are too few people (images, where nobody is known) to compare."""
+        """Whether there are too few people (images, where people are unknown) to compare."""
         return (self.about.n if self.about.people is None else self.about.people) < FEWEST
 
-    def among(self, rows: NDArray[np.intp], some: Sample) -> ImageSet:
-        """What of the set is among some of the images; `some` is the sample of these rows."""
+    def restrict(self, rows: NDArray[np.intp], sample: Sample) -> ImageSet:
+        """The set restricted to rows, of which `sample` is the sample."""
         mask = self.mask[rows]
-        about = replace(self.about, n=int(mask.sum()), people=some.n_people(mask))
+        about = replace(self.about, n=int(mask.sum()), people=sample.n_people(mask))
         return ImageSet(about, mask)
 
 
 @dataclass(frozen=True, slots=True)
-class SetWords:
-    """What sets of images are called: those of a class, those answered well and badly."""
+class SetNames:
+    """The names of sets of images: those of a class, those with right and wrong answers."""
 
     of_class: str
     right: str
     wrong: str
-    crossed: bool  # whether there are sets of those of a class that are answered well or badly
+    crossed: bool  # whether there are sets of class and outcome
 
 
-_OF_CLASSES = SetWords("labelled", "answered rightly", "answered wrongly", True)
+_CLASS_NAMES = SetNames("labelled", "answered rightly", "answered wrongly", True)
 
 
-def image_sets(
-    sample: Sample, right: Marks, config: ExplainConfig, words: SetWords = _OF_CLASSES
+def make_image_sets(
+    sample: Sample, is_right: Marks, config: ExplainConfig, names: SetNames = _CLASS_NAMES
 ) -> list[ImageSet]:
-    """Which images a mean map is made of: all, classes, right and wrong, both, groups.
+    """The sets of images with mean maps: all, classes, right and wrong, both, groups.
 
-    `right` (n,) says which are answered rightly, of those that have a label.
+    `is_right` (n,) is whether an answer is right, of images with a label.
     """
-    label, everyone = sample.label, np.ones(len(sample), np.bool_)
-    found: list[ImageSet] = []
+    label, all_images = sample.label, np.ones(len(sample), np.bool_)
+    sets: list[ImageSet] = []
 
     def add(key: str, kind: SubsetKind, title: str, mask: Marks, *group: str) -> None:
         attribute, value = group or ("", "")
-        many = int(mask.sum()), sample.n_people(mask)
-        subset = Subset(key, kind, title, attribute, value, *many)
-        found.append(ImageSet(subset, mask))
+        sizes = int(mask.sum()), sample.n_people(mask)
+        subset = Subset(key, kind, title, attribute, value, *sizes)
+        sets.append(ImageSet(subset, mask))
 
-    add("all", "all", "all images", everyone)
-    known = label >= 0
-    if known.any():
+    add("all", "all", "all images", all_images)
+    is_labelled = label >= 0
+    if is_labelled.any():
         of_class = {name: label == c for c, name in enumerate(sample.classes)}
-        titles = {name: f"{words.of_class} {name}" for name in of_class}
+        titles = {name: f"{names.of_class} {name}" for name in of_class}
         outcomes = {
-            "right": (words.right, known & right),
-            "wrong": (words.wrong, known & ~right),
+            "right": (names.right, is_labelled & is_right),
+            "wrong": (names.wrong, is_labelled & ~is_right),
         }
         for name, mask in of_class.items():
             add(f"class:{name}", "class", titles[name], mask)
-        for word, (title, mask) in outcomes.items():
-            add(word, "outcome", title, mask)
-        for name, mask in of_class.items() if words.crossed else ():
-            for word, (title, such) in outcomes.items():
-                both = f"{titles[name]}, {title}"
-                add(f"class:{name},{word}", "class and outcome", both, such & mask)
-    for a in _grouping(sample, config):
+        for outcome, (title, mask) in outcomes.items():
+            add(outcome, "outcome", title, mask)
+        for name, mask in of_class.items() if names.crossed else ():
+            for outcome, (title, outcome_mask) in outcomes.items():
+                title_ = f"{titles[name]}, {title}"
+                add(f"class:{name},{outcome}", "class and outcome", title_, outcome_mask & mask)
+    for a in _grouping_attributes(sample, config):
         for code, value in enumerate(a.values):
             mask = a.data == code
             if int(mask.sum()) >= config.min_group:
                 title = f"annotated {a.name}: {value}"
                 add(f"group:{a.name}={value}", "group", title, mask, a.name, value)
-    return found
+    return sets
 
 
-def _grouping(sample: Sample, config: ExplainConfig) -> list[Attribute]:
-    """The attributes whose groups get a mean map: those named, or those nearest to the label.
+def _grouping_attributes(sample: Sample, config: ExplainConfig) -> list[Attribute]:
+    """The attributes whose groups have mean maps: by name, or by association with the label.
 
     Numbers have no groups. Without names, an attribute needs two groups of `min_group` images.
     """
     coded = {n: a for n, a in sample.attributes.items() if a.kind != "numeric"}
     if config.groups:
         return [coded[name] for name in config.groups if name in coded]
-    near = {}
+    association = {}
     for name, a in coded.items():
         sizes = np.bincount(a.data[a.data >= 0], minlength=len(a.values))
         if np.count_nonzero(sizes >= config.min_group) < 2:
             continue
         table = np.zeros((len(a.values), len(sample.classes)))
-        both = (a.data >= 0) & (sample.label >= 0)
-        np.add.at(table, (a.data[both], sample.label[both]), 1)
-        near[name] = float(np.nan_to_num(cramers_v(table), nan=-1.0))
-    order = sorted(near, key=lambda name: (-near[name], name))
+        is_known = (a.data >= 0) & (sample.label >= 0)
+        np.add.at(table, (a.data[is_known], sample.label[is_known]), 1)
+        association[name] = float(np.nan_to_num(cramers_v(table), nan=-1.0))
+    order = sorted(association, key=lambda name: (-association[name], name))
     return [coded[name] for name in order[: config.max_groups]]
 
 
-def comparable(sets: Sequence[ImageSet]) -> list[tuple[ImageSet, ImageSet]]:
-    """Which sets are compared: classes, wrong and right, the groups of an attribute.
+def comparable_pairs(sets: Sequence[ImageSet]) -> list[tuple[ImageSet, ImageSet]]:
+    """The pairs of sets to compare: classes, wrong and right, the groups of an attribute.
 
-    Those with too few people are not: an interval per pixel from two of them says nothing.
+    Without sets of too few people, whose intervals would be meaningless.
     """
-    some = [s for s in sets if not s.too_few]
-    families = [[s for s in some if s.about.kind == "class"]]
-    families.append([s for s in some if s.about.kind == "outcome"][::-1])
-    attributes = dict.fromkeys(s.about.attribute for s in some if s.about.kind == "group")
-    families += [[s for s in some if s.about.attribute == name] for name in attributes]
+    large = [s for s in sets if not s.too_few]
+    families = [[s for s in large if s.about.kind == "class"]]
+    families.append([s for s in large if s.about.kind == "outcome"][::-1])
+    attributes = dict.fromkeys(s.about.attribute for s in large if s.about.kind == "group")
+    families += [[s for s in large if s.about.attribute == name] for name in attributes]
     return [(b, a) for family in families for i, a in enumerate(family) for b in family[i + 1 :]]

@@ -1,10 +1,10 @@
-"""Is a map worth anything? Six tests, each with a figure, its interval and a threshold.
+"""Sanity checks of maps: six tests, each with a figure, its interval and a threshold.
 
 A method passes a test when the whole interval lies on the right side of the threshold. A map that
-fails is shown as failed: it may look convincing, which is the danger.
+fails is shown as failed, as it may look convincing.
 
-What costs passes of the network is done on more and more images until the interval that decides
-lies on one side of its threshold, at most on all of them (`candid.stats.sequential`).
+Expensive tests use more and more images until the interval lies on one side of its threshold, at
+most all of them (`candid.stats.sequential`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from candid.arrays import Floats
-from candid.explanation.attribution import METHODS, Attributor, generator_of
+from candid.explanation.attribution import METHODS, Attributor, image_generator
 from candid.explanation.curves import Curves, MaskingCurve, Plotted
 from candid.explanation.hidden import holds_weights
 from candid.explanation.layers import find_hook
@@ -36,49 +36,49 @@ from candid.stats.sequential import leaves_out
 from candid.text import map_checks as text
 
 _AGREEMENT_CELLS = 8  # methods are compared at the resolution of the coarsest
-_FEW = 24  # images at most for the tests that need every map anew
-_STAGES = 4  # how far down weights are randomised, in as many steps
+_MAX_IMAGES = 24  # for the tests that recompute every map
+_STAGES = 4  # steps of the randomisation of weights
 _NOISE = 0.01  # standard deviation of the small noise, as a share of the image's range
 
 STEPS = _STAGES + 2  # calls of `advance` by `map_checks`
 
 
 def map_checks(
-    by: Attributor, probe: Probe, advance: Callable[[], object] = lambda: None
+    attributor: Attributor, probe: Probe, advance: Callable[[], object] = lambda: None
 ) -> dict[str, tuple[MapCheck, ...]]:
     """Every check of every method, in a fixed order; `advance` is called `STEPS` times."""
-    few = probe.part(0, _FEW)
-    randomised = _randomised(by, few, advance)
-    curves = Curves(by, probe)
+    subset = probe.part(0, _MAX_IMAGES)
+    randomisation = _randomise(attributor, subset, advance)
+    curves = Curves(attributor, probe)
     deletion, insertion = (
         {name: curves.gains(kind, name) for name in probe.maps}
         for kind in ("DELETION", "INSERTION")
     )
     advance()
-    stable = _noisy(by, few)
+    stability = _stability(attributor, subset)
     advance()
-    agreed, gap = agreement(probe), _completeness(by.scorer, probe)
-    config, plotted = by.config, {name: curves.plotted(name) for name in probe.maps}
+    agreements, gap = agreement(probe), _completeness(attributor.scorer, probe)
+    config, plotted = attributor.config, {name: curves.plotted(name) for name in probe.maps}
     return {
         name: (
-            _randomisation_check(randomised[name], config),
+            _randomisation_check(randomisation[name], config),
             _curve_check("DELETION", deletion[name], plotted[name]),
             _curve_check("INSERTION", insertion[name], plotted[name]),
             _completeness_check(name, gap, config),
-            _judged(
+            _make_check(
                 "STABILITY",
-                stable[name],
+                stability[name],
                 config.min_stability,
-                text.under_noise(stable[name], _NOISE),
+                text.under_noise(stability[name], _NOISE),
             ),
-            _agreement_check(agreed[name], config),
+            _agreement_check(agreements[name], config),
         )
         for name in probe.maps
     }
 
 
 def badge(checks: tuple[MapCheck, ...]) -> Verdict:
-    """One failure fails, and without a single test there is nothing to say."""
+    """Failed if any check failed; not applicable without any result."""
     states = [c.state for c in checks]
     if "failed" in states:
         return "failed"
@@ -88,71 +88,72 @@ def badge(checks: tuple[MapCheck, ...]) -> Verdict:
 # --- randomised weights --------------------------------------------------------------------------
 
 
-def _randomised(by: Attributor, probe: Probe, advance: Callable[[], object]) -> dict[str, Parts]:
-    """By method and stage: how like the maps of a network with fresh weights are to the real ones.
+def _randomise(a: Attributor, probe: Probe, advance: Callable[[], object]) -> dict[str, Parts]:
+    """By method and stage: the similarity of maps of a randomised network to the real ones.
 
-    The last layers get fresh weights first, then the earlier ones, too: cascading randomisation
-    (Adebayo et al. 2018). The figure is the rank correlation of the absolute maps. The last stage
-    decides; those before it are for a chart, and stand on the images of the first look.
+    Weights are randomised from the last layers to the first: cascading randomisation (Adebayo et
+    al. 2018). The figure is the rank correlation of the absolute maps. The last stage decides;
+    those before it are for a chart, on the images of the first look.
     """
-    known, network = by.scorer, copy.deepcopy(by.scorer.network)
-    how = {"bfloat16": known.bfloat16, "flip_tta": known.flip_tta, "number": known.number}
+    original, network = a.scorer, copy.deepcopy(a.scorer.network)
+    options = {k: getattr(original, k) for k in ("batch_size", "bfloat16", "flip_tta", "number")}
     image = probe.images[:1]
-    layers = weighted_layers(known, image, network)
-    found: dict[str, Parts] = {name: {} for name in probe.maps}
+    layers = weighted_layers(original, image, network)
+    figures: dict[str, Parts] = {name: {} for name in probe.maps}
     done = 0
     for stage in range(1, _STAGES + 1):
-        upto = max(done + 1, round(len(layers) * stage / _STAGES))
-        if upto <= len(layers):
-            for module in layers[done:upto]:
-                _fresh(module, by.config.seed, done)
+        stop = max(done + 1, round(len(layers) * stage / _STAGES))
+        if stop <= len(layers):
+            for module in layers[done:stop]:
+                _randomise_weights(module, a.config.seed, done)
                 done += 1
             title = f"last {done} of {len(layers)} layers"
-            with scoring(network, batch_size=known.batch_size, **how) as scorer:
-                hook = by.hook and find_hook(scorer, image, by.hook.name)
-                fresh = replace(by, scorer=scorer, hook=hook)
-                decides = done == len(layers)
-                some = probe if decides else probe.part(0, probe.looks.sizes[0])
+            with scoring(network, **options) as scorer:
+                hook = a.hook and find_hook(scorer, image, a.hook.name)
+                randomised = replace(a, scorer=scorer, hook=hook)
+                is_last = done == len(layers)
+                part = probe if is_last else probe.part(0, probe.looks.sizes[0])
                 for name in probe.maps:
-                    if decides:
-                        figure = _likeness(fresh, some, name, by.config.max_similarity)
+                    if is_last:
+                        figure = _similarity(randomised, part, name, a.config.max_similarity)
                     else:
-                        anew = fresh.maps(name, some.images, some.explained)
-                        figure = some.mean(some.alike(name, anew))
-                    found[name][title] = figure
+                        maps = randomised.maps(name, part.images, part.explained)
+                        figure = part.mean(part.correlations(name, maps))
+                    figures[name][title] = figure
         advance()
-    return found
+    return figures
 
 
-def _likeness(
-    by: Attributor,
+def _similarity(
+    attributor: Attributor,
     probe: Probe,
     name: str,
     threshold: float,
     images_of: Callable[[Probe], Tensor] = lambda probe: probe.images,
 ) -> Estimate:
-    """How like a method's maps by another network, or of other images, are; see `Probe.until`."""
+    """The similarity of a method's maps of another network or other images; see `Probe.until`."""
 
-    def values(_: int, some: Probe) -> dict[str, Floats]:
-        return {name: some.alike(name, by.maps(name, images_of(some), some.explained))}
+    def values(_: int, part: Probe) -> dict[str, Floats]:
+        maps = attributor.maps(name, images_of(part), part.explained)
+        return {name: part.correlations(name, maps)}
 
-    return probe.until(values, lambda found, _: leaves_out(found[name], threshold))[name]
+    return probe.until(values, lambda figures, _: leaves_out(figures[name], threshold))[name]
 
 
 def weighted_layers(scorer: Scorer, image: Tensor, network: nn.Module) -> list[nn.Module]:
-    """The parts of a copied network that have weights of their own, the last used first."""
+    """The modules of a copied network with weights of their own, the last used first."""
     copied = {name: m for name, m in network.named_modules() if holds_weights(m)}
     original = {name: m for name, m in scorer.network.named_modules() if name in copied}
     order: list[str] = []
     with watching(original, lambda name, *_: order.append(name)), torch.no_grad():
         scorer.logits(image)
-    last = {name: i for i, name in enumerate(order)}
-    # What holds weights of its own besides parts (places of tokens) is used before its parts.
-    own = {n: -1 if any(m.children()) else last.get(n, -1) for n, m in copied.items()}
-    return [copied[n] for n in sorted(copied, key=lambda n: -own[n])]
+    index = {name: i for i, name in enumerate(order)}
+    # Weights of a module with children (position embeddings) are used before the children.
+    last_use = {n: -1 if any(m.children()) else index.get(n, -1) for n, m in copied.items()}
+    return [copied[n] for n in sorted(copied, key=lambda n: -last_use[n])]
 
 
-def _fresh(module: nn.Module, seed: int, number: int) -> None:
+def _randomise_weights(module: nn.Module, seed: int, number: int) -> None:
     """Give a layer new weights, as before training."""
     reset = getattr(module, "reset_parameters", None)
     devices = [p.device for p in module.parameters(recurse=False) if p.is_cuda]
@@ -162,13 +163,13 @@ def _fresh(module: nn.Module, seed: int, number: int) -> None:
             reset()
             return
         for weight in module.parameters(recurse=False):
-            spread = float(weight.float().std()) if weight.numel() > 1 else 1.0
-            weight.normal_(0.0, spread)
+            std = float(weight.float().std()) if weight.numel() > 1 else 1.0
+            weight.normal_(0.0, std)
 
 
 def _randomisation_check(stages: Parts, config: ExplainConfig) -> MapCheck:
     figure = list(stages.values())[-1] if stages else unknown(config.confidence)
-    return _judged(
+    return _make_check(
         "RANDOMISATION",
         figure,
         config.max_similarity,
@@ -181,68 +182,68 @@ def _randomisation_check(stages: Parts, config: ExplainConfig) -> MapCheck:
 
 
 def _curve_check(kind: MaskingCurve, gains: Parts, plotted: Plotted) -> MapCheck:
-    against = min(gains, key=lambda name: np.nan_to_num(gains[name].low, nan=-np.inf))
-    said = text.sooner(kind, gains[against], gains, against, plotted)
-    return _judged(kind, gains[against], 0.0, said, gains)
+    strongest = min(gains, key=lambda name: np.nan_to_num(gains[name].low, nan=-np.inf))
+    detail = text.sooner(kind, gains[strongest], gains, strongest, plotted)
+    return _make_check(kind, gains[strongest], 0.0, detail, gains)
 
 
 # --- completeness, stability, agreement ----------------------------------------------------------
 
 
 def _completeness(scorer: Scorer, probe: Probe) -> Estimate:
-    """How far the sums of integrated gradients miss the difference that they should make up."""
+    """The error of the sums of integrated gradients, relative to the scores' differences."""
     if "integrated_gradients" not in probe.maps:
         return unknown(probe.confidence)
-    whole = scorer.all_scores(probe.images, probe.explained)
-    empty = scorer.all_scores(torch.zeros_like(probe.images), probe.explained)
-    real = (whole - empty).double().cpu().numpy()
+    scores = scorer.all_scores(probe.images, probe.explained)
+    baseline = scorer.all_scores(torch.zeros_like(probe.images), probe.explained)
+    differences = (scores - baseline).double().cpu().numpy()
     sums = probe.maps["integrated_gradients"].sum((1, 2), dtype=np.float64)
-    gap, size = np.abs(sums - real)[:, None], np.abs(real)[:, None]
-    return ratios(gap, size, probe.person, confidence=probe.confidence)[0]
+    gaps, sizes = np.abs(sums - differences)[:, None], np.abs(differences)[:, None]
+    return ratios(gaps, sizes, probe.person, confidence=probe.confidence)[0]
 
 
 def _completeness_check(name: str, gap: Estimate, config: ExplainConfig) -> MapCheck:
-    applies = name == "integrated_gradients"
-    return _judged(
+    is_applicable = name == "integrated_gradients"
+    return _make_check(
         "COMPLETENESS",
-        gap if applies else unknown(config.confidence),
+        gap if is_applicable else unknown(config.confidence),
         config.max_gap,
-        text.missed(gap) if applies else text.ONLY_GRADIENTS_ADD_UP,
+        text.missed(gap) if is_applicable else text.ONLY_GRADIENTS_ADD_UP,
     )
 
 
-def _noisy(by: Attributor, probe: Probe) -> Parts:
+def _stability(attributor: Attributor, probe: Probe) -> Parts:
     """By method: the rank correlation of |map| with that of the image with a little noise."""
 
-    def noisy(some: Probe) -> Tensor:
-        return _with_noise(some.images, by.config.seed + 11)
+    def add_noise(part: Probe) -> Tensor:
+        return _add_noise(part.images, attributor.config.seed + 11)
 
-    threshold = by.config.min_stability
-    return {name: _likeness(by, probe, name, threshold, noisy) for name in probe.maps}
+    threshold = attributor.config.min_stability
+    return {name: _similarity(attributor, probe, name, threshold, add_noise) for name in probe.maps}
 
 
-def _with_noise(x: Tensor, seed: int) -> Tensor:
-    """Images with a little noise, which the seed and each image decide."""
-    spread = _NOISE * (x.amax((1, 2, 3), keepdim=True) - x.amin((1, 2, 3), keepdim=True))
-    return x + spread * torch.stack(
-        [torch.randn(i.shape, generator=generator_of(i, seed)) for i in x]
+def _add_noise(x: Tensor, seed: int) -> Tensor:
+    """Images with a little noise, which depends on the seed and each image."""
+    scale = _NOISE * (x.amax((1, 2, 3), keepdim=True) - x.amin((1, 2, 3), keepdim=True))
+    return x + scale * torch.stack(
+        [torch.randn(i.shape, generator=image_generator(i, seed)) for i in x]
     )
 
 
 def agreement(probe: Probe) -> dict[str, Parts]:
-    """By method and other method: the rank correlation of where they look, in 8 × 8 cells."""
+    """By method and other method: the rank correlation of absolute maps, in 8 × 8 cells."""
     cells: dict[str, NDArray[np.float32]] = {}
     for name, maps in probe.maps.items():
-        strength = torch.from_numpy(np.abs(probe.seen(maps)))[:, None]
+        strength = torch.from_numpy(np.abs(probe.cropped(maps)))[:, None]
         coarse = F.adaptive_avg_pool2d(strength, min(_AGREEMENT_CELLS, *strength.shape[2:]))
         cells[name] = coarse[:, 0].numpy()
     return {
         name: {
-            other: probe.mean(rank_correlations(np.abs(own), np.abs(cells[other])))
+            other: probe.mean(rank_correlations(np.abs(own_cells), np.abs(cells[other])))
             for other in cells
             if other != name
         }
-        for name, own in cells.items()
+        for name, own_cells in cells.items()
     }
 
 
@@ -250,10 +251,10 @@ def _agreement_check(others: Parts, config: ExplainConfig) -> MapCheck:
     figure, detail = unknown(config.confidence), text.NO_OTHER_METHOD
     if others:
         ranked = sorted(others, key=lambda name: np.nan_to_num(others[name].value, nan=-np.inf))
-        middle = ranked[(len(ranked) - 1) // 2]
-        figure = others[middle]
-        detail = text.agrees(figure, METHODS[middle].title, len(others))
-    return _judged("AGREEMENT", figure, 0.0, detail, others)
+        median = ranked[(len(ranked) - 1) // 2]
+        figure = others[median]
+        detail = text.agrees(figure, METHODS[median].title, len(others))
+    return _make_check("AGREEMENT", figure, 0.0, detail, others)
 
 
 # --- a figure against its threshold --------------------------------------------------------------
@@ -262,16 +263,16 @@ def _agreement_check(others: Parts, config: ExplainConfig) -> MapCheck:
 _BELOW = {"RANDOMISATION", "COMPLETENESS"}
 
 
-def _judged(
+def _make_check(
     code: str, figure: Estimate, threshold: float, detail: str, parts: Parts | None = None
 ) -> MapCheck:
     direction: Literal["above", "below"] = "below" if code in _BELOW else "above"
-    state = verdict_of(figure, threshold, direction)
+    state = judge(figure, threshold, direction)
     title = text.TITLES[code]
     return MapCheck(code, title, state, figure, threshold, direction, detail, parts or {})
 
 
-def verdict_of(figure: Estimate, threshold: float, direction: Literal["above", "below"]) -> Verdict:
+def judge(figure: Estimate, threshold: float, direction: Literal["above", "below"]) -> Verdict:
     """Passed where the whole interval lies on the right side of the threshold."""
     if figure.n == 0 or np.isnan(figure.low):
         return "not applicable"

@@ -1,4 +1,4 @@
-"""A trained model explained: over a data set, and in single pictures."""
+"""Explanations of a trained model: over a data set, and for single images."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from candid.explanation.assembly import explain_network, explain_number
 from candid.explanation.attribution import saliency_maps
 from candid.explanation.drawing import ExplainedPicture
 from candid.explanation.numbers import NumberFacts
-from candid.explanation.region_sources import regions_of
-from candid.explanation.sample import sample_of
+from candid.explanation.region_sources import load_regions
+from candid.explanation.sample import make_sample
 from candid.explanation.scoring import scoring
 from candid.models.outputs import ExpectedValue
 from candid.records import ModelCard
@@ -43,28 +43,28 @@ def explain_dataset(
     bfloat16: bool = False,
     quiet: bool = True,
 ) -> tuple[Explanation, ExplanationArrays]:
-    """What a network looks at in `explain.images` images of `explain.split`, drawn at random.
+    """Explain a network on `explain.images` images of `explain.split`, drawn at random.
 
-    A DataError where the split holds no labelled images.
+    Raises DataError where the split has no labelled images.
     """
-    how = config.explain
-    rows = _sampled(dataset, store, how)
-    regions, note = regions_of(dataset, store, rows, config)
+    explain = config.explain
+    rows = _draw_rows(dataset, store, explain)
+    regions, note = load_regions(dataset, store, rows, config)
     record, arrays = explain_network(
         network,
         store.pixels[rows],
         classes=card.classes,
-        **_annotated(dataset, rows),
+        **_annotations(dataset, rows),
         regions=regions,
         mean=card.mean,
         std=card.std,
-        config=how,
+        config=explain,
         target=card.target,
         bfloat16=bfloat16,
         flip_tta=card.flip_tta,
         quiet=quiet,
     )
-    return _with_source(record, how, note), arrays
+    return _with_source(record, explain, note), arrays
 
 
 def explain_number_dataset(
@@ -79,22 +79,22 @@ def explain_number_dataset(
     bfloat16: bool = False,
     quiet: bool = True,
 ) -> tuple[Explanation, ExplanationArrays]:
-    """As `explain_dataset` of a number: what raises and lowers the mean of its distribution.
+    """`explain_dataset` for a number: what raises and lowers the mean of its distribution.
 
-    `read` makes of distributions (n, bins) the value and the ends of its interval; `tolerance` is
-    how far off it may be to count as near.
+    `read` maps distributions (n, bins) to values and the ends of their intervals; `tolerance` is
+    the largest error that counts as near.
     """
     if card.number is None:
         raise ValueError(f"{card.target!r} is no number")
-    how = config.explain
-    rows = _sampled(dataset, store, how)
-    regions, note = regions_of(dataset, store, rows, config)
+    explain = config.explain
+    rows = _draw_rows(dataset, store, explain)
+    regions, note = load_regions(dataset, store, rows, config)
     ranges, pixels = in_ranges(dataset), store.pixels[rows]
-    sample = sample_of(
-        pixels, ranges.classes, card.target, card.mean, card.std, **_annotated(ranges, rows)
+    sample = make_sample(
+        pixels, ranges.classes, card.target, card.mean, card.std, **_annotations(ranges, rows)
     )
     with scoring(
-        network, batch_size=how.batch_size, bfloat16=bfloat16, flip_tta=card.flip_tta
+        network, batch_size=explain.batch_size, bfloat16=bfloat16, flip_tta=card.flip_tta
     ) as scorer:
         logits = scorer.all_logits(sample.tensor()).double().cpu()
     facts = NumberFacts(
@@ -108,16 +108,16 @@ def explain_number_dataset(
         sample,
         facts,
         regions=regions,
-        config=how,
+        config=explain,
         bfloat16=bfloat16,
         flip_tta=card.flip_tta,
         quiet=quiet,
     )
-    return _with_source(record, how, note), arrays
+    return _with_source(record, explain, note), arrays
 
 
-def _annotated(dataset: Dataset, rows: NDArray[np.intp]) -> dict[str, Any]:
-    """What was written about some of the images."""
+def _annotations(dataset: Dataset, rows: NDArray[np.intp]) -> dict[str, Any]:
+    """The annotations of some images."""
     return {
         "label": dataset.label[rows],
         "person": None if dataset.person is None else dataset.person[rows],
@@ -126,22 +126,22 @@ def _annotated(dataset: Dataset, rows: NDArray[np.intp]) -> dict[str, Any]:
     }
 
 
-def _with_source(record: Explanation, how: ExplainConfig, note: str) -> Explanation:
-    """The record with where its images come from, and what is to be known of its regions."""
+def _with_source(record: Explanation, explain: ExplainConfig, note: str) -> Explanation:
+    """The record with the split of its images, and the note on its regions."""
     notes = (note, *record.notes) if note else record.notes
-    return replace(record, split=how.split, notes=notes)
+    return replace(record, split=explain.split, notes=notes)
 
 
-def _sampled(dataset: Dataset, store: Store, how: ExplainConfig) -> NDArray[np.intp]:
-    """The rows that are explained."""
-    rows = dataset.rows(how.split, store.usable)
+def _draw_rows(dataset: Dataset, store: Store, explain: ExplainConfig) -> NDArray[np.intp]:
+    """The rows to explain."""
+    rows = dataset.rows(explain.split, store.usable)
     if not len(rows):
         raise DataError(
-            f"The split {how.split!r} of {dataset.name} holds no labelled images.",
+            f"The split {explain.split!r} of {dataset.name} holds no labelled images.",
             expected="images to explain",
             todo="set explain.split",
         )
-    return drawn_rows(rows, how.images or len(rows), np.random.default_rng(how.seed))
+    return drawn_rows(rows, explain.images or len(rows), np.random.default_rng(explain.seed))
 
 
 def explained_pictures(
@@ -151,20 +151,20 @@ def explained_pictures(
     config: ExplainConfig,
     badges: dict[str, str],
 ) -> list[ExplainedPicture]:
-    """The answer to each of some named pictures (side, side, 3), and its maps by every method."""
-    images, probability = _answered(network, card, pictures)
+    """The answer for each named image (side, side, 3), and its maps by every method."""
+    images, probability = _predict(network, card, pictures)
     answers = probability.argmax(1)
-    maps = _maps(network, card, images, answers, config)
+    maps = _make_maps(network, card, images, answers, config)
     return [
         ExplainedPicture(
             name=name,
-            pixels=each,
+            pixels=pixels,
             prediction=card.classes[answers[i]],
             probability=float(probability[i, answers[i]]),
-            maps={method: made[i] for method, made in maps.items()},
+            maps={method: method_maps[i] for method, method_maps in maps.items()},
             badges={method: badges.get(method, "") for method in maps},
         )
-        for i, (name, each) in enumerate(pictures)
+        for i, (name, pixels) in enumerate(pictures)
     ]
 
 
@@ -176,52 +176,52 @@ def explained_numbers(
     read: Callable[[Floats], tuple[Floats, Floats, Floats]],
     badges: dict[str, str],
 ) -> list[ExplainedPicture]:
-    """As `explained_pictures` of a number: its value in each, and what raises and lowers it.
+    """`explained_pictures` for a number: its value in each image, and what raises and lowers it.
 
-    What is explained is the mean of the distribution that the network gives (n, bins), in the
-    number's own unit; `read` makes of distributions the value and the ends of its interval.
+    The mean of the network's distribution (n, bins) is explained, in the number's own unit; `read`
+    maps distributions to values and the ends of their intervals.
     """
     if card.number is None:
         raise ValueError(f"{card.target!r} is no number")
-    images, probability = _answered(network, card, pictures)
+    images, probability = _predict(network, card, pictures)
     expected = ExpectedValue(network, card.number.centres)
-    maps = _maps(expected, card, images, np.ones(len(images), np.intp), config)
+    maps = _make_maps(expected, card, images, np.ones(len(images), np.intp), config)
     return [
         ExplainedPicture(
             name=name,
-            pixels=each,
+            pixels=pixels,
             prediction=text.value_with_interval(value, low, high),
             probability=math.nan,
-            maps={method: made[i] for method, made in maps.items()},
+            maps={method: method_maps[i] for method, method_maps in maps.items()},
             badges={method: badges.get(method, "") for method in maps},
             number=(float(value), float(low), float(high)),
         )
-        for i, ((name, each), value, low, high) in enumerate(
+        for i, ((name, pixels), value, low, high) in enumerate(
             zip(pictures, *read(probability), strict=True)
         )
     ]
 
 
-def _answered(
+def _predict(
     network: nn.Module, card: ModelCard, pictures: Sequence[tuple[str, NDArray[np.uint8]]]
 ) -> tuple[torch.Tensor, Floats]:
-    """The pictures as the network takes them, and (n, classes) what it says of them."""
-    pixels = np.stack([each for _, each in pictures])
-    images = sample_of(pixels, mean=card.mean, std=card.std).tensor()
+    """The images as the network takes them, and its probabilities (n, classes)."""
+    pixels = np.stack([picture for _, picture in pictures])
+    images = make_sample(pixels, mean=card.mean, std=card.std).tensor()
     with scoring(network, flip_tta=card.flip_tta) as scorer:
         logits = scorer.all_logits(images).double().cpu()
     probability: Floats = (logits / card.temperature).softmax(1).numpy()
     return images, probability
 
 
-def _maps(
+def _make_maps(
     network: nn.Module,
     card: ModelCard,
     images: torch.Tensor,
     explained: NDArray[np.intp],
     config: ExplainConfig,
 ) -> dict[str, NDArray[np.float32]]:
-    """By method, (n, side, side)."""
+    """(n, side, side) maps by method."""
     return {
         method: saliency_maps(
             network, images, explained, method=method, config=config, flip_tta=card.flip_tta

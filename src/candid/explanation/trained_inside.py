@@ -1,4 +1,4 @@
-"""A trained model seen from inside: its units, its mistakes, and what resembles a picture."""
+"""The inside of a trained model: its units, its mistakes, and the nearest training images."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from candid.arrays import Floats
 from candid.data.dataset import Dataset
 from candid.data.store import Store
 from candid.explanation.faces import Faces, Prepare
-from candid.explanation.filters import weight_pictures
-from candid.explanation.hidden import layers_of, watched
+from candid.explanation.filters import weight_images
+from candid.explanation.hidden import find_layers, recording
 from candid.explanation.mistakes import Nearest, NumberOutputs, class_neighbours
 from candid.explanation.units import look_inside
 from candid.models.forward import Images
@@ -27,8 +27,8 @@ from candid.records.inside import WEIGHTS_ARRAY, Inside, Neighbour
 from candid.table import drawn_rows
 from candid.tables.numbers import numbers_of
 
-_MOST_TRAINING = 10_000  # training images among which those nearest to others are sought
-_NEAREST = 5
+_MAX_TRAINING = 10_000  # training images to search for the nearest
+_NEIGHBOURS = 5
 
 
 def look_into(
@@ -38,28 +38,28 @@ def look_into(
     store: Store,
     known: Predictions | None,
     *,
-    most_training: int = _MOST_TRAINING,
+    most_training: int = _MAX_TRAINING,
     bfloat16: bool = False,
     quiet: bool = True,
 ) -> tuple[Inside, dict[str, NDArray[np.uint8]]]:
-    """Look into a network over validation: units, and mistakes beside `most_training` others.
+    """Look into a network on validation: units, and mistakes with their nearest training images.
 
-    Those are training images, drawn at random; 0: all. Mistakes are what the `known` predictions
-    call so, where they have the whole split.
+    The latter are searched among `most_training`, drawn at random; 0: all. Mistakes are those of
+    the `known` predictions, where these have the whole split.
     """
-    shown, training = _shown_and_training(dataset, store, most_training)
-    place = None if known is None else _places(known.ids, shown.ids)
-    record, arrays = _looked(
+    validation, training = _load_faces(dataset, store, most_training)
+    indices = None if known is None else _find_rows(known.ids, validation.ids)
+    record, arrays = _look(
         network,
         card,
-        shown,
+        validation,
         training,
         bfloat16,
         classes=dataset.classes,
-        probabilities=None if known is None or place is None else known.probability[place],
+        probabilities=None if known is None or indices is None else known.probability[indices],
         quiet=quiet,
     )
-    titles, pictures = weight_pictures(network, dataset.classes, card.side)
+    titles, pictures = weight_images(network, dataset.classes, card.side)
     if titles:
         return replace(record, weights=titles), arrays | {WEIGHTS_ARRAY: pictures}
     return record, arrays
@@ -74,69 +74,69 @@ def look_into_number(
     read: Callable[[Floats], tuple[Floats, Floats, Floats]],
     tolerance: float,
     *,
-    most_training: int = _MOST_TRAINING,
+    most_training: int = _MAX_TRAINING,
     bfloat16: bool = False,
     quiet: bool = True,
 ) -> tuple[Inside, dict[str, NDArray[np.uint8]]]:
-    """As `look_into` of a number; mistakes are predictions further off than `tolerance`.
+    """`look_into` for a number; mistakes are predictions with an error above `tolerance`.
 
-    `read` makes of distributions (n, bins) the value and the ends of its interval.
+    `read` maps distributions (n, bins) to values and the ends of their intervals.
     """
     if card.number is None:
         raise ValueError(f"{card.target!r} is no number")
-    shown, training = _shown_and_training(dataset, store, most_training)
-    place = None if known is None else _places(known.ids, shown.ids)
-    said = None
-    if known is not None and place is not None:
-        said = (known.predicted[place], known.low[place], known.high[place])
-    number = NumberOutputs(card.number.centres, read, tolerance, said)
-    return _looked(network, card, shown, training, bfloat16, number=number, quiet=quiet)
+    validation, training = _load_faces(dataset, store, most_training)
+    indices = None if known is None else _find_rows(known.ids, validation.ids)
+    outputs = None
+    if known is not None and indices is not None:
+        outputs = (known.predicted[indices], known.low[indices], known.high[indices])
+    number = NumberOutputs(card.number.centres, read, tolerance, outputs)
+    return _look(network, card, validation, training, bfloat16, number=number, quiet=quiet)
 
 
-def _looked(
+def _look(
     network: nn.Module,
     card: ModelCard,
-    shown: Faces,
+    validation: Faces,
     training: Faces,
     bfloat16: bool,
-    **how: Any,
+    **kwargs: Any,
 ) -> tuple[Inside, dict[str, NDArray[np.uint8]]]:
-    device, prepare = _prepared(network, card)
+    device, prepare = _make_prepare(network, card)
     with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
         return look_inside(
-            *(network, shown, training, prepare),
+            *(network, validation, training, prepare),
             temperature=card.temperature,
             batch_size=128,
-            **how,
+            **kwargs,
         )
 
 
-def _shown_and_training(dataset: Dataset, store: Store, most: int) -> tuple[Faces, Faces]:
-    """The images of validation, and at most so many of train."""
-    shown, train = (dataset.rows(name, store.usable) for name in ("validation", "train"))
-    return _faces(dataset, store, shown), _faces(dataset, store, _some(train, most))
+def _load_faces(dataset: Dataset, store: Store, most: int) -> tuple[Faces, Faces]:
+    """The images of validation, and at most `most` of train."""
+    validation, train = (dataset.rows(name, store.usable) for name in ("validation", "train"))
+    return _faces(dataset, store, validation), _faces(dataset, store, _sample_rows(train, most))
 
 
-def _some(rows: NDArray[np.intp], most: int) -> NDArray[np.intp]:
-    """At most so many of the rows, drawn at random, in their order; 0: all."""
+def _sample_rows(rows: NDArray[np.intp], most: int) -> NDArray[np.intp]:
+    """At most `most` of the rows, drawn at random, in their order; 0: all."""
     return drawn_rows(rows, most or len(rows), np.random.default_rng(0))
 
 
 def _faces(dataset: Dataset, store: Store, rows: NDArray[np.intp]) -> Faces:
-    """The rows with their classes, or with what the label is where it is a number."""
+    """The images of rows with their classes, or their numbers."""
     words = [dataset.classes[i] for i in dataset.label[rows]]
     labels = numbers_of(words).tolist() if dataset.is_number else words
     return Faces(store.pixels, rows, [str(id) for id in dataset.ids[rows]], labels)
 
 
-def _places(known: NDArray[np.str_], ids: Sequence[str]) -> list[int] | None:
-    """Where each of the ids stands among those that are known; None where one does not."""
-    place = {id: i for i, id in enumerate(known.tolist())}
-    return [place[id] for id in ids] if all(id in place for id in ids) else None
+def _find_rows(known: NDArray[np.str_], ids: Sequence[str]) -> list[int] | None:
+    """The index of each id in `known`; None where one is missing."""
+    index = {id: i for i, id in enumerate(known.tolist())}
+    return [index[id] for id in ids] if all(id in index for id in ids) else None
 
 
-def _prepared(network: nn.Module, card: ModelCard) -> tuple[torch.device, Prepare]:
-    """The network's device, and what makes of pixels what it takes."""
+def _make_prepare(network: nn.Module, card: ModelCard) -> tuple[torch.device, Prepare]:
+    """The network's device, and a function from pixels to its input."""
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
 
     def prepare(pixels: NDArray[np.uint8]) -> torch.Tensor:
@@ -156,28 +156,27 @@ def nearest_in_training(
     bfloat16: bool = False,
     wanted: Callable[[], bool] = lambda: True,
 ) -> dict[str, tuple[Neighbour, ...]]:
-    """The training images nearest to each of some others, by what goes into the classifier.
+    """The training images nearest to each of some others, in the classifier's input.
 
-    They are of 10,000 labelled ones, drawn at random, and none of the `rows` themselves.
-    Before each batch it is asked whether they are still `wanted`; where not, there are none.
-    A ConfigError where the network has no hidden layer.
+    They are among 10,000 labelled ones, drawn at random, without the `rows` themselves. Empty if
+    `wanted` returns False before a batch. Raises ConfigError where the network has no hidden layer.
     """
-    device, prepare = _prepared(network, card)
+    device, prepare = _make_prepare(network, card)
     others = np.setdiff1d(dataset.rows("train", store.usable), rows)
-    training = _faces(dataset, store, _some(others, _MOST_TRAINING))
+    training = _faces(dataset, store, _sample_rows(others, _MAX_TRAINING))
     if not len(rows) or not len(others):
         return {}
-    # Of the rows, too, that nobody labelled.
-    asked = Faces(store.pixels, rows, dataset.ids[rows].tolist(), [""] * len(rows))
-    layers = layers_of(network, prepare(store.pixels[rows[:4]]))
+    # Also for rows without labels.
+    queries = Faces(store.pixels, rows, dataset.ids[rows].tolist(), [""] * len(rows))
+    layers = find_layers(network, prepare(store.pixels[rows[:4]]))
     with (
         torch.autocast(device.type, torch.bfloat16, enabled=bfloat16),
-        watched(network, layers) as look,
+        recording(network, layers) as run,
     ):
-        each = [look(batch).hidden for _, batch in asked.batches(prepare, 128)]
-        alike = Nearest(torch.cat(each), _NEAREST)
+        hidden = [run(batch).hidden for _, batch in queries.batches(prepare, 128)]
+        nearest = Nearest(torch.cat(hidden), _NEIGHBOURS)
         for start, batch in training.batches(prepare, 128):
             if not wanted():
                 return {}
-            alike.add(start, look(batch).hidden)
-    return {name: class_neighbours(alike, i, training) for i, name in enumerate(asked.ids)}
+            nearest.add(start, run(batch).hidden)
+    return {name: class_neighbours(nearest, i, training) for i, name in enumerate(queries.ids)}

@@ -1,9 +1,8 @@
 """How far each unit of the last hidden layer moves the answer.
 
-Logits are linear in what goes into the classifier, so what a unit adds to them is its activation
-times its column of weights. A number is the mean of a distribution over bins, which is not linear
-in it. There, what a unit adds to one image's number is the exact difference to what the number
-would be were the unit alone at its mean over all images.
+Logits are linear in the classifier's input, so a unit adds its activation times its column of
+weights. A number is the mean of a distribution over bins, which is not linear. There, a unit adds
+the difference to the number with the unit at its mean over all images.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 from candid.explanation.hidden import Activity, Layers, RunningMoments
 from candid.models.outputs import Outputs
 
-_AT_ONCE = 32  # units, so that memory does not grow with theirs
+_BATCH = 32  # units, so that memory does not grow with theirs
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,10 +40,9 @@ class UnitWeights:
 def classifier_weights(
     network: nn.Module, layers: Layers, hidden: RunningMoments, outputs: int
 ) -> Tensor | None:
-    """(outputs, units) weights of the layer that gives the logits, as float64.
+    """(outputs, units) weights of the classifier, as float64.
 
-    None where the units that are shown do not feed it one by one. Of one label among several of a
-    network, those of its own outputs.
+    None where the units are not its inputs. For one label among several, those of its outputs.
     """
     weight = dict(network.named_modules())[layers.classifier].weight
     if not layers.feeds or not isinstance(weight, Tensor):
@@ -52,51 +50,52 @@ def classifier_weights(
     matrix = weight.detach().double().flatten(1)
     if isinstance(network, Outputs):
         matrix = matrix[network.first : network.first + network.count]
-    # Of another shape, where one hidden number has several weights.
+    # The shape differs where a hidden unit has several weights.
     return matrix if matrix.shape == (outputs, len(hidden.mean)) else None
 
 
 def unit_weights(
     matrix: Tensor | None,
     hidden: RunningMoments,
-    again: Iterable[Activity],
+    activities: Iterable[Activity],
     centres: Sequence[float] | None,
     temperature: float,
 ) -> UnitWeights | None:
-    """Of `classifier_weights` and the moments of the units; None where there are no weights.
+    """From `classifier_weights` and the moments of the units; None where there are no weights.
 
-    Of a number, `centres` (bins,) are the values that the bins stand for, and all images come
-    `again`; `temperature` divides the logits. None: of classes.
+    For a number, `centres` (bins,) are the bins' values, and `activities` those of a second pass
+    over all images; `temperature` divides the logits. None: for classes.
     """
     if matrix is None:
         return None
     if centres is None:
-        pull = (matrix - matrix.mean(0)).norm(dim=0)
-        size = hidden.sd * pull.to(hidden.sd)
+        norms = (matrix - matrix.mean(0)).norm(dim=0)
+        size = hidden.sd * norms.to(hidden.sd)
         return UnitWeights(size, torch.full_like(size, torch.nan))
     values = torch.tensor(centres, dtype=torch.float64, device=matrix.device)
-    added = RunningMoments()
-    raised, moved = torch.zeros(2, matrix.shape[1], dtype=torch.int64, device=matrix.device)
-    for seen in again:
-        apart = seen.hidden.double() - hidden.mean  # (batch, units)
-        each = _added(seen.logits.double() / temperature, apart, matrix / temperature, values)
-        added.add(each)
-        raised += (each * apart > 0).sum(0)
-        moved += (each * apart != 0).sum(0)
-    return UnitWeights(added.sd, raised.double() / moved)
+    moments = RunningMoments()
+    n_raised, n_moved = torch.zeros(2, matrix.shape[1], dtype=torch.int64, device=matrix.device)
+    for activity in activities:
+        deviation = activity.hidden.double() - hidden.mean  # (batch, units)
+        logits = activity.logits.double() / temperature
+        added = _contributions(logits, deviation, matrix / temperature, values)
+        moments.add(added)
+        n_raised += (added * deviation > 0).sum(0)
+        n_moved += (added * deviation != 0).sum(0)
+    return UnitWeights(moments.sd, n_raised.double() / n_moved)
 
 
-def _added(logits: Tensor, apart: Tensor, matrix: Tensor, values: Tensor) -> Tensor:
-    """(batch, units): how much larger the mean of each distribution is than with a unit `apart` 0.
+def _contributions(logits: Tensor, deviation: Tensor, matrix: Tensor, values: Tensor) -> Tensor:
+    """(batch, units): the change of each distribution's mean by a unit's deviation.
 
-    Of logits (batch, bins), what lies between each unit and its mean (batch, units), and weights
+    From logits (batch, bins), the units' deviations from their means (batch, units), and weights
     (bins, units).
     """
     mean = (logits.softmax(1) * values).sum(1, keepdim=True)
-    parts = []
-    for start in range(0, apart.shape[1], _AT_ONCE):
-        some = slice(start, start + _AT_ONCE)
+    contributions = []
+    for start in range(0, deviation.shape[1], _BATCH):
+        units = slice(start, start + _BATCH)
         # (batch, some units, bins)
-        without = logits[:, None] - apart[:, some, None] * matrix.T[some]
-        parts.append(mean - (without.softmax(2) * values).sum(2))
-    return torch.cat(parts, 1)
+        without = logits[:, None] - deviation[:, units, None] * matrix.T[units]
+        contributions.append(mean - (without.softmax(2) * values).sum(2))
+    return torch.cat(contributions, 1)

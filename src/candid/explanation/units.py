@@ -1,8 +1,7 @@
-"""Networks seen from inside: filters, what excites a unit, whom a mistake resembles.
+"""A network's inside: filters, the images that excite a unit, the nearest images to a mistake.
 
-Everything works on any module that takes a batch of images and gives logits. Images stream through
-in batches and only what is shown is kept, so memory does not grow with their number. The module is
-left as it was found, each of its parts in its own mode and without a hook, also after an exception.
+Works on any module that maps a batch of images to logits. Images are streamed in batches, so memory
+does not grow with their number. The module's modes and hooks are restored, also after an exception.
 """
 
 from __future__ import annotations
@@ -25,9 +24,9 @@ from candid.explanation.hidden import (
     Layers,
     Ranking,
     RunningMoments,
-    layers_of,
+    find_layers,
+    recording,
     rows_along,
-    watched,
 )
 from candid.explanation.layers import window_of
 from candid.explanation.mistakes import (
@@ -72,62 +71,61 @@ def look_inside(
     batch_size: int = 256,
     quiet: bool = True,
 ) -> tuple[Inside, dict[str, NDArray[np.uint8]]]:
-    """Look into a network: its filters, its units, and whom its mistakes resemble.
+    """Look into a network: its filters, its units, and the images that its mistakes resemble.
 
-    One pass over `faces`, images that it was not trained on, and, where there are mistakes, one
-    over `training`, images that it was; of a number, `faces` pass a second time, to see how far
-    each unit moves it. Memory does not grow with the number of images. `network` is any module that
-    takes what `prepare` makes of pixels, and gives logits, which `temperature` divides before they
-    become probabilities: (batch, classes), or (batch, bins) of a `number`. One of the two says what
-    they are. `probabilities` (faces, classes) say what the model answers where that is more than
-    one pass. `layer` is the one whose units are shown, empty: the last hidden one; `units` are
-    which of them, None: those that move the answer most. Gives the record, and the arrays that
-    `candid.records.inside` names; a CandidError for a layer, unit or label that there is not, for
-    no image, or for numbers that are not finite.
+    Makes one pass over `faces`, images that it was not trained on, and, where there are mistakes,
+    one over `training`, images that it was trained on; for a number, a second one over `faces`, for
+    how far each unit moves it. `network` is any module that maps the output of `prepare` to logits,
+    which `temperature` divides: (batch, classes), or (batch, bins) of a `number`; pass one of the
+    two. `probabilities` (faces, classes) are the model's answers where these take several passes.
+    `layer` has the units, empty: the last hidden one; `units` are their numbers, None: those that
+    move the answer most. Returns the record, and the arrays that `candid.records.inside` names.
+    Raises CandidError for an unknown layer, unit or label, without images, or for numbers that are
+    not finite.
     """
-    _refuse_nothing(faces, most_units, most_faces, most_mistakes, neighbours, batch_size)
-    mistakes = _mistakes_of(most_mistakes, faces, classes, number, temperature, probabilities)
+    _check_counts(faces, most_units, most_faces, most_mistakes, neighbours, batch_size)
+    mistakes = _make_mistakes(most_mistakes, faces, classes, number, temperature, probabilities)
     first = prepare(faces.pixels[faces.rows[:4]])
-    layers = layers_of(network, first, layer)
-    excitement = _Excitement(most_faces, window_of(network))
-    with watched(network, layers) as look:
+    layers = find_layers(network, first, layer)
+    ranking = _UnitRanking(most_faces, window_of(network))
+    with recording(network, layers) as run:
 
-        def seen(some: Faces, title: str) -> Iterator[tuple[int, Activity]]:
-            for start, batch in some.batches(prepare, batch_size, title=title, quiet=quiet):
-                yield start, look(batch)
+        def activities(images: Faces, title: str) -> Iterator[tuple[int, Activity]]:
+            for start, batch in images.batches(prepare, batch_size, title=title, quiet=quiet):
+                yield start, run(batch)
 
-        for start, each in seen(faces, "units"):
-            excitement.add(start, each)
-            mistakes.add(start, each)
-        again = (each for _, each in seen(faces, "what units move"))
-        matrix = classifier_weights(network, layers, excitement.hidden, each.logits.shape[1])
+        for start, activity in activities(faces, "units"):
+            ranking.add(start, activity)
+            mistakes.add(start, activity)
+        second_pass = (activity for _, activity in activities(faces, "what units move"))
+        matrix = classifier_weights(network, layers, ranking.hidden, activity.logits.shape[1])
         centres = None if number is None else number.centres
-        weights = unit_weights(matrix, excitement.hidden, again, centres, temperature)
-        alike = Nearest(mistakes.hidden, neighbours)
-        for start, each in seen(training, "nearest faces") if mistakes.count else ():
-            alike.add(start, each.hidden)
-    shown = excitement.shown(faces.ids, weights, most_units, units)
-    record = _record(layers, excitement, shown, mistakes, training)
-    described = mistakes.described(record, alike, faces, training)
+        weights = unit_weights(matrix, ranking.hidden, second_pass, centres, temperature)
+        nearest = Nearest(mistakes.hidden, neighbours)
+        for start, activity in activities(training, "nearest faces") if mistakes.count else ():
+            nearest.add(start, activity.hidden)
+    selected = ranking.select(faces.ids, weights, most_units, units)
+    record = _record(layers, ranking, selected, mistakes, training)
+    record = mistakes.add_to(record, nearest, faces, training)
     filters = first_filters(network, first.shape[1:], most=most_filters)
-    return _with_pictures(described, filters, faces, training)
+    return _add_pictures(record, filters, faces, training)
 
 
 def _record(
     layers: Layers,
-    excitement: _Excitement,
+    ranking: _UnitRanking,
     units: tuple[Unit, ...],
     mistakes: Mistakes,
     training: Faces,
 ) -> Inside:
-    """What was seen, without the filters and the mistakes themselves."""
+    """The record without filters and mistakes."""
     return Inside(
         filters=None,
         layer=layers.title,
-        units_in_layer=len(excitement.units.mean),
+        units_in_layer=len(ranking.units.mean),
         units=units,
-        n=excitement.units.n,
-        hidden_size=len(excitement.hidden.mean),
+        n=ranking.units.n,
+        hidden_size=len(ranking.hidden.mean),
         mistakes=mistakes.count,
         resemblances=(),
         training_n=len(training.rows) if mistakes.count else 0,
@@ -135,7 +133,7 @@ def _record(
     )
 
 
-def _mistakes_of(
+def _make_mistakes(
     most: int,
     faces: Faces,
     classes: Sequence[str],
@@ -143,7 +141,7 @@ def _mistakes_of(
     temperature: float,
     probabilities: NDArray[Any] | None,
 ) -> Mistakes:
-    """What gathers the mistakes of classes, or of a number."""
+    """The collector of mistakes, for classes or for a number."""
     if number is None and len(classes):
         return ClassMistakes(most, faces.labels, classes, temperature, probabilities)
     if number is None or len(classes) or probabilities is not None:
@@ -155,7 +153,7 @@ def _mistakes_of(
     return NumberMistakes(most, faces.labels, number, temperature)
 
 
-def _refuse_nothing(faces: Faces, *counts: int) -> None:
+def _check_counts(faces: Faces, *counts: int) -> None:
     if not len(faces.rows):
         raise ConfigError(
             "There is no image to show to the network.",
@@ -170,22 +168,22 @@ def _refuse_nothing(faces: Faces, *counts: int) -> None:
         )
 
 
-def _with_pictures(
+def _add_pictures(
     record: Inside,
     filters: tuple[Filters, NDArray[np.float32]] | None,
     faces: Faces,
     training: Faces,
 ) -> tuple[Inside, dict[str, NDArray[np.uint8]]]:
-    """The record with its filters and every id that stands in it, and the pixels of all."""
-    seen = [a.id for u in record.units for a in (*u.most, *u.least)]
-    seen += [r.id for r in record.worst]
-    taught = [n.id for r in record.worst for n in r.neighbours]
-    wanted = set(taught)
-    known = zip(training.ids, training.rows, strict=True)
-    where = {id: (training, row) for id, row in known if id in wanted}
-    where |= {id: (faces, row) for id, row in zip(faces.ids, faces.rows, strict=True)}
-    ids = tuple(dict.fromkeys([*seen, *taught]))
-    arrays = {FACES_ARRAY: np.stack([where[i][0].pixels[where[i][1]] for i in ids])}
+    """The record with its filters and the ids of its images, and their pixels."""
+    shown_ids = [a.id for u in record.units for a in (*u.most, *u.least)]
+    shown_ids += [r.id for r in record.worst]
+    training_ids = [n.id for r in record.worst for n in r.neighbours]
+    needed = set(training_ids)
+    pairs = zip(training.ids, training.rows, strict=True)
+    sources = {id: (training, row) for id, row in pairs if id in needed}
+    sources |= {id: (faces, row) for id, row in zip(faces.ids, faces.rows, strict=True)}
+    ids = tuple(dict.fromkeys([*shown_ids, *training_ids]))
+    arrays = {FACES_ARRAY: np.stack([sources[i][0].pixels[sources[i][1]] for i in ids])}
     if filters is None:
         return replace(record, faces=ids), arrays
     arrays[FILTERS_ARRAY] = on_grey(filters[1])
@@ -195,8 +193,8 @@ def _with_pictures(
 # --- units ---------------------------------------------------------------------------------------
 
 
-class _Excitement:
-    """Which faces excite each unit most and least, and how much each moves the answer."""
+class _UnitRanking:
+    """The images that excite each unit most and least, and the units' moments."""
 
     def __init__(self, k: int, window: Sequence[float]) -> None:
         self.window = window
@@ -204,28 +202,28 @@ class _Excitement:
         self.units, self.hidden = RunningMoments(), RunningMoments()
         self.map_shape: tuple[int, int] | None = None
 
-    def add(self, start: int, seen: Activity) -> None:
-        rows = rows_along(start, seen.units.shape, seen.units.device)
+    def add(self, start: int, activity: Activity) -> None:
+        rows = rows_along(start, activity.units.shape, activity.units.device)
         for ranking in (self.most, self.least):
-            ranking.add(seen.units, rows, seen.places)
-        self.units.add(seen.units)
-        self.hidden.add(seen.hidden)
-        self.map_shape = seen.map_shape
+            ranking.add(activity.units, rows, activity.places)
+        self.units.add(activity.units)
+        self.hidden.add(activity.hidden)
+        self.map_shape = activity.map_shape
 
-    def shown(
+    def select(
         self,
         ids: Sequence[str],
         weights: UnitWeights | None,
         count: int,
-        named: Sequence[int] | None,
+        numbers: Sequence[int] | None,
     ) -> tuple[Unit, ...]:
-        """The named units, or those that move the answer most, or else those that vary most."""
+        """The units of these numbers, or those that move the answer most, else vary most."""
         sd, width = self.units.sd, len(self.units.sd)
         unknown = torch.full_like(sd, math.nan)
         weights = weights or UnitWeights(unknown, unknown)
-        by = sd if bool(weights.size.isnan().any()) else weights.size
-        order = by.argsort(descending=True, stable=True)[:count].tolist()
-        for number in named or ():
+        criterion = sd if bool(weights.size.isnan().any()) else weights.size
+        order = criterion.argsort(descending=True, stable=True)[:count].tolist()
+        for number in numbers or ():
             if not 0 <= number < width:
                 raise ConfigError(
                     f"There is no unit {number}.",
@@ -242,7 +240,7 @@ class _Excitement:
                 least=self._activations(self.least, number, ids),
                 raises=float(weights.raises[number]),
             )
-            for number in (order if named is None else named)
+            for number in (order if numbers is None else numbers)
         )
 
     def _activations(

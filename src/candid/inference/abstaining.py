@@ -1,4 +1,4 @@
-"""When a model gives no answer, and what it promises of those that it gives."""
+"""When a model abstains, and the guarantee on its answers."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from candid.storage.files import check_format, read_bytes
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """When the model does not answer: where its highest probability is below `threshold`."""
+    """The model abstains where its highest probability is below `threshold`."""
 
     threshold: float
-    sentence: str  # where the threshold comes from and what it promises, for a reader
-    # At most this share of the answers is wrong, with this confidence; None: nothing is promised.
+    sentence: str  # the threshold's origin and guarantee, for a reader
+    # At most this share of the answers is wrong, with this confidence; None: no guarantee.
     target_error: float | None = None
     confidence: float = 0.95
 
     def abstains(self, probability: NDArray[np.float64]) -> NDArray[np.bool_]:
         """(n,) of probabilities (n, classes)."""
-        below: NDArray[np.bool_] = self.is_above(probability.max(axis=1))
-        return below
+        mask: NDArray[np.bool_] = self.is_above(probability.max(axis=1))
+        return mask
 
     def is_above(self, highest: Any) -> Any:
         """Whether the threshold is above the highest probability, of one or of several."""
@@ -44,11 +44,11 @@ def abstention_rule(
     target_error: float,
     place: PlaceCalibration | None = None,
 ) -> Rule | None:
-    """When a run's model abstains; `place` is the calibration that is used, if one is."""
+    """When a run's model abstains; `place` is the calibration in use, if any."""
     if abstain_below is None and place is not None:
-        return None if place.rule is None else _promise_of(place.rule, f"those of {place.name}")
+        return None if place.rule is None else _to_rule(place.rule, f"those of {place.name}")
     if abstain_below is None:
-        return _audited(run, target_error) if target_error else None
+        return _audit_rule(run, target_error) if target_error else None
     if not (math.isfinite(abstain_below) and 0 <= abstain_below <= 1):
         raise DataError(
             f"The threshold of abstention is {abstain_below}.",
@@ -60,16 +60,16 @@ def abstention_rule(
     return Rule(abstain_below, f"Chosen by the user: no answer below {abstain_below:g}.")
 
 
-def _audited(run: Run, target_error: float) -> Rule | None:
-    """The audit's rule for a share of wrong answers; None where it found none."""
+def _audit_rule(run: Run, target_error: float) -> Rule | None:
+    """The audit's rule for a share of wrong answers; None where it has none."""
     path = run.path / "audit.json"
     if not path.is_file():
         return None
     try:
-        plain = json.loads(read_bytes(path))
-        check_format(path, plain.get("format"))
-        about = plain.get("abstention")
-        found = None if about is None else from_plain(Abstention, about)
+        audit = json.loads(read_bytes(path))
+        check_format(path, audit.get("format"))
+        section = audit.get("abstention")
+        abstention = None if section is None else from_plain(Abstention, section)
     except CandidError:
         raise
     except Exception as error:  # cattrs raises groups of many kinds; all mean the same to a reader
@@ -78,16 +78,16 @@ def _audited(run: Run, target_error: float) -> Rule | None:
             expected="the audit of this run",
             todo="run candid audit again",
         ) from error
-    if found is None:
+    if abstention is None:
         return None
-    for target in found.targets:
+    for target in abstention.targets:
         if math.isclose(target.target_error, target_error) and target.rule is not None:
-            on = found.calibrated_on
-            like = "the validation pictures" if on == "validation" else f"those of {on}"
-            return _promise_of(target.rule, like)
+            source = abstention.calibrated_on
+            like = "the validation pictures" if source == "validation" else f"those of {source}"
+            return _to_rule(target.rule, like)
     return None
 
 
-def _promise_of(rule: AbstentionRule, like: str) -> Rule:
+def _to_rule(rule: AbstentionRule, like: str) -> Rule:
     sentence = f"{rule.guarantee} This is promised for pictures like {like}."
     return Rule(rule.threshold, sentence, rule.target_error, rule.confidence)

@@ -25,18 +25,18 @@ from candid.stats.shift import ProbabilityShift
 
 Engine = Literal["auto", "onnx", "int8", "torch"]
 
-# Images that pass a network at a time: more would fall out of the processor's caches.
+# Images per batch: more would not fit into the processor's caches.
 BATCH = 32
 
 
 def batches_of(pixels: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
-    """Pixels (n, …) as a network takes them, at most `BATCH` at a time."""
+    """Contiguous batches of pixels (n, …), at most `BATCH` at a time."""
     for start in range(0, len(pixels), BATCH):
         yield np.ascontiguousarray(pixels[start : start + BATCH])
 
 
-class Runs(Protocol):
-    """What computes: ONNX Runtime or torch. Safe to call from several threads."""
+class Runner(Protocol):
+    """A model in ONNX Runtime or torch; thread-safe."""
 
     name: str
 
@@ -45,17 +45,17 @@ class Runs(Protocol):
         ...
 
 
-class Frames(Protocol):
-    """What brings pictures to the training pictures' frame. Safe to call from several threads."""
+class Framer(Protocol):
+    """Warps images to the training images' frame; thread-safe."""
 
     @property
     def rest_limit(self) -> float:
-        """What is left at most of nearly all warped pictures after the last look but one."""
+        """The distance at which warped images count as settled; see `Framing`."""
         ...
 
     @property
     def far_limit(self) -> float:
-        """How far few pictures of home are from the training pictures' frame."""
+        """The distance that few validation images exceed; see `Framing`."""
         ...
 
     def __call__(
@@ -70,28 +70,28 @@ class Frames(Protocol):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Framed:
-    """Pictures in the frame of the training pictures."""
+    """Images in the frame of the training images."""
 
-    pixels: NDArray[np.uint8]  # (n, side, side, 3): what the model sees
-    # (n, 3, 3), from the frame's square to the picture's; the identity where nothing was done
+    pixels: NDArray[np.uint8]  # (n, side, side, 3): the model's input
+    # (n, 3, 3), from the frame's square to the image's; the identity where nothing was done
     frames: NDArray[np.float32]
-    settled: NDArray[np.bool_]  # (n,) whether the last look found hardly more to do
-    found: NDArray[np.float32] | None = None  # (n,) how far off the first look found each
+    settled: NDArray[np.bool_]  # (n,) whether the distance at the last look is small
+    found: NDArray[np.float32] | None = None  # (n,) distances at the first look
 
 
 @dataclass(frozen=True, eq=False)
 class Classifier:
-    """A model that is ready to answer; safe to use from several threads."""
+    """A loaded model; thread-safe."""
 
-    card: ModelCard  # what the model is (`model.json`)
+    card: ModelCard  # `model.json`
     fit: str  # how an image became a square in training: for `candid.data.decode`
-    max_pixels: int  # an image that claims more is not decoded
-    rule: Rule | None  # when it abstains; None: it always answers
-    _engine: Runs
-    framer: Frames | None = None  # frames pictures before the model looks; None: as they come
-    made_from: str = ""  # a digest of its weights and of all else that decides its probabilities
-    shift: ProbabilityShift | None = None  # what brings them to the place it was calibrated for
-    common: CommonFrame | None = None  # of the pictures of a place; None: each by itself
+    max_pixels: int  # an image with more is not decoded
+    rule: Rule | None  # when it abstains; None: never
+    _engine: Runner
+    framer: Framer | None = None  # warps images before the model; None: not at all
+    made_from: str = ""  # a digest of its weights and of all else that determines probabilities
+    shift: ProbabilityShift | None = None  # the calibration of a place
+    common: CommonFrame | None = None  # of the images of a place; None: each by itself
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -100,17 +100,17 @@ class Classifier:
 
     @property
     def target(self) -> str:
-        """The name of the label: "Male"."""
+        """The label's name: "Male"."""
         return self.card.target
 
     @property
     def side(self) -> int:
-        """Pixels per side of the square that the model sees."""
+        """Pixels per side of the model's input."""
         return self.card.side
 
     @property
     def detail(self) -> int:
-        """How many times `side` a picture should have per side, for `framed`."""
+        """The factor on `side` for the images that `framed` takes."""
         return 1 if self.framer is None else DETAIL
 
     @property
@@ -119,23 +119,23 @@ class Classifier:
         return self.detail * self.side
 
     def framed(self, pixels: NDArray[np.uint8]) -> Framed:
-        """Pictures (n, input_side, input_side, 3) as the model sees them."""
+        """Warp images (n, input_side, input_side, 3) to the model's input."""
         if self.framer is None or not len(pixels):
-            same = np.broadcast_to(np.eye(3, dtype=np.float32), (len(pixels), 3, 3))
-            none = None if self.framer is None else np.zeros(0, np.float32)
-            return Framed(pixels, same, np.ones(len(pixels), np.bool_), none)
-        known = {} if self.common is None else self.common.start()
-        parts = [self.framer(batch, **known) for batch in batches_of(pixels)]
-        seen, frames, rest, _, found = (np.concatenate(part) for part in zip(*parts, strict=True))
-        return Framed(seen, frames, rest <= self.framer.rest_limit, found)
+            identity = np.broadcast_to(np.eye(3, dtype=np.float32), (len(pixels), 3, 3))
+            empty = None if self.framer is None else np.zeros(0, np.float32)
+            return Framed(pixels, identity, np.ones(len(pixels), np.bool_), empty)
+        options = {} if self.common is None else self.common.start()
+        parts = [self.framer(batch, **options) for batch in batches_of(pixels)]
+        inputs, frames, rest, _, first = (np.concatenate(p) for p in zip(*parts, strict=True))
+        return Framed(inputs, frames, rest <= self.framer.rest_limit, first)
 
     @property
     def engine(self) -> str:
-        """What computes: "onnx", "int8" or "torch"."""
+        """Its name: "onnx", "int8" or "torch"."""
         return self._engine.name
 
-    def tried(self) -> Self:
-        """Itself; it raises where it cannot answer."""
+    def check(self) -> Self:
+        """Classify a blank image, which raises where the model fails; return the classifier."""
         blank = np.zeros((1, self.input_side, self.input_side, 3), np.uint8)
         self.probabilities(self.framed(blank).pixels)
         return self
@@ -153,19 +153,19 @@ class Classifier:
                 expected=f"(n, {self.side}, {self.side}, 3) and uint8, in the order RGB",
                 todo="decode pictures with candid.data.decode at this model's side and fit",
             )
-        parts = [self._engine(batch) for batch in batches_of(pixels)]
-        if not parts:
+        outputs = [self._engine(batch) for batch in batches_of(pixels)]
+        if not outputs:
             return np.zeros((0, len(self.classes)))
-        out = np.concatenate(parts).astype(np.float64)
-        if out.shape[1] != len(self.classes) or not np.isfinite(out).all():
+        raw = np.concatenate(outputs).astype(np.float64)
+        if raw.shape[1] != len(self.classes) or not np.isfinite(raw).all():
             raise RunError(
                 f"The model gives no probabilities of {len(self.classes)} classes: "
-                f"{out[~np.isfinite(out).all(axis=1)][:1].tolist() or out.shape}.",
+                f"{raw[~np.isfinite(raw).all(axis=1)][:1].tolist() or raw.shape}.",
                 expected="finite weights that belong to model.json",
                 todo="take both files from where the run was made, or train again",
             )
-        sure: NDArray[np.float64] = out / out.sum(axis=1, keepdims=True)  # to float64's last digit
-        return sure if self.shift is None else self.shift.apply(sure)
+        p: NDArray[np.float64] = raw / raw.sum(axis=1, keepdims=True)  # to float64's last digit
+        return p if self.shift is None else self.shift.apply(p)
 
 
 def open_classifier(
@@ -179,67 +179,67 @@ def open_classifier(
 ) -> Classifier:
     """Load the model of a run whose training was finished.
 
-    The engine "onnx" exports it on first use, to `model.onnx` in the run; "int8" runs what
-    `candid export --int8` wrote; "torch" runs it as it is; "auto" takes onnx where its libraries
-    are installed. `threads` are those inside one call of ONNX Runtime; 0: one per core.
+    The engine "onnx" exports it on first use, to `model.onnx` in the run; "int8" loads the output
+    of `candid export --int8`; "torch" uses the weights; "auto" is onnx where its libraries are
+    installed. `threads` are those inside one call of ONNX Runtime; 0: one per core.
 
-    It abstains where the highest probability is below `abstain_below`; None: by the rule that the
-    audit found for `predict.target_error`, or that of the calibration, if any; 0: never. A
-    `calibration` is the name of what `candid calibrate` made for a place; "": the run's own. With
-    `number`, the folder of a label that is one will do: its classes are the bins. Raises
-    RunError where the run is not finished or damaged, or its model cannot answer; DependencyError
-    where the engine is not installed.
+    The model abstains where the highest probability is below `abstain_below`; None: by the audit's
+    rule for `predict.target_error`, or that of the calibration, if any; 0: never. `calibration` is
+    the name given to `candid calibrate` for a place; "": the run's own. With `number`, the run may
+    be the folder of a label that is a number: its classes are the bins. Raises RunError where the
+    run is not finished or damaged, or its model fails; DependencyError where the engine is not
+    installed.
     """
-    from candid.models.onnx_file import made_from
+    from candid.models.onnx_file import source_digest
 
     config = open_run(run.path).settings
     refuse_untrained(run, number=number)
     card = read_record(run.model_file, ModelCard)
-    made_by = made_from(run, card) if run.weights.is_file() else "an exported model alone"
-    runs = _open_engine(run, card, engine, threads)
-    framer, framed_by = open_framer(run, runs, engine, threads)
+    digest = source_digest(run, card) if run.weights.is_file() else "an exported model alone"
+    model = _open_engine(run, card, engine, threads)
+    framer, framer_digest = open_framer(run, model, engine, threads)
     if framer is not None:
-        made_by = f"{made_by}, framed: {framed_by}"
-    place = read_calibration(run, calibration, card, made_by) if calibration else None
+        digest = f"{digest}, framed: {framer_digest}"
+    place = read_calibration(run, calibration, card, digest) if calibration else None
     return Classifier(
         card=card,
         fit=config.data.fit,
         max_pixels=config.data.max_pixels,
         rule=abstention_rule(run, abstain_below, config.predict.target_error, place),
-        _engine=runs,
+        _engine=model,
         framer=framer,
-        made_from=made_by,
+        made_from=digest,
         shift=None if place is None else ProbabilityShift(place.temperature, np.array(place.bias)),
         common=None if place is None else place.frame,
-    ).tried()
+    ).check()
 
 
-def _open_engine(run: Run, card: ModelCard, engine: Engine, threads: int) -> Runs:
+def _open_engine(run: Run, card: ModelCard, engine: Engine, threads: int) -> Runner:
     from candid.inference.framed_export import framing_marks
     from candid.models.onnx_file import is_exported, open_int8, open_onnx
     from candid.models.onnx_framing import framing_path
 
-    engine = chosen_engine(engine, lambda: is_exported(run, card))
+    engine = pick_engine(engine, lambda: is_exported(run, card))
     if engine == "int8":
         return open_int8(run, card, threads=threads)
     if engine == "onnx":
-        marks = framing_marks(run, framing_path(run).name)
-        return open_onnx(run, card, threads=threads, marks=marks)
+        metadata = framing_marks(run, framing_path(run).name)
+        return open_onnx(run, card, threads=threads, metadata=metadata)
     from candid.models.model import TorchEngine, load_whole_model
 
     return TorchEngine(load_whole_model(run.weights, card, run.network))
 
 
-def chosen_engine(engine: Engine, is_exported: Callable[[], bool]) -> Engine:
-    """What "auto" stands for: onnx where its libraries, or those that run an export, are installed.
+def pick_engine(engine: Engine, is_exported: Callable[[], bool]) -> Engine:
+    """Resolve "auto": onnx where its libraries, or those that run an export, are installed.
 
-    Raises DependencyError where torch is meant and is not installed.
+    Raises DependencyError where the result is torch and that is not installed.
     """
     if engine == "auto":
-        makes = _installed("onnx", "onnxscript")
-        onnx = _installed("onnxruntime") and (makes or is_exported())
-        engine = "onnx" if onnx else "torch"
-    if engine == "torch" and not _installed("torch", "safetensors"):
+        can_export = _is_installed("onnx", "onnxscript")
+        has_onnx = _is_installed("onnxruntime") and (can_export or is_exported())
+        engine = "onnx" if has_onnx else "torch"
+    if engine == "torch" and not _is_installed("torch", "safetensors"):
         raise DependencyError(
             "Neither ONNX Runtime with an exported model nor torch is installed.",
             expected="the extra 'onnx' (to run an exported model), or 'train'",
@@ -249,54 +249,54 @@ def chosen_engine(engine: Engine, is_exported: Callable[[], bool]) -> Engine:
 
 
 def open_framer(
-    run: Run, runs: Runs, engine: Engine, threads: int
-) -> tuple[Frames | None, str | None]:
-    """What frames for a model, and the digest of its weights; None where nothing does."""
+    run: Run, model: Runner, engine: Engine, threads: int
+) -> tuple[Framer | None, str | None]:
+    """A run's framing network and the digest of its weights; None where it has none."""
     from candid.inference.framed_export import open_named_framer
     from candid.models.onnx_file import OnnxModel
     from candid.models.onnx_framing import framing_path, open_onnx_framer, weights_digest
 
-    frames = is_framed(run)
-    if run.framing.is_file() and not frames:
+    is_framed_run = is_framed(run)
+    if run.framing.is_file() and not is_framed_run:
         return None, None
-    if isinstance(runs, OnnxModel) and not run.framing_weights.is_file():
-        named = open_named_framer(runs, run.path, threads=threads)
-        if named is not None:  # the exports were carried here without the run's weights
-            return named, named.made_from
-    if not frames:
+    if isinstance(model, OnnxModel) and not run.framing_weights.is_file():
+        named_framer = open_named_framer(model, run.path, threads=threads)
+        if named_framer is not None:  # the exports were copied without the run's weights
+            return named_framer, named_framer.made_from
+    if not is_framed_run:
         return None, None
-    made_from = weights_digest(run)
-    makes = _installed("onnx", "onnxscript", "torch")
-    exported = _installed("onnxruntime") and (makes or framing_path(run).is_file())
-    if engine != "torch" and exported:
-        return open_onnx_framer(run, threads=threads), made_from
+    digest = weights_digest(run)
+    can_export = _is_installed("onnx", "onnxscript", "torch")
+    has_export = _is_installed("onnxruntime") and (can_export or framing_path(run).is_file())
+    if engine != "torch" and has_export:
+        return open_onnx_framer(run, threads=threads), digest
     from candid.models.framing import TorchFramer, load_framing
 
-    return TorchFramer(load_framing(run.framing_weights)), made_from
+    return TorchFramer(load_framing(run.framing_weights)), digest
 
 
-def _installed(*modules: str) -> bool:
+def _is_installed(*modules: str) -> bool:
     return all(importlib.util.find_spec(module) for module in modules)
 
 
 def read_calibration(run: Run, name: str, card: ModelCard, model: str) -> PlaceCalibration:
-    """A calibration of this very model.
+    """The calibration of this name for a model.
 
-    Raises RunError where there is none by this name, or it is another model's.
+    Raises RunError where there is none, or it is another model's.
     """
     path = calibration_path(run.path, name)
     if not path.is_file():
-        there = sorted(p.stem for p in path.parent.glob("*.json"))
+        existing = sorted(p.stem for p in path.parent.glob("*.json"))
         raise RunError(
             f"{run.path} has no calibration {name!r}.",
-            expected=f"one of: {', '.join(there)}" if there else "one that was made before",
+            expected=f"one of: {', '.join(existing)}" if existing else "one that was made before",
             todo=f"make it: candid calibrate {run.path} DATA --name {name}",
         )
-    found = read_record(path, PlaceCalibration)
-    if found.classes != card.classes or found.model != model:
+    calibration = read_record(path, PlaceCalibration)
+    if calibration.classes != card.classes or calibration.model != model:
         raise RunError(
             f"{path} was made for another model than the run holds now.",
             expected="a calibration of these weights",
             todo=f"make it again: candid calibrate {run.path} DATA --name {name}",
         )
-    return found
+    return calibration

@@ -1,11 +1,10 @@
-"""From the bytes of images to rows: decode, find faces, tell the unfamiliar, classify, abstain.
+"""From the bytes of images to rows: decode, find faces, flag the unfamiliar, classify, abstain.
 
-`Labeller` is the one way there is: for tables, for Python, for shards on a cluster, and for the
-server, which decodes and answers in calls of its own. `label` does a stream of images side by side,
-in order and in flat memory. With threads, not processes: a thread decodes a block and runs the
-model on it, and both let other threads run meanwhile, so nothing is copied between processes.
-Blocks are cut by the images alone, so the same images make the same rows however often the job was
-stopped.
+`Labeller` serves all: tables, Python, shards on a cluster, and the server, which decodes and
+classifies in separate calls. `label` processes a stream of images concurrently, in order and in
+constant memory. It uses threads, not processes: a thread decodes a block and runs the model on it,
+both without the GIL, so nothing is copied between processes. Blocks depend on the images alone, so
+the same images make the same rows however often the job was stopped.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from candid.cores import cores
 from candid.data.decode import decode, decode_whole
 from candid.data.encoded import Budget
 from candid.errors import ImageError
-from candid.inference.classifier import BATCH, Classifier, Framed, Frames
+from candid.inference.classifier import BATCH, Classifier, Framed, Framer
 from candid.inference.detectors import Box
 from candid.inference.drift import DriftReference, drift_scores
 from candid.inference.faces import FaceFinder
@@ -33,8 +32,8 @@ from candid.inference.unfamiliar import Unfamiliar
 from candid.records.framing import CommonFrame
 from candid.text import labelling as text
 
-_BLOCK_BYTES = 64 << 20  # of encoded images that wait in one block
-DIGITS = 7  # what float32 carries
+_BLOCK_BYTES = 64 << 20  # of encoded images in one block
+DIGITS = 7  # the precision of float32
 
 # An item, and its bytes where they had to be read in order.
 _Read = tuple[Item, "bytes | ImageError | None"]
@@ -42,105 +41,105 @@ _Read = tuple[Item, "bytes | ImageError | None"]
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Crop:
-    """What the model sees of an image: the image as a square, or a face that was found in it."""
+    """The model's input from an image: the image as a square, or a face in it."""
 
-    # (side, side, 3), of an answer as the model saw it; None: a face was looked for and not found
+    # (side, side, 3), in a prediction the model's input; None: there is no face
     pixels: NDArray[np.uint8] | None
     width: int  # of the image in its file
     height: int
     face: int | None = None  # its number in the image
     box: Box | None = None  # in pixels of the image in its file
-    # (3, 3) from what the model saw to the crop that came, from -1 to 1 each; None: it saw the crop
+    # (3, 3) from the model's input to the crop, from -1 to 1 each; None: the input is the crop
     frame: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Prediction:
-    """What the model says of a crop; where it abstains, `unlike` or `unsure` says why."""
+    """The model's answer for a crop; where it abstains, `unlike` or `unsure` says why."""
 
     crop: Crop
     prediction: str  # the most probable class
     probability: dict[str, float]  # calibrated, of every class
     unlike: str = ""  # why it does not look like the training images
     unsure: str = ""  # why the model is not sure enough
-    scores: list[float] = field(default_factory=list)  # that are watched; [] where nobody does
+    scores: list[float] = field(default_factory=list)  # for drift; [] where it is not watched
 
     @property
     def abstains(self) -> bool:
-        """Whether there is no prediction."""
+        """Whether the model gives no answer."""
         return bool(self.unlike or self.unsure)
 
 
 @dataclass(frozen=True, eq=False)
 class Labeller:
-    """All that makes rows of images; safe to use from several threads."""
+    """Makes rows of images; thread-safe."""
 
     classifier: Classifier
-    unfamiliar: Unfamiliar | None = None  # tells what the model was not made for; None: nobody
+    unfamiliar: Unfamiliar | None = None  # flags images unlike the training images; None: no check
     finder: FaceFinder | None = None  # of the faces in an image; None: the image is the crop
     _: KW_ONLY
-    # Tells whether a stream of images is still like the validation images; None: nobody watches.
+    # Detects drift of a stream of images from the validation images; None: not watched.
     reference: DriftReference | None = None
-    scored: bool = False  # whether predictions bear what is watched, also where nobody watches
-    # Whether many pictures of one job are framed from the frame that they have in common (see
+    scored: bool = False  # whether predictions have drift scores even without a reference
+    # Whether the images of a job are framed by their common frame (see
     # `candid.inference.common_frame`), and not each by itself.
     together: bool = True
-    max_pixels: int | None = None  # an image that claims more is not decoded; None: the model's
-    budget: Budget | None = None  # of the memory that decoding takes; None: the process's
+    max_pixels: int | None = None  # an image with more is not decoded; None: the model's limit
+    budget: Budget | None = None  # of the memory for decoding; None: the process's
 
     @property
     def columns(self) -> RowColumns:
-        """What the rows hold."""
+        """The columns of the rows."""
         return RowColumns(self.classifier.classes, faces=self.finder is not None)
 
     @property
-    def common_framer(self) -> Frames | None:
-        """What finds the frame that many pictures have in common; None where nobody looks for it.
+    def common_framer(self) -> Framer | None:
+        """The framing network, where a job's images are framed by their common frame; else None.
 
-        That is where nothing frames, the place is known already, or each is framed by itself.
+        None, too, if the common frame is already known.
         """
         c = self.classifier
         return c.framer if c.common is None and self.together else None
 
     def in_frame(self, common: CommonFrame) -> Self:
-        """The same for pictures of which it is known how most of them lie."""
+        """A copy for images with this common frame."""
         return replace(self, classifier=replace(self.classifier, common=common))
 
     def crops(self, encoded: bytes) -> list[Crop]:
-        """What there is to classify in an image: with faces looked for, each of them.
+        """The crops of an image: each face with a finder, else the image.
 
         Raises ImageError where it cannot be decoded.
         """
         c = self.classifier
         if self.finder is not None:
-            return self._faces(self.finder, encoded)
-        image = decode(encoded, side=c.side, fit=c.fit, detail=c.detail, **self._limits())
+            return self._crop_faces(self.finder, encoded)
+        image = decode(encoded, side=c.side, fit=c.fit, detail=c.detail, **self._decode_options())
         return [Crop(image.pixels, image.width, image.height)]
 
     def as_it_came(self, encoded: bytes, longest: int) -> NDArray[np.uint8]:
-        """An image (height, width, 3) that is no square, at most `longest` pixels per side.
+        """An image (height, width, 3) in its own shape, at most `longest` pixels per side.
 
         Raises ImageError where it cannot be decoded.
         """
-        return decode_whole(encoded, longest=longest, **self._limits()).pixels
+        return decode_whole(encoded, longest=longest, **self._decode_options()).pixels
 
-    def _limits(self) -> dict[str, Any]:
-        most = self.classifier.max_pixels if self.max_pixels is None else self.max_pixels
-        return {"max_pixels": most} | ({} if self.budget is None else {"budget": self.budget})
+    def _decode_options(self) -> dict[str, Any]:
+        max_pixels = self.classifier.max_pixels if self.max_pixels is None else self.max_pixels
+        return {"max_pixels": max_pixels} | ({} if self.budget is None else {"budget": self.budget})
 
-    def _faces(self, finder: FaceFinder, encoded: bytes) -> list[Crop]:
-        image = decode_whole(encoded, longest=finder.longest, **self._limits())
+    def _crop_faces(self, finder: FaceFinder, encoded: bytes) -> list[Crop]:
+        image = decode_whole(encoded, longest=finder.longest, **self._decode_options())
         scale = image.width / image.pixels.shape[1]
         side, fit = self.classifier.input_side, self.classifier.fit
-        found = [
+        crops = [
             Crop(finder.crop(image.pixels, face, side=side, fit=fit), image.width, image.height,
                  number, face.box.scaled(scale))
             for number, face in enumerate(finder.find(image.pixels))
         ]  # fmt: skip
-        return found or [Crop(None, image.width, image.height)]
+        return crops or [Crop(None, image.width, image.height)]
 
     def answers(self, crops: Sequence[Crop]) -> list[Prediction]:
-        """What the model says of crops, each with pixels."""
+        """The model's answers for crops, each with pixels."""
         if not crops:
             return []
         c = self.classifier
@@ -149,7 +148,7 @@ class Labeller:
         distances = None
         if self.unfamiliar is not None:
             distances = self.unfamiliar.distances(framed.pixels)
-        unlike, unsure = self._unlike(framed, crops, distances), [""] * len(crops)
+        unlike_reasons, unsure_reasons = self._unlike(framed, crops, distances), [""] * len(crops)
         scores: list[list[float]] = [[]] * len(crops)
         if self.scored or self.reference is not None:
             scores = drift_scores(framed, probability, distances).tolist()
@@ -159,14 +158,14 @@ class Labeller:
             for crop, p, frame in zip(crops, framed.pixels, frames, strict=True)
         ]
         if c.rule is not None:
-            why = text.below_threshold(c.rule.threshold)
-            unsure = [why if below else "" for below in c.rule.abstains(probability)]
+            reason = text.below_threshold(c.rule.threshold)
+            unsure_reasons = [reason if below else "" for below in c.rule.abstains(probability)]
         best = probability.argmax(axis=1).tolist()
-        named = [dict(zip(c.classes, p, strict=True)) for p in probability.tolist()]
+        by_class = [dict(zip(c.classes, p, strict=True)) for p in probability.tolist()]
         return [
-            Prediction(crop, c.classes[b], p, odd, doubt, own)
-            for crop, b, p, odd, doubt, own in zip(
-                crops, best, named, unlike, unsure, scores, strict=True
+            Prediction(crop, c.classes[b], p, unlike_reason, unsure_reason, row_scores)
+            for crop, b, p, unlike_reason, unsure_reason, row_scores in zip(
+                crops, best, by_class, unlike_reasons, unsure_reasons, scores, strict=True
             )
         ]
 
@@ -179,7 +178,7 @@ class Labeller:
         shapes = np.array([(box.width, box.height) for box in boxes], np.float64)
         if self.finder is not None:  # what was cut out is larger than the box
             shapes = shapes / self.finder.frame.box[2]
-        found = self.unfamiliar.unlike(
+        reasons = self.unfamiliar.unlike(
             framed.pixels,
             shapes[:, 0],
             shapes[:, 1],
@@ -187,25 +186,25 @@ class Labeller:
             distances=distances,
         )
         return [
-            why or ("" if settled else text.NO_FRAME)
-            for why, settled in zip(found, framed.settled.tolist(), strict=True)
+            reason or ("" if settled else text.NO_FRAME)
+            for reason, settled in zip(reasons, framed.settled.tolist(), strict=True)
         ]
 
     def rows(self, images: Iterable[_Read]) -> tuple[list[Row], list[list[float]]]:
-        """The rows of some images, in order, and what is watched of each.
+        """The rows of images, in order, and the drift scores of each.
 
-        Without bytes, an item is read here.
+        An item without bytes is read here.
         """
-        found = [one for item, data in images for one in self._seen(item, data)]
-        seen = [crop for _, crop in found if isinstance(crop, Crop) and crop.pixels is not None]
-        answers = iter(self.answers(seen))
+        named = [pair for item, data in images for pair in self._load(item, data)]
+        crops = [crop for _, crop in named if isinstance(crop, Crop) and crop.pixels is not None]
+        answers = iter(self.answers(crops))
         values, scores = [], []
-        for name, crop in found:
+        for name, crop in named:
             answer = None
             if isinstance(crop, Crop) and crop.pixels is not None:
                 answer = next(answers)
-            told = self.told(crop, answer) if isinstance(crop, Crop) else {"error": crop}
-            values.append({"id": name} | told)
+            row = self.told(crop, answer) if isinstance(crop, Crop) else {"error": crop}
+            values.append({"id": name} | row)
             scores.append([] if answer is None else answer.scores)
         return self.columns.rows(values), scores
 
@@ -227,8 +226,8 @@ class Labeller:
     def _answer_columns(self, answer: Prediction) -> dict[str, Any]:
         return {f"p_{name}": round(p, DIGITS) for name, p in answer.probability.items()}
 
-    def _seen(self, item: Item, data: bytes | ImageError | None) -> list[tuple[str, Crop | str]]:
-        """The item's name with each of its crops, or with why there is none."""
+    def _load(self, item: Item, data: bytes | ImageError | None) -> list[tuple[str, Crop | str]]:
+        """The item's name with each of its crops, or with an error message."""
         try:
             if isinstance(data, ImageError):
                 raise data
@@ -247,36 +246,36 @@ def label(
     workers: int = 0,
     bar: Callable[[int], object] = lambda _: None,
 ) -> Generator[Block]:
-    """The rows of all items, block by block, in order; read ahead are no more than a few blocks.
+    """The rows of all items, block by block, in order; at most a few blocks are read ahead.
 
     `workers` are threads, 0: one per core; `bar` is called with the number of images of each block.
     """
     count = workers or cores()
     pool = ThreadPoolExecutor(count, thread_name_prefix="candid-label")
-    waiting: deque[tuple[list[Item], int, Future[tuple[list[Row], list[list[float]]]]]] = deque()
+    pending: deque[tuple[list[Item], int, Future[tuple[list[Row], list[list[float]]]]]] = deque()
 
-    def next_done() -> Block:
-        items, _, future = waiting.popleft()
+    def finish_next() -> Block:
+        items, _, future = pending.popleft()
         rows, scores = future.result()
         bar(len(items))
         return Block(len(items), names_digest(item.id for item in items), rows, scores)
 
     try:
         for block, size in _blocks(items):
-            # Enough that no thread is idle while this one reads, and no more.
-            while len(waiting) >= 2 * count + 2 or (
-                waiting and sum(held for _, held, _ in waiting) + size > 4 * _BLOCK_BYTES
+            # No more than needed to keep all threads busy while this one reads.
+            while len(pending) >= 2 * count + 2 or (
+                pending and sum(n_bytes for _, n_bytes, _ in pending) + size > 4 * _BLOCK_BYTES
             ):
-                yield next_done()
-            waiting.append(([item for item, _ in block], size, pool.submit(labeller.rows, block)))
-        while waiting:
-            yield next_done()
+                yield finish_next()
+            pending.append(([item for item, _ in block], size, pool.submit(labeller.rows, block)))
+        while pending:
+            yield finish_next()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _blocks(items: Iterable[Item]) -> Iterator[tuple[list[_Read], int]]:
-    """Items in blocks that the model takes at once, and the bytes that they hold."""
+    """Items in blocks for one batch of the model, and the bytes of each block."""
     block: list[_Read] = []
     size = 0
     for item in items:

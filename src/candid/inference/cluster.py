@@ -1,13 +1,12 @@
-"""Shards on a cluster of Ray: one task per shard, and a worker that dies loses nothing.
+"""Labelling on a Ray cluster: one task per shard, retried when a worker dies.
 
-Plain tasks, not Ray Data: there, rows flow between operators in blocks that know nothing of the
-shard they came from, while here each shard must become one file. A task reads its shard, labels it
-and writes its part with the function that the local engine uses; only counts come back. Ray starts
-a task again elsewhere where its process or machine is gone, and a part appears whole or not at all,
-so a task that runs twice writes the same file twice.
+Plain tasks, not Ray Data, whose blocks of rows do not know their shard, while here each shard must
+become one file. A task reads its shard, labels it and writes its part with the function of the
+local engine; only counts come back. Ray restarts a task elsewhere if its process or machine is
+gone, and parts are written atomically, so a task that runs twice writes the same file twice.
 
-The model travels through Ray's object store, so the run need lie on one machine only. What every
-machine needs is Candid in the same version, and to reach the shards and the folder of labels.
+The model is sent through Ray's object store, so the run is needed on one machine only. Every
+machine needs the same version of Candid, and access to the shards and the folder of labels.
 """
 
 from __future__ import annotations
@@ -32,21 +31,20 @@ from candid.inference.parts import Work
 from candid.inference.shards import Failed, LabelledShard, Order, Shard, label_shard
 from candid.storage.jobs import Job, job_digest
 
-# Lost machines are common in clusters of cheap ones; a shard that kills its process every time is
-# given up in the end.
+# Machines of cheap clusters are often lost; a shard that kills its process every time is given up.
 _RETRIES = 10
-_AHEAD = 64  # tasks that wait at least, so that a cluster that grows by demand sees some
-_OBJECT_STORE = 256 << 20  # bytes on a machine of our own: nothing but the model lies there
+_MIN_PENDING = 64  # submitted tasks at least, so that an autoscaling cluster sees the demand
+_OBJECT_STORE = 256 << 20  # bytes on this machine: only the model is stored there
 
 
 @dataclass(frozen=True, slots=True)
 class PackedModel:
-    """A run's model, on its way."""
+    """A run's model to send to workers."""
 
     files: dict[str, bytes]  # of the run, which a labeller reads, by name
-    opened: Callable[[Path], Labeller]  # makes the labeller from a folder with these files
-    job: Job  # all that decides the rows; a labeller there must come out the same
-    job_of: Callable[[Labeller], Job]  # gives that of a labeller
+    opened: Callable[[Path], Labeller]  # opens the labeller from a folder with these files
+    job: Job  # all that determines the rows; a worker's labeller must have the same
+    job_of: Callable[[Labeller], Job]  # the job of a labeller
     version: str = candid.__version__
 
 
@@ -63,12 +61,12 @@ def needs_ray() -> None:
 def label_on_cluster(
     model: PackedModel, order: Order, *, workers: int = 0, quiet: bool = False
 ) -> Work:
-    """The work of `candid.inference.parts.label_missing`, done by tasks of Ray.
+    """Work for `candid.inference.parts.label_missing`, done by tasks of Ray.
 
-    Ray is taken as it is where the caller has started it; else the cluster that $RAY_ADDRESS or
-    `ray start` tells of; else one of this machine alone, for as long as the work lasts. `workers`
-    tasks run at a time, one core each (0: as many as the cluster has cores); `quiet`: Ray keeps
-    what it and the tasks print to itself.
+    On the Ray that the caller has started, if any; else on the cluster of $RAY_ADDRESS or `ray
+    start`; else on this machine alone, while the work lasts. `workers` tasks run at a time, one
+    core each (0: as many as the cluster has cores); `quiet` suppresses the output of Ray and of the
+    tasks.
     """
     needs_ray()
 
@@ -77,11 +75,11 @@ def label_on_cluster(
         if not todo:
             yield iter(())
             return
-        # Ray prints that a worker died to standard output, where the caller's JSON belongs.
+        # Ray prints that a worker died to standard output, which is for the caller's JSON.
         with (
             contextlib.redirect_stdout(io.StringIO() if quiet else sys.stderr),
-            _connected(workers, quiet) as most,
-            contextlib.closing(_finished(todo, model, order, most)) as results,
+            _connect(workers, quiet) as max_pending,
+            contextlib.closing(_run_tasks(todo, model, order, max_pending)) as results,
         ):
             yield results
 
@@ -89,81 +87,81 @@ def label_on_cluster(
 
 
 @contextlib.contextmanager
-def _connected(workers: int, quiet: bool) -> Iterator[int]:
-    """Ray while the block runs, and how many tasks to ask for at most; 0: as it sees fit."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anyone
+def _connect(workers: int, quiet: bool) -> Iterator[int]:
+    """Ray inside the block; yields the maximal number of tasks, 0: by the cluster's cores."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry
     import ray
 
     if ray.is_initialized():
         yield workers
         return
-    how: dict[str, Any] = {
+    options: dict[str, Any] = {
         "log_to_driver": not quiet,
         "logging_level": logging.ERROR if quiet else logging.WARNING,
     }
-    own: dict[str, Any] = {
+    local_options: dict[str, Any] = {
         "num_cpus": workers or cores(),
         "include_dashboard": False,
         "object_store_memory": _OBJECT_STORE,
     }
-    most = 0
+    max_tasks = 0
     try:
         try:
-            ray.init(**own, **how)
-        except ValueError:  # a cluster is there, and says itself what it has
-            ray.init(**how)
-            most = workers
-    except Exception as error:  # a node that does not come up is a plain Exception of Ray's
+            ray.init(**local_options, **options)
+        except ValueError:  # there is a cluster, which has its own resources
+            ray.init(**options)
+            max_tasks = workers
+    except Exception as error:  # Ray raises a plain Exception for a node that does not start
         raise RunError(
             f"Ray cannot be reached or started: {' '.join(str(error).split())[:300]}",
             expected="a cluster at $RAY_ADDRESS or one that ray start made, or none at all",
             todo="see whether ray status finds it; unset RAY_ADDRESS to work on this machine alone",
         ) from error
     try:
-        yield most
+        yield max_tasks
     finally:
         ray.shutdown()
 
 
-def _finished(
-    todo: Sequence[Shard], model: PackedModel, order: Order, most: int
+def _run_tasks(
+    todo: Sequence[Shard], model: PackedModel, order: Order, max_pending: int
 ) -> Generator[LabelledShard | Failed]:
-    """What became of each shard, as they are done."""
+    """The shards' results, in order of completion."""
     import ray
     from ray.exceptions import RayError, RayTaskError
 
-    # One core each: within a process, reading and answering take turns well enough.
-    task = ray.remote(num_cpus=1, max_retries=_RETRIES)(_label)
-    there = ray.put(model)
-    seen: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    most = most or max(_AHEAD, 4 * int(seen.get("CPU", 1)))
-    waiting: dict[Any, Shard] = {}
-    rest = iter(todo)
+    # One core each: within a process, reading and inference alternate well enough.
+    task = ray.remote(num_cpus=1, max_retries=_RETRIES)(_label_task)
+    reference = ray.put(model)
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    max_pending = max_pending or max(_MIN_PENDING, 4 * int(resources.get("CPU", 1)))
+    pending: dict[Any, Shard] = {}
+    remaining = iter(todo)
     try:
         while True:
-            for shard in rest:
-                # In a list it stays a reference: whoever has the model already does not fetch it.
-                waiting[task.remote([there], shard, order)] = shard
-                if len(waiting) >= most:
+            for shard in remaining:
+                # In a list it stays a reference: a worker with the model does not fetch it again.
+                pending[task.remote([reference], shard, order)] = shard
+                if len(pending) >= max_pending:
                     break
-            if not waiting:
+            if not pending:
                 return
-            (ready,), _ = ray.wait(list(waiting), num_returns=1)
-            shard = waiting.pop(ready)
+            (done,), _ = ray.wait(list(pending), num_returns=1)
+            shard = pending.pop(done)
             try:
-                yield ray.get(ready)
+                yield ray.get(done)
             except RayTaskError as error:
-                raise _meaning(error.cause) from error
+                raise _task_error(error.cause) from error
             except RayError as error:
                 reason = " ".join(str(error).split())[:300]
                 yield Failed(shard.name, f"its worker died {_RETRIES + 1} times: {reason}")
     finally:
-        for ref in waiting:
+        for ref in pending:
             ray.cancel(ref, force=True)
 
 
-def _meaning(cause: Exception) -> CandidError:
-    """What an error of a task means: a shard's own come back as a result, so it is not that."""
+def _task_error(cause: Exception) -> CandidError:
+    """The error for a failed task; a shard's own errors are results and do not get here."""
     if isinstance(cause, CandidError):
         return cause
     reason = " ".join(str(cause).split())
@@ -176,20 +174,20 @@ def _meaning(cause: Exception) -> CandidError:
 
 # --- on a worker ---------------------------------------------------------------------------------
 
-_ready: dict[str, Labeller] = {}  # of this process: tasks that follow find the model loaded
+_labellers: dict[str, Labeller] = {}  # cache of this process, for the tasks that follow
 
 
-def _label(there: list[Any], shard: Shard, order: Order) -> LabelledShard | Failed:
+def _label_task(reference: list[Any], shard: Shard, order: Order) -> LabelledShard | Failed:
     key = job_digest(order.job)
-    if key not in _ready:
+    if key not in _labellers:
         import ray
 
-        _ready.clear()
-        _ready[key] = _open(ray.get(there[0]), key)
-    return label_shard(_ready[key], shard, order, workers=1)
+        _labellers.clear()
+        _labellers[key] = _open_labeller(ray.get(reference[0]), key)
+    return label_shard(_labellers[key], shard, order, workers=1)
 
 
-def _open(model: PackedModel, key: str) -> Labeller:
+def _open_labeller(model: PackedModel, key: str) -> Labeller:
     if model.version != candid.__version__:
         raise RunError(
             f"A machine of the cluster has Candid {candid.__version__}, and the one that began "
@@ -207,9 +205,9 @@ def _open(model: PackedModel, key: str) -> Labeller:
         import torch
 
         torch.set_num_threads(1)
-    found = model.job_of(labeller)
-    if job_digest(found) != key:
-        changed = sorted(k for k in model.job if model.job[k] != found.get(k))
+    job = model.job_of(labeller)
+    if job_digest(job) != key:
+        changed = sorted(k for k in model.job if model.job[k] != job.get(k))
         raise RunError(
             f"On a machine of the cluster the model came out otherwise: {', '.join(changed)}.",
             expected="the same model and settings as where the job began",

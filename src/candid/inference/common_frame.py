@@ -1,10 +1,10 @@
-"""The frame that the pictures of one place have in common.
+"""The common frame of the images of one source.
 
-How a single face lies in its picture is found with an error that most of all is that person's own
-(a face that is large in any frame looks as if cut tightly). Pictures that were cut by one program
-or taken at one place lie alike, so what is found in many of them, together, has hardly any error.
-Where hardly more of them lie far from that frame than at home, what is found in one alone is noise,
-and all are read in it. Elsewhere each is framed by itself, from there.
+The estimate of a single image's frame has an error that is mostly the person's (a large face looks
+like a tight crop). Images that were cropped by one program or taken at one place have the same
+frame, so the mean over many of them has hardly any error. Where hardly more of them are far from it
+than validation images are, single estimates are noise, and all images are warped to it. Otherwise
+each is framed by itself, starting from it.
 """
 
 from __future__ import annotations
@@ -18,98 +18,97 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.errors import ImageError
-from candid.inference.classifier import Frames, batches_of
+from candid.inference.classifier import Framer, batches_of
 from candid.inference.classify import Labeller
 from candid.inference.sources import Item
 from candid.records.framing import AS_IT_CAME, CommonFrame, corner_distance, upper_rows
 
-FEWEST = 50  # pictures that have a frame in common; each of fewer is framed by itself
-SEEN = 256  # pictures that it is found in
-_AHEAD = 20_000  # pictures that these are drawn from, evenly
-_KEPT_BYTES = 128 << 20  # of such as are read in order, at most
-_PASSES = 4  # each looks from the frame that the one before it found
-_ENOUGH = 0.2  # of the pictures decide where most of them lie
-_ALIKE = 0.1  # of the pictures may be far from there (at home 0.02 are), and all are read so
-_HOME = 0.02  # of the side: what is nearer to the training pictures' own frame is taken for it
-_DIGITS = 4  # so that a job that goes on elsewhere finds the same to the last bit
+FEWEST = 50  # images for a common frame; each of fewer is framed by itself
+SEEN = 256  # images that it is estimated on
+_MAX_READ_AHEAD = 20_000  # images that these are drawn from, evenly
+_MAX_BYTES = 128 << 20  # of images that are read in order
+_PASSES = 4  # each starts from the estimate of the one before
+_MIN_SHARE = 0.2  # of the images must be near, or the median is used
+_MAX_FAR_SHARE = 0.1  # of the images may be far (of validation images 0.02 are)
+_IDENTITY_TOLERANCE = 0.02  # of the side: a nearer frame is taken for the identity
+_DIGITS = 4  # so that a job resumed elsewhere has the same frame to the last bit
 
 
-def common_frame(framer: Frames, pixels: NDArray[np.uint8]) -> CommonFrame:
-    """How most of some pictures (n, input_side, input_side, 3) lie.
+def common_frame(framer: Framer, pixels: NDArray[np.uint8]) -> CommonFrame:
+    """The common frame of images (n, input_side, input_side, 3).
 
-    The mean of what a first look finds in those that hardly lie otherwise, sought where it finds,
-    in the mean, nothing more: from the median, by passes.
+    The fixed point of the mean estimate over near images: iterated from the median, by passes.
     """
-    return lying_of(framer, pixels)[0]
+    return estimate_frame(framer, pixels)[0]
 
 
-def lying_of(
-    framer: Frames, pixels: NDArray[np.uint8], passes: int = _PASSES
+def estimate_frame(
+    framer: Framer, pixels: NDArray[np.uint8], passes: int = _PASSES
 ) -> tuple[CommonFrame, NDArray[np.float64], NDArray[np.bool_]]:
-    """`common_frame`, what a last look from there finds in each, and which of them lie so.
+    """`common_frame`, the frames (n, 3, 3) estimated from there, and which (n,) are near it.
 
-    Frames are (n, 3, 3), marks (n,). More `passes` find what lies farther off.
+    More `passes` reach frames that are farther away.
     """
     start = AS_IT_CAME
     for i in range(passes):
-        first, near = _look(framer, pixels, start)
-        many = i > 0 and near.mean() >= _ENOUGH
-        centre = first[near].mean(axis=0) if many else np.median(first, axis=0)
-        before, start = start, rounded_frame(centre)
-        if many and (start == before).all():
+        frames, near = _estimate(framer, pixels, start)
+        has_majority = i > 0 and near.mean() >= _MIN_SHARE
+        centre = frames[near].mean(axis=0) if has_majority else np.median(frames, axis=0)
+        previous, start = start, round_frame(centre)
+        if has_majority and (start == previous).all():
             break
-    if is_home(start):
+    if is_near_identity(start):
         start = AS_IT_CAME
-    first, near = _look(framer, pixels, start)
+    frames, near = _estimate(framer, pixels, start)
     far = 1 - float(near.mean())
-    common = CommonFrame(upper_rows(start), far <= _ALIKE, far, len(pixels))
-    return common, first, near
+    common = CommonFrame(upper_rows(start), far <= _MAX_FAR_SHARE, far, len(pixels))
+    return common, frames, near
 
 
-def rounded_frame(frame: NDArray[np.floating]) -> NDArray[np.float32]:
-    """A frame (3, 3) with the digits that it is written down with."""
+def round_frame(frame: NDArray[np.floating]) -> NDArray[np.float32]:
+    """A frame (3, 3) rounded as it is stored."""
     return frame.round(_DIGITS).astype(np.float32)
 
 
-def is_home(frame: NDArray[np.float32]) -> bool:
-    """Whether a frame (3, 3) is taken for the training pictures' own."""
-    return corner_distance(frame) < _HOME
+def is_near_identity(frame: NDArray[np.float32]) -> bool:
+    """Whether a frame (3, 3) is taken for that of the training images."""
+    return corner_distance(frame) < _IDENTITY_TOLERANCE
 
 
-def _look(
-    framer: Frames, pixels: NDArray[np.uint8], start: NDArray[np.float32]
+def _estimate(
+    framer: Framer, pixels: NDArray[np.uint8], start: NDArray[np.float32]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """The frames (n, 3, 3) that a first look finds, and which are near that where it looked."""
-    parts = [framer(batch, start)[3:] for batch in batches_of(pixels)]
-    first, found = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return first.astype(np.float64), found <= framer.far_limit
+    """The frames (n, 3, 3) estimated at a first look, and which are near `start`."""
+    outputs = [framer(batch, start)[3:] for batch in batches_of(pixels)]
+    frames, distances = (np.concatenate(part) for part in zip(*outputs, strict=True))
+    return frames.astype(np.float64), distances <= framer.far_limit
 
 
 def framed_together(labeller: Labeller, items: Iterable[Item]) -> tuple[Labeller, Iterator[Item]]:
-    """A labeller that begins from the frame of these pictures, and the pictures, none left out.
+    """A labeller with the common frame of these images, and all the images.
 
-    The labeller as it is where it frames nothing, knows the place already, or finds fewer than
-    `FEWEST` pictures.
+    The labeller is unchanged where it frames nothing, has a common frame already, or there are
+    fewer than `FEWEST` images.
     """
-    coming = iter(items)
+    iterator = iter(items)
     framer = labeller.common_framer
     if framer is None:
-        return labeller, coming
-    ahead = list(_ahead(coming))
-    drawn = np.unique(np.linspace(0, len(ahead) - 1, min(SEEN, len(ahead))).round().astype(int))
-    crops = [pixels for i in drawn.tolist() for pixels in _pixels(labeller, ahead[i])]
+        return labeller, iterator
+    ahead = list(_read_ahead(iterator))
+    rows = np.unique(np.linspace(0, len(ahead) - 1, min(SEEN, len(ahead))).round().astype(int))
+    crops = [pixels for i in rows.tolist() for pixels in _crop_pixels(labeller, ahead[i])]
     if len(crops) >= FEWEST:
         labeller = labeller.in_frame(common_frame(framer, np.stack(crops[:SEEN])))
-    return labeller, chain(ahead, coming)
+    return labeller, chain(ahead, iterator)
 
 
-def _ahead(coming: Iterator[Item]) -> Iterator[Item]:
-    """The next pictures, some thousands; of those that are read in order, as many as are seen.
+def _read_ahead(coming: Iterator[Item]) -> Iterator[Item]:
+    """The next thousands of images; of those that must be read in order, `SEEN`.
 
-    These are read here, and keep what was read.
+    The latter are read here and keep their bytes.
     """
-    read = size = 0
-    for item in islice(coming, _AHEAD):
+    n_read = size = 0
+    for item in islice(coming, _MAX_READ_AHEAD):
         if not item.ordered:
             yield item
             continue
@@ -117,20 +116,20 @@ def _ahead(coming: Iterator[Item]) -> Iterator[Item]:
             data: bytes | ImageError = item.read()
         except ImageError as error:
             data = error
-        read, size = read + 1, size + (len(data) if isinstance(data, bytes) else 0)
-        yield replace(item, read=partial(_kept, data))
-        if read == SEEN or size >= _KEPT_BYTES:
+        n_read, size = n_read + 1, size + (len(data) if isinstance(data, bytes) else 0)
+        yield replace(item, read=partial(_return_data, data))
+        if n_read == SEEN or size >= _MAX_BYTES:
             return
 
 
-def _kept(data: bytes | ImageError) -> bytes:
+def _return_data(data: bytes | ImageError) -> bytes:
     if isinstance(data, ImageError):
         raise data
     return data
 
 
-def _pixels(labeller: Labeller, item: Item) -> list[NDArray[np.uint8]]:
-    """What is to be framed of a picture; nothing where it cannot be read."""
+def _crop_pixels(labeller: Labeller, item: Item) -> list[NDArray[np.uint8]]:
+    """The crops of an image; none where it cannot be read."""
     try:
         crops = labeller.crops(item.read())
     except ImageError:

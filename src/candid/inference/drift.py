@@ -1,9 +1,9 @@
-"""Are the pictures still those that the promise was made for? Scores held against validation's.
+"""Detection of drift: a stream of images compared with the validation images.
 
-What the model and the check of strange pictures say of each picture becomes a few scores, and a
-test martingale (`candid.stats.martingale`) watches them in a stream. Single pictures that are
-unlike the training pictures are flagged one by one (`candid.inference.unfamiliar`); here it is the
-stream that is another: other groups, another crop, pictures that are a little less sharp.
+The model's and the unfamiliarity check's outputs become a few scores per image, and a test
+martingale (`candid.stats.martingale`) watches them. Single images unlike the training images are
+flagged one by one (`candid.inference.unfamiliar`); here the whole stream changes: other groups,
+another crop, slightly less sharp images.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from candid.storage.files import FORMAT, check_format
 
 Scores = NDArray[np.float64]
 
-# The scores beside one probability per class, each with what it is called in a sentence.
+# The scores besides one probability per class, each with its name in a sentence.
 _DISTANCE, _FRAME = "distance", "frame"
 _MEANINGS = {
     _DISTANCE: "the distance from the training pictures",
@@ -34,11 +34,11 @@ _MEANINGS = {
     "confidence": "the highest probability",
 }
 _PROBABILITY = "p_"
-_DECIMALS = 6  # of scores, everywhere the same: what is equal here must be equal there
+_DECIMALS = 6  # of scores, so that they are equal on every machine
 
 
 def score_names(classifier: Classifier, unfamiliar: Unfamiliar | None) -> tuple[str, ...]:
-    """What is watched of a model's pictures, in order."""
+    """The names of a model's drift scores, in order."""
     missing = {
         *(() if unfamiliar is not None else (_DISTANCE,)),
         *(() if classifier.framer is not None else (_FRAME,)),
@@ -51,9 +51,9 @@ def score_names(classifier: Classifier, unfamiliar: Unfamiliar | None) -> tuple[
 def drift_scores(
     framed: Framed, probability: NDArray[np.float64], distances: NDArray[np.float64] | None
 ) -> Scores:
-    """(n, scores) of pictures, in the order of `score_names`.
+    """(n, scores) of images, in the order of `score_names`.
 
-    `probability` is (n, classes); `distances` (n,) or None where nobody tells strange pictures.
+    `probability` is (n, classes); `distances` (n,) or None without a check for unfamiliar images.
     """
     columns = [] if distances is None else [distances]
     if framed.found is not None:
@@ -65,9 +65,9 @@ def drift_scores(
 def _sharpness(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     """(n,) logarithms of the energy of the Laplacian by the variance, in the green channel."""
     green = pixels[..., 1].astype(np.float32)
-    around = green[:, 1:-1, :-2] + green[:, 1:-1, 2:] + green[:, :-2, 1:-1] + green[:, 2:, 1:-1]
-    energy = np.square(4 * green[:, 1:-1, 1:-1] - around).mean((1, 2), dtype=np.float64)
-    # A grey level's worth keeps an even picture defined.
+    neighbours = green[:, 1:-1, :-2] + green[:, 1:-1, 2:] + green[:, :-2, 1:-1] + green[:, 2:, 1:-1]
+    energy = np.square(4 * green[:, 1:-1, 1:-1] - neighbours).mean((1, 2), dtype=np.float64)
+    # 1 grey level keeps a constant image defined.
     sharpness: NDArray[np.float64] = np.log(
         (energy + 1) / (green.var((1, 2), dtype=np.float64) + 1)
     )
@@ -76,7 +76,7 @@ def _sharpness(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 @dataclass(frozen=True, eq=False)
 class DriftReference:
-    """The scores of validation pictures: which they are, and by which model (its `made_from`)."""
+    """The scores of validation images: their names, and the model's `made_from`."""
 
     names: tuple[str, ...]
     home: ReferenceSet
@@ -84,7 +84,7 @@ class DriftReference:
 
     @property
     def pictures(self) -> int:
-        """How many there are."""
+        """How many validation images there are."""
         return len(self.home.scores)
 
 
@@ -96,7 +96,7 @@ def fit_reference(
     model: str = "",
     seed: int = 0,
 ) -> DriftReference:
-    """What new pictures are held against, of (n, k) scores; `person` is as for `reference_set`."""
+    """The reference for new images, of (n, k) scores; `person` is as for `reference_set`."""
     return DriftReference(names, reference_set(scores, person, seed=seed), model)
 
 
@@ -105,15 +105,15 @@ def fit_reference(
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """What became of the question whether pictures are those of home."""
+    """The state of a drift test."""
 
-    pictures: int  # held against the reference
-    # Of their scores' shares, that are bet on; 0: the validation pictures are too few to tell.
+    pictures: int  # compared with the reference
+    # Of the scores' shares, that are bet on; 0: there are too few validation images.
     limits: int
-    log_capital: float  # what bets that they are others have made of 1, as a logarithm
-    log_limit: float  # from where on that is an alarm
-    after: int | None  # how many were answered before the alarm; None: there was none
-    change: str  # what had changed most, in words; "" without an alarm
+    log_capital: float  # logarithm of the martingale, which bets on a change and starts at 1
+    log_limit: float  # above which there is an alarm
+    after: int | None  # images until the alarm; None: there was none
+    change: str  # the largest change, in words; "" without an alarm
 
     @property
     def alarm(self) -> bool:
@@ -122,7 +122,7 @@ class Drift:
 
 
 class DriftWatch:
-    """Watches a stream; safe to use from several threads."""
+    """Watches a stream; thread-safe."""
 
     def __init__(self, reference: DriftReference, *, seed: int = 0) -> None:
         self._reference = reference
@@ -131,25 +131,25 @@ class DriftWatch:
         self._lock = threading.Lock()
 
     def add(self, scores: Scores) -> bool:
-        """Take in (m, k) scores of pictures that were answered; whether they raise the alarm."""
+        """Add (m, k) scores of images; whether they raise the alarm."""
         with self._lock:
-            before = self._martingale.alarm
+            previous = self._martingale.alarm
             self._martingale.add(self._reference.home.codes(scores, self._rng))
-            return before is None and self._martingale.alarm is not None
+            return previous is None and self._martingale.alarm is not None
 
     @property
     def state(self) -> Drift:
-        """How it stands."""
+        """The state of the test."""
         with self._lock:
-            return _drift(self._reference, self._martingale)
+            return _describe(self._reference, self._martingale)
 
 
-def _drift(reference: DriftReference, martingale: DriftMartingale) -> Drift:
+def _describe(reference: DriftReference, martingale: DriftMartingale) -> Drift:
     alarm, change = martingale.alarm, ""
     if alarm is not None:
         name = reference.names[alarm.score]
-        what = _MEANINGS.get(name) or f"the probability of {name.removeprefix(_PROBABILITY)}"
-        change = f"{what} is {'lower' if alarm.lower else 'higher'}"
+        quantity = _MEANINGS.get(name) or f"the probability of {name.removeprefix(_PROBABILITY)}"
+        change = f"{quantity} is {'lower' if alarm.lower else 'higher'}"
     return Drift(
         pictures=martingale.seen,
         limits=reference.home.limits,
@@ -162,67 +162,67 @@ def _drift(reference: DriftReference, martingale: DriftMartingale) -> Drift:
 
 @dataclass(frozen=True, slots=True)
 class JobDrift:
-    """Whether the pictures of a finished job are those of home.
+    """Whether the images of a finished job drifted.
 
-    `ordered`, in the order of answering, says when they change; `drawn`, in an order drawn at
-    random, whether all together are others. Where the pictures lie sorted, by person or by group,
-    only the first says so.
+    `ordered`, in the order of the job, says when they change; `drawn`, in a random order, whether
+    all together differ. Where the images are sorted, by person or by group, only the first
+    has an alarm for that.
     """
 
     ordered: Drift
     drawn: Drift
 
 
-class JobWatch:
-    """Keeps what is needed to say so at the end: a byte per score."""
+class JobDriftWatch:
+    """Collects the scores of a job for a `JobDrift` at its end: a byte per score."""
 
     def __init__(self, reference: DriftReference) -> None:
         self._reference = reference
         self._codes: list[NDArray[np.uint8]] = []
 
     def add(self, scores: Iterable[list[float]]) -> None:
-        """Take in the scores of the next block's pictures; those without any are passed over."""
-        known = [one for one in scores if len(one) == len(self._reference.names)]
-        if known:
-            # Of the block's own seed, so that a job that goes on draws as one that was not stopped.
+        """Add the scores of the next block's images; those without any are skipped."""
+        complete = [row for row in scores if len(row) == len(self._reference.names)]
+        if complete:
+            # Seeded by the block, so that a resumed job draws as one that was not stopped.
             rng = np.random.default_rng((0, len(self._codes)))
-            self._codes.append(self._reference.home.codes(np.array(known, np.float64), rng))
+            self._codes.append(self._reference.home.codes(np.array(complete, np.float64), rng))
 
     def end(self) -> JobDrift | None:
-        """What came of it; None where there were no pictures."""
+        """The result; None where there were no images."""
         if not self._codes:
             return None
         codes = np.concatenate(self._codes)
         order = np.random.default_rng(0).permutation(len(codes))
-        found = []
-        for some in (codes, codes[order]):
+        drifts = []
+        for ordered_codes in (codes, codes[order]):
             martingale = DriftMartingale(self._reference.home)
-            martingale.add(some)
-            found.append(_drift(self._reference, martingale))
-        return JobDrift(*found)
+            martingale.add(ordered_codes)
+            drifts.append(_describe(self._reference, martingale))
+        return JobDrift(*drifts)
 
 
 # --- as a file -----------------------------------------------------------------------------------
 
 
 def write_reference(path: Path, reference: DriftReference) -> None:
-    """Write it, whole or not at all."""
+    """Write it atomically."""
     home = reference.home
     arrays: dict[str, Any] = {"scores": home.scores, "low": home.low, "high": home.high}
-    words: dict[str, Any] = {
+    strings: dict[str, Any] = {
         "names": np.array(reference.names, np.str_),
         "model": np.str_(reference.model),
     }
-    write_archive(path, {"format": np.int64(FORMAT), **words, **arrays}, compressed=False)
+    write_archive(path, {"format": np.int64(FORMAT), **strings, **arrays}, compressed=False)
 
 
 def read_reference(
     path: Path, classifier: Classifier, unfamiliar: Unfamiliar | None
 ) -> DriftReference | None:
-    """What was written, if this very model gave the scores that it can give now; else None.
+    """Read the reference if its scores are those of this model; else None.
 
-    Nor does anybody where int8 answers: its probabilities are not quite those that were written.
-    Raises RunError where the file is damaged or has the format of another release.
+    None for int8, too: its probabilities are not quite those of the reference. Raises RunError
+    where the file is damaged or has the format of another release.
     """
     if not path.is_file() or classifier.engine == "int8":
         return None
@@ -241,6 +241,7 @@ def read_reference(
             and ((low >= 0) & (low < high) & (high <= 1)).all()
         ):
             raise ValueError("no scores with their limits")
-        found = DriftReference(names, ReferenceSet(scores, low, high), str(file["model"]))
-    same = names == score_names(classifier, unfamiliar) and found.model == classifier.made_from
-    return found if same else None
+        reference = DriftReference(names, ReferenceSet(scores, low, high), str(file["model"]))
+    if names != score_names(classifier, unfamiliar) or reference.model != classifier.made_from:
+        return None
+    return reference

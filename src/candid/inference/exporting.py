@@ -1,10 +1,10 @@
-"""A run's model as ONNX files, held to the original; and with whole numbers of eight bits.
+"""A run's model as ONNX files: float, compared with torch, and int8.
 
-The float file must give the same probabilities as torch on real images. The int8 file cannot; what
-it costs is measured on validation, with an interval. A model that averages over mirror images does
-so, in int8, where the first look leaves doubt: averaging costs twice the arithmetic, and changes
-the label of hardly any image of which the first look is sure. All of it lies in the ONNX file:
-plain ONNX Runtime runs it.
+The float file must have the same probabilities as torch on real images. The int8 file cannot; its
+cost is measured on validation, with an interval. In int8, a model that averages over mirror images
+does so only where the first pass is in doubt: averaging costs twice the arithmetic, and hardly
+changes a label of which the first pass is sure. All of it lies in the ONNX file: plain ONNX Runtime
+runs it.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from candid.errors import CheckFailed
-from candid.inference.classifier import BATCH, Runs, batches_of
-from candid.inference.second_look import look_again
-from candid.models.onnx_file import OnnxEngine, made_from, to_onnx, write_onnx
+from candid.inference.classifier import BATCH, Runner, batches_of
+from candid.inference.second_look import add_mirror
+from candid.models.onnx_file import OnnxEngine, source_digest, to_onnx, write_onnx
 from candid.models.onnx_framing import OnnxFramer, framing_to_onnx
-from candid.models.onnx_graph import INPUT, OUTPUT, hushed, mark, needs_onnx
+from candid.models.onnx_graph import INPUT, OUTPUT, needs_onnx, set_metadata, silence_exporters
 from candid.records import ModelCard
 from candid.records.framing import CORNERS, DETAIL
 from candid.records.targets import Targets
@@ -38,17 +38,17 @@ if TYPE_CHECKING:
     from candid.models.model import Whole
 
 TOLERANCE = 1e-4  # of a probability, between torch and ONNX Runtime
-# Frames are the same whose corners lie so near, in shares of the side, and pixels so many levels.
+# Tolerances between frames: of corners in shares of the side, of pixels in levels.
 _SAME_CORNER, _SAME_LEVEL = 1e-3, 2
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """How far an exported model is from torch."""
+    """The difference between an exported model and torch."""
 
-    images: int  # that both were shown; 0 where there were none and noise was shown
+    images: int  # compared; 0 where there were none and noise was used
     largest: float  # the largest difference of a probability
-    other_labels: int  # images that they answer differently
+    other_labels: int  # images with another most probable class
 
 
 def export_float(
@@ -57,167 +57,165 @@ def export_float(
     path: Path,
     pixels: NDArray[np.uint8] | None,
     network: nn.Module | None = None,
-    marks: Mapping[str, str] | None = None,
+    extra: Mapping[str, str] | None = None,
 ) -> Check:
-    """Write the model as ONNX at `path`, once it gives what torch gives.
+    """Write the model as ONNX at `path` if its probabilities are those of torch.
 
     They are compared on `pixels` (n, side, side, 3), real images, or on noise where there are none;
-    `network` is the module where it cannot be built by name, and `marks` are as for `to_onnx`.
-    Raises CheckFailed where a probability differs by more than 1e-4, or a picture is answered
-    differently; nothing is written then; RunError or DependencyError as for `open_onnx`.
+    `network` is the module where it cannot be built by name, and `marks` are extra metadata. Raises
+    CheckFailed where a probability differs by more than 1e-4, or a most probable class; nothing is
+    written then; RunError or DependencyError as for `open_onnx`.
     """
     needs_onnx("onnxruntime", "onnx", "onnxscript", "torch")
     from candid.models.model import load_whole_model
 
-    whole = load_whole_model(run.weights, card, network)
-    data = to_onnx(whole, card, made_from(run, card), marks)
-    return _written(path, data, _compare(OnnxEngine(data), whole, pixels, (len(card.classes),)))
+    model = load_whole_model(run.weights, card, network)
+    data = to_onnx(model, card, source_digest(run, card), extra)
+    check = _compare(OnnxEngine(data), model, pixels, (len(card.classes),))
+    return _write_checked(path, data, check)
 
 
 def export_several(
     run: Run,
-    about: Targets,
+    targets: Targets,
     cards: Sequence[ModelCard],
     path: Path,
     pixels: NDArray[np.uint8] | None,
-    marks: Mapping[str, str] | None = None,
+    extra: Mapping[str, str] | None = None,
 ) -> Check:
-    """`export_float` of a network that learned several labels, with an output for each.
+    """`export_float` for a network with several labels, with an output for each.
 
     `cards` are the labels', with their temperatures.
     """
     needs_onnx("onnxruntime", "onnx", "onnxscript", "torch")
-    from candid.models.onnx_several import OnnxSeveral, output_names, several_to_onnx
+    from candid.models.onnx_several import OnnxSeveral, output_names, targets_to_onnx
     from candid.models.several import load_several
 
-    whole = load_several(run.weights, about, cards, run.network)
-    data = several_to_onnx(whole, run, about, cards, marks)
-    engine = OnnxSeveral(data, outputs=output_names(about))
-    return _written(path, data, _compare(engine, whole, pixels, whole.sizes))
+    model = load_several(run.weights, targets, cards, run.network)
+    data = targets_to_onnx(model, run, targets, cards, extra)
+    engine = OnnxSeveral(data, outputs=output_names(targets))
+    return _write_checked(path, data, _compare(engine, model, pixels, model.sizes))
 
 
-def _written(path: Path, data: bytes, found: Check) -> Check:
-    """Write an export that was held to its original, or raise."""
-    if not (found.largest <= TOLERANCE and found.other_labels == 0):
+def _write_checked(path: Path, data: bytes, check: Check) -> Check:
+    """Write an export that passed its check, or raise."""
+    if not (check.largest <= TOLERANCE and check.other_labels == 0):
         raise CheckFailed(
-            f"The exported model differs from the original by up to {found.largest:.2g} in "
-            f"probability, and answers {found.other_labels:,} pictures differently.",
+            f"The exported model differs from the original by up to {check.largest:.2g} in "
+            f"probability, and answers {check.other_labels:,} pictures differently.",
             expected=f"at most {TOLERANCE:g} and the same answers",
             todo="use --engine torch with this model, and report the network and the versions of "
             "torch, onnx and onnxruntime",
         )
     write_onnx(path, data)
-    return found
+    return check
 
 
 def _compare(
-    engine: Runs, whole: Whole, pixels: NDArray[np.uint8] | None, sizes: Sequence[int]
+    engine: Runner, model: Whole, pixels: NDArray[np.uint8] | None, sizes: Sequence[int]
 ) -> Check:
-    """How far ONNX Runtime is from torch on some pictures; `sizes` are the classes per label."""
+    """Compare ONNX Runtime with torch on images; `sizes` are the classes per label."""
     from candid.models.model import TorchEngine
 
-    original = TorchEngine(whole)
-    real = 0 if pixels is None else len(pixels)
-    if pixels is None or not real:
-        pixels = _noise(whole.side)
+    reference = TorchEngine(model)
+    n_images = 0 if pixels is None else len(pixels)
+    if pixels is None or not n_images:
+        pixels = _random_pixels(model.side)
     ends = np.cumsum(sizes)[:-1]
-    largest, other = 0.0, 0
+    largest, n_different = 0.0, 0
     for batch in batches_of(pixels):
-        a, b = engine(batch), original(batch)
-        # Not Python's max, which would pass over a difference that is not a number.
+        a, b = engine(batch), reference(batch)
+        # Not Python's max, which would ignore NaN.
         largest = float(np.maximum(largest, np.abs(a.astype(np.float64) - b).max()))
         labels = zip(np.split(a, ends, axis=1), np.split(b, ends, axis=1), strict=True)
-        other += sum(_other_labels(*label) for label in labels)
-    return Check(real, largest, other)
+        n_different += sum(_count_disagreements(*label) for label in labels)
+    return Check(n_images, largest, n_different)
 
 
-def _other_labels(a: NDArray[np.float32], b: NDArray[np.float32]) -> int:
-    """How many rows of (n, classes) have another most probable class.
-
-    Where two classes are as probable to within the tolerance, either answer is the same.
-    """
+def _count_disagreements(a: NDArray[np.float32], b: NDArray[np.float32]) -> int:
+    """How many rows of (n, classes) have another most probable class, by more than tolerance."""
     top = np.sort(b, axis=1)
     clear = top[:, -1] - top[:, -2] > 2 * TOLERANCE if b.shape[1] > 1 else np.True_
     return int(np.count_nonzero((a.argmax(1) != b.argmax(1)) & clear))
 
 
-def _noise(side: int) -> NDArray[np.uint8]:
-    """Pictures where there are no real ones."""
+def _random_pixels(side: int) -> NDArray[np.uint8]:
+    """Images where there are no real ones."""
     rng = np.random.default_rng(0)
     return rng.integers(0, 256, (BATCH, side, side, 3), dtype=np.uint8)
 
 
-# --- what frames pictures first ------------------------------------------------------------------
+# --- the framing network -------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class FramingCheck:
-    """How far an exported framing network is from torch.
+    """The difference between an exported framing network and torch.
 
-    A look stops where it finds no more than noise, and where it finds just as much, the last digit
-    decides whether it does: then the two frame a picture otherwise.
+    Where a distance is just at a limit, the last digit decides whether an image is warped: then the
+    two frame it differently.
     """
 
-    images: int  # that both were shown, half of them cut out of larger ones; 0: noise was shown
-    largest: float  # distance between corners, in shares of the side, of those framed alike
-    other_frames: int  # images that they frame otherwise
+    images: int  # compared, half of them crops of larger ones; 0: noise was used
+    largest: float  # distance between corners, in shares of the side, of equally framed images
+    other_frames: int  # differently framed images
 
 
 def export_framing(run: Run, path: Path, pixels: NDArray[np.uint8] | None) -> FramingCheck:
-    """Write the run's framing network as ONNX at `path`, once it frames as torch does.
+    """Write the run's framing network as ONNX at `path` if its frames are those of torch.
 
-    `pixels` (n, side, side, 3) are real images; None: noise is shown. Raises CheckFailed where more
-    than one image in a hundred is framed otherwise; nothing is written then; RunError or
-    DependencyError as for `open_onnx_framer`.
+    `pixels` (n, side, side, 3) are real images; None: noise. Raises CheckFailed where more than one
+    image in a hundred is framed differently; nothing is written then; RunError or DependencyError
+    as for `open_onnx_framer`.
     """
     needs_onnx("onnxruntime", "onnx", "onnxscript", "torch")
     from candid.models.framing import load_framing
 
     framing = load_framing(run.framing_weights)
     data = framing_to_onnx(run)
-    real = 0 if pixels is None else len(pixels)
-    shown = pixels if pixels is not None and real else _noise(framing.side)
-    found = replace(_compare_framing(data, framing, _views(shown)), images=real)
-    if found.other_frames > max(1, len(shown) // 100):
+    n_real = 0 if pixels is None else len(pixels)
+    images = pixels if pixels is not None and n_real else _random_pixels(framing.side)
+    check = replace(_compare_framing(data, framing, _crop_views(images)), images=n_real)
+    if check.other_frames > max(1, len(images) // 100):
         raise CheckFailed(
-            f"The exported framing network frames {found.other_frames:,} of {len(shown):,} "
+            f"The exported framing network frames {check.other_frames:,} of {len(images):,} "
             "pictures otherwise than the original.",
             expected="the same frames in all but 1 picture in 100, where a last digit decides",
             todo="use --engine torch with this model, and report the versions of torch, onnx and "
             "onnxruntime",
         )
     write_onnx(path, data)
-    return found
+    return check
 
 
 def _compare_framing(data: bytes, framing: Framing, views: NDArray[np.uint8]) -> FramingCheck:
     from candid.models.framing import TorchFramer
 
-    exported, original = OnnxFramer(data), TorchFramer(framing)
+    exported, reference = OnnxFramer(data), TorchFramer(framing)
     corners = np.array(CORNERS)
-    largest, other = 0.0, 0
+    largest, n_different = 0.0, 0
     for batch in batches_of(views):
-        (a, frames), (b, originals) = exported(batch)[:2], original(batch)[:2]
-        places = (frames.astype(np.float64) - originals) @ corners
-        off = np.linalg.norm(places[:, :2], axis=1).max(1) / 2  # (n,)
+        (a, frames), (b, expected) = exported(batch)[:2], reference(batch)[:2]
+        offsets = (frames.astype(np.float64) - expected) @ corners
+        distances = np.linalg.norm(offsets[:, :2], axis=1).max(1) / 2  # (n,)
         levels = np.abs(a.astype(np.int16) - b).max((1, 2, 3))
-        # Not above, which would pass over what is not a number.
-        alike = (off <= _SAME_CORNER) & (levels <= _SAME_LEVEL)
-        largest = max(largest, float(off[alike].max(initial=0.0)))
-        other += int(np.count_nonzero(~alike))
-    return FramingCheck(len(views), largest, other)
+        # Not "above", which would be False for NaN.
+        same = (distances <= _SAME_CORNER) & (levels <= _SAME_LEVEL)
+        largest = max(largest, float(distances[same].max(initial=0.0)))
+        n_different += int(np.count_nonzero(~same))
+    return FramingCheck(len(views), largest, n_different)
 
 
-def _views(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Pictures in the detail that framing takes: as they are, and every second one cut out."""
+def _crop_views(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Images in the detail that framing takes, every second one cropped."""
     rng = np.random.default_rng(0)
     views = pixels.repeat(DETAIL, 1).repeat(DETAIL, 2)
-    side, wide = pixels.shape[1], views.shape[1]
-    for view, picture in zip(views[1::2], pixels[1::2], strict=True):
+    side, size = pixels.shape[1], views.shape[1]
+    for view, image in zip(views[1::2], pixels[1::2], strict=True):
         edge = rng.uniform(0.5, 0.9) * side
         left, top = rng.uniform(0, side - edge, 2)
         box = (left, top, left + edge, top + edge)
-        view[:] = Image.fromarray(picture).resize((wide, wide), Image.Resampling.BILINEAR, box)
+        view[:] = Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR, box)
     return views
 
 
@@ -230,15 +228,14 @@ def export_int8(
     path: Path,
     calibration: NDArray[np.uint8],
     network: nn.Module | None = None,
-    marks: Mapping[str, str] | None = None,
+    extra: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a model whose convolutions and products use whole numbers of eight bits.
+    """Write a model with int8 convolutions and matrix products.
 
-    Weights are scaled per output channel, activations by what the calibration images (n, side,
-    side, 3), a few hundred like those to come, bring forth (static quantisation; Jacob et al.
-    2018). The first steps (normalisation) and the last (softmax) stay as they are. A model that
-    averages over mirror images looks at these only where the first look leaves doubt. `network` and
-    `marks` are as for `export_float`.
+    Weights are scaled per output channel, activations by the calibration images (n, side, side, 3),
+    a few hundred representative ones (static quantisation; Jacob et al. 2018). Normalisation and
+    softmax stay in float. A model that averages over mirror images does so only where the first
+    pass is in doubt. `network` and `marks` are as for `export_float`.
     """
     import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
@@ -246,32 +243,32 @@ def export_int8(
 
     from candid.models.model import load_whole_model
 
-    whole = load_whole_model(run.weights, card, network)
-    whole.flip_tta = False
-    once = to_onnx(whole, card, made_from(run, card), marks)
-    with tempfile.TemporaryDirectory() as folder, hushed():
-        source, ready, done = (Path(folder, f"{n}.onnx") for n in ("float", "ready", "int8"))
-        source.write_bytes(once)
-        quant_pre_process(os.fspath(source), os.fspath(ready), skip_symbolic_shape=True)
+    model = load_whole_model(run.weights, card, network)
+    model.flip_tta = False
+    single_pass = to_onnx(model, card, source_digest(run, card), extra)
+    with tempfile.TemporaryDirectory() as folder, silence_exporters():
+        source, prepared, int8 = (Path(folder, f"{n}.onnx") for n in ("float", "ready", "int8"))
+        source.write_bytes(single_pass)
+        quant_pre_process(os.fspath(source), os.fspath(prepared), skip_symbolic_shape=True)
         quantize_static(
-            os.fspath(ready),
-            os.fspath(done),
-            _Reader(calibration),
+            os.fspath(prepared),
+            os.fspath(int8),
+            _CalibrationReader(calibration),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             op_types_to_quantize=["Conv", "Gemm", "MatMul", "Add", "MaxPool", "Relu"],
         )
-        model = onnx.load(done)
+        quantised = onnx.load(int8)
         if card.flip_tta:
-            look_again(model, pixels=INPUT, probabilities=OUTPUT)
-        mark(model, {p.key: p.value for p in onnx.load(source).metadata_props})
-        write_onnx(path, model.SerializeToString())
+            add_mirror(quantised, pixels=INPUT, probabilities=OUTPUT)
+        set_metadata(quantised, {p.key: p.value for p in onnx.load(source).metadata_props})
+        write_onnx(path, quantised.SerializeToString())
 
 
-class _Reader:
-    """Calibration pictures in the form that onnxruntime asks for."""
+class _CalibrationReader:
+    """Calibration images in the form that onnxruntime requires."""
 
     def __init__(self, pixels: NDArray[np.uint8]) -> None:
         self._batches = batches_of(pixels)

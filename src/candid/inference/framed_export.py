@@ -1,8 +1,8 @@
-"""How an exported model says which exported network frames pictures for it, and where it lies.
+"""The link from an exported model to its exported framing network.
 
-`model.onnx` names a file beside it and the digest of the weights that this was made from. So where
-the two were carried to another machine without the run's own records, pictures are framed there as
-they are at home, and never by another run's network.
+`model.onnx` has the name of a file next to it and the digest of that file's weights. So where the
+two were copied to another machine without the run, images are framed by the same network, and never
+by another run's.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ _FILE, _MADE_FROM = "candid.framing", "candid.framing_made_from"  # in the metad
 
 
 def framing_marks(run: Run, name: str) -> dict[str, str]:
-    """What an export of the run's model says of its framing network, exported beside it as `name`.
+    """An export's metadata on the run's framing network, exported next to it as `name`.
 
-    Nothing where the run does not frame.
+    Empty where the run does not frame.
     """
     return {_FILE: name, _MADE_FROM: weights_digest(run) or ""} if is_framed(run) else {}
 
@@ -28,12 +28,12 @@ def framing_marks(run: Run, name: str) -> dict[str, str]:
 def open_named_framer(model: OnnxModel, folder: Path, *, threads: int = 0) -> OnnxFramer | None:
     """The framing network that an exported model in a folder names; None where it names none.
 
-    Raises RunError where it is missing or damaged, or was made from other weights than those named.
+    Raises RunError where it is missing or damaged, or has other weights than those named.
     """
-    name = model.about.get(_FILE, "")
+    name = model.metadata.get(_FILE, "")
     if not name:
         return None
-    path = folder / Path(name).name  # a stranger's file leads nowhere else
+    path = folder / Path(name).name  # an untrusted file cannot name another folder
     if not path.is_file():
         raise RunError(
             f"The exported model in {folder} is for pictures that {path.name} has framed, and "
@@ -42,7 +42,7 @@ def open_named_framer(model: OnnxModel, folder: Path, *, threads: int = 0) -> On
             todo=f"copy {path.name}, too, from where candid export wrote it",
         )
     framer = OnnxFramer(path, threads=threads)
-    if framer.made_from != model.about.get(_MADE_FROM, ""):
+    if framer.made_from != model.metadata.get(_MADE_FROM, ""):
         raise RunError(
             f"{path} is not the framing network that the exported model beside it was made with.",
             expected="both files of one export",

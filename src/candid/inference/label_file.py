@@ -1,4 +1,4 @@
-"""A row per image into a table, whole or not at all; a killed job goes on where it was."""
+"""A table with a row per image, written atomically; a killed job can be resumed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from candid.storage.jobs import Job, PartsJournal, open_journal
 
 
 def no_pictures() -> DataError:
-    """What to say where nothing was found to label."""
+    """The error where there is nothing to label."""
     return DataError(
         "There is not one picture in what was named.",
         expected="files that end like pictures (.jpg, .png, .webp, …), or tar or Parquet files "
@@ -27,18 +27,18 @@ def no_pictures() -> DataError:
     )
 
 
-def none_read(images: int, where: str) -> DataError:
-    """What to say where so many pictures were named and not one could be read; `where` says why."""
-    what = "The one picture" if images == 1 else f"Not one of {images:,} pictures"
+def none_read(images: int, path: str) -> DataError:
+    """The error where none of the images could be read; `path` names the table."""
+    subject = "The one picture" if images == 1 else f"Not one of {images:,} pictures"
     return DataError(
-        f"{what} could {'not ' if images == 1 else ''}be read.",
+        f"{subject} could {'not ' if images == 1 else ''}be read.",
         expected="at least one picture that can be decoded",
-        todo=f"the column error of {where} says why of each",
+        todo=f"the column error of {path} says why of each",
     )
 
 
 def journal_path(out: Path) -> Path:
-    """Where the journal of a table lies."""
+    """The path of a table's journal."""
     return out.with_name(f"{out.name}.partial")
 
 
@@ -55,14 +55,13 @@ def label_to_file(
     workers: int = 0,
     bar: Callable[[int], object] = lambda _: None,
 ) -> Outcome:
-    """Write a row per image to `out`, whole or not at all; a killed job goes on where it was.
+    """Write a row per image to `out`, atomically, or resume a killed job.
 
-    `job` is all that decides the rows: a journal of another job is not gone on with. `about` is
-    what a Parquet file says of itself. `force` replaces a table that is there, and the journal of
-    another job; `codes` writes the code of each reason, too (see `RowColumns.schema`). Raises
-    OutputError where `out` exists, or another job's journal lies beside it, or it cannot be
-    written; DataError where the images are not those that the journal tells of, or there are none
-    at all.
+    `job` is all that determines the rows: a journal of another job is not resumed. `about` is a
+    Parquet file's metadata. `force` replaces an existing table, and the journal of another job;
+    `codes` writes the code of each reason, too (see `RowColumns.schema`). Raises OutputError where
+    `out` exists, or has another job's journal, or cannot be written; DataError where the images are
+    not those of the journal, or there are none.
     """
     path = journal_path(out)
     if out.is_dir() or (out.exists() and not force and not path.exists()):
@@ -73,8 +72,8 @@ def label_to_file(
         )
     counter = Counter(labeller.columns, labeller.reference)
     with open_journal(path, job, replace=force) as journal:
-        rest = _skip_done(iter(items), journal, counter, bar)
-        with contextlib.closing(label(labeller, rest, workers=workers, bar=bar)) as blocks:
+        remaining = _skip_done(iter(items), journal, counter, bar)
+        with contextlib.closing(label(labeller, remaining, workers=workers, bar=bar)) as blocks:
             for block in blocks:
                 journal.add(vars(block))
                 counter.add(block.items, block.rows, block.scores)
@@ -83,8 +82,8 @@ def label_to_file(
             raise no_pictures()
         schema = labeller.columns.schema(codes=codes)
         with atomic(out) as part, open_writer(part, kind, schema, about or {}) as writer:
-            for plain in journal.parts():
-                writer.write(plain["rows"])
+            for values in journal.parts():
+                writer.write(values["rows"])
         journal.remove()
     return replace(counter.tally(), frame=labeller.classifier.common)
 
@@ -92,7 +91,7 @@ def label_to_file(
 def _skip_done(
     items: Iterator[Item], journal: PartsJournal, counter: Counter, bar: Callable[[int], object]
 ) -> Iterator[Item]:
-    """The items after those that the journal holds, which must be the same as then."""
+    """The items after those in the journal, whose names must be the same."""
     for block in (Block(**plain) for plain in journal.parts()):
         names = [item.id for item in islice(items, block.items)]
         if len(names) != block.items or names_digest(names) != block.names:

@@ -1,8 +1,8 @@
-"""A face classifier that Candid trained, for transformers: calibrated probabilities of pictures.
+"""A face classifier trained by Candid, for transformers: calibrated probabilities of images.
 
-`transformers.pipeline("image-classification", model=folder, trust_remote_code=True)` reads it.
-The image processor makes a picture a square of pixels from 0 to 1; all that follows, such as
-normalisation, the average with the mirror image and the temperature, is inside the model.
+`transformers.pipeline("image-classification", model=folder, trust_remote_code=True)` loads it. The
+image processor makes an image a square of pixels from 0 to 1; all else, such as normalisation, flip
+averaging and the temperature, is inside the model.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from candid.models.pixels import PixelNetwork
 
 
 class CandidConfig(PretrainedConfig):
-    """How the network is built and fed (`config.json`)."""
+    """The network's options and preprocessing (`config.json`)."""
 
     model_type = "candid"
 
@@ -39,16 +39,16 @@ class CandidConfig(PretrainedConfig):
         temperature: float = 1.0,
         flip_tta: bool = False,
         framing: dict[str, int] | None = None,
-        **others: Any,
+        **kwargs: Any,
     ) -> None:
         self.network, self.options, self.side = network, options or {}, side
         self.mean, self.std, self.temperature = mean, std, temperature
         self.flip_tta, self.framing = flip_tta, framing
-        super().__init__(**others)
+        super().__init__(**kwargs)
 
 
 class CandidForImageClassification(PreTrainedModel):
-    """Calibrated logits of pictures: their softmax is the probability of each class."""
+    """Calibrated logits of images: their softmax is the probability of each class."""
 
     config_class = CandidConfig
     main_input_name = "pixel_values"
@@ -71,36 +71,36 @@ class CandidForImageClassification(PreTrainedModel):
     def forward(
         self, pixel_values: Tensor, labels: Tensor | None = None, **_: Any
     ) -> ImageClassifierOutput:
-        """Logits (n, classes) of pixels (n, 3, side, side) from 0 to 1, as the processor gives."""
+        """Logits (n, classes) of pixels (n, 3, side, side) from 0 to 1, as from the processor."""
         logits = self.pixels.logits((255 * pixel_values).round())
         loss = None if labels is None else F.cross_entropy(logits, labels)
         return ImageClassifierOutput(loss=loss, logits=logits)
 
 
 class CandidImageProcessor(BaseImageProcessor):
-    """Makes pictures squares of `side` × `detail` pixels, as the training pictures were made."""
+    """Makes images squares of `side` × `detail` pixels, as the training images were made."""
 
     model_input_names = ("pixel_values",)
 
     def __init__(
-        self, side: int = 64, fit: str = "stretch", detail: int = 1, **others: Any
+        self, side: int = 64, fit: str = "stretch", detail: int = 1, **kwargs: Any
     ) -> None:
-        super().__init__(**others)
+        super().__init__(**kwargs)
         self.side, self.fit, self.detail = side, fit, detail
 
     def preprocess(self, images: Any, return_tensors: str | None = None, **_: Any) -> BatchFeature:
-        """`pixel_values` (n, 3, h, h) from 0 to 1 of one picture or several.
+        """`pixel_values` (n, 3, h, h) from 0 to 1 of one image or several.
 
-        A picture is what Pillow opened, or uint8 RGB pixels (height, width, 3).
+        An image is one of Pillow's, or uint8 RGB pixels (height, width, 3).
         """
-        several = images if isinstance(images, list | tuple) else [images]
-        pixels = np.stack([self._square(image) for image in several])
+        batch = images if isinstance(images, list | tuple) else [images]
+        pixels = np.stack([self._square(image) for image in batch])
         planes = torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255
         return BatchFeature({"pixel_values": planes.numpy()}, tensor_type=return_tensors)
 
     def _square(self, image: Any) -> Any:
         """(h, h, 3) uint8."""
-        picture = image if isinstance(image, Image.Image) else Image.fromarray(np.asarray(image))
-        profile = picture.info.get("icc_profile")
-        square = to_square(picture.convert("RGB"), self.side, self.fit, self.detail)
+        pil_image = image if isinstance(image, Image.Image) else Image.fromarray(np.asarray(image))
+        profile = pil_image.info.get("icc_profile")
+        square = to_square(pil_image.convert("RGB"), self.side, self.fit, self.detail)
         return np.array(in_srgb(square, profile) if profile else square)

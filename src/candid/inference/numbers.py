@@ -33,7 +33,7 @@ def answers_of(card: NumberCard, probability: Floats) -> tuple[Floats, Floats, F
 def calibrated_card(
     card: NumberCard, probability: Floats, value: Floats, coverage: float, *, by_range: bool = False
 ) -> NumberCard:
-    """The card with what (n, bins) distributions of validation and their true values (n,) say.
+    """The card, calibrated on (n, bins) distributions of validation and their true values (n,).
 
     The prediction is mean or median, whichever has the lower mean absolute error; intervals are
     conformal (see `candid.stats.distribution`), `by_range` for every range of the true value.
@@ -46,11 +46,11 @@ def calibrated_card(
     best = min(answers, key=lambda answer: errors[answer])
     centres = np.array(card.centres)
     reach = conformal_reach(probability, centres, value, coverage)
-    ready = replace(card, answer=best, coverage=coverage, reach=reach)
+    calibrated = replace(card, answer=best, coverage=coverage, reach=reach)
     if not by_range:
-        return ready
+        return calibrated
     ranges, reaches = reaches_by_range(probability, centres, value, coverage)
-    return replace(ready, ranges=tuple(ranges.tolist()), reaches=tuple(reaches.tolist()))
+    return replace(calibrated, ranges=tuple(ranges.tolist()), reaches=tuple(reaches.tolist()))
 
 
 def _values(card: NumberCard, probability: Floats) -> Floats:

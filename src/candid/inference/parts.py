@@ -1,7 +1,7 @@
-"""All shards of a job: what is done already, what is missing, and the manifest that tells of it.
+"""All shards of a job: finished and missing parts, and the manifest.
 
-The parts themselves are the job's journal: each says which job and which state of its shard it was
-made from, so a job that was stopped in any way goes on by reading their ends.
+The parts themselves are the job's journal: each has the fingerprint of the job and the stamp of its
+shard, so a stopped job resumes by reading their footers.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from candid.storage.jobs import Job, alone, plain_job
 
 MANIFEST = "manifest.json"
 _FORMAT = 3
-_READERS = 16  # parts whose ends are read at a time: on a store each costs a round trip or two
+_READERS = 16  # footers read at a time: on a store each costs a round trip or two
 _LIBRARIES = ("numpy", "pillow", "pyarrow", "onnxruntime", "torch", "fsspec", "ray")
 
-# Does the shards that it is given, in any order: a context that gives what became of each.
+# Labels shards in any order: a context with the results.
 Work = Callable[
     [Sequence[Shard]], contextlib.AbstractContextManager[Iterator[LabelledShard | Failed]]
 ]
@@ -39,15 +39,15 @@ Work = Callable[
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What lies in a folder of labels."""
+    """The content of a folder of labels."""
 
-    finished: bool  # whether the job came to its end; what failed is started again with it
-    job: Job  # all that decides the rows of a shard
+    finished: bool  # whether the job reached its end, also with failed shards
+    job: Job  # all that determines the rows of a shard
     fingerprint: str  # a digest of it
     about: dict[str, Any]  # the model, in words
-    engine: str  # what did the work: "local" or "ray"
+    engine: str  # "local" or "ray"
     versions: dict[str, str]  # of the libraries that this job was started with
-    tally: Outcome  # of all parts; `resumed` counts the images of those that were there before
+    tally: Outcome  # of all parts; `resumed` counts the images of parts that existed before
     parts: tuple[LabelledShard, ...]  # in the order of the shards
     failed: tuple[Failed, ...]
     format: int = _FORMAT
@@ -69,31 +69,31 @@ def label_missing(
 ) -> Manifest:
     """Label the shards whose part is missing or stale, and write the manifest.
 
-    `work` does them, `engine` is what to call it. `force` replaces parts of another model or other
-    settings; `done` is called with the number of shards that are done. Raises OutputError where the
-    folder holds other labels, or cannot be written to.
+    `work` labels them, `engine` is its name. `force` replaces parts of another model or other
+    settings; `done` is called with numbers of finished shards. Raises OutputError where the folder
+    holds other labels, or cannot be written to.
     """
-    with _alone(order.out):
-        kept = _kept(shards, order, force)
-        results: dict[str, LabelledShard | Failed] = dict(kept)
+    with _lock_folder(order.out):
+        existing = _find_finished(shards, order, force)
+        results: dict[str, LabelledShard | Failed] = dict(existing)
         parts = {shard.name: filesystem.join(order.out, shard.part) for shard in shards}
-        manifest = functools.partial(_manifest, shards, order, engine, results, kept)
-        done(len(kept))
+        manifest = functools.partial(_manifest, shards, order, engine, results, existing)
+        done(len(existing))
         _write(order.out, manifest(finished=False))
-        with work([shard for shard in shards if shard.name not in kept]) as finished:
+        with work([shard for shard in shards if shard.name not in existing]) as finished:
             for result in finished:
                 results[result.shard] = result
-                if isinstance(result, Failed):  # an older part would be taken for its rows
+                if isinstance(result, Failed):  # or an older part would be taken for its rows
                     filesystem.remove(parts[result.shard])
                 done(1)
-        whole = manifest(finished=True)
-        _write(order.out, whole)
-        _sweep(order.out, shards)
-    return whole
+        final = manifest(finished=True)
+        _write(order.out, final)
+        _remove_leftovers(order.out, shards)
+    return final
 
 
 def label_here(labeller: Labeller, order: Order, *, workers: int = 0) -> Work:
-    """The work, done by threads of this process, shard after shard."""
+    """Work done by threads of this process, shard by shard."""
 
     @contextlib.contextmanager
     def work(todo: Sequence[Shard]) -> Iterator[Iterator[LabelledShard | Failed]]:
@@ -102,8 +102,8 @@ def label_here(labeller: Labeller, order: Order, *, workers: int = 0) -> Work:
     return work
 
 
-def _alone(out: str) -> contextlib.AbstractContextManager[Any]:
-    """One job at a time in a folder of this machine; on a store there are no locks."""
+def _lock_folder(out: str) -> contextlib.AbstractContextManager[Any]:
+    """Lock a local folder for one job; stores have no locks."""
     path = filesystem.local(out)
     if path is None:
         return contextlib.nullcontext()
@@ -111,15 +111,15 @@ def _alone(out: str) -> contextlib.AbstractContextManager[Any]:
     return alone(path / ".lock", output=out, expected="one job per folder", todo=todo)
 
 
-def _kept(shards: Sequence[Shard], order: Order, force: bool) -> dict[str, LabelledShard]:
-    """The parts that are as they should be, by shard.
+def _find_finished(shards: Sequence[Shard], order: Order, force: bool) -> dict[str, LabelledShard]:
+    """The finished parts of this job, by shard.
 
     Raises OutputError where there are labels of other shards, or, without `force`, of another job.
     """
-    listed = filesystem.below(order.out) if filesystem.is_folder(order.out) else []
-    there = {entry.name for entry in listed}
+    entries = filesystem.below(order.out) if filesystem.is_folder(order.out) else []
+    present = {entry.name for entry in entries}
     expected = {filesystem.join(order.out, shard.part): shard for shard in shards}
-    strays = sorted(n for n in there if n.endswith(".parquet") and n not in expected)
+    strays = sorted(n for n in present if n.endswith(".parquet") and n not in expected)
     if strays:
         raise OutputError(
             f"{order.out} holds {len(strays):,} tables that are none of this job's, such as "
@@ -127,22 +127,22 @@ def _kept(shards: Sequence[Shard], order: Order, force: bool) -> dict[str, Label
             expected="an empty folder, or parts of the same shards",
             todo="name another folder with --out, or move them away",
         )
-    names = [name for name in expected if name in there]
+    names = [name for name in expected if name in present]
     with ThreadPoolExecutor(_READERS) as pool:
-        told = dict(zip(names, pool.map(read_part, names), strict=True))
-    whole = {name: note for name, note in told.items() if note is not None}
-    others = [name for name, (made_for, _) in whole.items() if made_for != order.fingerprint]
-    if others and not force:
+        notes = dict(zip(names, pool.map(read_part, names), strict=True))
+    readable = {name: note for name, note in notes.items() if note is not None}
+    foreign = [name for name, (job, _) in readable.items() if job != order.fingerprint]
+    if foreign and not force:
         raise OutputError(
-            f"{order.out} holds {len(others):,} parts of another model or other settings, such as "
-            f"{others[0]}.",
+            f"{order.out} holds {len(foreign):,} parts of another model or other settings, such as "
+            f"{foreign[0]}.",
             expected="parts of the same model and settings, to go on with",
             todo="name another folder with --out, or make them anew with --force",
         )
     return {
         part.shard: part
-        for name, (made_for, part) in whole.items()
-        if made_for == order.fingerprint
+        for name, (job, part) in readable.items()
+        if job == order.fingerprint
         and (part.shard, part.stamp) == (expected[name].name, expected[name].stamp)
     }
 
@@ -152,12 +152,13 @@ def _manifest(
     order: Order,
     engine: str,
     results: dict[str, LabelledShard | Failed],
-    kept: dict[str, LabelledShard],
+    existing: dict[str, LabelledShard],
     *,
     finished: bool,
 ) -> Manifest:
     ordered = [results[shard.name] for shard in shards if shard.name in results]
     parts = tuple(result for result in ordered if isinstance(result, LabelledShard))
+    resumed = sum(part.tally.images for part in existing.values())
     return Manifest(
         finished=finished,
         job=plain_job(order.job),
@@ -165,20 +166,18 @@ def _manifest(
         about=order.about,
         engine=engine,
         versions=_versions(),
-        tally=Outcome.sum(
-            [part.tally for part in parts], resumed=sum(part.tally.images for part in kept.values())
-        ),
+        tally=Outcome.sum([part.tally for part in parts], resumed=resumed),
         parts=parts,
         failed=tuple(result for result in ordered if isinstance(result, Failed)),
     )
 
 
 def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for library in _LIBRARIES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[library] = importlib.metadata.version(library)
-    return found | {"candid": candid.__version__}
+            versions[library] = importlib.metadata.version(library)
+    return versions | {"candid": candid.__version__}
 
 
 def _write(out: str, manifest: Manifest) -> None:
@@ -206,19 +205,19 @@ def read_manifest(out: str) -> Manifest:
 
 
 def job_begun(out: str) -> Job | None:
-    """All that decides the rows of what a folder of labels holds; None where it tells nothing."""
+    """The job of a folder of labels; None where it has no readable manifest."""
     try:
         return read_manifest(out).job
     except DataError:
         return None
 
 
-def _sweep(out: str, shards: Sequence[Shard]) -> None:
-    """Remove what killed workers began: no one else writes here, and all parts are whole."""
+def _remove_leftovers(out: str, shards: Sequence[Shard]) -> None:
+    """Remove the unfinished files of killed workers."""
     path = filesystem.local(out)
     if path is None:
         return
-    ours = tuple(f".{shard.part}." for shard in shards)
-    for left in path.glob(".part-*.part"):
-        if left.name.startswith(ours):
-            left.unlink(missing_ok=True)
+    prefixes = tuple(f".{shard.part}." for shard in shards)
+    for file in path.glob(".part-*.part"):
+        if file.name.startswith(prefixes):
+            file.unlink(missing_ok=True)

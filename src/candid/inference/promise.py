@@ -1,9 +1,9 @@
-"""Whether what a model promises of its answers holds for the pictures at hand.
+"""Whether the guarantee on a model's answers holds for a job's images.
 
-The promise was made for pictures like those that the threshold was found on. Where more pictures
-are flagged as unlike the training data than chance explains, or where all together drift away from
-the validation pictures (`candid.inference.drift`), or most of them lie otherwise in their frame
-(`candid.inference.common_frame`), these are others, and it says nothing.
+The guarantee is for images like those on which the threshold was set. It does not hold where more
+images are flagged as unlike the training data than chance explains, where they drift from the
+validation images (`candid.inference.drift`), or where most of them have another frame
+(`candid.inference.common_frame`).
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from candid.stats.martingale import FALSE_ALARMS
 from candid.text import promise as text
 from candid.text.labelling import most_lie
 
-_SURPRISE = 0.05  # a chance below it is not taken for chance
+_SIGNIFICANCE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class PromiseHere:
-    """What is promised of the answers to some pictures.
+    """The guarantee on the answers for a job's images.
 
-    `unlike` of `pictures` (with faces looked for: of faces) were flagged as unlike the training
-    data. `holds` is False where these are more than chance explains, where all together drift away
-    from the validation pictures, or where most of them lie otherwise in their frame; None where
-    nobody looked. `sentence` is the promise, or that it does not hold here; "" where there is none.
+    `unlike` of `pictures` (with a face finder: of faces) were flagged as unlike the training data.
+    `holds` is False where these are more than chance explains, where the images drift from the
+    validation images, or where most of them have another frame; None where it was not checked.
+    `sentence` is the guarantee, or that it does not hold; "" where there is none.
     """
 
     unlike: int
@@ -42,55 +42,55 @@ class PromiseHere:
 
 
 def promise_here(labeller: Labeller, tally: Outcome) -> PromiseHere:
-    """What is promised of the answers that a job gave."""
+    """The guarantee on a job's answers."""
     rule, unfamiliar = labeller.classifier.rule, labeller.unfamiliar
-    unlike, seen = tally.reasons.get(UNLIKE, 0), tally.answered + tally.abstained
+    unlike, n = tally.reasons.get(UNLIKE, 0), tally.answered + tally.abstained
     holds = None
     if unfamiliar is not None:
-        chance = exceedance_p(unlike, seen, unfamiliar.checked, unfamiliar.false_alarms)
-        holds = chance >= _SURPRISE
+        p_value = exceedance_p(unlike, n, unfamiliar.checked, unfamiliar.false_alarms)
+        holds = p_value >= _SIGNIFICANCE
     frame = tally.frame
     if frame is not None and lies_elsewhere(labeller.classifier, frame):
-        said = "" if rule is None else rule.sentence
+        sentence = "" if rule is None else rule.sentence
         if rule is not None and rule.target_error is not None:
-            said = text.withdrawn(f"{most_lie(frame)}.", rule.target_error)
-        return PromiseHere(unlike, seen, False, said)
+            sentence = text.withdrawn(f"{most_lie(frame)}.", rule.target_error)
+        return PromiseHere(unlike, n, False, sentence)
     drift = None if tally.drift is None else tally.drift.drawn
     if drift is not None and drift.alarm and holds is not False:
-        said = "" if rule is None else promise_after(rule, drift)
-        return PromiseHere(unlike, seen, False, said)
+        sentence = "" if rule is None else promise_after(rule, drift)
+        return PromiseHere(unlike, n, False, sentence)
     if rule is None or rule.target_error is None or unfamiliar is None:
-        return PromiseHere(unlike, seen, holds, "" if rule is None else rule.sentence)
+        return PromiseHere(unlike, n, holds, "" if rule is None else rule.sentence)
     if holds:
-        return PromiseHere(unlike, seen, holds, text.holds(rule.sentence, unlike, seen))
-    said = text.too_many_flagged(unlike, seen, unfamiliar.false_alarms, rule.target_error)
-    return PromiseHere(unlike, seen, holds, said)
+        return PromiseHere(unlike, n, holds, text.holds(rule.sentence, unlike, n))
+    sentence = text.too_many_flagged(unlike, n, unfamiliar.false_alarms, rule.target_error)
+    return PromiseHere(unlike, n, holds, sentence)
 
 
 def lies_elsewhere(classifier: Classifier, frame: CommonFrame | None) -> bool:
-    """Whether pictures with this frame in common are none that the model's promise was made for.
+    """Whether the model's guarantee excludes images with this common frame.
 
-    A calibration's was made for those of its place, however they lie.
+    A calibration's guarantee is for its place, whatever the frame.
     """
     return classifier.shift is None and frame is not None and not frame.at_home
 
 
 def promise_after(rule: Rule, drift: Drift | None) -> str:
-    """The rule's sentence; where an alarm was raised over what it promises, that instead."""
-    alarm = alarm_said(drift)
+    """The rule's sentence; after an alarm, that its guarantee does not hold."""
+    alarm = alarm_text(drift)
     if alarm is None or rule.target_error is None:
         return rule.sentence
     return text.withdrawn(alarm, rule.target_error)
 
 
-def alarm_said(drift: Drift | None) -> str | None:
-    """What an alarm says; None where there was none."""
+def alarm_text(drift: Drift | None) -> str | None:
+    """The alarm's text; None where there was none."""
     if drift is None or drift.after is None:
         return None
     return text.drifted(drift.after, drift.change, FALSE_ALARMS)
 
 
 def drift_said(tally: Outcome) -> str:
-    """What a job's summary says of drift: "" where nobody watched."""
-    found = tally.drift
-    return "" if found is None else text.drift_line(found.ordered, found.drawn, FALSE_ALARMS)
+    """A job summary's line on drift; "" where it was not watched."""
+    drift = tally.drift
+    return "" if drift is None else text.drift_line(drift.ordered, drift.drawn, FALSE_ALARMS)

@@ -1,4 +1,4 @@
-"""One row per image (or per face in it), what became of them, and tables of them."""
+"""Rows, one per image (or per face in it), their counts, and tables of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from candid.errors import OutputError, did_you_mean
-from candid.inference.drift import DriftReference, JobDrift, JobWatch
+from candid.inference.drift import DriftReference, JobDrift, JobDriftWatch
 from candid.records.framing import CommonFrame
 from candid.storage.files import STDOUT, writing
 from candid.tables.delimited import CsvWriter
@@ -39,48 +39,48 @@ REASON_CODE = "reason_code"
 _ROW_GROUP = 65_536
 
 
-def format_of(path: Path, named: str | None) -> Format:
-    """The format that an option names, or else the path's ending.
+def format_of(path: Path, name: str | None) -> Format:
+    """The format that an option names, else that of the path's suffix.
 
-    Raises OutputError where neither says.
+    Raises OutputError for an unknown one.
     """
-    word = (named or path.suffix.removeprefix(".")).lower()
-    if word not in FORMATS:
-        said = f"There is no format {named!r}." if named else f"{path} does not say its format."
+    key = (name or path.suffix.removeprefix(".")).lower()
+    if key not in FORMATS:
+        message = f"There is no format {name!r}." if name else f"{path} does not say its format."
         raise OutputError(
-            said,
+            message,
             expected="an ending such as .csv, .jsonl or .parquet",
-            todo=did_you_mean(word, FORMATS) if named else "name one with --format",
+            todo=did_you_mean(key, FORMATS) if name else "name one with --format",
         )
-    return FORMATS[word]
+    return FORMATS[key]
 
 
 @dataclass(frozen=True, slots=True)
 class RowColumns:
-    """What the rows of a job hold, in order."""
+    """The columns of a job's rows, in order."""
 
     classes: tuple[str, ...]  # one column p_<class> each
     faces: bool  # whether a row is a face with its box
 
     @property
     def names(self) -> list[str]:
-        """What a row holds: the columns of a table, and at its end the code of the reason."""
+        """The columns of a row: those of a table, and the code of the reason."""
         return list(self.schema(codes=True).names)
 
     @property
     def answers(self) -> dict[str, str]:
-        """The columns with answers, and what stands before a class where they are counted."""
+        """The columns with answers, and the prefix of a class where they are counted."""
         return {"prediction": ""}
 
     @property
     def numbers(self) -> dict[str, str]:
-        """The columns with numbers, and what is counted where there is one."""
+        """The columns with numbers, and the name under which they are counted."""
         return {}
 
     def schema(self, *, codes: bool = False) -> pa.Schema:
-        """Names and types of a table's columns, in order; `codes`: with why there is no answer.
+        """Names and types of a table's columns, in order; `codes`: with `reason_code`.
 
-        The column `reason` says it for a reader, with its figures; `reason_code` is one of
+        The column `reason` explains an abstention to a reader; `reason_code` is one of
         `candid.text.labelling.Reason`.
         """
         box = [(f"box_{n}", pa.float64()) for n in ("left", "top", "width", "height", "score")]
@@ -100,16 +100,16 @@ class RowColumns:
         )
 
     def rows(self, values: Iterable[dict[str, Any]]) -> list[Row]:
-        """Rows with these values by name; the others are undefined."""
+        """Rows with these values by name; other columns are None."""
         names = self.names
-        return [[one.get(name) for name in names] for one in values]
+        return [[row_values.get(name) for name in names] for row_values in values]
 
 
 @dataclass(frozen=True)
 class Block:
-    """So many images that were done together, a digest of their `names`, and their rows.
+    """The number of a block's images, a digest of their `names`, and their rows.
 
-    `scores` are watched of each row, [] for one without; none at all where nobody watches.
+    `scores` are the drift scores of each row, [] for one without; empty where drift is not watched.
     """
 
     items: int
@@ -119,34 +119,34 @@ class Block:
 
 
 def names_digest(names: Iterable[str]) -> str:
-    """Tells whether the same images come in the same order."""
+    """A digest of the images' names and their order."""
     digest = hashlib.blake2b(digest_size=12)
     for name in names:
         digest.update(name.encode() + b"\0")
     return digest.hexdigest()
 
 
-# --- what became of them -------------------------------------------------------------------------
+# --- counts --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of the images of a job."""
+    """Counts of a job's images and answers."""
 
     images: int
-    rows: int  # with faces looked for, as many as faces
+    rows: int  # with a face finder, as many as faces
     answered: int  # rows with a prediction
     abstained: int  # rows without one, and with a reason
     errors: int  # images that could not be read
-    reasons: dict[str, int]  # how often each code of a reason to abstain came
-    predictions: dict[str, int]  # how often each class was predicted
-    resumed: int  # images that had been done before this start
-    drift: JobDrift | None = None  # whether they are those of home; None where nobody watched
-    frame: CommonFrame | None = None  # that they have in common; None: each by itself
+    reasons: dict[str, int]  # abstentions by code of the reason
+    predictions: dict[str, int]  # by class
+    resumed: int  # images done before the job was resumed
+    drift: JobDrift | None = None  # None where it was not watched
+    frame: CommonFrame | None = None  # the images' common frame; None: each by itself
 
     @classmethod
     def sum(cls, tallies: Sequence[Outcome], *, resumed: int) -> Outcome:
-        """The tallies of several jobs together."""
+        """The sum of several tallies."""
         total: dict[str, Any] = {
             name: sum(getattr(t, name) for t in tallies)
             for name in ("images", "rows", "answered", "abstained", "errors")
@@ -164,16 +164,16 @@ class Counter:
 
     def __init__(self, columns: RowColumns, reference: DriftReference | None = None) -> None:
         names = columns.names
-        self._watch = None if reference is None else JobWatch(reference)
-        self._answers = [(names.index(name), said) for name, said in columns.answers.items()]
-        self._numbers = [(names.index(name), said) for name, said in columns.numbers.items()]
-        self._why, self._error = names.index(REASON_CODE), names.index("error")
+        self._watch = None if reference is None else JobDriftWatch(reference)
+        self._answers = [(names.index(name), prefix) for name, prefix in columns.answers.items()]
+        self._numbers = [(names.index(name), key) for name, key in columns.numbers.items()]
+        self._reason, self._error = names.index(REASON_CODE), names.index("error")
         self.images = self.resumed = self._rows = self._errors = self._answered = 0
         self._reasons = collections.Counter[str]()
         self._predictions = collections.Counter[str]()
 
     def add(self, images: int, rows: Sequence[Row], scores: Sequence[list[float]] = ()) -> None:
-        """Count so many images, their rows, and the scores of those that have some."""
+        """Count images, their rows, and the scores of those that have some."""
         if self._watch is not None:
             self._watch.add(scores)
         self.images += images
@@ -181,14 +181,14 @@ class Counter:
         for row in rows:
             if row[self._error] is not None:
                 self._errors += 1
-            elif said := [
-                *(f"{of}{row[i]}" for i, of in self._answers if row[i] is not None),
-                *(known for i, known in self._numbers if row[i] is not None),
+            elif counted := [
+                *(f"{prefix}{row[i]}" for i, prefix in self._answers if row[i] is not None),
+                *(name for i, name in self._numbers if row[i] is not None),
             ]:
                 self._answered += 1
-                self._predictions.update(said)
+                self._predictions.update(counted)
             else:
-                self._reasons[row[self._why]] += 1
+                self._reasons[row[self._reason]] += 1
 
     def tally(self) -> Outcome:
         """The counts."""
@@ -209,9 +209,9 @@ class Counter:
 
 
 class Writer(ABC):
-    """Writes rows as they come; a context manager, so that what is open is closed.
+    """Writes rows; a context manager that closes its file.
 
-    What a row holds beyond the table's columns is left out.
+    A row's values beyond the table's columns are left out.
     """
 
     def __enter__(self) -> Self:
@@ -244,7 +244,7 @@ class _TextWriter(Writer):
     """Lines of CSV or JSON in UTF-8, into a file or a stream that stays open."""
 
     def __init__(self, out: IO[str] | Path, names: list[str], kind: Format) -> None:
-        self._own = isinstance(out, Path)
+        self._owns_file = isinstance(out, Path)
         self._file: IO[str] = (
             out.open("w", encoding="utf-8", newline="") if isinstance(out, Path) else out
         )
@@ -255,7 +255,7 @@ class _TextWriter(Writer):
                 self._csv.row(names)
 
     def __exit__(self, *error: object) -> None:
-        if self._own:
+        if self._owns_file:
             self._file.close()
             return
         with self._writing():
@@ -267,24 +267,24 @@ class _TextWriter(Writer):
                 self._line(row[: len(self._names)])
 
     def _writing(self) -> AbstractContextManager[None]:
-        # Whoever made a file's place names it.
-        return nullcontext() if self._own else writing(STDOUT)
+        # For a file, the caller handles errors.
+        return nullcontext() if self._owns_file else writing(STDOUT)
 
     def _line(self, row: Row) -> None:
         if self._csv is not None:
             self._csv.row(row)
             return
-        plain = dict(zip(self._names, row, strict=True))
-        self._file.write(json.dumps(plain, ensure_ascii=False, allow_nan=False) + "\n")
+        values = dict(zip(self._names, row, strict=True))
+        self._file.write(json.dumps(values, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 class ParquetWriter(Writer):
-    """Row groups of one size, however the rows come, so that equal rows make an equal file."""
+    """Writes row groups of one size, so that equal rows make an equal file."""
 
     def __init__(self, path: Path, schema: pa.Schema, about: dict[str, Any]) -> None:
         self._schema = schema.with_metadata({b"candid": json.dumps(about).encode()})
         self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
-        self._waiting: list[Row] = []
+        self._pending: list[Row] = []
 
     def __exit__(self, *error: object) -> None:
         if error[0] is None:
@@ -292,19 +292,19 @@ class ParquetWriter(Writer):
         self._writer.close()
 
     def note(self, key: str, value: dict[str, Any]) -> None:
-        """Keep plain values in the file's metadata."""
+        """Add plain values to the file's metadata."""
         self._writer.add_key_value_metadata({key: json.dumps(value)})
 
     def write(self, rows: Iterable[Row]) -> None:
         """Add rows."""
         for row in rows:
-            self._waiting.append(row[: len(self._schema)])
-            if len(self._waiting) == _ROW_GROUP:
+            self._pending.append(row[: len(self._schema)])
+            if len(self._pending) == _ROW_GROUP:
                 self._flush()
 
     def _flush(self) -> None:
-        if self._waiting:
-            values = zip(*self._waiting, strict=True)
+        if self._pending:
+            values = zip(*self._pending, strict=True)
             arrays = [pa.array(v, f.type) for v, f in zip(values, self._schema, strict=True)]
             self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
-            self._waiting = []
+            self._pending = []

@@ -1,4 +1,4 @@
-"""Rows of a network that learned several labels: one way through it, an answer of each label."""
+"""Rows of a network that learned several labels: one forward pass, an answer for each label."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from candid.errors import ConfigError
 from candid.inference.abstaining import Rule, abstention_rule
-from candid.inference.classifier import Classifier, Engine, Runs, chosen_engine, open_framer
+from candid.inference.classifier import Classifier, Engine, Runner, open_framer, pick_engine
 from candid.inference.classify import DIGITS, Crop, Labeller, Prediction
 from candid.inference.faces import FaceFinder
 from candid.inference.numbers import answers_of
@@ -29,56 +29,56 @@ from candid.text import labelling as text
 
 @dataclass(frozen=True)
 class SeveralColumns(RowColumns):
-    """What the rows of a job hold where each has an answer of several labels.
+    """The columns of rows with several labels.
 
-    A column <label> for each, with its class or nothing, and beside it p_<label>_<class>. Of a
-    number, <label> with its value, <label>_low and <label>_high with the ends of its interval.
+    A column <label> for each, with its class or nothing, and p_<label>_<class>. Of a number,
+    <label> with its value, <label>_low and <label>_high with the ends of its interval.
     """
 
     labels: tuple[TargetLabel, ...] = ()
 
     @cached_property
     def names(self) -> list[str]:
-        """As of one label; found once, as there may be many."""
+        """As of one label; cached, as there may be many."""
         return list(self.schema(codes=True).names)
 
     def column(self, label: TargetLabel) -> str:
-        """A label's column: its name, which may be that of a column of every table."""
+        """A label's column: its name, with a suffix where every table has a column of that name."""
         taken = super().schema(codes=True).names
         return f"{label.name} (label)" if label.name in taken else label.name
 
     @property
     def answers(self) -> dict[str, str]:
-        """The columns with answers, and what stands before a class where they are counted."""
+        """The columns with answers, and the prefix of a class where they are counted."""
         return {self.column(a): f"{a.name} = " for a in self.labels if a.number is None}
 
     @property
     def numbers(self) -> dict[str, str]:
-        """The columns with numbers, and what is counted where there is one."""
+        """The columns with numbers, and the name under which they are counted."""
         return {self.column(a): f"{a.name} known" for a in self.labels if a.number is not None}
 
     def schema(self, *, codes: bool = False) -> pa.Schema:
-        """As of one label, with those of each in the place of its."""
+        """As of one label, with each label's columns in place of `prediction`."""
         fields = [*super().schema(codes=codes)]
-        place = next(i for i, one in enumerate(fields) if one.name == "prediction")
-        own = [one for label in self.labels for one in self._of(label)]
-        return pa.schema([*fields[:place], *own, *fields[place + 1 :]])
+        index = next(i for i, f in enumerate(fields) if f.name == "prediction")
+        label_fields = [f for label in self.labels for f in self._fields_of(label)]
+        return pa.schema([*fields[:index], *label_fields, *fields[index + 1 :]])
 
-    def _of(self, label: TargetLabel) -> list[pa.Field]:
+    def _fields_of(self, label: TargetLabel) -> list[pa.Field]:
         column = self.column(label)
         if label.number is not None:
             return [pa.field(f"{column}{end}", pa.float64()) for end in ("", "_low", "_high")]
-        each = [pa.field(f"p_{column}_{name}", pa.float64()) for name in label.classes]
-        return [pa.field(column, pa.string()), *each]
+        probabilities = [pa.field(f"p_{column}_{name}", pa.float64()) for name in label.classes]
+        return [pa.field(column, pa.string()), *probabilities]
 
 
 class LabelAnswer(NamedTuple):
-    """What the network says of one label of a crop.
+    """The network's answer for one label of a crop.
 
-    `prediction` is its most probable class, None where it abstains, and of a number; `probability`
-    is calibrated, of every class, and empty of a number. `number` is a number's value and the ends
-    of its interval, else None; `below` the threshold that the highest probability is below, so that
-    it abstains, else None.
+    `prediction` is the most probable class, None where the model abstains, and for a number;
+    `probability` is calibrated, of every class, and empty for a number. `number` is a number's
+    value and the ends of its interval, else None; `below` the threshold that the highest
+    probability is below where the model abstains, else None.
     """
 
     label: TargetLabel
@@ -95,10 +95,10 @@ class LabelAnswer(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class SeveralLabeller(Labeller):
-    """All that makes rows with an answer of each of several labels.
+    """A labeller whose rows have an answer for each of several labels.
 
-    `labels` are in the order of the classifier's classes, which are all their classes; `rules` say
-    of each when there is no answer, None: never.
+    `labels` are in the order of the classifier's classes, which are all their classes; `rules` are
+    the labels' rules of abstention, None: never.
     """
 
     labels: tuple[TargetLabel, ...] = field(default=(), kw_only=True)
@@ -106,10 +106,10 @@ class SeveralLabeller(Labeller):
 
     @cached_property
     def columns(self) -> SeveralColumns:
-        """What the rows hold."""
+        """The columns of the rows."""
         return SeveralColumns((), faces=self.finder is not None, labels=self.labels)
 
-    # What follows is the same for every row.
+    # Cached, as they are the same for every row.
 
     @cached_property
     def _firsts(self) -> list[int]:
@@ -126,29 +126,29 @@ class SeveralLabeller(Labeller):
     @cached_property
     def _class_columns(self) -> list[str]:
         """The column of each output's probability; "" of a number's."""
-        named = zip(self.labels, self._column_names, strict=True)
+        by_class = zip(self.labels, self._column_names, strict=True)
         return [
             f"p_{column}_{name}" if label.number is None else ""
-            for label, column in named
+            for label, column in by_class
             for name in label.classes
         ]
 
     def told(self, crop: Crop, answer: Prediction | None) -> dict[str, Any]:
-        """A crop's row by the names of the columns: of each label its answer, if any."""
+        """A crop's row by the names of the columns, with each label's answer, if any."""
         values = super().told(crop, answer)
         if answer is None:
             return values
         unsure, answered = [], False
-        for one, column in zip(self.label_answers(answer), self._column_names, strict=True):
-            known = not answer.unlike and one.below is None
-            answered |= known
-            if one.number is not None and known:
-                for end, x in zip(("", "_low", "_high"), one.number, strict=True):
+        for a, column in zip(self.label_answers(answer), self._column_names, strict=True):
+            is_answered = not answer.unlike and a.below is None
+            answered |= is_answered
+            if a.number is not None and is_answered:
+                for end, x in zip(("", "_low", "_high"), a.number, strict=True):
                     values[f"{column}{end}"] = round(x, DIGITS)
-            elif known:
-                values[column] = one.prediction
-            if one.below is not None:
-                unsure.append(f"{one.label.name}, {one.unsure}")
+            elif is_answered:
+                values[column] = a.prediction
+            if a.below is not None:
+                unsure.append(f"{a.label.name}, {a.unsure}")
         if unsure and not answer.unlike:
             values |= {"reason": text.not_sure("; ".join(unsure)), REASON_CODE: text.NOT_SURE}
         return values | {"abstained": not answered}
@@ -158,17 +158,17 @@ class SeveralLabeller(Labeller):
         return dict(zip(self._class_columns, rounded, strict=True))
 
     def _calibrated(self, answer: Prediction) -> NDArray[np.float64]:
-        """(outputs,) of a crop; of each label they sum to 1."""
-        everything = np.array(list(answer.probability.values()))
-        sums = np.add.reduceat(everything, self._firsts)
-        return np.asarray(everything / np.repeat(sums, self._sizes))
+        """(outputs,) probabilities of a crop; those of each label sum to 1."""
+        outputs = np.array(list(answer.probability.values()))
+        sums = np.add.reduceat(outputs, self._firsts)
+        return np.asarray(outputs / np.repeat(sums, self._sizes))
 
     def label_answers(self, answer: Prediction) -> list[LabelAnswer]:
-        """What the network says of each label, as if the crop looked like the training images."""
-        each: list[float] = self._calibrated(answer).tolist()
+        """The answers for each label, as if the crop looked like the training images."""
+        probabilities: list[float] = self._calibrated(answer).tolist()
         answers = []
         for label, rule in zip(self.labels, self.rules, strict=True):
-            p = each[label.first : label.first + len(label.classes)]
+            p = probabilities[label.first : label.first + len(label.classes)]
             if label.number is not None:
                 value, low, high = (float(x[0]) for x in answers_of(label.number, np.array([p])))
                 answers.append(LabelAnswer(label, None, {}, (value, low, high)))
@@ -176,8 +176,8 @@ class SeveralLabeller(Labeller):
             highest = max(p)
             below = rule.threshold if rule is not None and rule.is_above(highest) else None
             best = label.classes[p.index(highest)] if below is None else None
-            named = dict(zip(label.classes, p, strict=True))
-            answers.append(LabelAnswer(label, best, named, below=below))
+            by_class = dict(zip(label.classes, p, strict=True))
+            answers.append(LabelAnswer(label, best, by_class, below=below))
         return answers
 
 
@@ -191,97 +191,96 @@ def open_several(
     check: bool = True,
     calibration: str = "",
 ) -> SeveralLabeller:
-    """What labels pictures as a run that learned several labels does.
+    """The labeller of a run that learned several labels.
 
     Parameters are as for `candid.pipeline.labelling.labeller`; `threads` as for `open_classifier`.
-    Nobody watches whether the pictures drift away from the validation pictures. Raises ConfigError
-    for whole numbers of eight bits, or a calibration, which are one label's.
+    Drift is not watched. Raises ConfigError for int8 or a calibration, which are for one label.
     """
     if engine == "int8" or calibration:
-        raise _for_one_label(
+        raise _single_label_error(
             f"--calibration {calibration}" if calibration else f"--engine {engine}", run
         )
-    about, config = read_record(run.targets, Targets), open_run(run.path).settings
-    each = run.of_targets()
-    cards = [read_record(one.model_file, ModelCard) for one in each]
+    targets, config = read_record(run.targets, Targets), open_run(run.path).settings
+    target_runs = run.of_targets()
+    cards = [read_record(target_run.model_file, ModelCard) for target_run in target_runs]
     rules = tuple(
-        abstention_rule(one, abstain_below, config.predict.target_error)
+        abstention_rule(target_run, abstain_below, config.predict.target_error)
         if card.number is None  # a number has an interval in place of an abstention
         else None
-        for one, card in zip(each, cards, strict=True)
+        for target_run, card in zip(target_runs, cards, strict=True)
     )
     return SeveralLabeller(
-        _whole(run, about, cards, rules, engine=engine, threads=threads),
+        _open_joint_classifier(run, targets, cards, rules, engine=engine, threads=threads),
         read_unfamiliar(run.unfamiliar) if check else None,
         finder,
         labels=tuple(
             replace(label, number=card.number)  # as it was calibrated
-            for label, card in zip(about.labels, cards, strict=True)
+            for label, card in zip(targets.labels, cards, strict=True)
         ),
         rules=rules,
     )
 
 
-def _for_one_label(asked: str, run: Run) -> ConfigError:
-    """What to say of an option that is for one label with classes."""
+def _single_label_error(option: str, run: Run) -> ConfigError:
+    """The error for an option that is for one label with classes."""
     labels = read_record(run.targets, Targets).labels
     classes = [label for label in labels if label.number is None]
-    there = "several" if len(labels) > 1 else "a number"
-    other = f", or name one label's folder, such as {run.path / TARGETS / classes[0].folder}"
+    kind = "several" if len(labels) > 1 else "a number"
+    hint = f", or name one label's folder, such as {run.path / TARGETS / classes[0].folder}"
     return ConfigError(
-        f"{asked} is for one label with classes, and {run.path} learned {there}.",
+        f"{option} is for one label with classes, and {run.path} learned {kind}.",
         expected="--engine onnx or torch, and no calibration",
-        todo=f"leave it out{other if classes else ''}",
+        todo=f"leave it out{hint if classes else ''}",
     )
 
 
-def _whole(
+def _open_joint_classifier(
     run: Run,
-    about: Targets,
+    targets: Targets,
     cards: Sequence[ModelCard],
     rules: Sequence[Rule | None],
     *,
     engine: Engine,
     threads: int,
 ) -> Classifier:
-    """The network with all its outputs; what it gives is calibrated label by label."""
-    from candid.models.onnx_several import several_mark
+    """The network with all its outputs, calibrated label by label."""
+    from candid.models.onnx_several import export_digest
 
-    made = several_mark(run, about, cards)  # all weights are read for it: once
-    runs = _open_engine(run, about, cards, made, engine, threads)
-    framer, framed_by = open_framer(run, runs, engine, threads)
-    made_by = made or "an exported model alone"
-    decides = [made_by, framed_by, repr(rules), [repr(c.number) for c in cards]]
+    digest = export_digest(run, targets, cards)  # all weights are read for it: once
+    model = _open_engine(run, targets, cards, digest, engine, threads)
+    framer, framer_digest = open_framer(run, model, engine, threads)
+    source = digest or "an exported model alone"
+    determining = [source, framer_digest, repr(rules), [repr(c.number) for c in cards]]
     config = open_run(run.path).settings.data
     return Classifier(
-        card=replace(about.model, target=""),
+        card=replace(targets.model, target=""),
         fit=config.fit,
         max_pixels=config.max_pixels,
         rule=None,
-        _engine=runs,
+        _engine=model,
         framer=framer,
-        made_from=hashlib.blake2b(repr(decides).encode(), digest_size=16).hexdigest(),
-    ).tried()
+        made_from=hashlib.blake2b(repr(determining).encode(), digest_size=16).hexdigest(),
+    ).check()
 
 
 def _open_engine(
     run: Run,
-    about: Targets,
+    targets: Targets,
     cards: Sequence[ModelCard],
-    made: str | None,
+    digest: str | None,
     engine: Engine,
     threads: int,
-) -> Runs:
+) -> Runner:
     from candid.inference.framed_export import framing_marks
     from candid.models.onnx_framing import framing_path
     from candid.models.onnx_several import is_several_exported, open_onnx_several
 
-    if chosen_engine(engine, lambda: is_several_exported(run, about, made)) == "onnx":
-        marks = framing_marks(run, framing_path(run).name)
+    if pick_engine(engine, lambda: is_several_exported(run, targets, digest)) == "onnx":
+        metadata = framing_marks(run, framing_path(run).name)
         return open_onnx_several(
-            run, about, cards, made, network=run.network, threads=threads, marks=marks
+            run, targets, cards, digest, network=run.network, threads=threads, metadata=metadata
         )
     from candid.models.model import TorchEngine
     from candid.models.several import load_several
 
-    return TorchEngine(load_several(run.weights, about, cards, run.network))
+    return TorchEngine(load_several(run.weights, targets, cards, run.network))

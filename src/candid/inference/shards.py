@@ -1,9 +1,8 @@
-"""Shards in, one Parquet file for each out: work that is cut so that any part can be lost.
+"""Labelling by shards: one Parquet file of rows for each, so that any part can be redone.
 
 A shard is a tar or Parquet file with images, on this machine or on an object store. Its rows become
-`part-<shard>.parquet`, whole or not at all, and the part itself says which job and which state of
-the shard it was made from. Whoever does it (threads here, or `candid.inference.cluster`) makes
-equal rows, for there is one function that labels a shard.
+`part-<shard>.parquet`, written atomically, with the fingerprint of the job and the stamp of the
+shard. Threads here and `candid.inference.cluster` make equal rows, as one function labels a shard.
 """
 
 from __future__ import annotations
@@ -27,17 +26,17 @@ from candid.storage import filesystem
 from candid.storage.jobs import Job, job_digest
 
 _NOTE = "candid.part"
-_LOOKED_INTO = 4  # shards at most, as one of an object store is fetched whole
-_PICTURES = 256  # of these together
+_MAX_SAMPLED = 4  # shards to sample, as one of an object store is fetched as a whole
+_MAX_IMAGES = 256  # sampled images
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
     """One container of images that is not read yet."""
 
-    name: str  # its path or URL, as the ids of its rows begin
+    name: str  # its path or URL, the prefix of its rows' ids
     part: str  # the name of the file with its rows
-    stamp: str  # changes when it does
+    stamp: str  # changes with its content
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,23 +46,23 @@ class LabelledShard:
     shard: str
     part: str
     stamp: str
-    damaged: str  # why no more images came from the shard; "" where all of it was read
+    damaged: str  # why the shard could not be read to its end; "" if it could
     tally: Outcome
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A shard of which there is no part, and why."""
+    """A shard without a part, and why."""
 
     shard: str
     reason: str
 
 
-# --- which shards --------------------------------------------------------------------------------
+# --- finding shards ------------------------------------------------------------------------------
 
 
 def find_shards(words: Sequence[str], out: str) -> list[Shard]:
-    """The tar and Parquet files that are `resolve`'s words, or lie in them but not in `out`.
+    """The tar and Parquet files among `resolve`'s words and in their folders, except in `out`.
 
     Raises DataError where there is none, one is no shard, or two parts would have one name.
     """
@@ -72,42 +71,42 @@ def find_shards(words: Sequence[str], out: str) -> list[Shard]:
         path = filesystem.local(word)
         if sources.is_container(word) and not (path and path.is_dir()):
             entry = filesystem.entry(word)
-            shards.append(Shard(word, _part(word.rpartition("/")[2]), entry.stamp))
+            shards.append(Shard(word, _part_name(word.rpartition("/")[2]), entry.stamp))
         elif word != sources.LIST and filesystem.is_folder(word):
-            start = len(filesystem.join(word, ""))
+            prefix = len(filesystem.join(word, ""))
             shards += [
-                Shard(entry.name, _part(entry.name[start:]), entry.stamp)
+                Shard(entry.name, _part_name(entry.name[prefix:]), entry.stamp)
                 for entry in filesystem.below(word)
-                if sources.is_container(entry.name) and not _lies_in(entry.name, out)
+                if sources.is_container(entry.name) and not _is_inside(entry.name, out)
             ]
         else:
-            raise _no_shards(f"{word!r} is no shard")
+            raise _no_shards_error(f"{word!r} is no shard")
     if not shards:
-        raise _no_shards("There is no shard in what was named")
-    seen: dict[str, str] = {}
+        raise _no_shards_error("There is no shard in what was named")
+    names: dict[str, str] = {}
     for shard in shards:
-        if shard.part in seen:
+        if shard.part in names:
             raise DataError(
-                f"Two shards would both become {shard.part}: {seen[shard.part]} and {shard.name}.",
+                f"Two shards would both become {shard.part}: {names[shard.part]} and {shard.name}.",
                 expected="shards of different names",
                 todo="name the folder that holds them all, or rename one",
             )
-        seen[shard.part] = shard.name
+        names[shard.part] = shard.name
     return shards
 
 
-def _lies_in(name: str, folder: str) -> bool:
+def _is_inside(name: str, folder: str) -> bool:
     path, root = filesystem.local(name), filesystem.local(folder)
     if path is None or root is None:
         return name.startswith(filesystem.join(folder, ""))
     return path.absolute().is_relative_to(root.absolute())
 
 
-def _part(name: str) -> str:
-    return f"part-{sources.stem(name).replace('/', '__')}.parquet"
+def _part_name(name: str) -> str:
+    return f"part-{sources.container_stem(name).replace('/', '__')}.parquet"
 
 
-def _no_shards(what: str) -> DataError:
+def _no_shards_error(what: str) -> DataError:
     return DataError(
         f"{what}.",
         expected="tar or Parquet files with pictures, or a folder or URL with some",
@@ -117,15 +116,15 @@ def _no_shards(what: str) -> DataError:
 
 
 def first_pictures(shards: Sequence[Shard], column: str) -> Iterator[Item]:
-    """Some pictures of a few shards from the first to the last, to see what they hold.
+    """Some images of a few shards, evenly spaced, as a sample.
 
-    A shard that cannot be read gives none: its part will say why.
+    A shard that cannot be read has none: its part will say why.
     """
-    chosen = {shards[i * (len(shards) - 1) // (_LOOKED_INTO - 1)].name for i in range(_LOOKED_INTO)}
-    for name in sorted(chosen):
+    names = {shards[i * (len(shards) - 1) // (_MAX_SAMPLED - 1)].name for i in range(_MAX_SAMPLED)}
+    for name in sorted(names):
         with contextlib.suppress(Exception), filesystem.near(name) as path:
-            pictures = sources.inside(str(path), name, column)
-            yield from islice(pictures, _PICTURES // len(chosen))
+            images = sources.container_items(str(path), name, column)
+            yield from islice(images, _MAX_IMAGES // len(names))
 
 
 # --- one shard -----------------------------------------------------------------------------------
@@ -133,11 +132,11 @@ def first_pictures(shards: Sequence[Shard], column: str) -> Iterator[Item]:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is the same for every shard of a job; plain values, for it travels."""
+    """What all shards of a job share; plain values, as it is pickled."""
 
     out: str  # the folder of the parts: a path or a URL
-    job: Job  # all that decides the rows of a shard
-    about: dict[str, Any]  # what a part says of its model
+    job: Job  # all that determines the rows of a shard
+    about: dict[str, Any]  # metadata of a part, on its model
     column: str = ""  # Parquet: the column with the images; "": recognised
 
     @property
@@ -154,13 +153,13 @@ def label_shard(
     workers: int = 1,
     bar: Callable[[int], object] = lambda _: None,
 ) -> LabelledShard | Failed:
-    """Write a shard's part; where it cannot be read at all, say why.
+    """Write a shard's part; `Failed` where the shard cannot be read at all.
 
-    Raises OutputError where the part cannot be written: the others could not be, either; RunError
-    or DependencyError where the model or a library fails, as it would for the others.
+    Raises OutputError where the part cannot be written, RunError or DependencyError where the model
+    or a library fails, as the other shards would fail, too.
     """
     try:
-        return _written(labeller, shard, order, workers, bar)
+        return _write_part(labeller, shard, order, workers, bar)
     except (OutputError, RunError, DependencyError):
         raise
     except DataError as error:
@@ -169,36 +168,36 @@ def label_shard(
         return Failed(shard.name, " ".join(f"{type(error).__name__}: {error}".split())[:500])
 
 
-def _written(
+def _write_part(
     labeller: Labeller, shard: Shard, order: Order, workers: int, bar: Callable[[int], object]
 ) -> LabelledShard:
     counter = Counter(labeller.columns)
     schema = labeller.columns.schema()
-    error, damaged = schema.names.index("error"), ""
+    error_column, damaged = schema.names.index("error"), ""
     with contextlib.ExitStack() as stack:
         path = stack.enter_context(filesystem.near(shard.name))
         file = stack.enter_context(filesystem.written(filesystem.join(order.out, shard.part)))
         writer = stack.enter_context(ParquetWriter(file, schema, order.about))
-        images = sources.inside(str(path), shard.name, order.column)
-        whole = sources.printable(shard.name)
+        images = sources.container_items(str(path), shard.name, order.column)
+        shard_id = sources.printable(shard.name)
         blocks = contextlib.closing(label(labeller, images, workers=workers, bar=bar))
         for block in stack.enter_context(blocks):
             writer.write(block.rows)
             counter.add(block.items, block.rows)
             for row in block.rows:
-                if row[0] == whole:  # a row of the shard itself tells why it ends there
-                    damaged = row[error]
+                if row[0] == shard_id:  # a row of the shard itself: why it ends there
+                    damaged = row[error_column]
         part = LabelledShard(shard.name, shard.part, shard.stamp, damaged, counter.tally())
         writer.note(_NOTE, {"fingerprint": order.fingerprint, "part": to_plain(part)})
     return part
 
 
 def read_part(name: str) -> tuple[str, LabelledShard] | None:
-    """The fingerprint of a part's job, and what it tells of itself; None where it tells nothing."""
+    """The fingerprint of a part's job, and its record; None where it has none."""
     try:
         with filesystem.opened(name) as file:
             metadata = pq.read_metadata(file).metadata or {}
         note = json.loads(metadata[_NOTE.encode()])
         return str(note["fingerprint"]), from_plain(LabelledShard, note["part"])
-    except Exception:  # cut short, no Parquet, of another version: it is made anew
+    except Exception:  # cut short, no Parquet, of another version: it is written again
         return None

@@ -1,4 +1,4 @@
-"""Several data sets in the frame of one: how the pictures of each lie, and how they are moved."""
+"""Several data sets in the frame of one: estimating each one's frame, and warping its images."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from candid.data.dataset import Dataset
 from candid.data.splits import SOURCE
 from candid.data.store import Store
 from candid.errors import RunError
-from candid.inference.classifier import Frames
-from candid.inference.common_frame import is_home, lying_of, rounded_frame
+from candid.inference.classifier import Framer
+from candid.inference.common_frame import estimate_frame, is_near_identity, round_frame
 from candid.records import Estimate
 from candid.records.files import to_plain
 from candid.records.framing import AS_IT_CAME, DETAIL, SourceFrame, SourceFrames, corner_distance
@@ -33,63 +33,63 @@ if TYPE_CHECKING:
 # Part of every name of a pack: raise it when the same frames come out as other pixels.
 _VERSION = 1
 
-_PASSES = 8  # looks at the pictures of a data set, and as many at those of the reference
-_CORRECTIONS = 6  # times that pictures of the reference are cut to lie as others do, at most
-_SETTLED = 0.003  # of the side: until these look as the others do
-_LEVELS = 3  # a picture that shows e times as much is a third of the size
+_PASSES = 8  # of `estimate_frame`
+_MAX_CORRECTIONS = 6  # iterations of indirect inference
+_TOLERANCE = 0.003  # of the side, of its convergence
+_LEVELS = 3  # an image that shows e times as much is a third of the size
 
 
-# --- how they lie --------------------------------------------------------------------------------
+# --- estimating frames ---------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
 class SomePictures:
-    """Some pictures of a data set, as a network that frames takes them."""
+    """A sample of a data set's images, as a framing network takes them."""
 
     pixels: NDArray[np.uint8]  # (n, input_side, input_side, 3)
-    person: NDArray[np.int64] | None = None  # (n,) who is in each; None where nobody is known
+    person: NDArray[np.int64] | None = None  # (n,) the person in each; None where unknown
 
 
 def source_frame(
-    name: str, framer: Frames, pictures: SomePictures, home: SomePictures
+    name: str, framer: Framer, pictures: SomePictures, home: SomePictures
 ) -> SourceFrame:
-    """How most pictures of a data set lie against those of the reference, some of which are `home`.
+    """The frame of a data set's images relative to those of the reference, sampled by `home`.
 
-    The network stops short where pictures lie far from those that it knows. So the frame is sought
-    in which pictures of the reference, cut to lie so, look to it as these do: what is found in them
-    beside what is true of them says how far it stops short (indirect inference: Gouriéroux,
-    Monfort & Renault 1993).
+    The network underestimates frames far from the training images'. So images of the reference are
+    cropped until the network estimates the same frame for them as for these: the crop's true frame
+    is the result (indirect inference: Gouriéroux, Monfort & Renault 1993).
     """
-    seen, first, near = lying_of(framer, pictures.pixels, _PASSES)
-    found = _measured(first, near, pictures.person)
-    if seen.at_home:
-        return SourceFrame(name, len(pictures.pixels), seen, seen, found)
-    planted = seen.square()
-    for _ in range(_CORRECTIONS):
-        cut = _cut(home.pixels, planted)
-        known, first, near = lying_of(framer, cut, _PASSES)
-        off = seen.square() - known.square()
-        at, of_home = planted, _measured(first, near, home.person)
-        planted = rounded_frame(planted + off)
-        if corner_distance(off + AS_IT_CAME) < _SETTLED:
+    apparent, first, near = estimate_frame(framer, pictures.pixels, _PASSES)
+    means = _mean_measures(first, near, pictures.person)
+    if apparent.at_home:
+        return SourceFrame(name, len(pictures.pixels), apparent, apparent, means)
+    frame = apparent.square()
+    for _ in range(_MAX_CORRECTIONS):
+        crops = _crop(home.pixels, frame)
+        estimate, first, near = estimate_frame(framer, crops, _PASSES)
+        offset = apparent.square() - estimate.square()
+        tested, home_means = frame, _mean_measures(first, near, home.person)
+        frame = round_frame(frame + offset)
+        if corner_distance(offset + AS_IT_CAME) < _TOLERANCE:
             break
-    # What was planted, and by how much what is seen in these pictures differs from what is then.
-    means = {k: _moved(v, independent_difference(found[k], of_home[k])) for k, v in _of(at).items()}
-    if is_home(planted):
-        planted, seen = AS_IT_CAME, seen.at(AS_IT_CAME)
-    return SourceFrame(name, len(pictures.pixels), seen.at(planted), seen, means)
+    # The true frame of the crops, and the difference between the images' measures and the crops'.
+    gaps = {k: independent_difference(e, home_means[k]) for k, e in means.items()}
+    means = {k: _shift(v, gaps[k]) for k, v in _measures(tested).items()}
+    if is_near_identity(frame):
+        frame, apparent = AS_IT_CAME, apparent.at(AS_IT_CAME)
+    return SourceFrame(name, len(pictures.pixels), apparent.at(frame), apparent, means)
 
 
-def _measured(
+def _mean_measures(
     first: NDArray[np.float64], near: NDArray[np.bool_], person: NDArray[np.int64] | None
 ) -> dict[str, Estimate]:
-    """The mean of each measure of the frames (n, 3, 3) that a look found, among those `near`."""
-    values = _of(first)
+    """The mean of each measure of estimated frames (n, 3, 3), among those `near`."""
+    values = _measures(first)
     columns = np.where(near[:, None], np.column_stack([*values.values()]), np.nan)
     return dict(zip(values, ratios(columns, None, person), strict=True))
 
 
-def _of(frames: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:
+def _measures(frames: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:
     """The measures of frames (…, 3, 3)."""
     return {
         "width": np.hypot(frames[..., 0, 0], frames[..., 1, 0]),
@@ -100,13 +100,13 @@ def _of(frames: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:
     }
 
 
-def _moved(by: NDArray[np.floating], e: Estimate) -> Estimate:
-    value = float(by)
+def _shift(offset: NDArray[np.floating], e: Estimate) -> Estimate:
+    value = float(offset)
     return replace(e, value=value + e.value, low=value + e.low, high=value + e.high)
 
 
-def _cut(pixels: NDArray[np.uint8], frame: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Pictures (n, side, side, 3) cut so that those of the reference lie in a frame in them."""
+def _crop(pixels: NDArray[np.uint8], frame: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Warp reference images (n, side, side, 3) so that they have a frame."""
     import torch
 
     from candid.models.warping import level_warp, to_pixels
@@ -114,20 +114,20 @@ def _cut(pixels: NDArray[np.uint8], frame: NDArray[np.float32]) -> NDArray[np.ui
     inverse = torch.from_numpy(np.linalg.inv(frame.astype(np.float64))).float()
     planes = torch.from_numpy(pixels).permute(0, 3, 1, 2).float()
     frames = inverse.expand(len(planes), 3, 3)
-    cut = level_warp(planes, frames, pixels.shape[1], "reflection", levels=_LEVELS)
-    return to_pixels(cut).contiguous().numpy()
+    cropped = level_warp(planes, frames, pixels.shape[1], "reflection", levels=_LEVELS)
+    return to_pixels(cropped).contiguous().numpy()
 
 
-# --- how they are moved --------------------------------------------------------------------------
+# --- warping images ------------------------------------------------------------------------------
 
 
 def frames_digest(frames: SourceFrames) -> str:
-    """Of all that decides how pictures are moved; "" where none are."""
+    """A digest of all that determines the warps; "" where there are none."""
     moved = frames.moved
     if not moved:
         return ""
-    known = {name: (to_plain(s.frame), to_plain(s.seen)) for name, s in moved.items()}
-    job = {"frames": known, "version": _VERSION}
+    plain = {name: (to_plain(s.frame), to_plain(s.seen)) for name, s in moved.items()}
+    job = {"frames": plain, "version": _VERSION}
     if not all(s.frame is not None and s.frame.alike for s in moved.values()):
         job["framer"] = frames.framer
     return job_digest(job)
@@ -137,41 +137,41 @@ def in_one_frame(
     frames: SourceFrames,
     framer: Path,
     dataset: Dataset,
-    came: Store,
+    original: Store,
     config: DataConfig,
     *,
     quiet: bool = True,
 ) -> Store:
-    """The pack in which the pictures of every data set lie as those of the reference do.
+    """The pack in which the images of every data set have the frame of the reference.
 
-    `framer` is the file of the network that they were framed by. What need not be moved is as it
-    came, bit for bit.
+    `framer` is the file of the framing network. Images that need no warp are unchanged, bit for
+    bit.
     """
     moved, attribute = frames.moved, dataset.attributes.get(SOURCE)
     if not moved or attribute is None:
-        return came
+        return original
     codes = {code: moved[name] for code, name in enumerate(attribute.values) if name in moved}
-    marks = np.isin(attribute.data, list(codes))
+    mask = np.isin(attribute.data, list(codes))
     reframe = SourceReframe(
-        codes, attribute.data, came.side, framer, frames.framer, frames_digest(frames)
+        codes, attribute.data, original.side, framer, frames.framer, frames_digest(frames)
     )
-    return store.repack(dataset, config, came, marks, reframe, quiet=quiet)
+    return store.repack(dataset, config, original, mask, reframe, quiet=quiet)
 
 
 @dataclass(frozen=True, eq=False)
 class SourceReframe:
-    """Brings pictures to the frame of the reference; picklable.
+    """Warps images to the frame of the reference; picklable.
 
-    Those of a data set whose pictures lie alike are read in the frame that they have in common, the
-    others are framed from there, one at a time: no picture depends on its company.
+    Images of a data set with a common frame are warped by it, others are framed from there, one at
+    a time: no image depends on others.
     """
 
     sources: Mapping[int, SourceFrame]  # by the number of the data set
     source: NDArray[np.int16]  # (n,) that number
-    side: int  # pixels per side of what comes out
+    side: int  # pixels per side of the output
     framer: Path
     weights: str  # a digest of that file
-    digest: str  # of all that decides what comes out
+    digest: str  # of all that determines the output
     detail: int = DETAIL
 
     def __call__(self, row: int, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -179,17 +179,17 @@ class SourceReframe:
         from candid.models.device import threads
 
         source = self.sources[int(self.source[row])]
-        with threads(1):  # this is one of several processes, or hardly any work
-            return _brought(source, pixels, self.side, self._framer)
+        with threads(1):  # one of several processes, or hardly any work
+            return _reframe(source, pixels, self.side, self._framer)
 
     def _framer(self) -> TorchFramer:
-        return _framer(self.framer, self.weights)
+        return _load_framer(self.framer, self.weights)
 
 
-def _brought(
+def _reframe(
     source: SourceFrame, pixels: NDArray[np.uint8], side: int, framer: Callable[[], TorchFramer]
 ) -> NDArray[np.uint8]:
-    """A picture in the frame of the reference."""
+    """An image in the frame of the reference."""
     import torch
 
     from candid.models.warping import level_warp, to_pixels
@@ -198,18 +198,18 @@ def _brought(
         raise ValueError(f"the pictures of {source.name!r} stay as they came")
     frame = source.frame.square()
     if not source.frame.alike:
-        # By itself from where the network sees the others; what it stops short by is theirs, too.
-        own: NDArray[np.float32] = framer()(pixels[None], **source.seen.start())[1][0]
-        frame = np.asarray(frame @ np.linalg.inv(source.seen.square()) @ own)
+        # Estimated by itself, from the data set's apparent frame, and corrected as that.
+        estimate: NDArray[np.float32] = framer()(pixels[None], **source.seen.start())[1][0]
+        frame = np.asarray(frame @ np.linalg.inv(source.seen.square()) @ estimate)
     planes = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float()
     matrix = torch.from_numpy(frame.astype(np.float32))[None]
-    brought = level_warp(planes, matrix, side, "reflection")
-    return to_pixels(brought)[0].contiguous().numpy()
+    warped = level_warp(planes, matrix, side, "reflection")
+    return to_pixels(warped)[0].contiguous().numpy()
 
 
 @functools.lru_cache(maxsize=1)
-def _framer(path: Path, digest: str) -> TorchFramer:
-    """The network in a file, which has this digest."""
+def _load_framer(path: Path, digest: str) -> TorchFramer:
+    """The framing network in a file with this digest."""
     from candid.models.framing import TorchFramer, load_framing
 
     framing = load_framing(path)

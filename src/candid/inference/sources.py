@@ -1,8 +1,8 @@
-"""What a user points at, as one stream of pictures: files, folders, globs, tar, Parquet, lists.
+"""The images that a user names, as one stream: files, folders, globs, tar, Parquet, lists.
 
-Nothing is listed as a whole but one folder at a time, so memory does not grow with the number of
-pictures. The order is that of the words on the command line; inside a folder, by name; inside an
-archive or a table, as it stands there.
+Only one folder is listed at a time, so memory does not grow with the number of images. The order
+is that of the words on the command line; inside a folder, by name; inside an archive or a table,
+its own.
 """
 
 from __future__ import annotations
@@ -34,23 +34,23 @@ from candid.storage.files import open_regular, regular
 LIST = "-"
 _TAR = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 _PARQUET = (".parquet", ".pq")
-_LARGEST = 1 << 28  # bytes of a picture in an archive
-_DEPTH = 40  # folders in folders; deeper is a circle of mounts
+_MAX_BYTES = 1 << 28  # of an image in an archive
+_MAX_DEPTH = 40  # folders in folders; deeper is a cycle of mounts
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
     """One image that is not read yet."""
 
-    # What its row is called: the path as the user wrote it; inside a container, that of the
+    # The name of its row: the path as the user wrote it; inside a container, that of the
     # container, a slash, and the member's name or the row's number.
     id: str
-    read: Callable[[], bytes]  # gives the encoded bytes, or raises an ImageError
-    ordered: bool = False  # whether items of its kind must be read one by one, by one thread
+    read: Callable[[], bytes]  # returns the encoded bytes, or raises an ImageError
+    ordered: bool = False  # whether its container must be read in order, by one thread
 
 
 def resolve(words: Sequence[str]) -> list[str]:
-    """The words with globs spelled out; every one of them is there.
+    """The words with globs expanded; all of them exist.
 
     Raises DataError where a word names nothing, or the list on standard input is named twice.
     """
@@ -67,31 +67,31 @@ def resolve(words: Sequence[str]) -> list[str]:
             expected="- at most once",
             todo="name it once",
         )
-    found: list[str] = []
+    paths: list[str] = []
     for word in words:
         if filesystem.is_url(word):
             names = filesystem.found(word)
             if not names:
-                raise _missing(word)
-            found += names
+                raise _missing_error(word)
+            paths += names
         elif word == LIST or os.path.exists(word):
-            found.append(word)
+            paths.append(word)
         elif (
             "\0" not in word and glob.has_magic(word) and (names := glob.glob(word, recursive=True))
         ):
-            found += sorted(names)
+            paths += sorted(names)
         else:
-            raise _missing(word)
-    return found
+            raise _missing_error(word)
+    return paths
 
 
-def _missing(word: str) -> DataError:
+def _missing_error(word: str) -> DataError:
     folder, name = os.path.split(word)
-    beside: list[str] = []
+    siblings: list[str] = []
     if os.path.isdir(folder or "."):
         with os.scandir(folder or ".") as entries:
-            beside = [entry.name for _, entry in zip(range(5000), entries, strict=False)]
-    hint = "" if glob.has_magic(word) else nearest(name, beside)
+            siblings = [entry.name for _, entry in zip(range(5000), entries, strict=False)]
+    hint = "" if glob.has_magic(word) else nearest(name, siblings)
     return DataError(
         f"There is no {word!r}.",
         expected="a file, a folder, a glob that fits something, a tar or Parquet file, or -",
@@ -100,35 +100,35 @@ def _missing(word: str) -> DataError:
 
 
 def items(
-    inputs: Sequence[str], listed: BinaryIO | None = None, *, column: str = ""
+    inputs: Sequence[str], stdin: BinaryIO | None = None, *, column: str = ""
 ) -> Iterator[Item]:
-    """The images that `resolve`'s words stand for.
+    """The images that `resolve`'s words name.
 
-    `listed` is standard input, for "-": one path per line, in bytes; a path that leads nowhere
+    `listed` is standard input, for "-": one path per line, in bytes; a path that does not exist
     becomes an item whose reading fails, because others follow. `column` is that of a Parquet file
     with the images; "": recognised.
     """
     for word in inputs:
         if word != LIST:
-            yield from _of(word, column)
-        elif listed is not None:
-            for number, line in enumerate(listed):
+            yield from _items_of_path(word, column)
+        elif stdin is not None:
+            for number, line in enumerate(stdin):
                 # A list that Windows wrote begins with a mark that is no part of a name.
                 if name := (line if number else line.removeprefix(BOM_UTF8)).rstrip(b"\r\n"):
-                    yield from _of(os.fsdecode(name), column)
+                    yield from _items_of_path(os.fsdecode(name), column)
 
 
 def items_of(images: Any) -> Iterator[Item]:
-    """Paths as `resolve` and `items` take them, images in memory one by one; both, in order.
+    """Items of paths, as `resolve` and `items` take them, or of images in memory, in order.
 
     Raises DataError where there are none, or one is neither.
     """
-    found = images_of(images)
-    if not found or all(isinstance(image, str | PathLike) for image in found):
-        return items(resolve([image_name(path, 0) for path in found]))
+    images_list = images_of(images)
+    if not images_list or all(isinstance(image, str | PathLike) for image in images_list):
+        return items(resolve([image_name(path, 0) for path in images_list]))
     return (
         Item(printable(image_name(image, number)), partial(encode_image, image))
-        for number, image in enumerate(found, 1)
+        for number, image in enumerate(images_list, 1)
     )
 
 
@@ -137,48 +137,48 @@ def is_container(name: str) -> bool:
     return name.lower().endswith((*_TAR, *_PARQUET))
 
 
-def stem(name: str) -> str:
+def container_stem(name: str) -> str:
     """A container's name without its ending."""
     lower = name.lower()
     ending = next((e for e in (*_TAR, *_PARQUET) if lower.endswith(e)), "")
     return name[: len(name) - len(ending)]
 
 
-def inside(path: str, name: str, column: str = "") -> Iterator[Item]:
-    """The pictures in the tar or Parquet file at `path`, called as if it lay at `name`."""
+def container_items(path: str, name: str, column: str = "") -> Iterator[Item]:
+    """The images in the tar or Parquet file at `path`, named as if it were at `name`."""
     if name.lower().endswith(_TAR):
-        return _members(path, name)
-    return _rows(path, name, column)
+        return _tar_items(path, name)
+    return _parquet_items(path, name, column)
 
 
-def _of(word: str, column: str) -> Iterator[Item]:
+def _items_of_path(word: str, column: str) -> Iterator[Item]:
     if filesystem.is_url(word):
-        yield from _far(word, column)
+        yield from _remote_items(word, column)
     elif os.path.isdir(word):
         root = os.path.realpath(word)
-        yield from (_file(path, root) for path in _below(word, 0))
+        yield from (_file_item(path, root) for path in _walk(word, 0))
     elif is_container(word):
-        yield from inside(word, word, column)
+        yield from container_items(word, word, column)
     else:
-        yield _file(word)
+        yield _file_item(word)
 
 
-def _far(url: str, column: str) -> Iterator[Item]:
-    """The pictures that a URL names: a container is fetched as a whole, pictures one by one.
+def _remote_items(url: str, column: str) -> Iterator[Item]:
+    """The images at a URL: a container is fetched as a whole, images one by one.
 
-    Where the store does not answer, one item says so, since others follow.
+    If the store does not answer, one item fails, since others follow.
     """
-    with ExitStack() as held:
+    with ExitStack() as stack:
         try:
-            path = held.enter_context(filesystem.near(url)) if is_container(url) else None
+            path = stack.enter_context(filesystem.near(url)) if is_container(url) else None
             names = [url]
             if path is None and filesystem.is_folder(url):
                 names = [e.name for e in filesystem.below(url) if is_picture(e.name)]
         except DataError as error:
-            yield _broken(url, error.what)
+            yield _failing_item(url, error.what)
             return
         if path is not None:
-            yield from inside(str(path), url, column)
+            yield from container_items(str(path), url, column)
             return
     for name in names:
         yield Item(printable(name), partial(_fetch, name))
@@ -192,31 +192,31 @@ def _fetch(url: str) -> bytes:
         raise ImageError(error.what) from error
 
 
-def count_images(inputs: Sequence[str], listed: BinaryIO | None = None) -> int | None:
-    """How many images there are, to say how long it takes; None where counting costs too much."""
+def count_images(inputs: Sequence[str], stdin: BinaryIO | None = None) -> int | None:
+    """How many images there are, for a progress bar; None where counting costs too much."""
     total = 0
     for word in inputs:
         compressed = word.lower().endswith(_TAR) and not word.lower().endswith(".tar")
         if filesystem.is_url(word) or (compressed and not os.path.isdir(word)):
-            return None  # all of it would have to be fetched, or decompressed
+            return None  # it would have to be fetched, or decompressed
         if word != LIST:
-            total += sum(1 for _ in _of(word, ""))
-        elif listed is None or not listed.seekable():
+            total += sum(1 for _ in _items_of_path(word, ""))
+        elif stdin is None or not stdin.seekable():
             return None
         else:
-            start = listed.tell()
-            total += sum(1 for line in listed if line.strip())
-            listed.seek(start)
+            start = stdin.tell()
+            total += sum(1 for line in stdin if line.strip())
+            stdin.seek(start)
     return total
 
 
 # --- files ---------------------------------------------------------------------------------------
 
 
-def _file(path: str, root: str = "") -> Item:
-    """A picture; what a user names may be a link, what lies in a folder links to nothing outside.
+def _file_item(path: str, root: str = "") -> Item:
+    """An image file; in a folder that the user named, links must stay inside.
 
-    `root` is the real path of the folder that the user named, if it was one.
+    `root` is the real path of that folder, if any.
     """
 
     def read() -> bytes:
@@ -230,28 +230,28 @@ def _file(path: str, root: str = "") -> Item:
     return Item(printable(path), read)
 
 
-def _below(folder: str, depth: int) -> Iterator[str]:
-    """The pictures in a folder, by name, then those in its folders; hidden ones are passed over."""
-    inner, here = [], []
+def _walk(folder: str, depth: int) -> Iterator[str]:
+    """The images in a folder, by name, then those in its folders; hidden ones are skipped."""
+    folders, pictures = [], []
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.name.startswith(".") or entry.name == "__MACOSX":
                     continue
                 if entry.is_dir(follow_symlinks=False):
-                    inner.append(entry.path)
+                    folders.append(entry.path)
                 elif is_picture(entry.name):
-                    here.append(entry.path)
+                    pictures.append(entry.path)
     except OSError as error:
         raise DataError(
             f"Cannot list the folder {folder}: {error.strerror}.",
             expected="folders that this user can read",
             todo="mend its permissions, or name the other folders alone",
         ) from error
-    yield from sorted(here)
-    if depth < _DEPTH:
-        for path in sorted(inner):
-            yield from _below(path, depth + 1)
+    yield from sorted(pictures)
+    if depth < _MAX_DEPTH:
+        for path in sorted(folders):
+            yield from _walk(path, depth + 1)
 
 
 def printable(name: str) -> str:
@@ -259,7 +259,7 @@ def printable(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def _broken(name: str, reason: str) -> Item:
+def _failing_item(name: str, reason: str) -> Item:
     def read() -> bytes:
         raise ImageError(reason)
 
@@ -269,35 +269,35 @@ def _broken(name: str, reason: str) -> Item:
 # --- tar -----------------------------------------------------------------------------------------
 
 
-def _members(path: str, name: str) -> Iterator[Item]:
-    """The pictures in a tar file; one more item says where the file is damaged or cut short."""
+def _tar_items(path: str, name: str) -> Iterator[Item]:
+    """The images in a tar file; one more item fails where the file is damaged or cut short."""
     try:
         file = open_regular(path)
     except OSError as error:
-        yield _broken(name, f"cannot be opened: {error.strerror}")
+        yield _failing_item(name, f"cannot be opened: {error.strerror}")
         return
     with file:
         try:
             for member in members(file, "r:*", to_the_end=True):
                 if is_picture(member.name):
-                    read = partial(member.read, _LARGEST)
+                    read = partial(member.read, _MAX_BYTES)
                     yield Item(printable(f"{name}/{member.name}"), read, ordered=True)
         except tarfile.ReadError as error:
-            yield _broken(name, str(error))
+            yield _failing_item(name, str(error))
 
 
 # --- Parquet -------------------------------------------------------------------------------------
 
-_IMAGE_WORDS = ("image", "img", "picture", "photo", "face", "jpg", "png", "bytes")
+_IMAGE_NAMES = ("image", "img", "picture", "photo", "face", "jpg", "png", "bytes")
 
 
-def _rows(path: str, name: str, column: str) -> Iterator[Item]:
+def _parquet_items(path: str, name: str, column: str) -> Iterator[Item]:
     try:
         file = pq.ParquetFile(regular(Path(path)))
         n, schema = file.metadata.num_rows, file.schema_arrow
         file.close()
     except (OSError, pa.ArrowException) as error:
-        yield _broken(name, f"not a Parquet file that can be read ({error})")
+        yield _failing_item(name, f"not a Parquet file that can be read ({error})")
         return
     source = ParquetSource(
         [Path(path)], image_column(schema, name, column), np.zeros(n, np.int64), np.arange(n)
@@ -307,17 +307,17 @@ def _rows(path: str, name: str, column: str) -> Iterator[Item]:
 
 
 def image_column(schema: pa.Schema, path: str, column: str = "") -> str:
-    """The column with embedded pictures: binary, or a struct with the bytes.
+    """The column with embedded images: binary, or a struct with the bytes.
 
     Raises DataError where there is none, or not the one that was named.
     """
     images = [f.name for f in schema if holds_bytes(f.type)]
-    usual = [n for word in _IMAGE_WORDS for n in images if n.lower() == word]
+    preferred = [n for word in _IMAGE_NAMES for n in images if n.lower() == word]
     if column in images or (not column and images):
-        return column or (usual or images)[0]
-    wanted = f"no column {column!r} of" if column else "no column with"
+        return column or (preferred or images)[0]
+    problem = f"no column {column!r} of" if column else "no column with"
     raise DataError(
-        f"{path} has {wanted} embedded pictures (columns: {', '.join(schema.names[:12])}).",
+        f"{path} has {problem} embedded pictures (columns: {', '.join(schema.names[:12])}).",
         expected="a column of bytes, or of structs with a field of bytes",
         todo=did_you_mean(column, images)
         if column and images

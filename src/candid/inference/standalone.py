@@ -1,4 +1,4 @@
-"""One file of Python from several: a module with all that it takes from this package written in."""
+"""One Python file from several: a module with the code that it imports from this package."""
 
 from __future__ import annotations
 
@@ -12,28 +12,29 @@ _Definition = ast.FunctionDef | ast.ClassDef | ast.Assign | ast.AnnAssign
 
 
 def standalone(source: str) -> str:
-    """The module `source` with every function, class and constant that it imports from Candid.
+    """The module `source` with the code of all that it imports from Candid, recursively.
 
-    What these use in turn comes with them; what other libraries bring stays an import. Raises
-    ValueError where two modules mean different things by one name.
+    Imports from other libraries stay. Raises ValueError where two modules define a name
+    differently.
     """
-    found = _Found()
+    collector = _Collector()
     module = _Module.parsed(source)
     for name in module.definitions:
-        found.add(module, name)
-    head = ast.get_docstring(module.tree, clean=False)
-    lines = [f'"""{head}"""\n', "from __future__ import annotations\n", *sorted(found.imports)]
-    return "\n".join(lines) + "\n\n\n" + "\n\n\n".join(found.parts) + "\n"
+        collector.add(module, name)
+    docstring = ast.get_docstring(module.tree, clean=False)
+    future = "from __future__ import annotations\n"
+    lines = [f'"""{docstring}"""\n', future, *sorted(collector.imports)]
+    return "\n".join(lines) + "\n\n\n" + "\n\n\n".join(collector.parts) + "\n"
 
 
 @dataclass(frozen=True)
 class _Module:
-    """A module's text, and what each of its names is."""
+    """A module's text, its definitions and its imports."""
 
     text: str
     tree: ast.Module
     definitions: dict[str, _Definition]
-    imports: dict[str, tuple[str, str]]  # from which module (itself: "") and as what there
+    imports: dict[str, tuple[str, str]]  # by name: the module (itself: "") and the name there
 
     @staticmethod
     def parsed(text: str) -> _Module:
@@ -61,37 +62,37 @@ class _Module:
 
 
 @dataclass
-class _Found:
-    """What is written so far; a definition stands behind all that it uses."""
+class _Collector:
+    """Collects definitions, each after those that it uses."""
 
     parts: list[str] = field(default_factory=list)
     imports: set[str] = field(default_factory=set)
-    _from: dict[str, str] = field(default_factory=dict)  # a name and the text that defines it
+    _texts: dict[str, str] = field(default_factory=dict)  # by name: its definition
     _modules: dict[str, _Module] = field(default_factory=dict)
 
     def add(self, module: _Module, name: str) -> None:
         text = module.source(name)
-        if name in self._from:
-            if self._from[name] != text:
+        if name in self._texts:
+            if self._texts[name] != text:
                 raise ValueError(f"two modules define {name}")
             return
-        self._from[name] = text
+        self._texts[name] = text
         names = (n.id for n in ast.walk(module.definitions[name]) if isinstance(n, ast.Name))
         for used in dict.fromkeys(names):
             if used in module.definitions:
                 self.add(module, used)
             elif used in module.imports:
-                self._bring(*module.imports[used], used)
+                self._add_import(*module.imports[used], used)
         self.parts.append(text)
 
-    def _bring(self, where: str, name: str, used: str) -> None:
-        if where.split(".")[0] == _PACKAGE:
+    def _add_import(self, module: str, name: str, used: str) -> None:
+        if module.split(".")[0] == _PACKAGE:
             if name != used:
-                raise ValueError(f"{name} of {where} has another name, {used}")
-            self.add(self._module(where), name)
+                raise ValueError(f"{name} of {module} has another name, {used}")
+            self.add(self._module(module), name)
             return
-        named = name if name == used else f"{name} as {used}"
-        self.imports.add(f"from {where} import {named}" if where else f"import {named}")
+        clause = name if name == used else f"{name} as {used}"
+        self.imports.add(f"from {module} import {clause}" if module else f"import {clause}")
 
     def _module(self, name: str) -> _Module:
         if name not in self._modules:

@@ -1,4 +1,4 @@
-"""A run's model as a folder that transformers reads, without Candid."""
+"""A run's model as a folder that transformers loads, without Candid."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from candid.runs import Run, open_run
 from candid.storage.files import write_text
 
 MODULE = "modeling_candid"
-NETWORKS = {"plain": "Plain", "deep": "deep", "vit": "ViT"}  # what builds each from text alone
+NETWORKS = {"plain": "Plain", "deep": "deep", "vit": "ViT"}  # the builder of each
 
 
 def write_transformers(run: Run, folder: Path) -> list[Path]:
-    """Write config.json, the processor's, the weights, the code, and the card where there is one.
+    """Write config.json, the processor's, the weights, the code, and the card, if any.
 
     Raises RunError where the network is none of `NETWORKS`, or the run's files are damaged.
     """
@@ -35,32 +35,32 @@ def write_transformers(run: Run, folder: Path) -> list[Path]:
             todo="export it as ONNX: candid export without --to",
         )
     framing = framing_of(run)
-    whole = load_whole_model(run.weights, card, run.network, framing)
-    about = None
+    model = load_whole_model(run.weights, card, run.network, framing)
+    framing_options = None
     if framing is not None:
-        about = {"side": framing.side, "width": framing.width, "looks": framing.looks}
+        framing_options = {"side": framing.side, "width": framing.width, "looks": framing.looks}
     folder.mkdir(parents=True, exist_ok=True)
     weights, code = folder / "model.safetensors", folder / f"{MODULE}.py"
-    save_weights(weights, {f"pixels.{k}": v for k, v in whole.state_dict().items()})
+    save_weights(weights, {f"pixels.{k}": v for k, v in model.state_dict().items()})
     write_text(code, model_code(card.network, framed=framing is not None))
     processor = folder / "preprocessor_config.json"
     fit, detail = open_run(run.path).settings.data.fit, 1 if framing is None else DETAIL
     _write_json(processor, _processor(card, fit, detail))
-    written = [weights, code, processor]
+    paths = [weights, code, processor]
     if run.card.is_file():
-        written.append(folder / "README.md")
-        write_text(written[-1], run.card.read_text("utf-8"))
+        paths.append(folder / "README.md")
+        write_text(paths[-1], run.card.read_text("utf-8"))
     config = folder / "config.json"
-    _write_json(config, _config(run, card, about))  # the last: it makes the folder a model
-    return [*written, config]
+    _write_json(config, _config(run, card, framing_options))  # last: it makes the folder a model
+    return [*paths, config]
 
 
 def model_code(network: str, *, framed: bool) -> str:
-    """`modeling_candid.py` for one network, with or without what frames."""
+    """`modeling_candid.py` for one network, with or without framing."""
     source = Path(__file__).with_name(f"{MODULE}.py").read_text("utf-8")
     source = source.replace("BUILDERS[config.network]", NETWORKS[network])
-    where = "vit" if network == "vit" else "networks"
-    source = source.replace("networks import BUILDERS", f"{where} import {NETWORKS[network]}")
+    module = "vit" if network == "vit" else "networks"
+    source = source.replace("networks import BUILDERS", f"{module} import {NETWORKS[network]}")
     if not framed:
         source = source.replace("Framing(**config.framing) if config.framing else None", "None")
     return standalone(source)

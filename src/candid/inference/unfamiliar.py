@@ -1,16 +1,16 @@
-"""Does a picture look like those that the model was trained on? Else its answer means nothing.
+"""Detection of images unlike the training images, for which the model's answers mean nothing.
 
-A classifier of faces answers whatever it is shown, and with confidence. So a second, small model
-stands beside it: a linear discriminant between the training pictures and the same pictures turned,
-shifted, zoomed, cut up, blurred, inverted or noisy, on gradients pooled over cells, as in
-histograms of oriented gradients (Dalal & Triggs 2005; discriminants on them: Hariharan et al. 2012;
-learning what is normal from transformed pictures: Golan & El-Yaniv 2018). What looks like neither
-is far from the training pictures too: photographs of things, whole scenes, crops of another kind.
+A face classifier is confident about any image. So a second, small model checks the images: a linear
+discriminant between the training images and the same images rotated, shifted, zoomed, shuffled,
+blurred, inverted or noisy, on gradients pooled over cells, as in histograms of oriented gradients
+(Dalal & Triggs 2005; discriminants on them: Hariharan et al. 2012; anomaly detection by transformed
+images: Golan & El-Yaniv 2018). Other images are far from the training images too: photographs of
+things, whole scenes, crops of another kind.
 
-The limit is set on validation pictures so that a chosen share of pictures like them is flagged at
-most: the ⌈(n + 1)(1 - share)⌉-th smallest of their n distances (split conformal prediction, Vovk et
-al. 2005; exact where pictures are exchangeable, which several of one person are only nearly). How
-much is caught is measured too, on validation pictures moved in the same ways.
+The limit is set on validation images so that at most a chosen share of images like them is flagged:
+the ⌈(n + 1)(1 - share)⌉-th smallest of their n distances (split conformal prediction, Vovk et al.
+2005; exact for exchangeable images, which several of one person are only nearly). The power is
+measured on validation images distorted in the same ways.
 """
 
 from __future__ import annotations
@@ -40,33 +40,33 @@ _WEIGHTS = (0.299, 0.587, 0.114)  # luma of ITU-R BT.601
 _SMALLEST_GRADIENT = 1e-3  # of 255; keeps a direction defined
 _FLAT = 2.0  # gradients below this count as none
 _RIDGE = 1e-3  # of the mean variance
-_MARGIN = 1.1  # shapes may leave the training pictures' by this factor
+_MARGIN = 1.1  # factor on the training images' range of shapes
 
-_Way = Callable[[NDArray[np.uint8], np.random.Generator], NDArray[np.uint8]]
+_Distortion = Callable[[NDArray[np.uint8], np.random.Generator], NDArray[np.uint8]]
 
 
 @dataclass(frozen=True, eq=False)
 class Unfamiliar:
-    """What tells images like the training images from others."""
+    """A detector of images unlike the training images."""
 
     weight: NDArray[np.float32] = field(repr=False)  # (features,) of the discriminant
-    # Distances above it are flagged; infinite where too few images are there to set it.
+    # Distances above it are flagged; infinite where there are too few images to set it.
     limit: float
     false_alarms: float  # the share of images like the validation images that may be flagged
     checked: int  # validation images that the limit was set on
-    caught: int  # of so many displaced validation images so many lie above the limit
-    displaced: int
+    caught: int  # distorted validation images above the limit
+    displaced: int  # distorted validation images
     narrowest: float  # width / height of the training images, with a margin
     widest: float
-    # Images whose shorter edge has fewer pixels are flagged, unless it has as many as the model
-    # sees: half of what the training images have, or of what the model sees of them.
+    # Images whose shorter edge has fewer pixels are flagged, unless it has as many as the model's
+    # input: half of the training images' number, or of the input's.
     smallest: int
-    # Images whose green channel has a smaller standard deviation are flagged: where nothing is to
-    # be seen, there are no gradients to judge by.
+    # Images whose green channel has a smaller standard deviation are flagged, as they have no
+    # gradients.
     faintest: float
 
     def distances(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """(n,) how far pictures (n, side, side, 3) are from the training pictures."""
+        """(n,) distances of images (n, side, side, 3) from the training images."""
         return (features(pixels) @ self.weight).astype(np.float64)
 
     def unlike(
@@ -80,17 +80,17 @@ class Unfamiliar:
     ) -> list[str]:
         """Why each image does not look like the training images, "" where it does.
 
-        `pixels` (n, side, side, 3) is what the model sees, `widths` and `heights` (n,) are those of
-        the images in their files, or of what was `cut` out of them, whose shape cannot be odd.
-        `distances` (n,) are theirs, where they are known already.
+        `pixels` (n, side, side, 3) is the model's input, `widths` and `heights` (n,) are those of
+        the images in their files, or of crops `cut` out of them, whose shape is not checked.
+        `distances` (n,) are those of the images, if already computed.
         """
         far = self.distances(pixels) if distances is None else distances
-        kind = np.where(far > self.limit, text.ANOTHER_KIND, "")
-        kind = np.where(_contrast(pixels) < self.faintest, text.NO_CONTRAST, kind)
-        least = min(self.smallest, pixels.shape[1])
+        reasons = np.where(far > self.limit, text.ANOTHER_KIND, "")
+        reasons = np.where(_contrast(pixels) < self.faintest, text.NO_CONTRAST, reasons)
+        min_side = min(self.smallest, pixels.shape[1])
         return [
-            self._odd_shape(w, h, cut, least) or str(k)
-            for w, h, k in zip(widths, heights, kind, strict=True)
+            self._odd_shape(w, h, cut, min_side) or str(k)
+            for w, h, k in zip(widths, heights, reasons, strict=True)
         ]
 
     def _odd_shape(self, width: float, height: float, cut: bool, least: int) -> str:
@@ -102,11 +102,11 @@ class Unfamiliar:
 
     @property
     def power(self) -> Estimate:
-        """The share of displaced validation pictures that is caught."""
+        """The share of distorted validation images that is flagged."""
         return wilson_share(self.caught, self.displaced)
 
     def told(self) -> str:
-        """What the check promises, and what it does, in one sentence."""
+        """The check's guarantee and power, in one sentence."""
         return text.look_check(self.false_alarms, self.limit, self.checked, self.power)
 
 
@@ -121,59 +121,59 @@ def fit_unfamiliar(
     heights: NDArray[Any],
     *,
     false_alarms: float = 0.01,
-    most: int = 8000,
+    max_rows: int = 8000,
     seed: int = 0,
     framed: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = None,
     stretch: float = 1.0,
 ) -> Unfamiliar:
-    """Learn what training images look like, and set the limit on validation images.
+    """Fit the discriminant on training images, and set the limit on validation images.
 
-    `pixels` are (n, side, side, 3), perhaps mapped, of which at most so many rows of each split are
-    read; `widths` and `heights` (n,) are those of the images in their files. `false_alarms` is the
-    share of images like the validation images that may be flagged. `framed` brings images from
-    elsewhere to the training images' frame before they are looked at: those that are merely zoomed
-    or shifted are then none that should be told, and shapes may differ by `stretch` more.
+    `pixels` are (n, side, side, 3), perhaps memory-mapped, of which at most `most` rows of each
+    split are read; `widths` and `heights` (n,) are those of the images in their files.
+    `false_alarms` is the share of images like the validation images that may be flagged. `framed`
+    warps images to the training images' frame before they are checked: merely zoomed or shifted
+    images should then not be flagged, and shapes may differ by `stretch` more.
     """
     rng = np.random.default_rng(seed)
-    train, validation = drawn_rows(train, most, rng), drawn_rows(validation, most, rng)
+    train, validation = drawn_rows(train, max_rows, rng), drawn_rows(validation, max_rows, rng)
     inside = np.concatenate([features(b) for b in _blocks(pixels, train)])
-    outside = np.concatenate([features(_displaced(b, rng, framed)) for b in _blocks(pixels, train)])
+    outside = np.concatenate([features(_distort(b, rng, framed)) for b in _blocks(pixels, train)])
     weight = _discriminant(inside, outside)
     blocks = _blocks(pixels, validation)
     near = [features(b) @ weight for b in blocks]
-    far = [features(_displaced(b, rng, framed)) @ weight for b in _blocks(pixels, validation)]
+    far = [features(_distort(b, rng, framed)) @ weight for b in _blocks(pixels, validation)]
     limit = _limit(np.concatenate(near) if near else np.zeros(0), false_alarms)
-    caught = sum(int(np.count_nonzero(f.astype(np.float64) > limit)) for f in far)
-    faint = np.concatenate([_contrast(b) for b in _blocks(pixels, train)])
-    shape = np.log(widths[train] / heights[train])
+    n_caught = sum(int(np.count_nonzero(f.astype(np.float64) > limit)) for f in far)
+    contrasts = np.concatenate([_contrast(b) for b in _blocks(pixels, train)])
+    log_aspects = np.log(widths[train] / heights[train])
     shortest = np.minimum(np.minimum(widths[train], heights[train]), pixels.shape[1])
     return Unfamiliar(
         weight=weight,
         limit=limit,
         false_alarms=false_alarms,
         checked=len(validation),
-        caught=caught,
+        caught=n_caught,
         displaced=len(validation),
-        narrowest=float(np.exp(np.quantile(shape, false_alarms / 2)) / (_MARGIN * stretch)),
-        widest=float(np.exp(np.quantile(shape, 1 - false_alarms / 2)) * _MARGIN * stretch),
+        narrowest=float(np.exp(np.quantile(log_aspects, false_alarms / 2)) / (_MARGIN * stretch)),
+        widest=float(np.exp(np.quantile(log_aspects, 1 - false_alarms / 2)) * _MARGIN * stretch),
         smallest=int(np.quantile(shortest, false_alarms) / 2),
-        faintest=float(np.quantile(faint, false_alarms) / 2),
+        faintest=float(np.quantile(contrasts, false_alarms) / 2),
     )
 
 
-def _displaced(
+def _distort(
     block: NDArray[np.uint8],
     rng: np.random.Generator,
-    framed: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None,
+    reframe: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None,
 ) -> NDArray[np.uint8]:
-    """Images moved in a way that should be told, and brought to the frame where that is done."""
-    moved = displace(block, rng, _WAYS if framed is None else _UNFRAMED)
-    return moved if framed is None else framed(moved)
+    """Images distorted so that they should be flagged, and framed if `reframe` is given."""
+    distorted = displace(block, rng, _DISTORTIONS if reframe is None else _UNFRAMEABLE)
+    return distorted if reframe is None else reframe(distorted)
 
 
 def _contrast(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-    spread: NDArray[np.float64] = pixels[:, ::2, ::2, 1].std((1, 2), dtype=np.float64)
-    return spread
+    std: NDArray[np.float64] = pixels[:, ::2, ::2, 1].std((1, 2), dtype=np.float64)
+    return std
 
 
 def _blocks(pixels: NDArray[np.uint8], rows: NDArray[np.intp]) -> list[NDArray[np.uint8]]:
@@ -181,12 +181,12 @@ def _blocks(pixels: NDArray[np.uint8], rows: NDArray[np.intp]) -> list[NDArray[n
 
 
 def _discriminant(inside: NDArray[np.float32], outside: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Fisher's linear discriminant with a ridge; both kinds share one covariance."""
+    """Fisher's linear discriminant with a ridge; both classes share one covariance."""
     centred = np.concatenate([inside - inside.mean(0), outside - outside.mean(0)])
-    shared = np.cov(centred.T.astype(np.float64))
-    ridge = _RIDGE * np.trace(shared) / len(shared) + 1e-12
-    between = outside.mean(0, dtype=np.float64) - inside.mean(0, dtype=np.float64)
-    weight = np.linalg.solve(shared + ridge * np.eye(len(shared)), between)
+    covariance = np.cov(centred.T.astype(np.float64))
+    ridge = _RIDGE * np.trace(covariance) / len(covariance) + 1e-12
+    difference = outside.mean(0, dtype=np.float64) - inside.mean(0, dtype=np.float64)
+    weight = np.linalg.solve(covariance + ridge * np.eye(len(covariance)), difference)
     return weight.astype(np.float32)
 
 
@@ -202,7 +202,7 @@ def _limit(distances: NDArray[Any], false_alarms: float) -> float:
 
 
 def features(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """(n, 448) gradients of pictures (n, side, side, 3), pooled over 8 × 8 cells.
+    """(n, 448) gradients of images (n, side, side, 3), pooled over 8 × 8 cells.
 
     Seven channels: size, horizontal and vertical part, and the cosines and sines of twice and four
     times the direction; each cell is divided by the mean size in its 3 × 3 neighbourhood, so that
@@ -210,7 +210,7 @@ def features(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """
     n, side = pixels.shape[:2]
     across, down, pool = _matrices(side)
-    # One product weighs the colours and averages across; a second averages down.
+    # One product weights the colours and averages across; a second averages down.
     rows = pixels.reshape(n * side, side * 3).astype(np.float32) @ across
     grey = down @ rows.reshape(n, side, _GRID)  # (n, grid, grid)
     channel = np.zeros((7, n, _GRID, _GRID), np.float32)
@@ -222,93 +222,93 @@ def features(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     inner[5], inner[6] = (cos2 * cos2 - sin2 * sin2) / size, 2 * cos2 * sin2 / size
     cells: Any = pool @ channel @ pool.T  # (7, n, cells, cells)
     padded = np.pad(cells[0], ((0, 0), (1, 1), (1, 1)), mode="edge")
-    around = sum(padded[:, i : i + _CELLS, j : j + _CELLS] for i in range(3) for j in range(3)) / 9
-    cells /= around + _FLAT
+    local = sum(padded[:, i : i + _CELLS, j : j + _CELLS] for i in range(3) for j in range(3)) / 9
+    cells /= local + _FLAT
     out: NDArray[np.float32] = np.moveaxis(cells, 0, 1).reshape(n, -1)
     return out
 
 
 @cache
 def _matrices(side: int) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """(side · 3, grid) and (grid, side) to make a picture small and grey; (cells, grid) to pool."""
-    down = _averaging(side, _GRID)
+    """(side · 3, grid) and (grid, side) to make an image small and grey; (cells, grid) to pool."""
+    down = _averaging_matrix(side, _GRID)
     across = (down.T[:, None, :] * np.array(_WEIGHTS)[None, :, None]).reshape(side * 3, _GRID)
-    pool = _averaging(_GRID, _CELLS)
+    pool = _averaging_matrix(_GRID, _CELLS)
     return across.astype(np.float32), down.astype(np.float32), pool.astype(np.float32)
 
 
-def _averaging(length: int, parts: int) -> NDArray[np.float64]:
-    """(parts, length): each part's mean of the pixels it covers, by how much it covers of each."""
+def _averaging_matrix(length: int, parts: int) -> NDArray[np.float64]:
+    """(parts, length): weights of the mean of the pixels that each part covers."""
     edges = np.arange(parts + 1) * length / parts
     left = np.maximum(edges[:-1, None], np.arange(length))
     right = np.minimum(edges[1:, None], np.arange(length) + 1)
-    covered: NDArray[np.float64] = np.maximum(right - left, 0) * parts / length
-    return covered
+    weights: NDArray[np.float64] = np.maximum(right - left, 0) * parts / length
+    return weights
 
 
-# --- pictures that are not like them -------------------------------------------------------------
+# --- distorted images ----------------------------------------------------------------------------
 
 
 def displace(
-    pixels: NDArray[np.uint8], rng: np.random.Generator, ways: tuple[_Way, ...] | None = None
+    pixels: NDArray[np.uint8], rng: np.random.Generator, choices: tuple[_Distortion, ...] = ()
 ) -> NDArray[np.uint8]:
-    """Each image (n, side, side, 3) as it must not be, in one of some ways, drawn at random."""
-    ways = _WAYS if ways is None else ways
-    return np.stack([ways[rng.integers(len(ways))](image, rng) for image in pixels])
+    """Distort each image (n, side, side, 3) by one of the choices, drawn at random."""
+    choices = choices or _DISTORTIONS
+    return np.stack([choices[rng.integers(len(choices))](image, rng) for image in pixels])
 
 
-def _turned(a: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    return _moved(a, degrees=rng.uniform(45, 315))
+def _rotate(a: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    return _affine(a, degrees=rng.uniform(45, 315))
 
 
-def _zoomed(a: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    return _moved(
+def _zoom(a: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    return _affine(
         a, scale=math.exp(rng.choice([-1, 1]) * rng.uniform(math.log(1.35), math.log(2.5)))
     )
 
 
-def _shifted(a: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    reach, angle = rng.uniform(0.16, 0.38), rng.uniform(0, 2 * math.pi)
-    return _moved(a, right=reach * math.cos(angle), down=reach * math.sin(angle))
+def _shift(a: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    distance, angle = rng.uniform(0.16, 0.38), rng.uniform(0, 2 * math.pi)
+    return _affine(a, right=distance * math.cos(angle), down=distance * math.sin(angle))
 
 
-def _all_at_once(a: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+def _transform(a: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
     right, down = rng.uniform(-0.3, 0.3, 2)
     scale = math.exp(rng.uniform(-0.9, 0.9))
-    return _moved(a, degrees=rng.uniform(-180, 180), scale=scale, right=right, down=down)
+    return _affine(a, degrees=rng.uniform(-180, 180), scale=scale, right=right, down=down)
 
 
-def _cut_up(a: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+def _shuffle_tiles(a: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
     parts = int(rng.choice([2, 4]))
     edge = len(a) // parts
     out = a.copy()
-    places = [(i * edge, j * edge) for i in range(parts) for j in range(parts)]
-    for (y, x), k in zip(places, rng.permutation(len(places)), strict=True):
-        v, u = places[k]
+    corners = [(i * edge, j * edge) for i in range(parts) for j in range(parts)]
+    for (y, x), k in zip(corners, rng.permutation(len(corners)), strict=True):
+        v, u = corners[k]
         out[y : y + edge, x : x + edge] = a[v : v + edge, u : u + edge]
     return out
 
 
-def _flipped_or_blurred(a: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+def _flip_or_blur(a: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
     if rng.integers(2):
         return a[::-1]
-    few = int(rng.integers(4, 10))
-    small = Image.fromarray(a).resize((few, few), Image.Resampling.BOX)
+    side = int(rng.integers(4, 10))
+    small = Image.fromarray(a).resize((side, side), Image.Resampling.BOX)
     return np.asarray(small.resize((len(a), len(a)), Image.Resampling.BICUBIC))
 
 
-def _spoilt(a: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+def _corrupt(a: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
     if rng.integers(2):
         return 255 - a
     noise = rng.normal(0, rng.uniform(40, 120), a.shape)
     return np.clip(a + noise, 0, 255).astype(np.uint8)
 
 
-_WAYS = (_turned, _zoomed, _shifted, _all_at_once, _cut_up, _flipped_or_blurred, _spoilt)
-_UNFRAMED = (_turned, _cut_up, _flipped_or_blurred, _spoilt)  # what no frame undoes
+_DISTORTIONS = (_rotate, _zoom, _shift, _transform, _shuffle_tiles, _flip_or_blur, _corrupt)
+_UNFRAMEABLE = (_rotate, _shuffle_tiles, _flip_or_blur, _corrupt)  # not undone by a frame
 
 
-def _moved(
+def _affine(
     a: NDArray[np.uint8],
     *,
     degrees: float = 0.0,
@@ -316,35 +316,35 @@ def _moved(
     right: float = 0.0,
     down: float = 0.0,
 ) -> NDArray[np.uint8]:
-    """Turned, made smaller (scale above 1) or larger, and moved by shares of the side.
+    """Rotate, shrink (scale above 1) or enlarge, and shift by shares of the side.
 
-    What comes in from outside is the picture mirrored at its edges.
+    Outside, the image is mirrored at its edges.
     """
     side = len(a)
     pad = side // 2
-    wide = Image.fromarray(np.pad(a, ((pad, pad), (pad, pad), (0, 0)), mode="symmetric"))
+    padded = Image.fromarray(np.pad(a, ((pad, pad), (pad, pad), (0, 0)), mode="symmetric"))
     c, s = math.cos(math.radians(degrees)) * scale, math.sin(math.radians(degrees)) * scale
     half, x, y = side / 2, pad + side * (0.5 + right), pad + side * (0.5 + down)
-    turn = (c, -s, x - c * half + s * half, s, c, y - s * half - c * half)
-    moved = wide.transform((side, side), Image.Transform.AFFINE, turn, Image.Resampling.BILINEAR)
-    return np.asarray(moved)
+    matrix = (c, -s, x - c * half + s * half, s, c, y - s * half - c * half)
+    size, bilinear = (side, side), Image.Resampling.BILINEAR
+    return np.asarray(padded.transform(size, Image.Transform.AFFINE, matrix, bilinear))
 
 
 # --- as a file -----------------------------------------------------------------------------------
 
 _NUMBERS = tuple(f for f in Unfamiliar.__dataclass_fields__ if f != "weight")
-_WHOLE = ("checked", "caught", "displaced", "smallest")
+_INTEGERS = ("checked", "caught", "displaced", "smallest")
 
 
 def write_unfamiliar(path: Path, unfamiliar: Unfamiliar) -> None:
-    """Write it, whole or not at all."""
+    """Write it atomically."""
     numbers = {name: np.float64(getattr(unfamiliar, name)) for name in _NUMBERS}
     numbers["format"] = np.float64(FORMAT)
     write_archive(path, {"weight": unfamiliar.weight, **numbers}, compressed=False)
 
 
 def read_unfamiliar(path: Path) -> Unfamiliar | None:
-    """What was written; None where nothing was.
+    """Read it; None where there is no file.
 
     Raises RunError where the file is damaged or has the format of another release.
     """
@@ -357,5 +357,5 @@ def read_unfamiliar(path: Path) -> Unfamiliar | None:
     ) as file:
         check_format(path, int(file["format"]) if "format" in file else None)
         numbers: dict[str, Any] = {name: float(file[name]) for name in _NUMBERS}
-        numbers |= {name: int(numbers[name]) for name in _WHOLE}
+        numbers |= {name: int(numbers[name]) for name in _INTEGERS}
         return Unfamiliar(weight=file["weight"].astype(np.float32), **numbers)

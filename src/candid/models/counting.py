@@ -12,8 +12,8 @@ from torch.utils.flop_counter import flop_registry
 class Products(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the operations of convolutions, matrix products and attention within its block.
 
-    As `torch.utils.flop_counter.FlopCounterMode` does, whose first use imports torch's compiler:
-    a second of processor time.
+    `torch.utils.flop_counter.FlopCounterMode` does the same; its first use imports torch's
+    compiler, which takes a second.
     """
 
     def __init__(self) -> None:
@@ -22,19 +22,19 @@ class Products(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Say no: what is wrapped so that the compiler skips it imports the compiler."""
+        """False, as the wrapper that makes the compiler skip a mode imports the compiler."""
         return False
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Do one operation of torch's, and count it; one made of others is taken apart."""
+        """Run and count an operation; a composite one is decomposed."""
         kwargs = kwargs or {}
         count = flop_registry.get(func._overloadpacket)
         if count is None:
             with self:
                 parts = func.decompose(*args, **kwargs)
             return func(*args, **kwargs) if parts is NotImplemented else parts
-        done = func(*args, **kwargs)
-        self.flops += count(*args, **kwargs, out_val=done)
-        return done
+        result = func(*args, **kwargs)
+        self.flops += count(*args, **kwargs, out_val=result)
+        return result

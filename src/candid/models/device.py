@@ -1,4 +1,4 @@
-"""Where the arithmetic happens and in which precision."""
+"""Device, precision and threads."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ def pick_device(name: str) -> torch.device:
     except RuntimeError:
         device = None
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    known = ["auto", "cpu", *(f"cuda:{i}" for i in range(count)), *(["cuda"] if count else [])]
-    if device is None or str(device) not in known:
+    choices = ["auto", "cpu", *(f"cuda:{i}" for i in range(count)), *(["cuda"] if count else [])]
+    if device is None or str(device) not in choices:
         raise TrainingError(
             f"There is no device {name!r} here.",
-            expected="one of: " + ", ".join(known),
+            expected="one of: " + ", ".join(choices),
             todo="set train.device",
         )
     return device
 
 
-def placed(network: nn.Module, device: torch.device) -> nn.Module:
-    """The network on the device, its weights in channels-last memory like the images."""
+def to_device(network: nn.Module, device: torch.device) -> nn.Module:
+    """Move the network to the device and its weights to channels-last memory, like the images."""
     network.to(device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network
@@ -60,88 +60,87 @@ def uses_bfloat16(precision: str, device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     # Private, and the only way to ask; absent on builds for other processors.
-    questions = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, q, lambda: False)() for q in questions)
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, q, lambda: False)() for q in checks)
 
 
-def captured(network: nn.Module, choice: str, device: torch.device) -> nn.Module:
-    """The network, its forward and backward pass captured by `torch.compile` where that pays.
+def compile_network(network: nn.Module, setting: str, device: torch.device) -> nn.Module:
+    """The network, compiled by `torch.compile` where that pays; the weights are shared.
 
-    On a GPU a small network waits for its launches; captured as CUDA graphs they are sent at once.
-    On a CPU "auto" says no: compiling takes seconds and gains nothing (docs/log.md). The weights
-    are shared with the network that went in, which stays as it was. Raises TrainingError where it
-    is asked for always, and what generates code for the device is missing.
+    On a GPU a small network waits for its kernel launches, which CUDA graphs send at once. On a CPU
+    "auto" does not compile: it takes seconds and gains nothing (docs/log.md). Raises TrainingError
+    for "always" where no compiler for the device is installed.
     """
-    if choice == "never" or (choice == "auto" and device.type != "cuda"):
+    if setting == "never" or (setting == "auto" and device.type != "cuda"):
         return network
-    is_able = bool(_generators(device))
-    if not is_able and choice == "always":
+    can_compile = bool(_find_code_generators(device))
+    if not can_compile and setting == "always":
         raise TrainingError(
             f"torch.compile has nothing here that generates code for the device {device}.",
             expected="Triton for a GPU, a C++ compiler for a CPU",
             todo="install it, or set train.compile=never",
         )
-    if not is_able:
+    if not can_compile:
         return network
     # One compilation per size: growing images have a few, and shapes that vary hinder capture.
     mode = "reduce-overhead" if device.type == "cuda" else None
     return cast(nn.Module, torch.compile(network, mode=mode, dynamic=False))
 
 
-def _generators(device: torch.device) -> list[str]:
+def _find_code_generators(device: torch.device) -> list[str]:
     if device.type == "cuda":
         return ["triton"] if importlib.util.find_spec("triton") else []
-    named = os.environ.get("CXX", "")
+    compiler = os.environ.get("CXX", "")
     return [
-        path for name in (named, "g++", "clang++", "cl") if name and (path := shutil.which(name))
+        path for name in (compiler, "g++", "clang++", "cl") if name and (path := shutil.which(name))
     ]
 
 
-def pick_threads(asked: int) -> int:
-    """So many processor threads; 0: one for each core that other programs leave idle just now.
+def pick_threads(n_threads: int) -> int:
+    """The number of CPU threads; 0: one for each core that other programs leave idle just now.
 
-    Threads wait for each other within a step: beside a program on every core, two threads take 2.6
-    times as long as one. Never more than cores that this process may use.
+    Threads wait for each other within a step: with another program on every core, two threads take
+    2.6 times as long as one. Never more than the cores that this process may use.
     """
-    if asked:
-        return min(asked, own_cores())
+    if n_threads:
+        return min(n_threads, own_cores())
     return idle_cores(min(torch.get_num_threads(), own_cores()))
 
 
 @contextlib.contextmanager
-def threads(asked: int) -> Iterator[None]:
+def threads(n_threads: int) -> Iterator[None]:
     """Run the block on `pick_threads(asked)` threads, and set the old number back."""
-    before, count = torch.get_num_threads(), pick_threads(asked)
-    if count < asked:
-        _say_fewer(asked, count)
+    previous, count = torch.get_num_threads(), pick_threads(n_threads)
+    if count < n_threads:
+        _warn_fewer_threads(n_threads, count)
     torch.set_num_threads(count)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(previous)
 
 
 @functools.cache  # once is enough
-def _say_fewer(asked: int, count: int) -> None:
+def _warn_fewer_threads(requested: int, count: int) -> None:
     tqdm.write(
-        f"candid: {count} processor threads, not {asked}: this process may use no more cores, and "
-        "figures may differ in their last digits",
+        f"candid: {count} processor threads, not {requested}: this process may use no more cores, "
+        "and figures may differ in their last digits",
         sys.stderr,
     )
 
 
 # <malloc.h> of glibc: parameters of mallopt and their defaults.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
-_DEFAULTS = {_M_MMAP_MAX: 65536, _M_TRIM_THRESHOLD: 128 * 1024}
+_MALLOPT_DEFAULTS = {_M_MMAP_MAX: 65536, _M_TRIM_THRESHOLD: 128 * 1024}
 
 
 @contextlib.contextmanager
 def memory_kept() -> Iterator[None]:
-    """Let the C library keep freed memory while the block runs, instead of giving it back.
+    """Let glibc keep freed memory while the block runs; nothing with another C library.
 
-    A training step on the CPU frees and asks for hundreds of MB of activations. glibc maps and
-    unmaps such blocks each time, and the kernel then clears every page anew: up to 0.4
-    of the time of a step (`bench/step.py`). Where the C library is another one, nothing happens.
+    A training step on the CPU frees and allocates hundreds of MB of activations. glibc maps and
+    unmaps such blocks each time, and the kernel then clears every page: up to 0.4 of the time of a
+    step (`bench/step.py`).
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is None:
@@ -152,6 +151,6 @@ def memory_kept() -> Iterator[None]:
     try:
         yield
     finally:
-        for parameter, value in _DEFAULTS.items():
+        for parameter, value in _MALLOPT_DEFAULTS.items():
             mallopt(parameter, value)
         ctypes.CDLL(None).malloc_trim(0)

@@ -1,10 +1,9 @@
-"""Extraction and classification apart: HOG and eigenfaces, and a linear classifier behind them.
+"""Classical features: HOG and eigenfaces, with a linear classifier.
 
-What was done before networks learned their own features. Extraction is fixed (histograms of
-oriented gradients) or learned without labels (principal components of the pixels); scikit-learn
-fits the classifier (`candid.training.fitting`). The result is a module like any network: the same
-verbs, the same weights file, and gradients back to the pixels. HOG is written with the operations
-of torch for that reason; scikit-image's `hog` is what the tests hold it to.
+Extraction is fixed (histograms of oriented gradients) or learned without labels (principal
+components of the pixels); scikit-learn fits the classifier (`candid.training.fitting`). The result
+is a module like any network: the same commands, the same weights file, and gradients back to the
+pixels. HOG is written in torch for that reason; the tests compare it with scikit-image's `hog`.
 
 N. Dalal and B. Triggs, "Histograms of oriented gradients for human detection", CVPR 2005.
 M. Turk and A. Pentland, "Eigenfaces for recognition", 1991.
@@ -26,7 +25,7 @@ from candid.settings.network import FeaturesConfig
 
 
 class Hog(nn.Module):
-    """Histograms of oriented gradients: how strong edges of each direction are, place by place.
+    """Histograms of oriented gradients: the strength of edges by direction and place.
 
     At every pixel the colour channel with the strongest gradient counts. Its length goes into one
     of `orientations` equal parts of 180 degrees, averaged over cells of `cell` × `cell` pixels;
@@ -48,21 +47,21 @@ class Hog(nn.Module):
         self.length = (blocks * block) ** 2 * orientations
 
     def extra_repr(self) -> str:
-        """For the report's drawing."""
+        """The settings, for the report."""
         return f"cell={self.cell}, block={self.block}, orientations={self.orientations}"
 
     def forward(self, images: Tensor) -> Tensor:
         """(batch, 3, side, side) → (batch, blocks² · block² · orientations)."""
-        down, right = self._strongest(images)  # each (batch, side, side)
+        down, right = self._max_gradient(images)  # each (batch, side, side)
         square = down.square() + right.square()
-        # The root has no slope at 0, and a plain wall no edge.
+        # The root has no derivative at 0, which flat regions have.
         length = torch.where(square > 0, square.clamp_min(1e-30).sqrt(), torch.zeros_like(square))
         cells = self._cells(length, self._bins(down, right))
         return self._blocks(cells).flatten(1)
 
     @staticmethod
-    def _strongest(images: Tensor) -> tuple[Tensor, Tensor]:
-        """The gradient of the channel where it is longest; 0 at the outer pixels."""
+    def _max_gradient(images: Tensor) -> tuple[Tensor, Tensor]:
+        """The gradient of the channel with the longest one; 0 at the outer pixels."""
         down = F.pad(images[:, :, 2:] - images[:, :, :-2], (0, 0, 1, 1))
         right = F.pad(images[:, :, :, 2:] - images[:, :, :, :-2], (1, 1, 0, 0))
         square = down.square() + right.square()
@@ -75,18 +74,18 @@ class Hog(nn.Module):
         return best_down, best_right
 
     def _bins(self, down: Tensor, right: Tensor) -> Tensor:
-        """Which part of the half circle each direction lies in, without an arc tangent.
+        """The part of the half circle that each direction lies in, without an arc tangent.
 
-        A direction and its opposite are one. It lies beyond as many of the borders between the
-        parts as it has a positive cross product with.
+        Opposite directions are the same. The bin is the number of borders between parts with which
+        a direction has a positive cross product.
         """
         upper = (down > 0) | ((down == 0) & (right >= 0))
         down, right = torch.where(upper, down, -down), torch.where(upper, right, -right)
-        beyond = torch.zeros_like(down)
+        bins = torch.zeros_like(down)
         for k in range(1, self.orientations):
             angle = math.pi * k / self.orientations
-            beyond = beyond + (down * math.cos(angle) >= right * math.sin(angle)).to(down.dtype)
-        return beyond
+            bins = bins + (down * math.cos(angle) >= right * math.sin(angle)).to(down.dtype)
+        return bins
 
     def _cells(self, length: Tensor, bins: Tensor) -> Tensor:
         """(batch, orientations, cells, cells): mean length per direction in every cell."""
@@ -113,13 +112,13 @@ def _unit(blocks: Tensor) -> Tensor:
 
 
 class Features(nn.Module):
-    """Fixed features and a linear classifier, with the face of a network.
+    """Fixed features and a linear classifier, as a network.
 
-    Until `fit` has filled it, its weights are zeros and every class is as probable as another.
-    Features are "hog", "eigenfaces" (the pixels' principal `components`), or "both" side by side;
-    the classifier is "logistic" regression or "svm", a linear support vector machine whose margins
-    Platt's sigmoid makes probabilities. A ConfigError is raised for another word, or for images too
-    small for the features.
+    Before `fit`, its weights are zeros and all classes equally probable. Features are "hog",
+    "eigenfaces" (the pixels' principal `components`), or "both", concatenated; the classifier is
+    "logistic" regression or "svm", a linear support vector machine whose margins become
+    probabilities by Platt's sigmoid. Raises a ConfigError for another word, or for images too small
+    for the features.
     """
 
     def __init__(
@@ -151,7 +150,7 @@ class Features(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (batch, classes) of normalised images (batch, 3, side, side)."""
-        # Always in float32: there is little to win, and scikit-learn fitted it so.
+        # Always in float32, as scikit-learn fitted it, and little time is to be saved.
         with torch.autocast(images.device.type, enabled=False):
             margins: Tensor = self.head(self.extract(images.float()))
         if self.classifier == "svm":

@@ -16,13 +16,13 @@ from candid.settings.named_parts import FROM_PARTS
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """Packed pixels, and how they are normalised before a network sees them."""
+    """Packed pixels, and their normalisation."""
 
     # (n, side, side, 3) in memory or mapped, or as a tensor on a GPU
     pixels: NDArray[np.uint8] | Tensor
     mean: tuple[float, float, float]  # per channel, of pixels scaled to 0…1
     std: tuple[float, float, float]
-    # (rows,) where the pixels of each row lie, -1 where they are not there; None: row by row
+    # (rows,) index of each row's pixels, -1 where there are none; None: the row's number
     at: NDArray[np.intp] | None = None
 
     @property
@@ -43,33 +43,32 @@ class Images:
         return self.normalised(raw.to(device))
 
     def packed(self, rows: NDArray[np.intp]) -> NDArray[np.intp]:
-        """Those of the rows whose pixels are there."""
+        """Those of the rows that have pixels."""
         return rows if self.at is None else rows[self.at[rows] >= 0]
 
     def normalised(self, raw: Tensor) -> Tensor:
         """(n, 3, side, side) float32 from (n, side, side, 3) uint8, on the same device."""
         device = raw.device
-        # Channels apart before the arithmetic: one factor for a whole plane is ten times as fast
-        # as three factors that alternate from byte to byte.
+        # Planes before the arithmetic: one factor for a whole plane is ten times as fast as three
+        # factors that alternate from byte to byte.
         planes = raw.permute(0, 3, 1, 2).contiguous().float()
         mean, std = (torch.tensor(v, device=device)[:, None, None] for v in (self.mean, self.std))
         return planes.mul_(1 / (255 * std)).sub_(mean / std)
 
     def resident(self, device: torch.device, *, share: float = 0.5) -> Images:
-        """The same images on a GPU, where they take no more than this share of its free memory.
+        """The images in a GPU's memory, if they take no more than this share of what is free.
 
-        There a batch is gathered without a copy from the processor's memory. Elsewhere, and where
-        they do not fit, nothing changes.
+        Batches then need no copy from the CPU. Otherwise the images stay as they are.
         """
         if device.type != "cuda" or isinstance(self.pixels, Tensor):
             return self
         free, _ = torch.cuda.mem_get_info(device)
         if self.pixels.nbytes > share * free:
             return self
-        return replace(self, pixels=_copied(self.pixels, device))
+        return replace(self, pixels=_to_device(self.pixels, device))
 
 
-def _copied(pixels: NDArray[np.uint8], device: torch.device, *, block: int = 8192) -> Tensor:
+def _to_device(pixels: NDArray[np.uint8], device: torch.device, *, block: int = 8192) -> Tensor:
     """The array on a device, copied in blocks: a mapped file never lies in memory as a whole."""
     out = torch.empty(pixels.shape, dtype=torch.uint8, device=device)
     for start in range(0, len(pixels), block):
@@ -92,10 +91,10 @@ def channel_statistics(
     share = counts / counts.sum(axis=1, keepdims=True)
     mean = share @ values
     variance = share @ values**2 - mean**2
-    # A channel that never changes carries nothing; dividing by 1 keeps it finite.
+    # A constant channel is divided by 1.
     std = np.where(variance > 1e-12, np.sqrt(np.maximum(variance, 0)), 1.0)
-    (red, green, blue), (of_red, of_green, of_blue) = mean.tolist(), std.tolist()
-    return (red, green, blue), (of_red, of_green, of_blue)
+    (red, green, blue), (red_std, green_std, blue_std) = mean.tolist(), std.tolist()
+    return (red, green, blue), (red_std, green_std, blue_std)
 
 
 @torch.no_grad()
@@ -111,48 +110,48 @@ def logits(
     title: str = "",
     quiet: bool = True,
 ) -> NDArray[np.float32]:
-    """(rows, classes) logits of a network in evaluation mode; the mode is set back afterwards.
+    """(rows, classes) logits of a network in evaluation mode; the mode is restored afterwards.
 
-    `flip_tta` averages those of each picture and its mirror image: two forward passes.
+    `flip_tta` averages those of each image and its mirror image: two forward passes.
     """
     was_training = network.training
     network.eval()
     try:
-        parts = []
+        outputs = []
         chunks = [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
         for chunk in track(chunks, title, unit="batches", quiet=quiet):
             batch = images.batch(chunk, device)
             out = forward(network, batch, bfloat16)
             if flip_tta:
                 out = (out + forward(network, batch.flip(3), bfloat16)) / 2
-            parts.append(out.cpu().numpy())
+            outputs.append(out.cpu().numpy())
     finally:
         network.train(was_training)
-    return np.concatenate(parts) if parts else np.zeros((0, 0), dtype=np.float32)
+    return np.concatenate(outputs) if outputs else np.zeros((0, 0), dtype=np.float32)
 
 
 def forward(network: nn.Module, batch: Tensor, bfloat16: bool) -> Tensor:
-    """The network's logits in float32, with the products in bfloat16 where asked.
+    """The network's logits in float32; with `bfloat16`, its products are in bfloat16.
 
-    Raises TrainingError where it gives something else.
+    Raises TrainingError where its output is anything else.
     """
     batch = batch.contiguous(memory_format=torch.channels_last)  # as the weights are
     with torch.autocast(batch.device.type, torch.bfloat16, enabled=bfloat16):
         out = network(batch)
-    is_batch = isinstance(out, Tensor) and out.dim() == 2 and len(out) == len(batch)
-    if not is_batch or not out.is_floating_point():
-        raise no_logits(out, len(batch))
-    logits_of: Tensor = out.float()
-    return logits_of
+    is_valid = isinstance(out, Tensor) and out.dim() == 2 and len(out) == len(batch)
+    if not is_valid or not out.is_floating_point():
+        raise logits_error(out, len(batch))
+    logits: Tensor = out.float()
+    return logits
 
 
-def no_logits(out: object, images: int, outputs: int | None = None) -> TrainingError:
-    """What to say of what a network gives that are no logits; `outputs` where it is to have so."""
-    kind = f"a {type(out).__name__}"
+def logits_error(out: object, images: int, outputs: int | None = None) -> TrainingError:
+    """The error for a network's output that are no logits; `outputs` is their expected number."""
+    description = f"a {type(out).__name__}"
     if isinstance(out, Tensor):
-        kind = f"{str(out.dtype).removeprefix('torch.')} of the shape {tuple(out.shape)}"
+        description = f"{str(out.dtype).removeprefix('torch.')} of the shape {tuple(out.shape)}"
     return TrainingError(
-        f"The network gives {kind} for {images} images.",
+        f"The network gives {description} for {images} images.",
         expected=f"floating point of the shape ({images}, {outputs or 'classes'})",
         todo="let it return the logits alone",
         code=FROM_PARTS,

@@ -1,9 +1,9 @@
-"""A network that frames for itself: it finds how a face lies in a picture, and undoes it.
+"""The framing network: it estimates how a face is placed in an image, and normalises it.
 
-Pictures from elsewhere show more of a person or less, stretched, shifted or turned. `Framing` looks
-at a picture, estimates the frame (scale, aspect, shift, rotation) in which it would lie as the
-training pictures do, reads the picture in that frame, and looks again at what is left. It learns
-this from the training pictures alone, for who warps them knows the truth (`training.framing`).
+Images from elsewhere show more of a person or less, stretched, shifted or turned. `Framing`
+estimates the frame (scale, aspect, shift, rotation) in which an image is aligned as the training
+images are, warps the image to that frame, and looks again at the rest. It learns this from randomly
+warped training images (`training.framing`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from candid.models.networks import Deep, to_depth
-from candid.models.warping import frame_matrices, halved, level_warp, to_pixels
+from candid.models.warping import frame_matrices, halve, level_warp, to_pixels
 from candid.models.weights import save_tensors
 from candid.records.framing import DETAIL, LOOK_SIDE
 from candid.runs import Run, is_framed
@@ -29,17 +29,16 @@ from candid.storage.files import reading, regular
 
 PARAMETERS = ("scale", "aspect", "x", "y", "rotation")
 
-_BLOCK = 250  # pictures at a time
+_BLOCK = 250  # images at a time
 
-# About how far each parameter of a frame varies in training; its outputs are in these units.
+# About the range of each parameter of a frame in training: the unit of the outputs.
 _UNITS = (0.5, 0.2, 0.4, 0.4, 0.15)
 
 
 class Framing(nn.Module):
-    """Brings pictures to the frame of the training pictures.
+    """Warps images to the frame of the training images.
 
-    `side` is pixels per side of what comes out, for the classifier, `input_side` of what should go
-    in.
+    `side` is pixels per side of the output, for the classifier, `input_side` of the best input.
     """
 
     units: Tensor
@@ -60,110 +59,111 @@ class Framing(nn.Module):
         self.body.train()
         self.head = nn.Linear(size, len(PARAMETERS))
         self.register_buffer("units", torch.tensor(_UNITS))
-        # What frames the training pictures' own validation pictures are estimated to have; a
-        # picture whose distance from that is at most `limit` is left as it is.
+        # Mean and precision of the estimated frames of validation images; an image whose distance
+        # from these is at most `limit` is not warped.
         self.register_buffer("centre", torch.zeros(len(PARAMETERS)))
         self.register_buffer("precision", torch.eye(len(PARAMETERS)))
         self.register_buffer("limit", torch.tensor(0.0))
-        # Few of them are farther from it than this.
+        # Few validation images are farther away than this.
         self.register_buffer("far_limit", torch.tensor(torch.inf))
-        # What is left at most after the last look but one, of nearly all warped pictures.
+        # Nearly all warped images are at most so far away after the last look but one.
         self.register_buffer("rest_limit", torch.tensor(torch.inf))
 
-    def estimate(self, seen: Tensor) -> Tensor:
+    def estimate(self, inputs: Tensor) -> Tensor:
         """(n, 5) frames of normalised images (n, 3, look_side, look_side), as `frame_matrices`."""
-        found: Tensor = self.head(self.body(to_depth(seen, self.padding)).flatten(1))
-        return found * self.units
+        outputs: Tensor = self.head(self.body(to_depth(inputs, self.padding)).flatten(1))
+        return outputs * self.units
 
-    def see(self, planes: Tensor, matrices: Tensor) -> Tensor:
-        """What `estimate` is shown of planes (n, 3, h, h) from 0 to 255, in some frames."""
-        return _centred(level_warp(planes, matrices, self.look_side, "reflection"))
+    def make_input(self, planes: Tensor, matrices: Tensor) -> Tensor:
+        """The input of `estimate` for planes (n, 3, h, h) from 0 to 255, in frames (n, 3, 3)."""
+        return _scale_pixels(level_warp(planes, matrices, self.look_side, "reflection"))
 
-    def see_first(self, planes: Tensor, start: Tensor) -> Tensor:
-        """What `estimate` is shown at the first look: `see` in one frame (3, 3) for all.
+    def make_first_input(self, planes: Tensor, start: Tensor) -> Tensor:
+        """The input of `estimate` at the first look: `make_input` in one frame (3, 3) for all.
 
-        At the detail of whole pictures, so that each is read once.
+        At the detail of whole images, so that each is sampled once.
         """
         while planes.shape[2] >= math.sqrt(2) * self.look_side:
-            planes = halved(planes)
+            planes = halve(planes)
         frames = start.expand(planes.shape[0], 3, 3)
-        return _centred(level_warp(planes, frames, self.look_side, "reflection", levels=1))
+        return _scale_pixels(level_warp(planes, frames, self.look_side, "reflection", levels=1))
 
     def distance(self, frames: Tensor) -> Tensor:
-        """(n,) Mahalanobis distances of frames (n, 5) from the training pictures' own."""
-        off = frames - self.centre
-        return ((off @ self.precision) * off).sum(1).clamp(min=0).sqrt()
+        """(n,) Mahalanobis distances of frames (n, 5) from those of the training images."""
+        offset = frames - self.centre
+        return ((offset @ self.precision) * offset).sum(1).clamp(min=0).sqrt()
 
     def forward(
         self, pixels: Tensor, start: Tensor | None = None, limit: Tensor | None = None
     ) -> tuple[Tensor, ...]:
-        """Pictures in the frame of the training pictures, those frames, and how they were found.
+        """Images in the frame of the training images, the frames, and distances.
 
         Parameters
         ----------
         pixels
             (n, h, h, 3) uint8, RGB; h is `side` or a multiple of it, best `input_side`.
         start
-            (3, 3): the frame in which the first look is taken, and in which a picture stays where
-            that look finds hardly more than in the training pictures' own; None: as they came.
+            (3, 3): the frame of the first look, and of images that it estimates to be aligned as
+            training images are; None: the identity.
         limit
-            (): a picture stays where the first look finds at most this distance; None: the
-            network's own.
+            (): the distance at the first look up to which an image keeps the frame `start`; None:
+            the network's `limit`.
 
         Returns
         -------
-        Pixels (n, side, side, 3) uint8; matrices (n, 3, 3) from the frame to the picture, `start`
-        where the picture was left there; distances (n,) of what the last look found, 0 where it was
-        left; the matrices (n, 3, 3) and distances (n,) of what the first look found.
+        Pixels (n, side, side, 3) uint8; matrices (n, 3, 3) from the frame to the image; distances
+        (n,) at the last look, 0 where the frame is `start`; matrices (n, 3, 3) and distances (n,)
+        at the first look.
         """
         planes = pixels.permute(0, 3, 1, 2).to(torch.float32)
-        framed, *found = self.frame(planes, start, limit)
-        return to_pixels(framed), *found
+        framed, *statistics = self.frame(planes, start, limit)
+        return to_pixels(framed), *statistics
 
     def frame(
         self, planes: Tensor, start: Tensor | None = None, limit: Tensor | None = None
     ) -> tuple[Tensor, ...]:
         """`forward` for planes (n, 3, h, h) from 0 to 255, without rounding."""
-        came = torch.eye(3, device=planes.device)
-        start = came if start is None else start
+        identity = torch.eye(3, device=planes.device)
+        start = identity if start is None else start
         limit = self.limit if limit is None else limit
-        times = planes.shape[2] // self.side
-        home = halved(planes) if times == 2 else F.avg_pool2d(planes, times)
-        # A look that finds no more than it finds in validation pictures as they are has nothing to
-        # undo: what it says is its own noise, and the picture stays as it is.
-        off, found = self._look(self.see_first(home, start))
-        settled = left = found <= limit
-        frames = first = start @ frame_matrices(off)
-        rest = found
+        factor = planes.shape[2] // self.side
+        unframed = halve(planes) if factor == 2 else F.avg_pool2d(planes, factor)
+        # Below the limit, which unwarped validation images set, an estimate is noise: the image
+        # keeps its frame.
+        offset, first_distances = self._look(self.make_first_input(unframed, start))
+        settled = stays = first_distances <= limit
+        matrices = first_frames = start @ frame_matrices(offset)
+        distances = first_distances
         for _ in range(self.looks - 1):
-            off, rest = self._look(self.see(planes, frames))
-            settled = settled | (rest <= self.limit)
-            frames = torch.where(settled[:, None, None], frames, frames @ frame_matrices(off))
-        frames = torch.where(left[:, None, None], start, frames)
-        moved = level_warp(planes, frames, self.side, "reflection")
-        as_they_came = left & (start == came).all()
-        framed = torch.where(as_they_came[:, None, None, None], home, moved)
-        return framed, frames, torch.where(left, 0.0, rest), first, found
+            offset, distances = self._look(self.make_input(planes, matrices))
+            settled = settled | (distances <= self.limit)
+            moved = matrices @ frame_matrices(offset)
+            matrices = torch.where(settled[:, None, None], matrices, moved)
+        matrices = torch.where(stays[:, None, None], start, matrices)
+        warped = level_warp(planes, matrices, self.side, "reflection")
+        is_unchanged = stays & (start == identity).all()
+        framed = torch.where(is_unchanged[:, None, None, None], unframed, warped)
+        return framed, matrices, torch.where(stays, 0.0, distances), first_frames, first_distances
 
     def look(self, planes: Tensor) -> tuple[Tensor, Tensor]:
-        """How planes (n, 3, look_side, look_side) from 0 to 255 lie against the training pictures.
+        """Frames (n, 5) of planes (n, 3, look_side, look_side) from 0 to 255, and distances (n,).
 
-        Frames (n, 5), and how far off they are (n,).
+        Frames are relative to the mean of the training images.
         """
-        return self._look(_centred(planes))
+        return self._look(_scale_pixels(planes))
 
-    def _look(self, seen: Tensor) -> tuple[Tensor, Tensor]:
-        found = self.estimate(seen)
-        return found - self.centre, self.distance(found)
+    def _look(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        frames = self.estimate(inputs)
+        return frames - self.centre, self.distance(frames)
 
 
-def _centred(planes: Tensor) -> Tensor:
-    """Planes from 0 to 255 as the network is shown them, from -2 to 2."""
+def _scale_pixels(planes: Tensor) -> Tensor:
+    """Planes from 0 to 255 as the network's input, from -2 to 2."""
     return planes * (4 / 255) - 2
 
 
 class TorchFramer:
-    """Runs a framing network as it is; several threads may ask at once."""
+    """Runs a framing network in torch; thread-safe."""
 
     def __init__(self, framing: Framing) -> None:
         self._framing = framing
@@ -177,13 +177,14 @@ class TorchFramer:
     ) -> tuple[NDArray[Any], ...]:
         """As `Framing.forward`, on arrays, block by block."""
         device = self._framing.centre.device
-        at = None if start is None else torch.tensor(start, device=device)
-        most = None if limit is None else torch.tensor(limit, device=device)
+        start_tensor = None if start is None else torch.tensor(start, device=device)
+        limit_tensor = None if limit is None else torch.tensor(limit, device=device)
         blocks = np.split(pixels, range(_BLOCK, len(pixels), _BLOCK))
         with torch.inference_mode():
             # A copy, as pixels that are mapped from a file cannot be written to.
-            found = [self._framing(torch.from_numpy(b.copy()).to(device), at, most) for b in blocks]
-        return tuple(torch.cat(part).cpu().numpy() for part in zip(*found, strict=True))
+            planes = (torch.from_numpy(block.copy()).to(device) for block in blocks)
+            results = [self._framing(block, start_tensor, limit_tensor) for block in planes]
+        return tuple(torch.cat(outputs).cpu().numpy() for outputs in zip(*results, strict=True))
 
 
 # --- as a file -----------------------------------------------------------------------------------
@@ -198,26 +199,26 @@ def framing_of(run: Run) -> Framing | None:
 
 
 def save_framing(path: Path, framing: Framing) -> None:
-    """Write weights, limits and options, whole or not at all."""
-    about = {"side": framing.side, "width": framing.width, "looks": framing.looks}
+    """Write weights, limits and options atomically."""
+    options = {"side": framing.side, "width": framing.width, "looks": framing.looks}
     tensors = {k: v.detach().cpu().contiguous() for k, v in framing.state_dict().items()}
-    save_tensors(path, tensors, {"candid": json.dumps(about)})
+    save_tensors(path, tensors, {"candid": json.dumps(options)})
 
 
 def load_framing(path: Path) -> Framing:
-    """What was written, in evaluation mode on the processor.
+    """The framing network in a file, in evaluation mode on the CPU.
 
     Raises RunError where the file is missing, damaged, or holds NaN.
     """
     with reading(path, expected="the framing network of this run", todo="train it again"):
         with safe_open(regular(path), "pt") as file:
-            about = json.loads(file.metadata()["candid"])
+            options = json.loads(file.metadata()["candid"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if not 1 <= about["side"] <= 4096 or not 1 <= about["looks"] <= 10:
-            raise ValueError(f"impossible options: {about}")
-        if about["width"] != tensors["body.0.weight"].shape[0]:
-            raise ValueError(f"a width of {about['width']} does not fit the weights")
-        framing = Framing(**about)
+        if not 1 <= options["side"] <= 4096 or not 1 <= options["looks"] <= 10:
+            raise ValueError(f"impossible options: {options}")
+        if options["width"] != tensors["body.0.weight"].shape[0]:
+            raise ValueError(f"a width of {options['width']} does not fit the weights")
+        framing = Framing(**options)
         framing.load_state_dict(tensors)
         if any(v.isnan().any() for v in tensors.values() if v.is_floating_point()):
             raise ValueError("weights that are not numbers")

@@ -1,4 +1,4 @@
-"""Weights to begin training with: those of the same network, from a file."""
+"""Initial weights for training: those of the same network, from a file."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from candid.storage.files import file_digest, regular
 
 @dataclass(frozen=True, eq=False)
 class InitialWeights:
-    """What a network takes over."""
+    """Initial weights of a network."""
 
-    tensors: dict[str, Tensor]  # by their names in the network, without what begins anew
-    anew: tuple[str, ...]  # the names of that
+    tensors: dict[str, Tensor]  # by name, without those that keep their random values
+    anew: tuple[str, ...]  # the names of those
     digest: str  # of the file
 
     def fill(self, network: nn.Module) -> None:
-        """Put them into the network for which they were read."""
+        """Load them into the network for which they were read."""
         network.load_state_dict(self.tensors, strict=False)
 
 
 def read_initial(file: Path, network: nn.Module, *, same_head: bool) -> InitialWeights:
-    """What a network, which may be without memory, takes over from a safetensors file.
+    """The initial weights of a network, which may be on the meta device, from a safetensors file.
 
-    Its last linear layer begins anew where its shape is another, or `same_head` is false as its
-    outputs mean something else. Raises ConfigError where the file is missing, damaged, holds NaN,
-    or is another network's.
+    The last linear layer keeps its random weights where its shape differs, or `same_head` is false
+    because its outputs mean something else. Raises ConfigError where the file is missing, damaged,
+    holds NaN, or is another network's.
     """
     try:
         tensors = load_file(regular(file))
@@ -49,44 +49,44 @@ def read_initial(file: Path, network: nn.Module, *, same_head: bool) -> InitialW
         raise _refusal(f"Cannot read weights from {file}: {error}") from error
     if any(not t.isfinite().all() for t in tensors.values() if t.is_floating_point()):
         raise _refusal(f"The weights in {file} hold NaN or infinity.")
-    own = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    there = {name: tuple(value.shape) for name, value in tensors.items()}
-    head = _head(network)
-    every = own.keys() | there.keys()
-    wrong = sorted(n for n in every if own.get(n) != there.get(n))
-    if other := [name for name in wrong if name not in head or name not in there]:
-        first = other[0]
+    expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    actual = {name: tuple(value.shape) for name, value in tensors.items()}
+    head = _last_linear_names(network)
+    names = expected.keys() | actual.keys()
+    different = sorted(n for n in names if expected.get(n) != actual.get(n))
+    if mismatches := [name for name in different if name not in head or name not in actual]:
+        first = mismatches[0]
         raise _refusal(
-            f"{file} holds the weights of another network: {len(other):,} of {len(every):,} "
-            f"tensors differ, such as {first}: {there.get(first, 'none')}, not "
-            f"{own.get(first, 'none')}."
+            f"{file} holds the weights of another network: {len(mismatches):,} of {len(names):,} "
+            f"tensors differ, such as {first}: {actual.get(first, 'none')}, not "
+            f"{expected.get(first, 'none')}."
         )
-    anew = head if wrong or not same_head else ()
-    kept = {name: value for name, value in tensors.items() if name not in anew}
-    return InitialWeights(kept, anew, digest)
+    new_names = head if different or not same_head else ()
+    loaded = {name: value for name, value in tensors.items() if name not in new_names}
+    return InitialWeights(loaded, new_names, digest)
 
 
 def pretrained_weights(model: str, side: int, n_classes: int) -> tuple[InitialWeights, str]:
-    """What a network of timm takes over from the weights that timm has for it, and their name.
+    """Timm's pretrained weights of a network, without its classifier, and their name.
 
-    Its classifier begins anew. Raises ConfigError where there are none, or they cannot be fetched.
+    Raises ConfigError where there are none, or they cannot be fetched.
     """
     network: Any = timm_network(side, n_classes, model=model, pretrained=True)
-    own = {id(p) for p in network.get_classifier().parameters()}
-    anew = tuple(name for name, p in network.named_parameters() if id(p) in own)
-    tensors = {name: t for name, t in network.state_dict().items() if name not in anew}
-    about = network.pretrained_cfg
-    tag = ".".join(filter(None, (about["architecture"], about.get("tag"))))
+    head_ids = {id(p) for p in network.get_classifier().parameters()}
+    new_names = tuple(name for name, p in network.named_parameters() if id(p) in head_ids)
+    tensors = {name: t for name, t in network.state_dict().items() if name not in new_names}
+    config = network.pretrained_cfg
+    tag = ".".join(filter(None, (config["architecture"], config.get("tag"))))
     digest = hashlib.blake2b(save({n: t.contiguous() for n, t in tensors.items()})).hexdigest()[:32]
-    return InitialWeights(tensors, anew, digest), tag
+    return InitialWeights(tensors, new_names, digest), tag
 
 
-def _head(network: nn.Module) -> tuple[str, ...]:
+def _last_linear_names(network: nn.Module) -> tuple[str, ...]:
     """The names of the last layer's weights, where it is linear."""
     name, last = [(n, m) for n, m in network.named_modules() if not list(m.children())][-1]
     if not isinstance(last, nn.Linear):
         return ()
-    return tuple(f"{name}.{own}" if name else own for own, _ in last.named_parameters())
+    return tuple(f"{name}.{key}" if name else key for key, _ in last.named_parameters())
 
 
 def _refusal(what: str) -> ConfigError:

@@ -1,4 +1,4 @@
-"""A network's last linear layer: found by what it gives, read before it, and put in anew."""
+"""A network's last linear layer: identified by its output, its inputs read, its weights set."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ def find_last_layer(network: nn.Module, image: Tensor) -> nn.Linear | None:
 
     `image` is one normalised image (1, 3, side, side); the network is in evaluation mode.
     """
-    seen: list[tuple[nn.Module, Tensor]] = []
+    outputs: list[tuple[nn.Module, Tensor]] = []
     linear = [m for m in network.modules() if isinstance(m, nn.Linear) and m.bias is not None]
-    hooks = [m.register_forward_hook(lambda m, _, out: seen.append((m, out))) for m in linear]
+    hooks = [m.register_forward_hook(lambda m, _, out: outputs.append((m, out))) for m in linear]
     try:
         with torch.no_grad():
             out = network(image)
     finally:
         for hook in hooks:
             hook.remove()
-    same = [m for m, given in seen if given.shape == out.shape and torch.equal(given, out)]
-    last = same[-1] if same else None
+    matches = [m for m, output in outputs if output.shape == out.shape and torch.equal(output, out)]
+    last = matches[-1] if matches else None
     return last if isinstance(last, nn.Linear) else None
 
 
 @contextmanager
-def _taken(layer: nn.Linear) -> Iterator[list[Tensor]]:
-    """What the layer is given meanwhile."""
-    seen: list[Tensor] = []
-    hook = layer.register_forward_pre_hook(lambda _, given: seen.append(given[0].float()))
+def _capture_inputs(layer: nn.Linear) -> Iterator[list[Tensor]]:
+    """Collect the layer's inputs inside the block."""
+    inputs: list[Tensor] = []
+    hook = layer.register_forward_pre_hook(lambda _, args: inputs.append(args[0].float()))
     try:
-        yield seen
+        yield inputs
     finally:
         hook.remove()
 
@@ -59,34 +59,34 @@ def last_features(
     flip_tta: bool,
     quiet: bool = True,
 ) -> NDArray[np.float32]:
-    """(rows, features) what the last layer takes, with `flip_tta` the mean with the mirror image.
+    """(rows, features) inputs of the last layer, with `flip_tta` the mean with the mirror image.
 
-    The layer is linear, so that of this mean it gives the mean of the logits.
+    The layer is linear, so its output for this mean is the mean of the logits.
     """
     chunks = [rows[i : i + _BATCH] for i in range(0, len(rows), _BATCH)]
-    parts = []
-    with _taken(layer) as seen:
+    features = []
+    with _capture_inputs(layer) as inputs:
         for chunk in track(chunks, "features", unit="batches", quiet=quiet):
             batch = images.batch(chunk, device)
-            for turned in (batch, batch.flip(3)) if flip_tta else (batch,):
-                forward(network, turned, bfloat16)
-            parts.append(torch.stack(seen).mean(dim=0).cpu().numpy())
-            seen.clear()
-    return np.concatenate(parts) if parts else np.zeros((0, layer.in_features), np.float32)
+            for view in (batch, batch.flip(3)) if flip_tta else (batch,):
+                forward(network, view, bfloat16)
+            features.append(torch.stack(inputs).mean(dim=0).cpu().numpy())
+            inputs.clear()
+    return np.concatenate(features) if features else np.zeros((0, layer.in_features), np.float32)
 
 
 def set_last_layer(
     layer: nn.Linear, weight: NDArray[Any], bias: NDArray[Any], scale: float
 ) -> None:
-    """Make a layer that gives z of x give scale · z + weight x + bias.
+    """Change a layer's output from z to scale · z + weight x + bias, for inputs x.
 
     `weight` is (classes, features), or (classes, 0) where it changes nothing.
     """
-    own = layer.weight.detach().double().cpu().numpy()
-    offset = layer.bias.detach().double().cpu().numpy()
-    new = scale * own
+    old_weight = layer.weight.detach().double().cpu().numpy()
+    old_bias = layer.bias.detach().double().cpu().numpy()
+    new_weight = scale * old_weight
     if weight.shape[1]:
-        new = new + weight
+        new_weight = new_weight + weight
     with torch.no_grad():
-        layer.weight.copy_(torch.from_numpy(new))
-        layer.bias.copy_(torch.from_numpy(scale * offset + bias))
+        layer.weight.copy_(torch.from_numpy(new_weight))
+        layer.bias.copy_(torch.from_numpy(scale * old_bias + bias))

@@ -1,4 +1,4 @@
-"""A trained network: its weights in safetensors, the rest in JSON, and the way to an answer."""
+"""A trained network: its weights in safetensors, its card in JSON, and its probabilities."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from candid.config import with_values
 from candid.errors import ConfigError, DataError, RunError
-from candid.models.device import placed
+from candid.models.device import to_device
 from candid.models.framing import Framing
 from candid.models.networks import build
 from candid.models.outputs import Outputs, with_outputs
@@ -30,20 +30,20 @@ def load_network(
 
     Of one that learned several labels, with the outputs of the card's label alone.
 
-    `network` is filled where it is given: a network that was handed in cannot be built by name.
-    Raises RunError where the file is missing, damaged, belongs to another network, or holds NaN.
+    `network`, if given, receives the weights: a custom one may not be built by name. Raises
+    RunError where the file is missing, damaged, belongs to another network, or holds NaN.
     """
-    own = card.network == "own"
-    if network is None and own:
+    is_custom = card.network == "own"
+    if network is None and is_custom:
         network = build("own", side=card.side, n_classes=card.n_outputs, **card.options)
     try:
         if network is None:
-            shapes = _shapes(regular(weights))
-            # First without memory, so that a stranger's record can ask for no more than is there.
+            shapes = _read_shapes(regular(weights))
+            # First on the meta device, so that an untrusted card cannot ask for much memory.
             with torch.device("meta"):
-                described = _built(card, len(shapes)).state_dict()
-            _compare({name: tuple(value.shape) for name, value in described.items()}, shapes)
-            network = _built(card, len(shapes))
+                described = _build_network(card, len(shapes)).state_dict()
+            _check_shapes({name: tuple(value.shape) for name, value in described.items()}, shapes)
+            network = _build_network(card, len(shapes))
         tensors = load_file(regular(weights))
         network.load_state_dict(tensors)
     except (SafetensorError, OSError, RuntimeError, ValueError, TypeError) as error:
@@ -52,26 +52,27 @@ def load_network(
             expected=f"weights of the network {card.network!r} for {card.side}×{card.side} pixels",
             todo="train again, or name a run whose training was finished",
         ) from error
-    if wrong := [n for n, t in tensors.items() if t.is_floating_point() and not t.isfinite().all()]:
+    floats = {n: t for n, t in tensors.items() if t.is_floating_point()}
+    if invalid := [n for n, t in floats.items() if not t.isfinite().all()]:
         raise RunError(
-            f"{len(wrong):,} of {len(tensors):,} tensors in {weights} hold NaN or infinity, such "
-            f"as {wrong[0]}.",
+            f"{len(invalid):,} of {len(tensors):,} tensors in {weights} hold NaN or infinity, such "
+            f"as {invalid[0]}.",
             expected="finite numbers",
             todo="take the file from where the run was made, or train again",
         )
     if card.head is not None:
         first, outputs = card.head
-        ending = Outputs if own else with_outputs  # a network of the caller's own stays whole
-        network = ending(network, first, len(card.classes), outputs)
-    return placed(network, device).eval()
+        wrap = Outputs if is_custom else with_outputs  # a custom network is not changed in place
+        network = wrap(network, first, len(card.classes), outputs)
+    return to_device(network, device).eval()
 
 
-def _built(card: ModelCard, tensors: int) -> nn.Module:
-    """The network that a record describes, whose weights are so many tensors, with fresh ones."""
+def _build_network(card: ModelCard, tensors: int) -> nn.Module:
+    """The network that a card describes, with random weights; `tensors` is their number."""
     try:
-        chosen = with_values(Config(), {"network": card.options | {"name": card.network}}).network
-        # Each block has several tensors, so a file with few is not of a network with many.
-        depth, members = getattr(chosen, "depth", 0), ensemble_size(chosen)
+        settings = with_values(Config(), {"network": card.options | {"name": card.network}}).network
+        # Each block has several tensors, so a file of few tensors has no network of many blocks.
+        depth, members = getattr(settings, "depth", 0), ensemble_size(settings)
         if depth * members > tensors:
             raise ValueError(f"{members} × {depth} blocks in {tensors} tensors")
         return build(card.network, side=card.side, n_classes=card.n_outputs, **card.options)
@@ -79,20 +80,20 @@ def _built(card: ModelCard, tensors: int) -> nn.Module:
         raise ValueError(error.what) from error
 
 
-def _shapes(weights: Path) -> dict[str, tuple[int, ...]]:
-    """Of each tensor, from the file's head."""
+def _read_shapes(weights: Path) -> dict[str, tuple[int, ...]]:
+    """The shape of each tensor, from the file's header."""
     with safe_open(weights, framework="pt") as file:
         return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
 
 
-def _compare(described: dict[str, tuple[int, ...]], there: dict[str, tuple[int, ...]]) -> None:
-    names = sorted(described.keys() | there.keys())
-    wrong = [n for n in names if described.get(n) != there.get(n)]
-    if wrong:
-        first = wrong[0]
+def _check_shapes(expected: dict[str, tuple[int, ...]], actual: dict[str, tuple[int, ...]]) -> None:
+    names = sorted(expected.keys() | actual.keys())
+    different = [n for n in names if expected.get(n) != actual.get(n)]
+    if different:
+        first = different[0]
         raise ValueError(
-            f"{len(wrong):,} of {len(names):,} tensors differ, such as {first}: "
-            f"{there.get(first, 'none')}, not {described.get(first, 'none')}"
+            f"{len(different):,} of {len(names):,} tensors differ, such as {first}: "
+            f"{actual.get(first, 'none')}, not {expected.get(first, 'none')}"
         )
 
 
@@ -100,21 +101,20 @@ def _compare(described: dict[str, tuple[int, ...]], there: dict[str, tuple[int, 
 
 
 class Whole(PixelNetwork):
-    """A network with all that stands around it, as `candid.load_model` gives it and as exported.
+    """A network with its preprocessing and calibration, as `candid.load_model` returns it.
 
-    Framing where the run has it, normalisation, the average with the mirrored picture where the
-    model was made so, the temperature and the softmax are inside. RGB pixels go in, as uint8 (n,
-    side, side, 3) or as floating point from 0 to 1 (n, 3, side, side); calibrated probabilities
-    (n, classes) come out.
+    It contains the run's framing, normalisation, flip averaging, temperature and softmax. It maps
+    RGB pixels, as uint8 (n, side, side, 3) or as floating point from 0 to 1 (n, 3, side, side), to
+    calibrated probabilities (n, classes).
 
     Attributes
     ----------
     classes
         The label's values, in the order of the probabilities.
     side
-        Pixels per side of the square that it sees.
+        Pixels per side of the network's input.
     input_side
-        Pixels per side that a picture best comes with; twice `side` where it is framed first. Then
+        The best number of pixels per side of an image; twice `side` where it is framed first. Then
         `side` is possible, too.
     """
 
@@ -144,20 +144,20 @@ class Whole(PixelNetwork):
         return self.normalised(self.logits(planes))
 
     def normalised(self, logits: Tensor) -> Tensor:
-        """Probabilities (n, classes) of what `logits` gives."""
+        """Probabilities (n, classes) of logits."""
         return torch.softmax(logits, dim=1)
 
     def _check(self, pixels: Tensor, shapes: set[tuple[int, int, int]]) -> None:
-        what, side = "", self.input_side
-        shape = tuple(int(n) for n in pixels.shape[1:])  # numbers, too, where torch records it
+        problem, side = "", self.input_side
+        shape = tuple(int(n) for n in pixels.shape[1:])  # integers in a traced graph, too
         if pixels.dim() != 4 or shape not in shapes:
-            what = f"have the shape {tuple(pixels.shape)} and the type {pixels.dtype}"
+            problem = f"have the shape {tuple(pixels.shape)} and the type {pixels.dtype}"
         elif pixels.dtype != torch.uint8 and not (abs(pixels - 0.5) <= 1).all():
-            # A resampled picture overshoots a little; a normalised one, or one to 255, far.
-            what = "are floating point and lie far outside 0 to 1"
-        if what:
+            # A resampled image overshoots a little; a normalised one, or one to 255, a lot.
+            problem = "are floating point and lie far outside 0 to 1"
+        if problem:
             raise DataError(
-                f"The pixels {what}.",
+                f"The pixels {problem}.",
                 expected=f"uint8 (n, {side}, {side}, 3), or floating point from 0 to 1 "
                 f"(n, 3, {side}, {side}), in the order RGB",
                 todo="resize the picture, and do not normalise it: the model does",
@@ -170,27 +170,26 @@ def load_whole_model(
     network: nn.Module | None = None,
     framing: Framing | None = None,
 ) -> Whole:
-    """The network that `card` describes with the weights of a file, on the processor.
+    """The network that `card` describes with the weights of a file, on the CPU.
 
-    `network` is filled where it is given: a network that was handed in cannot be built by name.
-    `framing` brings pictures to the frame of the training pictures first. Raises RunError where the
-    file is missing, damaged, or belongs to another network.
+    `network` is as for `load_network`; `framing` warps images to the frame of the training images
+    first. Raises RunError where the file is missing, damaged, or belongs to another network.
     """
-    filled = load_network(weights, card, torch.device("cpu"), network)
-    return Whole(filled, card, framing).eval()
+    loaded = load_network(weights, card, torch.device("cpu"), network)
+    return Whole(loaded, card, framing).eval()
 
 
 class TorchEngine:
-    """Runs the module as it is; several threads may ask at once."""
+    """Runs the module in torch; thread-safe."""
 
     name = "torch"
 
-    def __init__(self, whole: Whole) -> None:
-        self._whole = whole
+    def __init__(self, model: Whole) -> None:
+        self._model = model
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probabilities (n, classes) of pixels (n, side, side, 3)."""
         with torch.inference_mode():
-            batch = torch.from_numpy(np.array(pixels, np.uint8))  # a copy: torch wants to own it
-            out: NDArray[np.float32] = self._whole(batch).numpy()
-        return out
+            batch = torch.from_numpy(np.array(pixels, np.uint8))  # a writable copy
+            probabilities: NDArray[np.float32] = self._model(batch).numpy()
+        return probabilities

@@ -1,6 +1,6 @@
 """Networks as plain modules, smallest first, and a dict of their builders.
 
-Every network takes normalised images (batch, 3, side, side) and gives logits (batch, classes).
+Every network maps normalised images (batch, 3, side, side) to logits (batch, classes).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from candid.errors import ConfigError, DependencyError
 from candid.models.counting import Products
 from candid.models.features import Features
 from candid.models.vit import vit
-from candid.models.warping import is_recorded
+from candid.models.warping import is_tracing
 from candid.records import Layer
 from candid.settings import NetworkConfig
 from candid.settings.named_parts import is_named_part, said_by, trusted_part
@@ -54,9 +54,9 @@ class Plain(nn.Module):
 
 
 class Residual(nn.Module):
-    """Two 3×3 convolutions around which the input goes, as in He et al., 2016.
+    """Two 3×3 convolutions with a skip connection, as in He et al., 2016.
 
-    The last scale begins at 0, so that a fresh block passes its input on (Goyal et al., 2017).
+    The last scale begins at 0, so that an initial block is the identity (Goyal et al., 2017).
     """
 
     def __init__(self, channels: int) -> None:
@@ -76,22 +76,22 @@ class Residual(nn.Module):
 def to_depth(images: Tensor, padding: int) -> Tensor:
     """(batch, 3, side, side) → (batch, 12, side / 2, side / 2): squares of 2×2 pixels as channels.
 
-    `padding` is 1 for an odd side: the last row and column then come twice.
+    `padding` is 1 for an odd side: the last row and column are then repeated.
     """
     if padding:
         images = F.pad(images, (0, 1, 0, 1), mode="replicate")
-    kind = images.device.type
+    device_type = images.device.type
     if (
-        kind != "cpu"
+        device_type != "cpu"
         or images.requires_grad
-        or is_recorded()
-        or not torch.is_autocast_enabled(kind)
+        or is_tracing()
+        or not torch.is_autocast_enabled(device_type)
     ):
         return F.pixel_unshuffle(images, 2)
     # The same, twice as quickly: the convolution that follows rounds to this type in any case.
     batch, channels, height, width = images.shape
     size = (batch, 4 * channels, height // 2, width // 2)
-    dtype = torch.get_autocast_dtype(kind)
+    dtype = torch.get_autocast_dtype(device_type)
     squares = torch.empty(size, dtype=dtype, memory_format=torch.channels_last)
     images = images.to(dtype)
     for i, j in ((0, 0), (0, 1), (1, 0), (1, 1)):
@@ -99,38 +99,38 @@ def to_depth(images: Tensor, padding: int) -> Tensor:
     return squares
 
 
-def windowed(images: Tensor, window: tuple[float, ...]) -> Tensor:
-    """A part of every image, bilinearly at the size of the whole.
+def crop_to_window(images: Tensor, window: tuple[float, ...]) -> Tensor:
+    """Crop every image to a window and resize it bilinearly to the original size.
 
-    (batch, channels, height, width) → the same shape. `window` is the part's left, top, right and
-    bottom, from 0 to 1; empty: all of it.
+    (batch, channels, height, width) → the same shape. `window` is the left, top, right and bottom,
+    from 0 to 1; empty: the whole image.
     """
     if not window:
         return images
     left, top, right, bottom = window
-    return _between(_between(images, 2, top, bottom), 3, left, right)
+    return _resample_axis(_resample_axis(images, 2, top, bottom), 3, left, right)
 
 
-def _between(images: Tensor, axis: int, low: float, high: float) -> Tensor:
-    """As many pixels along an axis as there are, evenly from `low` to `high`, bilinearly."""
-    places = int(images.shape[axis])  # a number in an exported graph, too
-    steps = torch.arange(places, device=images.device, dtype=torch.float32) + 0.5
-    at = (low * places + (high - low) * steps - 0.5).clamp(0, places - 1)
-    first = at.long()
-    share = (at - first).to(images.dtype)[(...,) + (None,) * (3 - axis)]
-    second = (first + 1).clamp(max=places - 1)
+def _resample_axis(images: Tensor, axis: int, low: float, high: float) -> Tensor:
+    """Resample an axis bilinearly from `low` to `high`, to as many pixels as before."""
+    size = int(images.shape[axis])  # a number in an exported graph, too
+    steps = torch.arange(size, device=images.device, dtype=torch.float32) + 0.5
+    positions = (low * size + (high - low) * steps - 0.5).clamp(0, size - 1)
+    first = positions.long()
+    share = (positions - first).to(images.dtype)[(...,) + (None,) * (3 - axis)]
+    second = (first + 1).clamp(max=size - 1)
     return images.index_select(axis, first).lerp(images.index_select(axis, second), share)
 
 
 class Deep(nn.Module):
-    """A residual network whose work lies where the processor is quick.
+    """A residual network for small images that is quick on CPUs.
 
-    Squares of 2×2 pixels become 12 channels at once (space to depth), so no convolution sees the
+    Squares of 2×2 pixels become 12 channels at once (space to depth), so no convolution runs at the
     full resolution, and the many channels of the later stages keep matrix units busy. Four stages
-    of `width` · (1, 2, 4, 8) channels follow, each but the first halving the picture with a
-    stride, down to one place; the last three have `depth` residual blocks each: 1 makes 10
-    convolutions, 2 make 16. `window` is the part of the pictures that it sees, as its left, top,
-    right and bottom from 0 to 1; empty: all of them.
+    of `width` · (1, 2, 4, 8) channels follow, each but the first halving the image with a stride,
+    down to one pixel; the last three have `depth` residual blocks each: 1 makes 10 convolutions, 2
+    make 16. `window` is the part of the image that it sees, as left, top, right and bottom from 0
+    to 1; empty: all of it.
     """
 
     def __init__(
@@ -140,33 +140,33 @@ class Deep(nn.Module):
         self.padding = side % 2
         self.window = window_edges(window)
         layers: list[nn.Module] = []
-        before, places = 12, (side + self.padding) // 2
+        previous, size = 12, (side + self.padding) // 2
         for stage, channels in enumerate((width, 2 * width, 4 * width, 8 * width)):
-            # One place strided is one place, and oneDNN 3.12 leaves parts of such a convolution's
-            # gradient unwritten in bfloat16.
-            stride = 1 if stage == 0 or places == 1 else 2
-            places = math.ceil(places / stride)
+            # A stride does nothing for one pixel, and oneDNN 3.12 leaves parts of such a
+            # convolution's gradient unwritten in bfloat16.
+            stride = 1 if stage == 0 or size == 1 else 2
+            size = math.ceil(size / stride)
             layers += [
-                nn.Conv2d(before, channels, 3, stride, padding=1, bias=False),
+                nn.Conv2d(previous, channels, 3, stride, padding=1, bias=False),
                 nn.BatchNorm2d(channels),
                 nn.ReLU(),
             ]
             if stage > 0:
                 layers += [Residual(channels) for _ in range(depth)]
-            before = channels
+            previous = channels
         self.body = nn.Sequential(*layers)
-        self.head = nn.Linear(before, n_classes)
+        self.head = nn.Linear(previous, n_classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (batch, classes) of normalised images (batch, 3, side, side)."""
-        x = to_depth(windowed(images, self.window), self.padding)
+        x = to_depth(crop_to_window(images, self.window), self.padding)
         x = self.body(x)  # (batch, 8 · width, side / 16, side / 16)
         logits: Tensor = self.head(x.mean(dim=(2, 3)))
         return logits
 
 
 class Joined(nn.Module):
-    """Maps of several networks, channel after channel: what the networks of an ensemble found."""
+    """Concatenates the feature maps of an ensemble's networks along the channels."""
 
     def forward(self, maps: list[Tensor]) -> Tensor:
         """Each (batch, channels, rows, columns) → (batch, all channels, rows, columns)."""
@@ -174,12 +174,12 @@ class Joined(nn.Module):
 
 
 class DeepEnsemble(nn.Module):
-    """Several networks `Deep` that answer together (Lakshminarayanan et al., 2017).
+    """An ensemble of several networks `Deep` (Lakshminarayanan et al., 2017).
 
-    They differ in the weights they begin with and in the images that they see: while training, a
-    batch is divided among them, and each answers for its share alone. Otherwise their logits are
-    averaged. As each ends in a linear layer, the mean of their logits is one linear layer on all
-    their maps, so that what explains and exports one network does so for them all.
+    They differ in their initial weights and in their images: in training, a batch is divided among
+    them. Otherwise their logits are averaged. As each ends in a linear layer, the mean of their
+    logits is one linear layer on all their maps, so that explanations and exports work as for one
+    network.
     """
 
     def __init__(
@@ -193,36 +193,36 @@ class DeepEnsemble(nn.Module):
         ensemble_size: int = 2,
     ) -> None:
         super().__init__()
-        own = {"width": width, "depth": depth}
-        networks = [Deep(side, n_classes, **own, window=window) for _ in range(ensemble_size)]
+        sizes = {"width": width, "depth": depth}
+        networks = [Deep(side, n_classes, **sizes, window=window) for _ in range(ensemble_size)]
         self.padding, self.window = networks[0].padding, networks[0].window
         self.bodies = nn.ModuleList(network.body for network in networks)
         self.joined = Joined()
         self.head = nn.Linear(sum(network.head.in_features for network in networks), n_classes)
-        if self.head.weight.is_meta:  # nothing to copy, and torch would take seconds to say so
+        if self.head.weight.is_meta:  # nothing to copy, and torch would take seconds for it
             return
         with torch.no_grad():
             self.head.weight.copy_(torch.cat([network.head.weight for network in networks], dim=1))
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (batch, classes) of normalised images (batch, 3, side, side)."""
-        x = to_depth(windowed(images, self.window), self.padding)
+        x = to_depth(crop_to_window(images, self.window), self.padding)
         if self.training:
-            return self._apart(x)
+            return self._forward_shares(x)
         maps: Tensor = self.joined([body(x) for body in self.bodies])
         logits: Tensor = self.head(maps.mean(dim=(2, 3)) / len(self.bodies))
         return logits
 
-    def _apart(self, x: Tensor) -> Tensor:
-        """The logits of each network for its share of the batch, in the order of the batch."""
+    def _forward_shares(self, x: Tensor) -> Tensor:
+        """Each network's logits for its share of the batch, in the order of the batch."""
         weights = self.head.weight.chunk(len(self.bodies), dim=1)
         shares = x.tensor_split(len(self.bodies))
-        each = [
+        logits = [
             F.linear(body(share).mean(dim=(2, 3)), weight, self.head.bias)
             for body, weight, share in zip(self.bodies, weights, shares, strict=True)
             if len(share)
         ]
-        return torch.cat(each)
+        return torch.cat(logits)
 
 
 def deep(
@@ -234,7 +234,7 @@ def deep(
     depth: int = 1,
     window: str = "",
 ) -> nn.Module:
-    """`Deep`, or several of them that answer together."""
+    """`Deep`, or an ensemble of several."""
     if ensemble_size == 1:
         return Deep(side, n_classes, width=width, depth=depth, window=window)
     return DeepEnsemble(
@@ -245,10 +245,10 @@ def deep(
 def timm_network(
     side: int, n_classes: int, *, model: str = "", pretrained: bool = False
 ) -> nn.Module:
-    """A network of the library timm, with fresh weights, or those that timm has for it.
+    """A network of the library timm, with random or with timm's pretrained weights.
 
     Raises DependencyError where timm is not installed; ConfigError where it has no model of that
-    name, or its weights cannot be had.
+    name, or its weights cannot be fetched.
     """
     try:
         import timm
@@ -266,7 +266,7 @@ def timm_network(
         )
     try:
         network: nn.Module = timm.create_model(model, pretrained=pretrained, num_classes=n_classes)
-    except (OSError, RuntimeError) as error:  # no connection, no such file, no weights at all
+    except (OSError, RuntimeError) as error:  # no connection, no such file, no weights
         if not pretrained:
             raise
         raise ConfigError(
@@ -281,11 +281,11 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().split("\n", 1)[0] or type(error).__name__
 
 
-def own_network(side: int, n_classes: int, *, module: str = "") -> nn.Module:
-    """A network of the user's own, by `module(side, n_classes)`: `package.module:function`.
+def custom_network(side: int, n_classes: int, *, module: str = "") -> nn.Module:
+    """A custom network, built by `module(side, n_classes)`: `package.module:function`.
 
-    Raises ConfigError where the module was handed in, so that no name builds it; where nobody
-    trusted the name (see `candid.settings.named_parts`); or where it builds no network.
+    Raises ConfigError where the module was passed in from Python, so that no name builds it; where
+    the name is not trusted (see `candid.settings.named_parts`); or where it builds no network.
     """
     if not is_named_part(module):
         raise ConfigError(
@@ -319,16 +319,15 @@ BUILDERS: dict[str, Callable[..., nn.Module]] = {
     "vit": vit,
     "features": Features,
     "timm": timm_network,
-    "own": own_network,
+    "own": custom_network,
 }
 
 
 def build(name: str, *, side: int, n_classes: int, **options: Any) -> nn.Module:
-    """A network with fresh weights for images of `side` × `side` pixels.
+    """A network with random weights for images of `side` × `side` pixels.
 
-    `name` is a key of `BUILDERS`, `options` are what its builder takes beside: width, depth, …
-    Raises ConfigError for a name that is not in `BUILDERS`, or options that the network cannot
-    have.
+    `name` is a key of `BUILDERS`, `options` are its builder's: width, depth, … Raises ConfigError
+    for a name that is not in `BUILDERS`, or options that the network cannot have.
     """
     if name not in BUILDERS:
         raise ConfigError(
@@ -340,44 +339,45 @@ def build(name: str, *, side: int, n_classes: int, **options: Any) -> nn.Module:
 
 
 def options(config: NetworkConfig) -> dict[str, int | float | str]:
-    """Those of the settings that the network has; a width or depth of 0 is its own.
+    """The builder's options from the settings; a width or depth of 0 is the network's default.
 
-    What its weights begin with is none: a network that learned is built without.
+    Without those of initial weights: a trained network is built without them.
     """
     names = {f.name for f in fields(config)} - {"name", "pretrained"}
-    chosen = {f.name: getattr(config, f.name) for f in fields(config) if f.name in names}
-    # A network is built without these; what it is to see, the pictures say.
+    values = {f.name: getattr(config, f.name) for f in fields(config) if f.name in names}
+    # Without defaults, and windows that are still to be found in the images.
     for name, unused in (("ensemble_size", (1,)), ("window", ("", FACE, AUTO))):
-        if chosen.get(name) in unused:
-            del chosen[name]
-    own = inspect.signature(BUILDERS[config.name]).parameters
-    return {k: own[k].default if v == 0 and k != "drop_path" else v for k, v in chosen.items()}
+        if values.get(name) in unused:
+            del values[name]
+    parameters = inspect.signature(BUILDERS[config.name]).parameters
+    defaults = {k: p.default for k, p in parameters.items()}
+    return {k: defaults[k] if v == 0 and k != "drop_path" else v for k, v in values.items()}
 
 
 def describe(network: nn.Module, side: int) -> tuple[tuple[Layer, ...], int]:
     """The layers in the order in which an image passes them, and the multiply-adds for one image.
 
-    Multiply-adds are those of convolutions and matrix products; the rest is small beside them. The
-    network is left in the mode it was in.
+    Multiply-adds are those of convolutions and matrix products; the rest is negligible. The network
+    keeps its mode.
     """
-    # With gradients: on a CPU the counter does not know attention without.
+    # With gradients, as on a CPU the counter does not know attention without.
     with torch.enable_grad(), Products() as products:
-        layers = layers_passed(network, side)
+        layers = trace_layers(network, side)
     return layers, products.flops // 2
 
 
-def layers_passed(network: nn.Module, side: int) -> tuple[Layer, ...]:
+def trace_layers(network: nn.Module, side: int) -> tuple[Layer, ...]:
     """The layers in the order in which an image passes them; the network keeps its mode."""
     layers: list[Layer] = []
 
-    def note(name: str, module: nn.Module, output: Tensor) -> None:
+    def record(name: str, module: nn.Module, output: Tensor) -> None:
         parameters = sum(p.numel() for p in module.parameters(recurse=False))
         shape, kind = tuple(output.shape[1:]), type(module).__name__
         layers.append(Layer(name, kind, shape, parameters, module.extra_repr()))
 
     leaves = [(n, m) for n, m in network.named_modules() if not list(m.children())]
     hooks = [
-        module.register_forward_hook(lambda m, _, out, name=name: note(name, m, out))
+        module.register_forward_hook(lambda m, _, out, name=name: record(name, m, out))
         for name, module in leaves
     ]
     was_training = network.training

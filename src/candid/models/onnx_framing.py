@@ -1,4 +1,4 @@
-"""A run's framing network as an ONNX file, beside that of the model; run by ONNX Runtime."""
+"""A run's framing network as an ONNX file, next to that of the model; run by ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.models.onnx_file import MADE_FROM, OnnxModel, open_or_export
-from candid.models.onnx_graph import exported
+from candid.models.onnx_file import DIGEST_KEY, OnnxModel, open_or_export
+from candid.models.onnx_graph import export_module
 from candid.records.framing import AS_IT_CAME
 from candid.runs import Run
 from candid.storage.files import file_digest
@@ -26,13 +26,13 @@ class OnnxFramer(OnnxModel):
 
     @property
     def rest_limit(self) -> float:
-        """What is left at most of nearly all warped pictures after the last look but one."""
-        return float(self.about.get(_REST_LIMIT, "inf"))
+        """The distance at which warped images count as settled; see `Framing`."""
+        return float(self.metadata.get(_REST_LIMIT, "inf"))
 
     @property
     def far_limit(self) -> float:
-        """How far few pictures of home are from the training pictures' frame."""
-        return float(self.about.get(_FAR_LIMIT, "inf"))
+        """The distance that few validation images exceed; see `Framing`."""
+        return float(self.metadata.get(_FAR_LIMIT, "inf"))
 
     def __call__(
         self,
@@ -40,7 +40,7 @@ class OnnxFramer(OnnxModel):
         start: NDArray[np.float32] | None = None,
         limit: float | None = None,
     ) -> tuple[NDArray[Any], ...]:
-        """What `outputs` names, for pixels (n, input_side, input_side, 3)."""
+        """The `outputs` of pixels (n, input_side, input_side, 3)."""
         options = {} if start is None else {"start": start}
         if limit is not None:
             options["limit"] = np.array(limit, np.float32)
@@ -48,7 +48,7 @@ class OnnxFramer(OnnxModel):
 
 
 def framing_path(run: Run) -> Path:
-    """Where the exported framing network of a run lies."""
+    """The path of a run's exported framing network."""
     return run.path / "framing.onnx"
 
 
@@ -58,8 +58,8 @@ def open_onnx_framer(run: Run, *, threads: int = 0) -> OnnxFramer:
     Raises RunError where there are neither weights nor an export; DependencyError where a library
     for it is not installed.
     """
-    made, export = weights_digest(run), partial(framing_to_onnx, run)
-    return open_or_export(OnnxFramer, framing_path(run), made, export, threads=threads)
+    digest, export = weights_digest(run), partial(framing_to_onnx, run)
+    return open_or_export(OnnxFramer, framing_path(run), digest, export, threads=threads)
 
 
 def framing_to_onnx(run: Run) -> bytes:
@@ -71,18 +71,17 @@ def framing_to_onnx(run: Run) -> bytes:
     from candid.models.framing import load_framing
 
     framing = load_framing(run.framing_weights)
-    about = {
-        MADE_FROM: weights_digest(run) or "",
+    metadata = {
+        DIGEST_KEY: weights_digest(run) or "",
         _REST_LIMIT: repr(float(framing.rest_limit)),
         _FAR_LIMIT: repr(float(framing.far_limit)),
     }
     side, outputs = framing.input_side, OnnxFramer.outputs
     options = {"start": AS_IT_CAME, "limit": framing.limit.numpy()}
-    return exported(framing, side, outputs, about, "The framing network", options, ours=True)
+    name = "The framing network"
+    return export_module(framing, side, outputs, metadata, name, options, trace=True)
 
 
 def weights_digest(run: Run) -> str | None:
-    """Of the weights; None where they are not there."""
-    if not run.framing_weights.is_file():
-        return None
-    return file_digest(run.framing_weights)
+    """A digest of the weights; None where there are none."""
+    return file_digest(run.framing_weights) if run.framing_weights.is_file() else None

@@ -28,32 +28,31 @@ _FLOAT = 1  # onnx.TensorProto.FLOAT
 _OPSET = 20  # the first whose GridSample takes what framing asks for
 
 
-def exported(
+def export_module(
     module: nn.Module,
     side: int,
     outputs: tuple[str, ...],
-    about: dict[str, str],
-    what: str,
+    metadata: dict[str, str],
+    name: str,
     options: Mapping[str, NDArray[np.float32]] | None = None,
     *,
-    ours: bool = False,
+    trace: bool = False,
 ) -> bytes:
     """A module that takes pixels (n, side, side, 3) as an ONNX file with a dynamic batch.
 
-    `about` is what the file says of itself, `what` names the module where it cannot be exported.
-    `options` are what else it takes, in order, with what they are where nobody gives them (an
-    input of ONNX that is an initializer, too). `ours`: the operations of the module are the same
-    for all pictures and any number of them, so that running it once shows them.
+    `metadata` goes into the file; `name` is the module's in an error. `options` are optional inputs
+    with their default values (an input of ONNX that is an initializer, too). `trace`: the module's
+    operations are the same for any images and any number of them, so one run shows them.
     """
     needs_onnx("onnx", "onnxscript")
     options = options or {}
-    with hushed():
-        model = _recorded(module, side, outputs, options) if ours else None
-        model = model or _followed(module, side, outputs, what, options)
-    mark(model, about)
-    for name, value in options.items():
+    with silence_exporters():
+        model = _export_traced(module, side, outputs, options) if trace else None
+        model = model or _export_dynamo(module, side, outputs, name, options)
+    set_metadata(model, metadata)
+    for key, value in options.items():
         entry = model.graph.initializer.add()
-        entry.name, entry.data_type = name, _FLOAT
+        entry.name, entry.data_type = key, _FLOAT
         entry.dims.extend(value.shape)
         entry.raw_data = value.astype("<f4").tobytes()
     model.producer_name, model.producer_version = "candid", ""
@@ -64,15 +63,15 @@ def exported(
     return data
 
 
-def _recorded(
+def _export_traced(
     module: nn.Module,
     side: int,
     outputs: tuple[str, ...],
     options: Mapping[str, NDArray[np.float32]],
 ) -> ModelProto | None:
-    """The operations of one run of the module; None where torch cannot do this any more.
+    """Export by tracing one run of the module; None where torch cannot do this any more.
 
-    torch's older exporter, which takes a tenth of the time of the newer one.
+    torch's older exporter takes a tenth of the time of the newer one.
     """
     import onnx
     import torch
@@ -81,7 +80,7 @@ def _recorded(
     try:
         torch.onnx.export(
             module,
-            _example(side, options),
+            _example_inputs(side, options),
             data,
             dynamo=False,
             input_names=[INPUT, *options],
@@ -94,18 +93,18 @@ def _recorded(
     return onnx.load_model_from_string(data.getvalue())
 
 
-def _followed(
+def _export_dynamo(
     module: nn.Module,
     side: int,
     outputs: tuple[str, ...],
-    what: str,
+    name: str,
     options: Mapping[str, NDArray[np.float32]],
 ) -> ModelProto:
-    """The operations of the module for any number of pictures, as torch reads them in its code."""
+    """Export the module for any number of images by torch's newer exporter."""
     import torch
 
     program = torch.onnx.export(
-        _traced(module, side, what, options),
+        _export_program(module, side, name, options),
         dynamo=True,
         input_names=[INPUT, *options],
         output_names=list(outputs),
@@ -117,40 +116,40 @@ def _followed(
     return program.model_proto
 
 
-def _traced(
-    module: nn.Module, side: int, what: str, options: Mapping[str, NDArray[np.float32]]
+def _export_program(
+    module: nn.Module, side: int, name: str, options: Mapping[str, NDArray[np.float32]]
 ) -> Any:
-    """The module's operations for any number of pictures, as torch's `ExportedProgram`."""
+    """The module as torch's `ExportedProgram`, for any number of images."""
     import torch
 
     reason: Exception | None = None
-    # Reading the code keeps `len(x)` a variable, where running it would make it a number; but not
-    # all code can be read.
+    # Strict mode analyses the code and keeps `len(x)` a variable, where running it would make it a
+    # number; but not all code can be analysed.
     for strict in (True, False):
         shapes = ({0: torch.export.Dim("n")}, *({} for _ in options))
         try:
             return torch.export.export(
-                module, _example(side, options), dynamic_shapes=shapes, strict=strict
+                module, _example_inputs(side, options), dynamic_shapes=shapes, strict=strict
             )
         except Exception as error:  # torch raises what the module's code happens to
             reason = reason or error
     raise RunError(
-        f"{what} cannot be exported: {' '.join(str(reason).split())[:300]}",
+        f"{name} cannot be exported: {' '.join(str(reason).split())[:300]}",
         expected="a module that torch.export can follow, for any number of pictures",
         todo="use --engine torch",
     ) from reason
 
 
-def _example(side: int, options: Mapping[str, NDArray[np.float32]]) -> tuple[Tensor, ...]:
-    """What the module is shown; an axis of length one would be taken for one that never changes."""
+def _example_inputs(side: int, options: Mapping[str, NDArray[np.float32]]) -> tuple[Tensor, ...]:
+    """Inputs to export with; two images, as an axis of length one would be taken for constant."""
     import torch
 
-    given = [torch.tensor(value) for value in options.values()]
-    return (torch.zeros(2, side, side, 3, dtype=torch.uint8), *given)
+    extra = [torch.tensor(value) for value in options.values()]
+    return (torch.zeros(2, side, side, 3, dtype=torch.uint8), *extra)
 
 
-def mark(model: Any, entries: dict[str, str]) -> None:
-    """Replace what the file says of itself."""
+def set_metadata(model: Any, entries: dict[str, str]) -> None:
+    """Replace the model's metadata."""
     del model.metadata_props[:]
     for key, value in entries.items():
         entry = model.metadata_props.add()
@@ -158,18 +157,19 @@ def mark(model: Any, entries: dict[str, str]) -> None:
 
 
 @contextlib.contextmanager
-def hushed() -> Iterator[None]:
-    """The exporters warn of their own inner workings, and of libraries that are not needed."""
-    loud = [logging.getLogger(n) for n in ("", "torch.onnx", "torch.onnx._internal", "onnxscript")]
-    before = [logger.level for logger in loud]
+def silence_exporters() -> Iterator[None]:
+    """Suppress the exporters' warnings about their internals and about optional libraries."""
+    names = ("", "torch.onnx", "torch.onnx._internal", "onnxscript")
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
     try:
-        for logger in loud:
+        for logger in loggers:
             logger.setLevel(logging.ERROR)
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, level in zip(loud, before, strict=True):
+        for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
 
 

@@ -13,16 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.models.onnx_file import (
-    ABOUT,
-    MADE_FROM,
-    OURS,
+    DIGEST_KEY,
+    INFO_KEY,
+    TRACEABLE,
     OnnxModel,
-    made_from,
     onnx_path,
-    open_fresh,
+    open_matching,
     open_or_export,
+    source_digest,
 )
-from candid.models.onnx_graph import INPUT, exported
+from candid.models.onnx_graph import INPUT, export_module
 from candid.records import ModelCard, to_plain
 from candid.records.targets import Targets
 from candid.runs import Run
@@ -33,9 +33,10 @@ if TYPE_CHECKING:
     from candid.models.several import WholeSeveral
 
 
-def output_names(about: Targets) -> tuple[str, ...]:
-    """What the outputs are called: as the labels, in their order; none as the input."""
-    return tuple(f"{a.name} (label)" if a.name == INPUT else a.name for a in about.labels)
+def output_names(targets: Targets) -> tuple[str, ...]:
+    """Names of the outputs: those of the labels, none equal to the input's."""
+    names = (label.name for label in targets.labels)
+    return tuple(f"{name} (label)" if name == INPUT else name for name in names)
 
 
 class OnnxSeveral(OnnxModel):
@@ -54,25 +55,25 @@ class OnnxSeveral(OnnxModel):
         return np.concatenate(self.run(pixels), axis=1)
 
 
-def several_made_from(run: Run, about: Targets, cards: Sequence[ModelCard]) -> str:
-    """A digest of the weights and of all that decides a probability of any label."""
-    each = [[card.target, card.temperature, list(card.classes)] for card in cards]
+def targets_digest(run: Run, targets: Targets, cards: Sequence[ModelCard]) -> str:
+    """A digest of the weights and of all that determines a probability of any label."""
+    calibrations = [[card.target, card.temperature, list(card.classes)] for card in cards]
     return hashlib.blake2b(
-        json.dumps([made_from(run, about.model), each]).encode(), digest_size=16
+        json.dumps([source_digest(run, targets.model), calibrations]).encode(), digest_size=16
     ).hexdigest()
 
 
-def several_to_onnx(
-    whole: WholeSeveral,
+def targets_to_onnx(
+    model: WholeSeveral,
     run: Run,
-    about: Targets,
+    targets: Targets,
     cards: Sequence[ModelCard],
-    marks: Mapping[str, str] | None = None,
+    extra: Mapping[str, str] | None = None,
 ) -> bytes:
     """The whole network as an ONNX file: for each label an output (n, classes) with its name.
 
-    What the file says of itself holds the classes of each label, and of a number, whose classes are
-    bins, the bins' centres and how they become a value with an interval. `marks` are as for
+    The metadata hold the classes of each label, and of a number, whose classes are bins, the bins'
+    centres and how they become a value with an interval. `extra` is as for
     `candid.models.onnx_file.to_onnx`.
     """
     from candid.models.several import SplitLabels
@@ -80,36 +81,34 @@ def several_to_onnx(
     labels = {
         name: {"classes": list(card.classes)}
         | ({} if card.number is None else {"number": to_plain(card.number)})
-        for name, card in zip(output_names(about), cards, strict=True)
+        for name, card in zip(output_names(targets), cards, strict=True)
     }
-    said = {
-        MADE_FROM: several_made_from(run, about, cards),
-        ABOUT: json.dumps({"labels": labels, "side": about.model.side}),
-        **(marks or {}),
+    metadata = {
+        DIGEST_KEY: targets_digest(run, targets, cards),
+        INFO_KEY: json.dumps({"labels": labels, "side": targets.model.side}),
+        **(extra or {}),
     }
-    what = f"The network {about.model.network!r}"
-    ours = about.model.network in OURS
-    return exported(
-        SplitLabels(whole), about.model.side, output_names(about), said, what, ours=ours
-    )
+    card, outputs = targets.model, output_names(targets)
+    name, trace = f"The network {card.network!r}", card.network in TRACEABLE
+    return export_module(SplitLabels(model), card.side, outputs, metadata, name, trace=trace)
 
 
-def is_several_exported(run: Run, about: Targets, made: str | None) -> bool:
-    """Whether there is an exported model with the mark `made`, as of `several_mark`."""
-    return open_fresh(_kind(about), onnx_path(run), made, 1) is not None
+def is_several_exported(run: Run, targets: Targets, digest: str | None) -> bool:
+    """Whether there is an exported model with this digest, as of `export_digest`."""
+    return open_matching(_opener(targets), onnx_path(run), digest, 1) is not None
 
 
 def open_onnx_several(
     run: Run,
-    about: Targets,
+    targets: Targets,
     cards: Sequence[ModelCard],
-    made: str | None,
+    digest: str | None,
     *,
     network: nn.Module | None = None,
     threads: int = 0,
-    marks: Mapping[str, str] | None = None,
+    metadata: Mapping[str, str] | None = None,
 ) -> OnnxSeveral:
-    """The run's exported model; exported first where there is none with the mark `made`.
+    """The run's exported model; exported first where there is none with this digest.
 
     Errors are those of `candid.models.onnx_file.open_onnx`.
     """
@@ -117,16 +116,16 @@ def open_onnx_several(
     def export() -> bytes:
         from candid.models.several import load_several
 
-        whole = load_several(run.weights, about, cards, network)
-        return several_to_onnx(whole, run, about, cards, marks)
+        model = load_several(run.weights, targets, cards, network)
+        return targets_to_onnx(model, run, targets, cards, metadata)
 
-    return open_or_export(_kind(about), onnx_path(run), made, export, threads=threads)
-
-
-def _kind(about: Targets) -> partial[OnnxSeveral]:
-    return partial(OnnxSeveral, outputs=output_names(about))
+    return open_or_export(_opener(targets), onnx_path(run), digest, export, threads=threads)
 
 
-def several_mark(run: Run, about: Targets, cards: Sequence[ModelCard]) -> str | None:
-    """What an export carries; None where only that, and no weights, came to this machine."""
-    return several_made_from(run, about, cards) if run.weights.is_file() else None
+def _opener(targets: Targets) -> partial[OnnxSeveral]:
+    return partial(OnnxSeveral, outputs=output_names(targets))
+
+
+def export_digest(run: Run, targets: Targets, cards: Sequence[ModelCard]) -> str | None:
+    """The digest of an export; None where the run has an export and no weights."""
+    return targets_digest(run, targets, cards) if run.weights.is_file() else None

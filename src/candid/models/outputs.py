@@ -1,4 +1,4 @@
-"""A network with other outputs: of several labels that it learned one, of a number its mean."""
+"""Networks with other outputs: one of several labels, or the mean of a number's distribution."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from candid.errors import RunError
 
 
 class Outputs(nn.Module):
-    """A network of which some outputs are given: (batch, total) becomes (batch, count).
+    """A network with some of its outputs: (batch, total) becomes (batch, count).
 
-    A network that gives another number of them is refused with a RunError.
+    Raises a RunError where the network has another number of outputs.
     """
 
     def __init__(self, network: nn.Module, first: int, count: int, total: int) -> None:
@@ -34,9 +34,9 @@ class Outputs(nn.Module):
 
 
 class ExpectedValue(nn.Module):
-    """A network that gives a distribution over bins, of which the mean is given: (batch, 1).
+    """The mean of a network's distribution over bins: (batch, 1).
 
-    `centres` are the values that the bins stand for.
+    `centres` are the bins' values.
     """
 
     def __init__(self, network: nn.Module, centres: Sequence[float]) -> None:
@@ -44,26 +44,25 @@ class ExpectedValue(nn.Module):
         self.network, self.centres = network, tuple(centres)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Means, in the number's own unit."""
+        """Means, in the number's unit."""
         p = torch.softmax(self.network(images).float(), dim=1)
-        # No product of matrices, whose factors would be rounded where products are in bfloat16.
+        # No matrix product, which autocast would compute in bfloat16.
         return (p * torch.tensor(self.centres, device=p.device)).sum(1, keepdim=True)
 
 
 def with_outputs(network: nn.Module, first: int, count: int, total: int) -> nn.Module:
     """The network with `count` of its `total` outputs, from `first` on.
 
-    One of this package ends in a linear layer, of which the rows of the others are dropped, in
-    place: so it looks like one that learned a single label to whoever explains or exports it. Any
-    other is wrapped.
+    In a network of this package the last linear layer's other rows are dropped, in place, so that
+    explanations and exports see a network of a single label. Any other network is wrapped.
     """
     if (first, count) == (0, total):
         return network
     name, last = [(n, m) for n, m in network.named_modules() if not list(m.children())][-1]
-    ours = type(network).__module__.startswith("candid.models.")
-    if not ours or type(last) is not nn.Linear or last.out_features != total:
+    is_builtin = type(network).__module__.startswith("candid.models.")
+    if not is_builtin or type(last) is not nn.Linear or last.out_features != total:
         return Outputs(network, first, count, total)
-    # Without drawing weights that are thrown away: the caller's random numbers stay as they were.
+    # On the meta device, so that the caller's random numbers are not used.
     rows = nn.Linear(last.in_features, count, last.bias is not None, device="meta")
     rows.weight = _rows(last.weight, first, count)
     if last.bias is not None:
@@ -72,6 +71,6 @@ def with_outputs(network: nn.Module, first: int, count: int, total: int) -> nn.M
     return network
 
 
-def _rows(of: Tensor, first: int, count: int) -> nn.Parameter:
+def _rows(tensor: Tensor, first: int, count: int) -> nn.Parameter:
     with torch.no_grad():
-        return nn.Parameter(of[first : first + count].clone(), of.requires_grad)
+        return nn.Parameter(tensor[first : first + count].clone(), tensor.requires_grad)

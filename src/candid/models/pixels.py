@@ -1,4 +1,4 @@
-"""A network and what stands before its softmax: framing, normalisation, mirror, temperature."""
+"""A network with framing, normalisation, flip averaging and temperature."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class FramesPlanes(Protocol):
-    """What brings pictures to the frame of the training pictures, as `Framing` does."""
+    """Warps images to the frame of the training images, as `Framing` does."""
 
     def frame(self, planes: Tensor) -> tuple[Tensor, ...]:
         """Planes (n, 3, side, side) from 0 to 255, in that frame, and more."""
@@ -17,10 +17,10 @@ class FramesPlanes(Protocol):
 
 
 class PixelNetwork(nn.Module):
-    """A network that takes pixels as they are, framed first where `framing` is given.
+    """A network that takes unnormalised pixels, framed first where `framing` is given.
 
     `mean` and `std` are per channel, of pixels scaled to 0…1. With `flip_tta`, logits are the mean
-    of those of a picture and of its mirror image.
+    of those of an image and of its mirror image.
     """
 
     scale: Tensor
@@ -39,9 +39,9 @@ class PixelNetwork(nn.Module):
         super().__init__()
         self.network, self.framing = network, framing
         self.temperature, self.flip_tta = temperature, flip_tta
-        of_mean, of_std = torch.tensor(mean), torch.tensor(std)
-        self.register_buffer("scale", (1 / (255 * of_std))[:, None, None])
-        self.register_buffer("shift", (of_mean / of_std)[:, None, None])
+        mean_tensor, std_tensor = torch.tensor(mean), torch.tensor(std)
+        self.register_buffer("scale", (1 / (255 * std_tensor))[:, None, None])
+        self.register_buffer("shift", (mean_tensor / std_tensor)[:, None, None])
 
     def logits(self, planes: Tensor) -> Tensor:
         """Calibrated logits (n, classes) of planes (n, 3, side, side) from 0 to 255, RGB."""

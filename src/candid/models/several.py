@@ -14,33 +14,30 @@ from candid.records.targets import Targets
 
 
 class WholeSeveral(Whole):
-    """As `Whole`, of a network with several labels: each label's probabilities sum to 1.
+    """`Whole` for several labels: each label's probabilities sum to 1.
 
-    What comes out are (n, outputs): the labels' classes, one label behind the other.
+    The output is (n, outputs): the labels' classes, one label behind the other.
     """
 
-    def __init__(self, network: nn.Module, about: Targets, cards: Sequence[ModelCard]) -> None:
-        super().__init__(network, about.model)
+    def __init__(self, network: nn.Module, targets: Targets, cards: Sequence[ModelCard]) -> None:
+        super().__init__(network, targets.model)
         self.sizes = [len(card.classes) for card in cards]
         self.temperatures = [card.temperature for card in cards]
 
     def normalised(self, logits: Tensor) -> Tensor:
         """Probabilities of each label from its own logits, calibrated."""
         blocks = torch.split(logits, self.sizes, dim=1)
-        each = zip(blocks, self.temperatures, strict=True)
-        return torch.cat([torch.softmax(b / t, dim=1) for b, t in each], dim=1)
+        pairs = zip(blocks, self.temperatures, strict=True)
+        return torch.cat([torch.softmax(b / t, dim=1) for b, t in pairs], dim=1)
 
 
 class SplitLabels(nn.Module):
-    """The probabilities of a network with several labels, of each label by itself.
+    """`WholeSeveral` with a tuple of outputs, (n, classes) for each label."""
 
-    Pixels as `WholeSeveral` takes them become a tuple of (n, classes), one for each label.
-    """
-
-    def __init__(self, whole: WholeSeveral) -> None:
+    def __init__(self, model: WholeSeveral) -> None:
         super().__init__()
-        self.whole = whole
-        self.train(whole.training)  # else an exporter that restores the mode would change its
+        self.whole = model
+        self.train(model.training)  # else an exporter that restores the mode would change it
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """Probabilities, calibrated."""
@@ -48,12 +45,12 @@ class SplitLabels(nn.Module):
 
 
 def load_several(
-    weights: Path, about: Targets, cards: Sequence[ModelCard], network: nn.Module | None = None
+    weights: Path, targets: Targets, cards: Sequence[ModelCard], network: nn.Module | None = None
 ) -> WholeSeveral:
-    """The whole network of a run with several labels, on the processor.
+    """The whole network of a run with several labels, on the CPU.
 
-    `cards` are the labels', with their temperatures; `network` is filled where it is given. Raises
+    `cards` are the labels', with their temperatures; `network` is as for `load_network`. Raises
     RunError where the file is missing, damaged, or belongs to another network.
     """
-    filled = load_network(weights, about.model, torch.device("cpu"), network)
-    return WholeSeveral(filled, about, cards).eval()
+    loaded = load_network(weights, targets.model, torch.device("cpu"), network)
+    return WholeSeveral(loaded, targets, cards).eval()

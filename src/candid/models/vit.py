@@ -18,13 +18,13 @@ class Attend(nn.Module):
         """Three times (batch, heads, tokens, channels) → the same shape."""
         if query.device.type != "cpu" or not torch.is_grad_enabled():
             return F.scaled_dot_product_attention(query, key, value)
-        # Written out: for few tokens torch's own is several times as slow on the way back.
+        # Written out: for few tokens torch's is several times as slow in the backward pass.
         weights = (query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])).softmax(-1)
         return weights.to(value.dtype) @ value
 
 
 class Positions(nn.Module):
-    """Adds to each token its learned place, and appends the registers."""
+    """Adds a learned position embedding to each token, and appends the registers."""
 
     def __init__(self, tokens: int, registers: int, channels: int) -> None:
         super().__init__()
@@ -37,10 +37,10 @@ class Positions(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention of all tokens, then a network for each of them (Vaswani et al., 2017).
+    """A pre-norm transformer block (Vaswani et al., 2017).
 
-    Normalised before each part, and each part dropped for whole images at random while training
-    (stochastic depth: Huang et al., 2016).
+    In training, each of its two parts is dropped for whole images at random (stochastic depth:
+    Huang et al., 2016).
     """
 
     def __init__(self, channels: int, heads: int, drop_path: float) -> None:
@@ -59,25 +59,25 @@ class Attention(nn.Module):
         batch, tokens, channels = x.shape
         mixed = self.mix(self.norm1(x)).reshape(batch, tokens, 3, self.heads, -1)
         query, key, value = mixed.permute(2, 0, 3, 1, 4)  # each (batch, heads, tokens, ·)
-        seen = self.attend(query, key, value)
-        x = x + self._dropped(self.out(seen.transpose(1, 2).reshape(batch, tokens, channels)))
-        return x + self._dropped(self.shrink(F.gelu(self.grow(self.norm2(x)))))
+        attended = self.attend(query, key, value)
+        x = x + self._drop_path(self.out(attended.transpose(1, 2).reshape(batch, tokens, channels)))
+        return x + self._drop_path(self.shrink(F.gelu(self.grow(self.norm2(x)))))
 
-    def _dropped(self, x: Tensor) -> Tensor:
+    def _drop_path(self, x: Tensor) -> Tensor:
         if not self.training or self.drop_path == 0:
             return x
-        kept = torch.rand(x.shape[0], 1, 1, device=x.device) >= self.drop_path
-        return x * kept / (1 - self.drop_path)
+        mask = torch.rand(x.shape[0], 1, 1, device=x.device) >= self.drop_path
+        return x * mask / (1 - self.drop_path)
 
 
 class ViT(nn.Module):
     """A transformer for small images (Dosovitskiy et al., 2021), trained from scratch.
 
     Two strided convolutions after space to depth make one token of 8×8 pixels (Xiao et al., 2021,
-    "Early convolutions help transformers see better"); places are learned; four registers
-    (Darcet et al., 2024) give attention somewhere to put what belongs to no place. The mean of
-    the image's own tokens is classified. A token has `width` channels, one head for each 32;
-    `drop_path` is how often the last of `depth` blocks is passed by; earlier ones less, linearly.
+    "Early convolutions help transformers see better"); position embeddings are learned; four
+    registers (Darcet et al., 2024) hold global information. The mean of the image's tokens is
+    classified. A token has `width` channels, one head for each 32; `drop_path` is the probability
+    that the last of `depth` blocks is skipped; earlier ones less, linearly.
     """
 
     REGISTERS = 4

@@ -1,4 +1,4 @@
-"""Named tensors as a safetensors file: whole or absent, and nothing in it is ever executed."""
+"""Named tensors as a safetensors file, written atomically, without executable content."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from candid.storage.files import atomic
 
 
 def save_weights(path: Path, weights: dict[str, Tensor]) -> None:
-    """Write named tensors, whole or not at all."""
-    plain = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
-    save_tensors(path, plain, {"format": "pt"})
+    """Write named tensors atomically."""
+    cpu_tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+    save_tensors(path, cpu_tensors, {"format": "pt"})
 
 
-def save_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, str]) -> None:
-    """Write a safetensors file, whole or not at all.
+def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write a safetensors file atomically.
 
     Raises OutputError where the folder cannot be written to or the disk is full.
     """
     with atomic(path) as part:
         try:
-            save_file(tensors, part, about)
+            save_file(tensors, part, metadata)
         except SafetensorError as error:
-            # Its library keeps the system's number in the words alone: "(os error 28)", and before
-            # 0.6 "Os { code: 28, …".
+            # The library gives the system's error number in its message alone: "(os error 28)", and
+            # before 0.6 "Os { code: 28, …".
             number = re.search(r"(?:\(os error |Os \{ code: )(\d+)", str(error))
             if number is None:
                 raise

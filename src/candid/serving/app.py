@@ -1,4 +1,4 @@
-"""The application: the addresses, and what stands in front of them."""
+"""The application: its endpoints and middleware."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from starlette.exceptions import HTTPException
 
 import candid
 from candid.serving.authorisation import Authorisation, require
-from candid.serving.middleware import Access, Heads, Limits, SecurityHeaders, allowed_hosts
+from candid.serving.middleware import Access, HostCheck, Limits, SecurityHeaders, allowed_hosts
 from candid.serving.page import add_page
-from candid.serving.refusals import Refusal, refusal_of
+from candid.serving.refusals import Refusal, refusal_for_status
 from candid.serving.routes import add_routes
 from candid.serving.served import Served
 from candid.serving.service import Service
@@ -36,16 +36,16 @@ _NO_TELEMETRY: Any = dict.fromkeys(
 
 
 def create_app(models: Sequence[Served], config: ServeConfig, *, key: str = "") -> FastAPI:
-    """An ASGI application that answers for some models; for uvicorn, or to mount elsewhere.
+    """An ASGI application that serves models; for uvicorn, or to mount elsewhere.
 
     Parameters
     ----------
     models
         At least one; the first answers requests that name none.
     config
-        Limits, batches, and by what names the server may be called.
+        Limits, batches, and allowed host names.
     key
-        What requests must carry, as `Authorization: Bearer KEY` or `X-API-Key: KEY`; "": nothing.
+        What requests must have, as `Authorization: Bearer KEY` or `X-API-Key: KEY`; "": nothing.
     """
     service = Service(models, config)
 
@@ -62,9 +62,9 @@ def create_app(models: Sequence[Served], config: ServeConfig, *, key: str = "") 
         version=candid.__version__,
         description=_DESCRIPTION,
         lifespan=lifespan,
-        docs_url=None,  # it would load scripts from elsewhere
+        docs_url=None,  # it would load external scripts
         redoc_url=None,
-        # Otherwise a wrong slash would be answered with an address that the Host header decides.
+        # Redirects would use the Host header.
         redirect_slashes=False,
         telemetry=_NO_TELEMETRY,
     )
@@ -78,13 +78,13 @@ def create_app(models: Sequence[Served], config: ServeConfig, *, key: str = "") 
 
 
 def _add_middleware(app: FastAPI, service: Service, key: str) -> None:
-    """What stands in front of the addresses, from the innermost to what a request meets first."""
+    """Add middleware, from the innermost to the outermost."""
     config = service.config
     app.add_middleware(
-        Limits, most=config.connections, retry_after=lambda: service.batcher.retry_after
+        Limits, limit=config.connections, retry_after=lambda: service.batcher.retry_after
     )
     app.add_middleware(Authorisation, key=key)
-    app.add_middleware(Heads, hosts=allowed_hosts(config.host, config.hosts))
+    app.add_middleware(HostCheck, hosts=allowed_hosts(config.host, config.hosts))
     app.add_middleware(Access, metrics=service.metrics)
     app.add_middleware(SecurityHeaders)
     if config.origins:
@@ -98,11 +98,11 @@ def _add_middleware(app: FastAPI, service: Service, key: str) -> None:
 
 
 def _guard() -> list[Any]:
-    """What stands before an address that needs the key."""
+    """The dependency of endpoints that need the key."""
 
     def check(
         request: Request,
-        # For the description of the API alone.
+        # Only for the API's description.
         _: Annotated[Any, Depends(HTTPBearer(auto_error=False))],
         __: Annotated[Any, Depends(APIKeyHeader(name="X-API-Key", auto_error=False))],
     ) -> None:
@@ -112,24 +112,24 @@ def _guard() -> list[Any]:
 
 
 def _add_errors(app: FastAPI) -> None:
-    """Every error has the same form, whoever raised it."""
+    """Give all errors the same form."""
 
-    async def refused(_: Request, error: Exception) -> Response:
-        return (error if isinstance(error, Refusal) else refusal_of(500)).response()
+    async def handle_refusal(_: Request, error: Exception) -> Response:
+        return (error if isinstance(error, Refusal) else refusal_for_status(500)).response()
 
-    async def invalid(_: Request, error: Exception) -> Response:
+    async def handle_invalid(_: Request, error: Exception) -> Response:
         problems = error.errors() if isinstance(error, RequestValidationError) else []
-        listed = "; ".join(f"{p['loc'][-1]}: {p['msg']}" for p in problems)
-        return Refusal("invalid-parameter", problems=listed[:500]).response()
+        message = "; ".join(f"{p['loc'][-1]}: {p['msg']}" for p in problems)
+        return Refusal("invalid-parameter", problems=message[:500]).response()
 
-    async def http(_: Request, error: Exception) -> Response:
+    async def handle_http(_: Request, error: Exception) -> Response:
         if not isinstance(error, HTTPException):
-            return refusal_of(500).response()
-        response = refusal_of(error.status_code).response()
+            return refusal_for_status(500).response()
+        response = refusal_for_status(error.status_code).response()
         response.headers.update(error.headers or {})  # such as Allow
         return response
 
-    app.add_exception_handler(Refusal, refused)
-    app.add_exception_handler(RequestValidationError, invalid)
-    app.add_exception_handler(HTTPException, http)
-    app.add_exception_handler(Exception, refused)
+    app.add_exception_handler(Refusal, handle_refusal)
+    app.add_exception_handler(RequestValidationError, handle_invalid)
+    app.add_exception_handler(HTTPException, handle_http)
+    app.add_exception_handler(Exception, handle_refusal)

@@ -1,6 +1,6 @@
-"""Who may ask: clients that carry the key, and the page by a cookie that stands for it.
+"""Authorisation: by the key, and for the page by a cookie.
 
-No script sees the cookie, and it is not the key: cookies go to every port of a machine.
+The cookie is HTTP-only and not the key itself, as cookies are sent to every port of a machine.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from candid.serving.refusals import Refusal
 
-_PROBLEM = "candid.unauthorised"  # of a scope: why, or ""
+_PROBLEM = "candid.unauthorised"  # in a scope: the reason, or ""
 
 
 class Authorisation:
-    """Middleware that finds out who may ask; `require` refuses, at the addresses that need it.
+    """Middleware that checks the key; `require` refuses at endpoints that need it.
 
-    Clients carry `key` as `Authorization: Bearer KEY` or `X-API-Key: KEY`; "": all may ask.
+    Clients send `key` as `Authorization: Bearer KEY` or `X-API-Key: KEY`; "": no key is needed.
     """
 
     def __init__(self, app: ASGIApp, key: str) -> None:
@@ -27,7 +27,7 @@ class Authorisation:
         self._cookie = dict([_cookie(key)])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass one request on with a note of whether it may ask."""
+        """Handle a request, with the result of the check in its scope."""
         if scope["type"] == "http":
             scope[_PROBLEM] = self._problem(scope) if self._key else ""
         await self._app(scope, receive, send)
@@ -35,46 +35,44 @@ class Authorisation:
     def _problem(self, scope: Scope) -> str:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         scheme, _, bearer = headers.get(b"authorization", b"").partition(b" ")
-        given = bearer if scheme.lower() == b"bearer" else b""
-        given = given or headers.get(b"x-api-key", b"")
-        if given:
-            return "" if hmac.compare_digest(given, self._key) else "wrong-key"
+        key = bearer if scheme.lower() == b"bearer" else b""
+        key = key or headers.get(b"x-api-key", b"")
+        if key:
+            return "" if hmac.compare_digest(key, self._key) else "wrong-key"
         cookies = cookie_parser(headers.get(b"cookie", b"").decode("latin-1"))
         ((name, token),) = self._cookie.items()
-        known = hmac.compare_digest(cookies.get(name, "").encode(), token.encode())
-        return "" if known and (scope["method"] == "GET" or _by_own_page(headers)) else "no-key"
+        is_valid = hmac.compare_digest(cookies.get(name, "").encode(), token.encode())
+        is_safe = scope["method"] == "GET" or _is_same_origin(headers)
+        return "" if is_valid and is_safe else "no-key"
 
 
 def is_authorised(scope: Scope) -> bool:
-    """Whether the request may ask."""
+    """Whether the request is authorised."""
     return not scope.get(_PROBLEM)
 
 
 def require(scope: Scope) -> None:
-    """Refuse a request that may not ask.
-
-    Raises Refusal 401.
-    """
+    """Raise a Refusal 401 for an unauthorised request."""
     problem = scope.get(_PROBLEM)
     if problem:
         raise Refusal(problem)
 
 
-def keep(response: Response, scope: Scope, key: str) -> None:
-    """Give the browser the cookie that stands for the key, until it is closed."""
+def set_cookie(response: Response, scope: Scope, key: str) -> None:
+    """Set the session cookie that stands for the key."""
     name, token = _cookie(key)
     path = scope.get("root_path") or "/"
     response.set_cookie(name, token, path=path, httponly=True, samesite="strict")
 
 
 def _cookie(key: str) -> tuple[str, str]:
-    """Name and value; servers with other keys on other ports have other names."""
+    """Name and value; the name depends on the key, for servers on other ports."""
     digest = hmac.new(key.encode(), b"candid page", "sha256").hexdigest()
     return f"candid-{digest[:8]}", digest[8:]
 
 
-def _by_own_page(headers: dict[bytes, bytes]) -> bool:
-    """Browsers say which page asks; cookies come with what a page of another port sends, too."""
+def _is_same_origin(headers: dict[bytes, bytes]) -> bool:
+    """Whether the server's own page sent a request; cookies come from other ports' pages, too."""
     site = headers.get(b"sec-fetch-site")
     if site is not None:
         return site == b"same-origin"

@@ -1,9 +1,8 @@
-"""Connections on which the server waits for its client too long are closed.
+"""Closes connections whose clients are too slow.
 
-uvicorn waits as long as the client likes, for a request's first lines and until an answer is read,
-so a few clients that send a byte a minute, or do not read, would hold every connection there is.
-Bodies have a limit of their own. And where all connections are taken, a new one gets the place of
-one that waits.
+uvicorn has no timeout for a request's headers, nor for reading a response, so a few slow clients
+could hold all connections. Bodies have their own timeout. Where all connections are in use, a new
+one replaces one that waits for its client.
 """
 
 from __future__ import annotations
@@ -20,51 +19,51 @@ from candid.settings import ServeConfig
 _PIPELINED = 100  # requests that a client may send before the first is answered
 
 
-def most_connections(config: ServeConfig) -> int:
-    """Connections that are open at a time: as many that wait as are worked on."""
+def max_connections(config: ServeConfig) -> int:
+    """The limit of open connections: as many that wait as have active requests."""
     return 2 * config.connections
 
 
-class Punctual(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
-    """Uvicorn's protocol that waits for its client so many seconds and no longer.
+class TimeoutProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
+    """Uvicorn's protocol with a timeout for its client.
 
-    One server's connections are of one subclass, as `punctual` makes it.
+    Each server has its own subclass, made by `timeout_protocol`.
     """
 
     seconds: float
     most: int
-    waiting: dict[Punctual, None]  # of this server, the longest first
+    waiting: dict[TimeoutProtocol, None]  # of this server, the longest first
 
     def connection_made(self, transport: Any) -> None:
-        """Begin to wait; past `most` connections one of those that wait has to go."""
-        self._patience: asyncio.TimerHandle | None = None
+        """Start the timer; above `most` connections, close one that waits."""
+        self._timer: asyncio.TimerHandle | None = None
         super().connection_made(transport)
         if len(self.connections) > self.most:
-            _first_to_go(self.waiting, self).abort()
-        self._look()
+            _pick_victim(self.waiting, self).abort()
+        self._update_timer()
 
     def data_received(self, data: bytes) -> None:
-        """See whether a request is whole now."""
+        """Stop the timer if the request is complete."""
         super().data_received(data)
-        self._look()
+        self._update_timer()
 
     def pause_writing(self) -> None:
-        """Wait for a client that does not read."""
+        """Start the timer, as the client does not read."""
         super().pause_writing()
-        self._look()
+        self._update_timer()
 
     def resume_writing(self) -> None:
-        """See whether all is read now."""
+        """Stop the timer if all is read."""
         super().resume_writing()
-        self._look()
+        self._update_timer()
 
     def on_response_complete(self) -> None:
         """Wait for the next request."""
         super().on_response_complete()
-        self._look()
+        self._update_timer()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no request; an answer that is under way ends where it is."""
+        """Refuse an invalid request; a response in progress is cut off."""
         if self.cycle is None or self.cycle.response_complete:
             super().send_400_response(msg)
             return
@@ -73,60 +72,60 @@ class Punctual(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
         self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no longer."""
+        """Stop the timer."""
         self._stop_waiting()
         super().connection_lost(exc)
 
     def abort(self) -> None:
-        """Close at once, whatever is still to be sent."""
+        """Close at once, without sending the rest."""
         self._stop_waiting()
         self.transport.abort()
 
     @property
-    def is_stranger(self) -> bool:
-        """Whether its last request might not ask."""
+    def is_unauthorised(self) -> bool:
+        """Whether its last request was unauthorised."""
         return self.cycle is not None and not is_authorised(self.cycle.scope)
 
-    def _look(self) -> None:
-        """Start the clock where the client has to do something, stop it where it has."""
-        waits = self.flow.write_paused or self.cycle is None or self.cycle.response_complete
+    def _update_timer(self) -> None:
+        """Start the timer while the server waits for the client, and stop it otherwise."""
+        is_waiting = self.flow.write_paused or self.cycle is None or self.cycle.response_complete
         if len(getattr(self, "pipeline", ())) > _PIPELINED:  # of httptools; h11 keeps none
             self.abort()
-        elif not waits:
+        elif not is_waiting:
             self._stop_waiting()
-        elif self._patience is None:
+        elif self._timer is None:
             self.waiting[self] = None
             loop = asyncio.get_running_loop()
-            self._patience = loop.call_later(self.seconds, self._hang_up)
+            self._timer = loop.call_later(self.seconds, self._close_idle)
 
     def _stop_waiting(self) -> None:
         self.waiting.pop(self, None)
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
-    def _hang_up(self) -> None:
-        closes = self.transport.is_closing()
+    def _close_idle(self) -> None:
+        is_closing = self.transport.is_closing()
         self._stop_waiting()
-        if self.flow.write_paused or closes:
+        if self.flow.write_paused or is_closing:
             self.transport.abort()
         else:
-            self.transport.close()  # waits for its reader, too: so look again
-            self._look()
+            self.transport.close()  # waits for its reader, too
+            self._update_timer()
 
 
-def punctual(config: ServeConfig) -> type[asyncio.Protocol]:
-    """The protocol of one server, which waits for `config.timeout` seconds and no longer."""
-    limits = {"seconds": config.timeout, "most": most_connections(config), "waiting": {}}
-    return type("Punctual", (Punctual,), limits)
+def timeout_protocol(config: ServeConfig) -> type[asyncio.Protocol]:
+    """The protocol of a server, with a timeout of `config.timeout` seconds."""
+    limits = {"seconds": config.timeout, "most": max_connections(config), "waiting": {}}
+    return type("TimeoutProtocol", (TimeoutProtocol,), limits)
 
 
-def _first_to_go(waiting: dict[Any, None], new: Any) -> Any:
-    """Whose place a new one gets: a stranger's first, then one of the address with the most."""
+def _pick_victim(waiting: dict[Any, None], new: Any) -> Any:
+    """The connection to close: unauthorised first, then from the address with the most."""
 
     def address(connection: Any) -> str:
         return connection.client[0] if connection.client else ""
 
-    crowd = Counter(map(address, waiting))
-    rank = lambda c: (not c.is_stranger, -crowd[address(c)])  # noqa: E731
+    counts = Counter(map(address, waiting))
+    rank = lambda c: (not c.is_unauthorised, -counts[address(c)])  # noqa: E731
     return min(waiting, key=rank, default=new)  # of equals the one that waits longest

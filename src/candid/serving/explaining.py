@@ -1,4 +1,4 @@
-"""Maps of what a served model looks at in one picture; needs torch."""
+"""Maps of a served model for single images; needs torch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from candid.settings import ExplainConfig
 
 
 class Explainer:
-    """Makes maps of one model; calls follow one another, for a network is changed meanwhile."""
+    """Makes maps of one model, one at a time, as a map changes the network's state."""
 
     def __init__(self, weights: Path, card: ModelCard, config: ExplainConfig) -> None:
         self._network = load_network(weights, card, torch.device("cpu")).eval()
@@ -25,17 +25,17 @@ class Explainer:
         self._lock = threading.Lock()
 
     def map(self, pixels: NDArray[np.uint8], method: str, explained: int) -> NDArray[np.float32]:
-        """(side, side): what speaks for (above 0) and against a class in pixels (side, side, 3).
+        """(side, side): evidence for (above 0) and against a class in pixels (side, side, 3).
 
-        Methods without a sign give only how much a place matters, 0 or above. Raises LookupError
-        where the method does not suit this network.
+        Maps of methods without signs are 0 or above. Raises LookupError where the method does not
+        suit this network.
         """
         mean, std = (torch.tensor(v)[:, None, None] for v in (self._card.mean, self._card.std))
         planes = torch.from_numpy(pixels.copy()).permute(2, 0, 1).float()
         image = ((planes / 255 - mean) / std)[None]
         with self._lock:
             try:
-                found = saliency_maps(
+                maps = saliency_maps(
                     self._network,
                     image,
                     np.array([explained]),
@@ -45,5 +45,5 @@ class Explainer:
                 )
             except ConfigError:
                 raise LookupError("this network has no layer that Grad-CAM could look at") from None
-        only: NDArray[np.float32] = found[0]
-        return only
+        image_map: NDArray[np.float32] = maps[0]
+        return image_map

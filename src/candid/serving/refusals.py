@@ -1,4 +1,4 @@
-"""What the server will not do, as an answer: a status, a code, and the three parts of an error."""
+"""Refused requests as responses: a status, a code, and the three parts of an error."""
 
 from __future__ import annotations
 
@@ -8,19 +8,18 @@ from fastapi.responses import JSONResponse
 
 
 class Refusal(Exception):
-    """A request that gets an error for an answer.
+    """A request that is answered with an error.
 
     Parameters
     ----------
     code
         Stable and short, for programs: a key of `_PROBLEMS`.
     retry_after
-        Seconds after which another try is worth it; 0: it is not.
+        Seconds after which to retry; 0: not at all.
     status
-        The HTTP status, where it is not that of the code.
+        The HTTP status, if not that of the code.
     values
-        What the sentences of the code name; nothing of the request's own words but what is safe to
-        repeat.
+        The variables of the code's sentences; of the request only what is safe to repeat.
     """
 
     def __init__(
@@ -34,11 +33,11 @@ class Refusal(Exception):
         super().__init__(self.what)
 
     def response(self) -> JSONResponse:
-        """The answer, as JSON."""
+        """The response, as JSON."""
         headers = {"Retry-After": str(self.retry_after)} if self.retry_after else {}
         if self.status == 401:
             headers["WWW-Authenticate"] = "Bearer"
-        if self.status in (400, 408):  # where this request ends, nobody can be sure
+        if self.status in (400, 408):  # the end of this request is uncertain
             headers["Connection"] = "close"
         parts = {name: getattr(self, name) for name in ("code", "what", "expected", "todo")}
         return JSONResponse({"error": parts}, self.status, headers)
@@ -52,7 +51,7 @@ class _Problem(NamedTuple):
 
 
 _DOCUMENT = "see /openapi.json"
-_AGAIN = "try again in {retry_after} s"
+_RETRY = "try again in {retry_after} s"
 _SMALLER = "make it smaller"
 _FEWER = "send smaller pictures, or fewer at a time"
 _KEY = ("Authorization: Bearer KEY, or X-API-Key: KEY", "ask whoever runs the server")
@@ -124,7 +123,7 @@ _PROBLEMS = {
         "at least one picture",
         "send the bytes of a JPEG, PNG or WebP file",
     ),
-    # the pictures
+    # the images
     "too-much-memory": _Problem(
         413,
         "The picture {what}.",
@@ -150,14 +149,14 @@ _PROBLEMS = {
         429,
         "The server has as much to do as it takes on: {why}.",
         "fewer requests at a time",
-        _AGAIN,
+        _RETRY,
     ),
     "gone": _Problem(499, "The client went away."),  # nobody reads this; it is counted and logged
     "stopping": _Problem(
         503, "The server is stopping.", "a server that runs", "try again when it runs again"
     ),
     "timed-out": _Problem(
-        503, "No answer within {seconds:g} s.", "less load, or a larger serve.timeout", _AGAIN
+        503, "No answer within {seconds:g} s.", "less load, or a larger serve.timeout", _RETRY
     ),
     "broken": _Problem(
         500, "Something in the server went wrong.", "an answer", "look at the server's log"
@@ -166,12 +165,12 @@ _PROBLEMS = {
 }
 
 
-def stopping() -> Refusal:
-    """The server answers what it took in and takes no more."""
+def stopping_refusal() -> Refusal:
+    """The refusal of a server that is stopping."""
     return Refusal("stopping", retry_after=5)
 
 
-def refusal_of(status: int) -> Refusal:
-    """What stands for an HTTP status that a library answers with."""
+def refusal_for_status(status: int) -> Refusal:
+    """The refusal for a library's HTTP status."""
     codes: dict[int, Any] = {404: "not-found", 405: "wrong-method", 500: "broken"}
     return Refusal(codes.get(status, "refused"), status=status)

@@ -1,7 +1,7 @@
-"""The page on which a person reviews labels: its addresses, all of them behind a secret word.
+"""The page on which a person reviews labels: its endpoints, all of them behind a secret token.
 
-What it shows of a picture before the choice is the picture and those of the same person: no name,
-no label, no answer of a model. Of a file that cannot be read there is but the name.
+Before the choice it shows only the image and those of the same person: no name, no label, no answer
+of a model. For a file that cannot be read it shows only the name.
 """
 
 from __future__ import annotations
@@ -21,43 +21,43 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from candid.errors import CandidError, ImageError
-from candid.serving.middleware import LOOPBACK, Heads, SecurityHeaders
-from candid.serving.page import give_files
+from candid.serving.middleware import LOOPBACK, HostCheck, SecurityHeaders
+from candid.serving.page import file_handlers
 
 _FILES = {
     "/": ("review.html", "text/html; charset=utf-8"),
     "/review.js": ("review.js", "text/javascript; charset=utf-8"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
-_KEPT = 64  # encoded pictures
-_LARGEST = 4096  # bytes of a decision
-# What a body raises that is no JSON, or JSON of another form.
-_NOT_SO = (ValueError, KeyError, TypeError, OverflowError, RecursionError)
-_MOST_NEAR = 64  # pictures whose nearest are asked for at once
+_CACHE_SIZE = 64  # encoded images
+_MAX_BYTES = 4096  # bytes of a decision
+# The errors of parsing a body that is not JSON, or not the expected JSON.
+_INVALID = (ValueError, KeyError, TypeError, OverflowError, RecursionError)
+_MAX_NEAR = 64  # images whose nearest are asked for at once
 
 
 class Reviewing(Protocol):
-    """What decides what is shown, such as `candid.reviewing.session.Session`."""
+    """A reviewing session, such as `candid.reviewing.session.Session`."""
 
     def state(self) -> dict[str, Any]:
-        """What is shown now."""
+        """The current state of the page."""
 
     def decide(
         self, number: int, kind: str, now: str, seconds: float, chosen: Sequence[int] = ()
     ) -> dict[str, Any] | None:
-        """Write a decision down, and say what is told after it."""
+        """Record a decision, and return the feedback after it."""
 
     def undo(self) -> bool:
         """Take the last one back."""
 
     def near(self, numbers: Sequence[int]) -> list[dict[str, Any]] | None:
-        """The pictures nearest to some that are decided, None while they are being sought."""
+        """The images nearest to some decided ones, None while they are being computed."""
 
     def lines(self) -> list[str]:
         """The figures so far, in words."""
 
     def image_at(self, place: int) -> str | None:
-        """The id of a picture that may be shown."""
+        """The id of an image that may be shown."""
 
 
 def create_review_app(
@@ -70,67 +70,67 @@ def create_review_app(
 ) -> Starlette:
     """An ASGI application with the page at `/TOKEN/`, and nothing at any other address.
 
-    `picture` gives an image as JPEG by its id; it may raise an ImageError.
+    `picture` returns an image as JPEG by its id; it may raise an ImageError.
     """
-    asked = _Addresses(session, functools.lru_cache(_KEPT)(picture), target, classes)
+    endpoints = _Endpoints(session, functools.lru_cache(_CACHE_SIZE)(picture), target, classes)
     styles = ("page.css", "review.css")
-    files = [Route(address, give) for address, give in give_files(_FILES, *styles).items()]
-    inside = [
+    files = [Route(address, give) for address, give in file_handlers(_FILES, *styles).items()]
+    routes = [
         *files,
-        Route("/state", asked.state),
-        Route("/summary", asked.summary),
-        Route("/near", asked.near),
-        Route("/decide", asked.decide, methods=["POST"]),
-        Route("/undo", asked.undo, methods=["POST"]),
-        Route("/picture/{place:int}", asked.picture),
+        Route("/state", endpoints.state),
+        Route("/summary", endpoints.summary),
+        Route("/near", endpoints.near),
+        Route("/decide", endpoints.decide, methods=["POST"]),
+        Route("/undo", endpoints.undo, methods=["POST"]),
+        Route("/picture/{place:int}", endpoints.picture),
     ]
     return Starlette(
-        routes=[Mount("/{token}", routes=inside)],
+        routes=[Mount("/{token}", routes=routes)],
         middleware=[
             Middleware(SecurityHeaders),
-            Middleware(Heads, hosts=LOOPBACK),
-            Middleware(_Secret, token=token),
+            Middleware(HostCheck, hosts=LOOPBACK),
+            Middleware(_RequireToken, token=token),
         ],
-        exception_handlers={CandidError: _failed},
+        exception_handlers={CandidError: _handle_error},
     )
 
 
-class _Addresses:
+class _Endpoints:
     def __init__(
         self,
         session: Reviewing,
-        drawn: Callable[[str], bytes],
+        load_image: Callable[[str], bytes],
         target: str,
         classes: tuple[str, ...],
     ) -> None:
-        self._session, self._drawn = session, drawn
-        self._about = {"target": target, "classes": list(classes)}
+        self._session, self._load_image = session, load_image
+        self._info = {"target": target, "classes": list(classes)}
 
-    def _now(self, **more: Any) -> Response:
-        return JSONResponse(self._about | self._session.state() | more)
+    def _state(self, **more: Any) -> Response:
+        return JSONResponse(self._info | self._session.state() | more)
 
     async def state(self, _: Request) -> Response:
-        return self._now()
+        return self._state()
 
     async def decide(self, request: Request) -> Response:
         try:
-            decision = _decision(await _body(request))
-        except _NOT_SO:
+            decision = _parse_decision(await _read_json(request))
+        except _INVALID:
             return _refusal(422, "This is no decision.")
-        return self._now(told=self._session.decide(*decision))
+        return self._state(told=self._session.decide(*decision))
 
     async def undo(self, request: Request) -> Response:
         try:
-            await _body(request)
-        except _NOT_SO:
+            await _read_json(request)
+        except _INVALID:
             return _refusal(422, "This is no request of the page.")
         self._session.undo()
-        return self._now()
+        return self._state()
 
     async def near(self, request: Request) -> Response:
         try:
             words = request.query_params.get("numbers", "").split(",")
-            numbers = [int(word) for word in words[:_MOST_NEAR]]
+            numbers = [int(word) for word in words[:_MAX_NEAR]]
         except ValueError:
             return _refusal(422, "These are no numbers of pictures.")
         return JSONResponse({"near": self._session.near(numbers)})
@@ -143,14 +143,14 @@ class _Addresses:
         if image is None:
             return _refusal(404, "There is no such picture.")
         try:
-            data = await run_in_threadpool(self._drawn, image)
-        except ImageError:  # its words may hold the file's name, which may tell the label
+            data = await run_in_threadpool(self._load_image, image)
+        except ImageError:  # its message may contain the file's name, which may reveal the label
             return _refusal(404, "The picture cannot be read.")
         return Response(data, media_type="image/jpeg")
 
 
-class _Secret:
-    """Middleware that knows of no address but those whose first part is the secret word."""
+class _RequireToken:
+    """Middleware that answers 404 unless the path begins with the secret token."""
 
     def __init__(self, app: ASGIApp, token: str) -> None:
         self._app, self._token = app, token.encode()
@@ -164,27 +164,27 @@ class _Secret:
         await self._app(scope, receive, send)
 
 
-async def _body(request: Request) -> Any:
-    """The JSON that a request carries; a form of another page cannot send it unasked."""
+async def _read_json(request: Request) -> Any:
+    """The JSON of a request; forms of other pages cannot send this content type."""
     if request.headers.get("content-type", "").partition(";")[0] != "application/json":
         raise ValueError("not JSON")
-    if int(request.headers.get("content-length", _LARGEST + 1)) > _LARGEST:
+    if int(request.headers.get("content-length", _MAX_BYTES + 1)) > _MAX_BYTES:
         raise ValueError("too long")
     return await request.json()
 
 
-def _decision(plain: Any) -> tuple[int, str, str, float, list[int]]:
-    number, seconds = int(plain["number"]), float(plain["seconds"])
+def _parse_decision(decision: Any) -> tuple[int, str, str, float, list[int]]:
+    number, seconds = int(decision["number"]), float(decision["seconds"])
     if not math.isfinite(seconds):
         raise ValueError("no time")
-    chosen = [int(one) for one in plain.get("chosen", ())]
-    return number, str(plain["kind"]), str(plain["now"]), seconds, chosen
+    chosen = [int(item) for item in decision.get("chosen", ())]
+    return number, str(decision["kind"]), str(decision["now"]), seconds, chosen
 
 
-async def _failed(_: Request, error: Exception) -> Response:
-    """What the user can mend: a full disk, a page that is out of date."""
-    known = isinstance(error, CandidError)
-    out_of_date = known and getattr(error, "code", "") == "not-shown"
+async def _handle_error(_: Request, error: Exception) -> Response:
+    """Answer with an error that the user can fix: a full disk, a page that is out of date."""
+    is_known = isinstance(error, CandidError)
+    out_of_date = is_known and getattr(error, "code", "") == "not-shown"
     return _refusal(409 if out_of_date else 422, getattr(error, "what", "It went wrong."))
 
 

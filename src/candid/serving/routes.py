@@ -1,4 +1,4 @@
-"""The addresses of the API: what each takes from a request and answers."""
+"""The API's endpoints."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from fastapi import FastAPI, Query, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.routing import APIRoute
 
-from candid.explanation.drawing import SMALLEST, laid_over, png_bytes
-from candid.inference.promise import alarm_said
+from candid.explanation.drawing import SMALLEST, overlay, png_bytes
+from candid.inference.promise import alarm_text
 from candid.serving import authorisation, schema
 from candid.serving.bodies import read_body
 from candid.serving.page import REPORT_POLICY
-from candid.serving.refusals import Refusal, stopping
+from candid.serving.refusals import Refusal, stopping_refusal
 from candid.serving.service import MappedPicture, Service
 from candid.serving.telemetry import CONTENT_TYPE
 from candid.settings import MAP_METHODS
@@ -42,11 +42,10 @@ _Strength = Annotated[
 ]
 
 
-class _Quick(APIRoute):
-    """A route that finds out for itself what FastAPI would look up anew for every request.
+class _FastRoute(APIRoute):
+    """A route without FastAPI's dependency resolution, which costs as much as a small image.
 
-    FastAPI describes it as any other; but what it needs of a request is a key and a model's name,
-    and asking for them in the general way costs as much as a small picture.
+    It is described as any other, and needs only a key and a model's name.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -59,7 +58,7 @@ class _Quick(APIRoute):
 
 
 class Routes:
-    """The answers of one service; the names of methods stand in the OpenAPI document."""
+    """The endpoints of a service; the methods' names and docstrings are in the OpenAPI document."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -68,11 +67,11 @@ class Routes:
         """All models, and what a request may hold."""
         service = self._service
         limits = {k: getattr(service.config, f"max_{k}") for k in ("images", "bytes", "pixels")}
-        described = [
+        descriptions = [
             m.describe(maps=service.makes_maps(m), drift=service.drift(m))
             for m in service.models.values()
         ]
-        return JSONResponse(schema.Models(models=described, limits=limits).model_dump())
+        return JSONResponse(schema.Models(models=descriptions, limits=limits).model_dump())
 
     async def predict(self, request: Request, model: ModelName = None) -> Response:
         """A row for each picture."""
@@ -81,7 +80,7 @@ class Routes:
         service.refuse_when_full()
         with service.memory.holding() as grow:
             pictures = await read_body(request, service.config, grow)
-            rows = await _unless_gone(request, service.predict(served, pictures))
+            rows = await _until_disconnect(request, service.predict(served, pictures))
         request.scope["candid.note"] = {"model": served.name, "pictures": len(rows)}
         return JSONResponse(
             {
@@ -89,7 +88,7 @@ class Routes:
                 "target": served.target,
                 "classes": served.classes,
                 "results": rows,
-                "drift": alarm_said(service.drift(served)),
+                "drift": alarm_text(service.drift(served)),
             }
         )
 
@@ -108,19 +107,19 @@ class Routes:
         longest = served.classifier.input_side if output == "array" else SMALLEST
 
         async def work(picture: bytes) -> tuple[str, MappedPicture, dict[str, Any]]:
-            found, row = await service.see(served, picture)
-            name = found.prediction if explained is None else explained
-            mapped = await service.map(served, picture, found.crop, method, name, longest=longest)
+            answer, row = await service.classify(served, picture)
+            name = answer.prediction if explained is None else explained
+            mapped = await service.map(served, picture, answer.crop, method, name, longest=longest)
             return name, mapped, row
 
         with service.memory.holding() as grow:
             pictures = await read_body(request, service.config, grow)
             if len(pictures) > 1:
                 raise Refusal("too-many-images", most=1)
-            name, mapped, row = await _unless_gone(request, work(pictures[0]))
+            name, mapped, row = await _until_disconnect(request, work(pictures[0]))
         request.scope["candid.note"] = {"model": served.name, "map": method}
         if output == "png":
-            data = await asyncio.to_thread(_laid_over_png, mapped, strength)
+            data = await asyncio.to_thread(_overlay_png, mapped, strength)
             return Response(data, media_type="image/png")
         answer = _array_answer(mapped) | {
             "model": served.name,
@@ -138,7 +137,7 @@ class Routes:
     async def ready(self) -> JSONResponse:
         """Whether it answers."""
         if not self._service.ready:
-            raise stopping()
+            raise stopping_refusal()
         return JSONResponse({"status": "ready"})
 
     async def metrics(self) -> Response:
@@ -155,7 +154,7 @@ class Routes:
 
 
 def _array_answer(mapped: MappedPicture) -> dict[str, Any]:
-    """A map, the picture that it lies on, and where on it the model looked."""
+    """A map, its image, and the corners of the model's input."""
     return {
         "map": [[round(float(v), 5) for v in line] for line in mapped.shades],
         "words": map_in_words(mapped.shades),
@@ -165,35 +164,36 @@ def _array_answer(mapped: MappedPicture) -> dict[str, Any]:
     }
 
 
-def _laid_over_png(mapped: MappedPicture, strength: float) -> bytes:
-    return png_bytes(laid_over(mapped.pixels, mapped.shades, strength, mapped.corners))
+def _overlay_png(mapped: MappedPicture, strength: float) -> bytes:
+    return png_bytes(overlay(mapped.pixels, mapped.shades, strength, mapped.corners))
 
 
-async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """The work's result; the work ends where the client goes away meanwhile."""
+async def _until_disconnect(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """The work's result; the work is cancelled if the client disconnects."""
     task = asyncio.current_task()
     assert task is not None
-    works = True
+    is_running = True
 
-    def leave(_: object) -> None:
-        if works and not gone.cancelled():
+    def cancel(_: object) -> None:
+        if is_running and not disconnect.cancelled():
             task.cancel()
 
-    gone = asyncio.ensure_future(request.receive())  # after the body, only "gone" can come
-    gone.add_done_callback(leave)
+    # After the body, only a disconnect can come.
+    disconnect = asyncio.ensure_future(request.receive())
+    disconnect.add_done_callback(cancel)
     try:
         return await work
     except asyncio.CancelledError:
-        if not gone.done() or task.uncancel():  # ended from elsewhere, too
+        if not disconnect.done() or task.uncancel():  # cancelled from elsewhere, too
             raise
         raise Refusal("gone") from None
     finally:
-        works = False
-        gone.cancel()
+        is_running = False
+        disconnect.cancel()
 
 
 def add_routes(app: FastAPI, service: Service, guard: list[Any]) -> None:
-    """Add all addresses; those that need a key stand behind `guard`."""
+    """Add all endpoints; those that need a key depend on `guard`."""
     routes = Routes(service)
     _add_models(app, routes, {"dependencies": guard, "tags": ["models"]})
     _add_state(app, routes, guard)
@@ -218,7 +218,7 @@ def _add_models(app: FastAPI, routes: Routes, models: dict[str, Any]) -> None:
         "row with an error; where none can be read, the answer is an error.",
         openapi_extra=schema.request_body(several=True),
         responses={200: {"content": {"application/json": {"example": schema.EXAMPLE}}}, **limited},
-        route_class_override=_Quick,
+        route_class_override=_FastRoute,
         **models,
     )
     app.post(
@@ -265,5 +265,5 @@ def _add_state(app: FastAPI, routes: Routes, guard: list[Any]) -> None:
 
 
 def _content(kind: str, **more: str) -> dict[int | str, dict[str, Any]]:
-    """An answer that is text or bytes of a kind."""
+    """The description of a response of text or bytes."""
     return {200: {"content": {kind: {"schema": {"type": "string", **more}}}}}

@@ -1,4 +1,4 @@
-"""What a request is told of an image."""
+"""The row of an image in a response."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ _UNREAD: dict[str, Any] = dict.fromkeys(_NAMES) | {"abstained": False}
 
 
 def image_row(
-    found: Prediction | ImageError | None, several: SeveralLabeller | None = None
+    result: Prediction | ImageError | None, several: SeveralLabeller | None = None
 ) -> dict[str, Any]:
-    """The row of an image: its answer, or why there is none."""
-    if not isinstance(found, Prediction):
-        return _UNREAD | {"error": found.what if found else "not decoded"}
+    """The row of an image: its prediction, or an error."""
+    if not isinstance(result, Prediction):
+        return _UNREAD | {"error": result.what if result else "not decoded"}
     row: dict[str, Any] = {
-        "prediction": None if found.abstains else found.prediction,
-        "probabilities": found.probability,
-        "abstained": found.abstains,
-        "reason": found.unlike or found.unsure or None,
-        "width": found.crop.width,
-        "height": found.crop.height,
+        "prediction": None if result.abstains else result.prediction,
+        "probabilities": result.probability,
+        "abstained": result.abstains,
+        "reason": result.unlike or result.unsure or None,
+        "width": result.crop.width,
+        "height": result.crop.height,
         "error": None,
     }
     if several is None:
         return row
-    labels = {one.label.name: _label_row(one, found) for one in several.label_answers(found)}
+    labels = {a.label.name: _label_row(a, result) for a in several.label_answers(result)}
     row |= {"prediction": None, "probabilities": None, "labels": labels}
     return row | {"abstained": all(label["abstained"] for label in labels.values())}
 
 
-def _label_row(one: LabelAnswer, found: Prediction) -> dict[str, Any]:
-    reason = found.unlike or one.unsure
-    value, low, high = (None, None, None) if reason or one.number is None else one.number
+def _label_row(answer: LabelAnswer, prediction: Prediction) -> dict[str, Any]:
+    reason = prediction.unlike or answer.unsure
+    value, low, high = (None, None, None) if reason or answer.number is None else answer.number
     return {
-        "prediction": None if reason else one.prediction,
-        "probabilities": one.probability or None,
+        "prediction": None if reason else answer.prediction,
+        "probabilities": answer.probability or None,
         "value": value,
         "low": low,
         "high": high,

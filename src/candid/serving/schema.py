@@ -247,18 +247,18 @@ _PICTURE: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 
 def request_body(several: bool) -> dict[str, Any]:
     """The body of a request, in its three forms."""
-    one = "One or several pictures" if several else "One picture"
+    what = "One or several pictures" if several else "One picture"
 
     def images(format: str) -> dict[str, Any]:
-        several_or_one = {} if several else {"maxItems": 1}
+        limit = {} if several else {"maxItems": 1}
         items = {"type": "string", "format": format}
-        array = {"type": "array", "minItems": 1, **several_or_one, "items": items}
+        array = {"type": "array", "minItems": 1, **limit, "items": items}
         return {"type": "object", "required": ["images"], "properties": {"images": array}}
 
     return {
         "requestBody": {
             "required": True,
-            "description": f"{one}: as the body itself, as files of a form, or in JSON as base64.",
+            "description": f"{what}: as the body itself, as files of a form, or in JSON as base64.",
             "content": {
                 "image/jpeg": _PICTURE,
                 "image/png": _PICTURE,
@@ -273,7 +273,7 @@ def request_body(several: bool) -> dict[str, Any]:
     }
 
 
-_WHY = {
+_DESCRIPTIONS = {
     400: "The server does not go by that name.",
     401: "The key is missing or wrong.",
     404: "There is no such model, or nothing at this address.",
@@ -289,11 +289,11 @@ _WHY = {
 
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The errors that an address may answer."""
-    found: dict[int | str, dict[str, Any]] = {}
+    responses: dict[int | str, dict[str, Any]] = {}
     for status in (400, *statuses):
-        found[status] = {"model": Error, "description": _WHY[status]}
+        responses[status] = {"model": Error, "description": _DESCRIPTIONS[status]}
         if status in (429, 503):
-            found[status]["headers"] = {
+            responses[status]["headers"] = {
                 "Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}
             }
-    return found
+    return responses

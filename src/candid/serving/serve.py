@@ -1,4 +1,4 @@
-"""`candid serve`: models answer over HTTP, and a page shows them, until it is stopped."""
+"""`candid serve`: serves models and a page over HTTP, until it is stopped."""
 
 from __future__ import annotations
 
@@ -31,51 +31,51 @@ def serve_models(
     quiet: bool = False,
     started: Callable[[str], None] = lambda url: None,
 ) -> None:
-    """Answer for some models until SIGINT or SIGTERM, then for what was taken in by then.
+    """Serve models until SIGINT or SIGTERM, then finish the accepted requests.
 
-    The first model answers requests that name none. `quiet` logs only what is wrong; `started` is
-    told the address once the server listens. Raises DependencyError where the extra "serve" is not
-    installed; ConfigError where it cannot listen there, or there is no key in the key's file.
+    The first model answers requests that name none. `quiet` logs only warnings; `started` is called
+    with the URL once the server listens. Raises DependencyError where the extra "serve" is not
+    installed; ConfigError where it cannot listen there, or the key's file has no key.
     """
     needs_server()
     from candid.serving.app import create_app
-    from candid.serving.connections import most_connections, punctual
+    from candid.serving.connections import max_connections, timeout_protocol
     from candid.serving.telemetry import log, start_logging
 
     key = read_key(config)
-    with contextlib.closing(listen(config.host, config.port)) as listening:
+    with contextlib.closing(listen(config.host, config.port)) as sock:
         start_logging(quiet)
-        allow_files(2 * most_connections(config) + 256)
+        raise_file_limit(2 * max_connections(config) + 256)
 
-        def told(url: str) -> None:
+        def report_start(url: str) -> None:
             started(url)
             watched = [m.name for m in models if m.reference is not None]  # for drift
             log("started", url=url, models=[m.name for m in models], watched=watched, key=bool(key))
 
         app, seconds = create_app(models, config, key=key), max(1, round(config.timeout))
-        _run(app, listening, told, seconds=seconds, lifespan="on", http=punctual(config))
+        _run(app, sock, report_start, seconds=seconds, lifespan="on", http=timeout_protocol(config))
         log("stopped")
 
 
 def serve_page(
-    app: Starlette, listening: socket.socket, *, started: Callable[[str], None] = lambda url: None
+    app: Starlette, sock: socket.socket, *, started: Callable[[str], None] = lambda url: None
 ) -> None:
-    """Answer for an application at a socket that listens, until SIGINT or SIGTERM.
+    """Serve an application at a listening socket, until SIGINT or SIGTERM.
 
-    `started` is told the address.
+    `started` is called with the URL.
     """
-    _run(app, listening, started, seconds=2, lifespan="off")
+    _run(app, sock, started, seconds=2, lifespan="off")
 
 
 def _run(
     app: Starlette,
-    listening: socket.socket,
+    sock: socket.socket,
     started: Callable[[str], None],
     *,
     seconds: int,
-    **how: Any,
+    **options: Any,
 ) -> None:
-    """Answer at a socket until a signal, and for so many seconds after it."""
+    """Serve at a socket until a signal, and for at most `seconds` after it."""
     import uvicorn
 
     config = uvicorn.Config(
@@ -86,12 +86,12 @@ def _run(
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=seconds,
-        **how,
+        **options,
     )
-    host, port = listening.getsockname()[:2]
+    host, port = sock.getsockname()[:2]
     started(f"http://{f'[{host}]' if ':' in host else host}:{port}")
-    with _ended_by_signals():
-        uvicorn.Server(config).run(sockets=[listening])
+    with _suppress_reraised_signals():
+        uvicorn.Server(config).run(sockets=[sock])
 
 
 def needs_server() -> None:
@@ -108,9 +108,9 @@ def needs_server() -> None:
 
 
 def read_key(config: ServeConfig) -> str:
-    """The key that requests must carry, from its file or the environment; "": none.
+    """The key that requests must have, from its file or the environment; "": none.
 
-    Raises ConfigError where the file cannot be read or holds no key.
+    Raises ConfigError where the file cannot be read or has no key.
     """
     if not config.key_file:
         return os.environ.get(KEY_VARIABLE, "").strip()
@@ -134,54 +134,54 @@ def read_key(config: ServeConfig) -> str:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens.
+    """A listening socket.
 
     Raises ConfigError where the address is not this machine's, or the port is taken or not allowed.
     """
     try:
-        found = socket.getaddrinfo(
+        addresses = socket.getaddrinfo(
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
-        family, kind, protocol, _, address = found[0]
-        listening = socket.socket(family, kind, protocol)
+        family, kind, protocol, _, address = addresses[0]
+        sock = socket.socket(family, kind, protocol)
         try:
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listening.bind(address)
-            listening.listen(1024)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(address)
+            sock.listen(1024)
         except BaseException:
-            listening.close()
+            sock.close()
             raise
     except (OSError, UnicodeError) as error:
-        of_port = getattr(error, "errno", None) in (errno.EADDRINUSE, errno.EACCES)
+        is_port_problem = getattr(error, "errno", None) in (errno.EADDRINUSE, errno.EACCES)
         raise ConfigError(
             f"Cannot listen on {host!r}, port {port}: {getattr(error, 'strerror', error)}.",
             expected="an address of this machine and a port that is free",
-            todo="name another port with --port (0: any that is free)" if of_port
+            todo="name another port with --port (0: any that is free)" if is_port_problem
             else "name another address with --host, or another port with --port",
         ) from error  # fmt: skip
-    return listening
+    return sock
 
 
-def allow_files(n: int) -> None:
-    """Let the process open so many files, as far as it may; connections and reports are some."""
+def raise_file_limit(n: int) -> None:
+    """Raise the process's limit of open files to `n`, as far as allowed."""
     with contextlib.suppress(ImportError, ValueError, OSError):  # as on Windows
         import resource
 
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         if soft not in (resource.RLIM_INFINITY, hard) and soft < n:
-            most = n if hard == resource.RLIM_INFINITY else min(n, hard)
-            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+            limit = n if hard == resource.RLIM_INFINITY else min(n, hard)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
 
 
 @contextlib.contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Uvicorn ends well on a signal, then raises it anew; the end that was asked for is enough."""
+def _suppress_reraised_signals() -> Iterator[None]:
+    """Ignore the signals that uvicorn raises again after its graceful shutdown."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {s: signal.signal(s, lambda *_: None) for s in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {s: signal.signal(s, lambda *_: None) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""A model as the server has it: its name, what answers, and what is known of it, in words."""
+"""A served model: its name, its classifier, and its description."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from candid.errors import DependencyError, RunError
 from candid.inference.classifier import Classifier
 from candid.inference.classify import Labeller
 from candid.inference.drift import Drift, DriftReference
-from candid.inference.promise import alarm_said, promise_after
+from candid.inference.promise import alarm_text, promise_after
 from candid.inference.unfamiliar import Unfamiliar
 from candid.records import Estimate
 from candid.serving.schema import (
@@ -39,32 +39,32 @@ MAPS = {
 
 @dataclass(frozen=True, eq=False)
 class Served:
-    """One model that the server answers for."""
+    """A model that the server serves."""
 
-    name: str  # what requests call it by: letters, digits, dots, dashes
-    classifier: Classifier  # what answers
-    about: About = field(default_factory=About)  # what is known of it
+    name: str  # in requests: letters, digits, dots, dashes
+    classifier: Classifier
+    about: About = field(default_factory=About)
     report: Path | None = None  # the report's file; None where there is none
-    weights: Path | None = None  # where its weights lie, for maps; None: no maps
+    weights: Path | None = None  # the weights' file, for maps; None: no maps
     # Method → whether its maps passed their checks on this model ("passed", "failed", "not
-    # applicable"); empty where nobody checked.
+    # applicable"); empty where they were not checked.
     badges: dict[str, str] = field(default_factory=dict)
-    explain: ExplainConfig = field(default_factory=ExplainConfig)  # how maps are made
-    # Tells images like the training images from others, which get no answer; None: nobody looks.
+    explain: ExplainConfig = field(default_factory=ExplainConfig)  # settings of maps
+    # Flags images unlike the training images, which get no answer; None: no check.
     unfamiliar: Unfamiliar | None = None
-    # Tells whether pictures are still like the validation images; None: nobody watches.
+    # Detects drift from the validation images; None: not watched.
     reference: DriftReference | None = None
-    # What answers, where it is for several labels in one way through the network; else None.
+    # The labeller for several labels, if the model has several; else None.
     several: SeveralLabeller | None = None
 
     @property
     def labels(self) -> list[str]:
-        """What it predicts, where that is several labels."""
+        """The labels that it predicts, if several; else empty."""
         return [] if self.several is None else [label.name for label in self.several.labels]
 
     @property
     def target(self) -> str:
-        """The label, or the labels, that it predicts."""
+        """The name of the label, or of the labels, that it predicts."""
         return ", ".join(self.labels) or self.classifier.target
 
     @property
@@ -73,7 +73,7 @@ class Served:
         return [] if self.labels else list(self.classifier.classes)
 
     def labeller(self, max_pixels: int, budget: Budget) -> Labeller:
-        """What makes answers of pictures, within limits."""
+        """The labeller of the model, with the server's limits."""
         limits: dict[str, Any] = {
             "max_pixels": min(max_pixels, self.classifier.max_pixels),
             "budget": budget,
@@ -83,7 +83,7 @@ class Served:
         return Labeller(self.classifier, self.unfamiliar, reference=self.reference, **limits)
 
     def explainer(self) -> Explainer:
-        """What makes maps; loads the weights anew.
+        """The maker of maps; loads the weights.
 
         Raises DependencyError where torch is not installed.
         """
@@ -104,8 +104,8 @@ class Served:
         return Explainer(self.weights, self.classifier.card, self.explain)
 
     def describe(self, *, maps: bool, drift: Drift | None = None) -> ModelDescription:
-        """What /v1/models says of it; `maps`: whether any are made; `drift` of its pictures."""
-        model, rule, known = self.classifier, self.classifier.rule, self.badges.get
+        """The description for /v1/models; `maps`: whether any are made; `drift` of its images."""
+        model, rule, badges = self.classifier, self.classifier.rule, self.badges.get
         return ModelDescription(
             name=self.name,
             target=self.target,
@@ -127,26 +127,26 @@ class Served:
                 log_capital=drift.log_capital,
                 log_limit=drift.log_limit,
                 alarm_after=drift.after,
-                sentence=alarm_said(drift),
+                sentence=alarm_text(drift),
             ),
             unlike=None if self.unfamiliar is None else self.unfamiliar.told(),
-            methods=[m.model_copy(update={"badge": known(m.name)}) for m in MAPS.values() if maps],
+            methods=[m.model_copy(update={"badge": badges(m.name)}) for m in MAPS.values() if maps],
             about=self.about,
             report=None if self.report is None else f"/reports/{self.name}",
         )  # fmt: skip
 
 
 def names_for(paths: Sequence[Path]) -> list[str]:
-    """A name for each run, from its folder's name: unlike the others', and fit for an address."""
+    """A unique name for each run, from its folder's name, fit for a URL."""
     names: list[str] = []
     for path in paths:
-        kept = "".join(
+        name = "".join(
             c if c.isascii() and (c.isalnum() or c in ".-_") else "-" for c in path.resolve().name
         ).strip(".-")
-        names.append(numbered_name(kept[:60] or "model", names.__contains__))
+        names.append(numbered_name(name[:60] or "model", names.__contains__))
     return names
 
 
 def is_defined(estimate: Estimate | None) -> bool:
-    """Whether there is a figure."""
+    """Whether an estimate has a finite value."""
     return estimate is not None and math.isfinite(estimate.value)

@@ -1,6 +1,6 @@
-"""What the server tells of itself: lines of JSON on standard error, and figures for Prometheus.
+"""The server's logs, as JSON lines on standard error, and metrics for Prometheus.
 
-No picture, no file name, no one's address.
+Without images, file names and client addresses.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from prometheus_client import (
 LOGGER = logging.getLogger("candid.serve")
 
 
-class _AsJson(logging.Formatter):
+class _JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        when = datetime.datetime.fromtimestamp(record.created, datetime.UTC)
+        time = datetime.datetime.fromtimestamp(record.created, datetime.UTC)
         entry = {
-            "time": when.isoformat(timespec="milliseconds"),
+            "time": time.isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "event": record.getMessage(),
             **getattr(record, "fields", {}),
@@ -39,14 +39,14 @@ class _AsJson(logging.Formatter):
 
 
 def log(event: str, *, level: int = logging.INFO, **fields: object) -> None:
-    """Write one line."""
+    """Log an event."""
     LOGGER.log(level, event, extra={"fields": fields})
 
 
 def start_logging(quiet: bool) -> None:
-    """Send what this server and uvicorn say to standard error; `quiet`: only what is wrong."""
+    """Log this server's and uvicorn's messages to standard error; `quiet`: only warnings."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_AsJson())
+    handler.setFormatter(_JsonFormatter())
     for name, level in (
         ("candid.serve", logging.WARNING if quiet else logging.INFO),
         ("uvicorn.error", logging.WARNING),
@@ -60,11 +60,11 @@ def start_logging(quiet: bool) -> None:
 # --- figures -------------------------------------------------------------------------------------
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 
 
 class Metrics:
-    """The figures of one application: `waiting` pictures and `held` bytes are asked for."""
+    """The metrics of an application; `waiting` images and `held` bytes are callbacks."""
 
     def __init__(self, waiting: Callable[[], float], held: Callable[[], float]) -> None:
         self.registry = CollectorRegistry()
@@ -75,7 +75,7 @@ class Metrics:
         )
         self.seconds = Histogram(
             "candid_request_seconds", "Seconds from a request's first line to its answer's end",
-            ("path",), buckets=(*_SECONDS, 10, 30), **new,
+            ("path",), buckets=(*_BUCKETS, 10, 30), **new,
         )  # fmt: skip
         self.pictures = Counter(
             "candid_pictures", "Pictures: answered, abstained from, or unreadable",
@@ -85,14 +85,14 @@ class Metrics:
             "candid_labels", "Of models of several labels: each label answered, or abstained from",
             ("model", "label", "outcome"), **new,
         )  # fmt: skip
-        self._of_label: dict[tuple[str, str, str], Counter] = {}
+        self._label_counters: dict[tuple[str, str, str], Counter] = {}
         self.batch_pictures = Histogram(
             "candid_batch_pictures", "Pictures that went through a model together",
             ("model",), buckets=(1, 2, 4, 8, 16, 32, 64, 128), **new,
         )  # fmt: skip
         self.batch_seconds = Histogram(
             "candid_batch_seconds", "Seconds to decode and answer one batch",
-            ("model",), buckets=_SECONDS, **new,
+            ("model",), buckets=_BUCKETS, **new,
         )  # fmt: skip
         self.log_capital = Gauge(
             "candid_drift_log_capital",
@@ -107,22 +107,22 @@ class Metrics:
         Gauge("candid_held_bytes", "Bytes of requests at work", **new).set_function(held)
 
     def label(self, model: str, label: str, outcome: str) -> None:
-        """Count an answer of one of several labels, of which a picture may have many."""
+        """Count an answer of one of several labels, of which an image may have many."""
         key = model, label, outcome
-        if key not in self._of_label:
-            self._of_label[key] = self.labels.labels(*key)
-        self._of_label[key].inc()
+        if key not in self._label_counters:
+            self._label_counters[key] = self.labels.labels(*key)
+        self._label_counters[key].inc()
 
     def drift(self, model: str, log_capital: float, alarm: bool) -> None:
-        """Note how a watch over a model's pictures stands."""
+        """Record the state of a model's drift watch."""
         self.log_capital.labels(model).set(log_capital)
         self.drift_alarm.labels(model).set(alarm)
 
     def batch(self, model: str, pictures: int, seconds: float) -> None:
-        """Note one call of a model."""
+        """Record a call of a model."""
         self.batch_pictures.labels(model).observe(pictures)
         self.batch_seconds.labels(model).observe(seconds)
 
     def text(self) -> bytes:
-        """All of it, in Prometheus' text format."""
+        """All metrics, in Prometheus' text format."""
         return generate_latest(self.registry)

@@ -29,19 +29,19 @@ _ASPECT = (0.3, 1 / 0.3)
 def augment(
     images: Tensor, config: AugmentConfig, generator: torch.Generator, side: int = 0
 ) -> Tensor:
-    """Every image changed anew; (batch, 3, side, side) float → the same device and type.
+    """Augment every image; (batch, 3, side, side) float → the same device and type.
 
-    Images are normalised so that 0 is the mean colour, and `generator` is one of the CPU. What
-    comes out has `side` pixels per side; 0: as many as went in. Places outside the input repeat its
-    edge; erased patches are 0. A function of the user's own (`augment.extra`) comes last.
+    Images are normalised so that 0 is the mean colour, and `generator` is one of the CPU. The
+    output has `side` pixels per side; 0: as the input. Places outside the input repeat its edge;
+    erased patches are 0. A custom function (`augment.extra`) comes last.
     """
     homographies = draw_homographies(len(images), config, generator)
     if _only_flips(config) and side in (0, images.shape[3]) and images.shape[2] == images.shape[3]:
         flips = (homographies[:, 0, 0] < 0).to(images.device)
         images = torch.where(flips[:, None, None, None], images.flip(3), images)
     else:
-        kept = draw_crops(len(images), config, generator) if config.crop else None
-        images = warp(images, homographies.to(images.device), side, config.outside, kept=kept)
+        visible = draw_crops(len(images), config, generator) if config.crop else None
+        images = warp(images, homographies.to(images.device), side, config.outside, visible=visible)
     batch, _, height, width = images.shape
     if config.brightness > 0 or config.contrast > 0 or config.saturation > 0:
         images = recolour(images, *draw_colours(batch, config, generator))
@@ -52,10 +52,10 @@ def augment(
 
 
 def _only_flips(config: AugmentConfig) -> bool:
-    """Whether pictures are mirrored at most, for which no pixel need be resampled."""
-    turned = config.rotation > 0 and config.rotation_degrees > 0
-    tilted = config.perspective > 0 and config.perspective_shift > 0
-    return not (turned or tilted or config.zoom or config.aspect or config.shift or config.crop)
+    """Whether images are at most mirrored, so that no pixel is resampled."""
+    rotates = config.rotation > 0 and config.rotation_degrees > 0
+    tilts = config.perspective > 0 and config.perspective_shift > 0
+    return not (rotates or tilts or config.zoom or config.aspect or config.shift or config.crop)
 
 
 def draw_homographies(batch: int, config: AugmentConfig, generator: torch.Generator) -> Tensor:
@@ -68,7 +68,7 @@ def draw_homographies(batch: int, config: AugmentConfig, generator: torch.Genera
         return uniform() < probability
 
     # Every number is drawn whether it is used or not: changing one probability then leaves the
-    # other changes of the same seed as they were.
+    # others' numbers as they were.
     flips = happens(config.flip)
     angles = (2 * uniform() - 1) * math.radians(config.rotation_degrees)
     angles = torch.where(happens(config.rotation), angles, 0.0)
@@ -79,20 +79,20 @@ def draw_homographies(batch: int, config: AugmentConfig, generator: torch.Genera
         return matrices
     zooms, aspects = (2 * uniform(2) - 1).mul(torch.tensor([config.zoom, config.aspect])).unbind(1)
     x, y = (2 * uniform(2) - 1).mul(2 * config.shift).unbind(1)
-    framed = torch.stack([zooms, aspects, x, y, torch.zeros(batch)], dim=1)
-    return frame_matrices(framed) @ matrices
+    frames = torch.stack([zooms, aspects, x, y, torch.zeros(batch)], dim=1)
+    return frame_matrices(frames) @ matrices
 
 
 def draw_crops(batch: int, config: AugmentConfig, generator: torch.Generator) -> Tensor:
-    """(few, 4) rectangles that are left of the first images: left, top, right, bottom, -1 to 1.
+    """(count, 4) rectangles to crop the first images to: left, top, right, bottom, -1 to 1.
 
     Each side has from `crop_smallest` to all of the image's, uniformly, and lies anywhere in it.
     """
-    few = round(config.crop * batch)
+    count = round(config.crop * batch)
     size = config.crop_smallest + (1 - config.crop_smallest) * torch.rand(
-        few, 2, generator=generator
+        count, 2, generator=generator
     )
-    low = torch.rand(few, 2, generator=generator) * (1 - size)
+    low = torch.rand(count, 2, generator=generator) * (1 - size)
     return 2 * torch.cat([low, low + size], dim=1) - 1
 
 
@@ -107,7 +107,7 @@ def horizontal_flip(flips: Tensor) -> Tensor:
 
 
 def rotation(angles: Tensor) -> Tensor:
-    """(batch,) radians → (batch, 3, 3); a positive angle turns the picture anticlockwise."""
+    """(batch,) radians → (batch, 3, 3); a positive angle turns the image anticlockwise."""
     matrix = torch.eye(3).repeat(len(angles), 1, 1)
     cos, sin = angles.cos(), angles.sin()
     matrix[:, 0, 0], matrix[:, 0, 1] = cos, -sin
@@ -141,7 +141,7 @@ def square_to_quad(quads: Tensor) -> Tensor:
 def draw_colours(
     batch: int, config: AugmentConfig, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """(batch, 3, 3) and (batch, 3, 1) float32: saturation, then contrast, then brightness.
+    """(batch, 3, 3) and (batch, 3, 1) float32: saturation, contrast and brightness, in this order.
 
     Saturation moves a colour from or to the mean of its channels, contrast from or to 0, which is
     the mean colour of the images; brightness adds the same to all channels.
@@ -177,11 +177,11 @@ def draw_patches(
     happens = uniform(0, 1) < config.erase
     area = uniform(config.erase_smallest, config.erase_largest) * height * width
     aspect = uniform(math.log(_ASPECT[0]), math.log(_ASPECT[1])).exp()
-    tall = (area * aspect).sqrt().clamp(max=height)
-    wide = (area / aspect).sqrt().clamp(max=width)
-    top = uniform(0, 1) * (height - tall)
-    left = uniform(0, 1) * (width - wide)
-    boxes = torch.stack([top, left, top + tall, left + wide], dim=2)
+    heights = (area * aspect).sqrt().clamp(max=height)
+    widths = (area / aspect).sqrt().clamp(max=width)
+    top = uniform(0, 1) * (height - heights)
+    left = uniform(0, 1) * (width - widths)
+    boxes = torch.stack([top, left, top + heights, left + widths], dim=2)
     return torch.where(happens[:, :, None], boxes, 0.0)
 
 
@@ -205,15 +205,15 @@ def augmented_grid(
     columns: int = 8,
     seed: int = 0,
 ) -> NDArray[np.uint8]:
-    """One line per image: as it is, then as `columns` - 1 training batches would show it.
+    """One line per image: the original, then `columns` - 1 augmented versions.
 
     (rows · side, columns · side, 3) uint8.
     """
     cpu = torch.device("cpu")
     batch = images.batch(rows, cpu)
     generator = torch.Generator().manual_seed(seed)
-    shown = [batch, *(augment(batch, config, generator) for _ in range(columns - 1))]
-    grid = torch.stack(shown, dim=1)  # (rows, columns, 3, side, side)
+    versions = [batch, *(augment(batch, config, generator) for _ in range(columns - 1))]
+    grid = torch.stack(versions, dim=1)  # (rows, columns, 3, side, side)
     mean, std = (torch.tensor(v)[:, None, None] for v in (images.mean, images.std))
     pixels = ((grid * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
     lines = pixels.permute(0, 3, 1, 4, 2)  # (rows, side, columns, side, 3)

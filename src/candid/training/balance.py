@@ -1,11 +1,11 @@
-"""Training for groups that are few: weights by label and attribute, and the worst group's loss.
+"""Balance between groups: weights by label and attribute, and the worst group's loss.
 
 A network that learns the average image serves the commonest ones. `group_weights` makes every
 combination of label and attribute weigh the same, whatever its size (Idrissi et al., CLeaR 2022,
-found that this alone comes close to more elaborate ways). `independent_weights` take from an
-attribute what it says of the label, and from no combination of attributes its size. `GroupDRO`
-follows training and puts the weight where the loss is (Sagawa et al., "Distributionally robust
-neural networks for group shifts", ICLR 2020).
+found that this alone comes close to more elaborate methods). `independent_weights` makes label and
+attributes independent and keeps the sizes of groups. `GroupDRO` raises the weights of groups with a
+high loss in training (Sagawa et al., "Distributionally robust neural networks for group shifts",
+ICLR 2020).
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ Codes = NDArray[Any] | Sequence[NDArray[Any]]
 
 
 def group_cells(label: NDArray[Any], codes: Codes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Which combination of label and attributes each row is in.
+    """The combination of label and attributes of each row.
 
     Parameters
     ----------
     label
         (n,) index of each row's class.
     codes
-        (n,) codes of one attribute, or several such arrays; -1 where missing, which is a value of
-        its own: those rows are somebody too.
+        (n,) codes of one attribute, or several such arrays; -1 where missing, which counts as a
+        value of its own.
 
     Returns
     -------
@@ -41,41 +41,41 @@ def group_cells(label: NDArray[Any], codes: Codes) -> tuple[NDArray[np.int64], N
     counts
         (cells,) rows in each.
     """
-    several = [codes] if isinstance(codes, np.ndarray) else list(codes)
-    keys = np.stack([np.asarray(label), *several], axis=1)
+    arrays = [codes] if isinstance(codes, np.ndarray) else list(codes)
+    keys = np.stack([np.asarray(label), *arrays], axis=1)
     _, cell, counts = np.unique(keys, axis=0, return_inverse=True, return_counts=True)
     return cell.reshape(-1).astype(np.int64), counts.astype(np.int64)
 
 
-def group_weights(label: NDArray[Any], codes: Codes, *, most: float = 20.0) -> NDArray[np.float64]:
+def group_weights(label: NDArray[Any], codes: Codes, *, limit: float = 20.0) -> NDArray[np.float64]:
     """(n,) weights under which every combination of label and attribute weighs the same.
 
-    n / (cells · count), 1 on average: proportional to the chance with which a sampler has to draw a
-    row, or the factor of its loss. No row weighs more than `most` times the average, or a handful
-    of images would be learned by heart. `label` and `codes` are as in `group_cells`.
+    n / (cells · count), 1 on average: a row's relative probability in a sampler, or the factor of
+    its loss. No row weighs more than `limit` times the average, or a handful of images would be
+    learned by heart. `label` and `codes` are as in `group_cells`.
     """
     cell, counts = group_cells(label, codes)
     if not len(cell):
         return np.ones(0)
-    if not most >= 1:
+    if not limit >= 1:
         raise TrainingError(
-            f"No row may weigh more than {most} times the average: that is impossible.",
+            f"No row may weigh more than {limit} times the average: that is impossible.",
             expected="a number of at least 1",
             todo="leave it at the default of 20",
         )
     weight = len(cell) / (len(counts) * counts)
-    # Cutting the heaviest makes the others heavier; they may then be cut in turn.
+    # Clipping the heaviest makes the others heavier; they may then be clipped in turn.
     for _ in range(len(counts)):
-        cut = weight >= most
-        rest = len(cell) - most * counts[cut].sum()
-        if cut.all() or not (weight > most).any():
+        cut = weight >= limit
+        rest = len(cell) - limit * counts[cut].sum()
+        if cut.all() or not (weight > limit).any():
             break
-        weight = np.where(cut, most, rest / (np.count_nonzero(~cut) * counts))
+        weight = np.where(cut, limit, rest / (np.count_nonzero(~cut) * counts))
     return weight[cell]
 
 
 def independent_weights(
-    label: NDArray[Any], codes: Codes, *, most: float = 20.0
+    label: NDArray[Any], codes: Codes, *, limit: float = 20.0
 ) -> NDArray[np.float64]:
     """(n,) weights under which labels are as frequent in every group as in all rows.
 
@@ -83,21 +83,21 @@ def independent_weights(
     discrimination", 2012): count of the label · count of the group / (n · count of both), where
     every combination of `codes` is a group. So a group, or one of several data sets, in which a
     class is rarer than elsewhere does not teach that it is rare there, and each weighs as much as
-    it has rows; one that lacks a class, too. No row weighs more than `most`. `label` and `codes`
+    it has rows; one that lacks a class, too. No row weighs more than `limit`. `label` and `codes`
     are as in `group_cells`.
     """
     label = np.asarray(label)
     if not len(label):
         return np.ones(0)
-    both, counts = group_cells(label, codes)
-    group, sizes = group_cells(np.zeros_like(label), codes)
-    _, mine, labels = np.unique(label, return_inverse=True, return_counts=True)
-    raw = labels[mine] / counts[both]
-    return np.minimum(raw * (sizes / np.bincount(group, raw))[group], most)
+    cell, counts = group_cells(label, codes)
+    group, group_sizes = group_cells(np.zeros_like(label), codes)
+    _, index, label_counts = np.unique(label, return_inverse=True, return_counts=True)
+    weights = label_counts[index] / counts[cell]
+    return np.minimum(weights * (group_sizes / np.bincount(group, weights))[group], limit)
 
 
 class GroupDRO:
-    """The loss of the group that has it worst, softly: group distributionally robust optimisation.
+    """A soft maximum of the groups' losses: group distributionally robust optimisation.
 
     Every batch multiplies the weight of each group that it holds by exp(step size · its mean loss)
     (Sagawa et al., algorithm 1; the original's step size is 0.01). Groups that are absent keep
@@ -123,16 +123,16 @@ class GroupDRO:
         adjustment: float = 0.0,
         device: torch.device | str = "cpu",
     ) -> None:
-        known = torch.as_tensor(np.asarray(counts), dtype=torch.float32)
-        if not len(known) or (known < 1).any() or not step_size >= 0:
+        sizes = torch.as_tensor(np.asarray(counts), dtype=torch.float32)
+        if not len(sizes) or (sizes < 1).any() or not step_size >= 0:
             raise TrainingError(
                 f"Groups of {list(counts)[:5]} rows, and a step size of {step_size}: impossible.",
                 expected="at least one group, a row in each, and a step size of 0 or more",
                 todo="take the counts from group_cells",
             )
         self.step_size = step_size
-        self.extra = (adjustment / known.sqrt()).to(device)
-        self.weight = torch.full((len(known),), 1 / len(known), device=device)
+        self.extra = (adjustment / sizes.sqrt()).to(device)
+        self.weight = torch.full((len(sizes),), 1 / len(sizes), device=device)
 
     def loss(self, losses: Tensor, group: Tensor) -> Tensor:
         """The batch's loss, weighted by groups, after their weights were updated.
@@ -147,16 +147,16 @@ class GroupDRO:
         mean = torch.where(count > 0, mean + self.extra.to(losses.dtype), mean)
         with torch.no_grad():
             # In logarithms and from the largest down, so that a large loss does not overflow.
-            raised = self.weight.log() + self.step_size * mean.float()
-            self.weight = torch.softmax(raised, dim=0)
+            log_weights = self.weight.log() + self.step_size * mean.float()
+            self.weight = torch.softmax(log_weights, dim=0)
         return (self.weight.to(losses.dtype) * mean).sum()
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What a checkpoint must hold for training to go on to the bit."""
+        """The state that a checkpoint needs."""
         return {"weight": self.weight.clone()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Take up the weights of `state_dict`, or raise a TrainingError for those of others."""
+        """Load the weights of `state_dict`, or raise a TrainingError for those of other groups."""
         weight = state["weight"]
         if weight.shape != self.weight.shape:
             raise TrainingError(

@@ -1,4 +1,4 @@
-"""A training state as one safetensors file: whole or absent, and nothing in it is ever executed."""
+"""A training state as one safetensors file, written atomically, without executable content."""
 
 from __future__ import annotations
 
@@ -22,41 +22,40 @@ from candid.storage.files import FORMAT, check_format, reading, regular, writing
 from candid.storage.locks import try_lock
 from candid.training.state import TrainingState
 
-_PAUSE = 20  # times as long as a save took, until time alone is a reason for the next
+_PAUSE = 20  # times a save's duration, until the next save by time
 
 _UNFINISHED = (".*.part", ".tmp*")  # what `atomic` and safetensors call what they write
 
 _COLUMNS = tuple(f.name for f in dataclasses.fields(HistoryRow))
-_ROW = attrgetter(*_COLUMNS)
+_row_values = attrgetter(*_COLUMNS)
 
 
 class Saver:
-    """Saves a state where that is due, and by time, so that who is killed loses little.
+    """Saves a state when that is due, and every `seconds`, so that a killed run loses little.
 
-    `path` None saves nowhere. `seconds` is how long after the start and after each save the next
-    one comes by itself; 0: never.
+    `path` None saves nowhere; `seconds` 0 saves only when due.
     """
 
     def __init__(self, path: Path | None, seconds: float) -> None:
         self.path, self.seconds = path, seconds or math.inf
         self.next = time.monotonic() + self.seconds
 
-    def wants(self, *, due: bool) -> bool:
+    def should_save(self, *, due: bool) -> bool:
         """Whether to save now: it is due, or time is up."""
         return self.path is not None and (due or time.monotonic() >= self.next)
 
     def __call__(self, state: TrainingState) -> None:
-        """Save the state; the next time comes later where that is slow."""
-        began = time.monotonic()
+        """Save the state; the slower that is, the later the next save by time."""
+        start = time.monotonic()
         if self.path is not None:
             save(self.path, state)
         now = time.monotonic()
-        self.next = now + max(self.seconds, _PAUSE * (now - began))
+        self.next = now + max(self.seconds, _PAUSE * (now - start))
 
 
 @contextlib.contextmanager
 def sole_writer(path: Path) -> Iterator[None]:
-    """Hold the lock of a checkpoint's folder, and remove what a writer left there that was killed.
+    """Hold the lock of a checkpoint's folder, and remove the unfinished files of a killed writer.
 
     Nothing is removed where another process holds it, or the file system has no locks. Raises
     OutputError where the folder cannot be written to.
@@ -66,15 +65,15 @@ def sole_writer(path: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / ".lock").open("a+b")
     with file:
-        if _locked(file.fileno()):
+        if _try_lock(file.fileno()):
             with writing(folder):
                 for pattern in _UNFINISHED:
-                    for left in folder.glob(pattern):
-                        left.unlink(missing_ok=True)
+                    for leftover in folder.glob(pattern):
+                        leftover.unlink(missing_ok=True)
         yield
 
 
-def _locked(handle: int) -> bool:
+def _try_lock(handle: int) -> bool:
     try:
         return try_lock(handle)
     except OSError:
@@ -84,9 +83,9 @@ def _locked(handle: int) -> bool:
 def save(path: Path, state: TrainingState) -> None:
     """Write weights, their average, optimiser, best weights, step and history.
 
-    An optimiser's state may hold tensors, numbers, words, None and tuples of them.
+    An optimiser's state may hold tensors, numbers, strings, None and tuples of them.
     """
-    optimizer = _flat(state.optimizer)
+    optimizer = _flatten_state(state.optimizer)
     tensors = {f"network.{k}": v for k, v in state.network.state_dict().items()}
     if state.ema is not None:
         tensors |= {f"ema.{k}": v for k, v in state.ema.state_dict().items()}
@@ -94,9 +93,9 @@ def save(path: Path, state: TrainingState) -> None:
         tensors |= {f"dro.{k}": v for k, v in state.dro.state_dict().items()}
     tensors |= {f"best.{k}": v for k, v in state.best.items()}
     tensors |= {f"optimizer.{k}": v for k, v in optimizer.items() if isinstance(v, Tensor)}
-    rows = [_ROW(row) for row in state.history]
+    rows = [_row_values(row) for row in state.history]
     tensors["history"] = torch.tensor(rows, dtype=torch.float64).reshape(-1, len(_COLUMNS))
-    about = {
+    metadata = {
         "format": FORMAT,
         "step": state.step,
         "best_step": state.best_step,
@@ -104,26 +103,24 @@ def save(path: Path, state: TrainingState) -> None:
         "optimizer": {k: v for k, v in optimizer.items() if not isinstance(v, Tensor)},
         "columns": _COLUMNS,
     }
-    plain = {k: v.detach().contiguous().cpu() for k, v in tensors.items()}
-    save_tensors(path, plain, {"candid": json.dumps(about)})
+    cpu_tensors = {k: v.detach().contiguous().cpu() for k, v in tensors.items()}
+    save_tensors(path, cpu_tensors, {"candid": json.dumps(metadata)})
 
 
-def _flat(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """What an optimiser keeps per parameter ("state.0.exp_avg") and per group ("group.0.lr")."""
-    kept = optimizer.state_dict()
-    flat = {f"state.{i}.{k}": v for i, slots in kept["state"].items() for k, v in slots.items()}
-    for i, group in enumerate(kept["param_groups"]):
+def _flatten_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """An optimiser's state by parameter ("state.0.exp_avg") and by group ("group.0.lr")."""
+    state = optimizer.state_dict()
+    flat = {f"state.{i}.{k}": v for i, slots in state["state"].items() for k, v in slots.items()}
+    for i, group in enumerate(state["param_groups"]):
         flat |= {f"group.{i}.{k}": v for k, v in group.items() if k != "params"}
     return flat
 
 
 def restore(path: Path, state: TrainingState) -> None:
-    """Put a saved state into one that was built with the same settings.
+    """Load a saved state into one that was built with the same settings.
 
-    Raises
-    ------
-    RunError
-        Where the file is damaged, belongs to another network, or has the format of another release.
+    Raises RunError where the file is damaged, belongs to another network, or has the format of
+    another release.
     """
     with reading(
         path,
@@ -131,49 +128,49 @@ def restore(path: Path, state: TrainingState) -> None:
         todo="start a new run, or take the settings back that were changed",
     ):
         with safe_open(regular(path), "pt") as file:
-            about = json.loads(file.metadata()["candid"])
-            check_format(path, about.get("format"))
+            metadata = json.loads(file.metadata()["candid"])
+            check_format(path, metadata.get("format"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        _restore(state, about, tensors)
+        _restore(state, metadata, tensors)
 
 
-def _restore(state: TrainingState, about: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-    def below(prefix: str) -> dict[str, Tensor]:
+def _restore(state: TrainingState, metadata: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    def strip_prefix(prefix: str) -> dict[str, Tensor]:
         return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
 
-    state.network.load_state_dict(below("network."))
+    state.network.load_state_dict(strip_prefix("network."))
     if state.ema is not None:
-        state.ema.load_state_dict(below("ema."))
+        state.ema.load_state_dict(strip_prefix("ema."))
     if state.dro is not None:
-        state.dro.load_state_dict(below("dro."))
-    _restore_optimizer(state.optimizer, below("optimizer.") | about["optimizer"])
-    state.best = {k: v.to(state.device) for k, v in below("best.").items()}
+        state.dro.load_state_dict(strip_prefix("dro."))
+    _restore_optimizer(state.optimizer, strip_prefix("optimizer.") | metadata["optimizer"])
+    state.best = {k: v.to(state.device) for k, v in strip_prefix("best.").items()}
     state.step, state.best_step, state.best_f1 = (
-        about[k] for k in ("step", "best_step", "best_f1")
+        metadata[k] for k in ("step", "best_step", "best_f1")
     )
     state.history = []
     for row in tensors["history"].tolist():
-        found = dict(zip(about["columns"], row, strict=True))
-        whole = {k: int(found[k]) for k in ("step", "images")}
-        state.history.append(HistoryRow(**found | whole))
+        values = dict(zip(metadata["columns"], row, strict=True))
+        integers = {k: int(values[k]) for k in ("step", "images")}
+        state.history.append(HistoryRow(**values | integers))
 
 
-def _restore_optimizer(optimizer: torch.optim.Optimizer, kept: dict[str, Any]) -> None:
+def _restore_optimizer(optimizer: torch.optim.Optimizer, flat: dict[str, Any]) -> None:
     """The inverse of `_flat`."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     groups = optimizer.state_dict()["param_groups"]
     slots: dict[int, dict[str, Any]] = {}
-    for name, value in kept.items():
+    for name, value in flat.items():
         kind, index, key = name.split(".", 2)
         if isinstance(value, list):
             value = tuple(value)  # JSON has no tuples, and optimisers no lists
         if kind == "group":
             groups[int(index)][key] = value
             continue
-        like = parameters[int(index)]
-        if isinstance(value, Tensor) and value.dim() > 1 and value.shape == like.shape:
-            # In the parameter's own memory order, as the optimiser had it: other orders round
+        parameter = parameters[int(index)]
+        if isinstance(value, Tensor) and value.dim() > 1 and value.shape == parameter.shape:
+            # In the parameter's memory order, as the optimiser had it: other orders round
             # otherwise.
-            value = torch.empty_like(like, dtype=value.dtype).copy_(value)
+            value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
         slots.setdefault(int(index), {})[key] = value
     optimizer.load_state_dict({"state": slots, "param_groups": groups})

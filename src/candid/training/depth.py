@@ -1,4 +1,4 @@
-"""Layers by their depth: which are not trained, and how fast each learns."""
+"""Layers by depth: frozen layers, and learning rates by layer."""
 
 from __future__ import annotations
 
@@ -16,26 +16,23 @@ def depth_layers(network: nn.Module) -> list[list[nn.Module]]:
     """
     layers: list[list[nn.Module]] = []
     for module in network.modules():
-        own = list(module.parameters(recurse=False))
-        if not own and not list(module.buffers(recurse=False)):
+        parameters = list(module.parameters(recurse=False))
+        if not parameters and not list(module.buffers(recurse=False)):
             continue
         weight = getattr(module, "weight", None)
-        begins = isinstance(weight, nn.Parameter) and weight.ndim > 1
-        if begins or not layers:
+        starts_layer = isinstance(weight, nn.Parameter) and weight.ndim > 1
+        if starts_layer or not layers:
             layers.append([])
         layers[-1].append(module)
     return layers
 
 
 def freeze(network: nn.Module, config: TrainConfig) -> list[nn.Module]:
-    """Keep the leading layers that the settings name as they are; the modules of these.
+    """Freeze the leading layers that the settings name; return their modules.
 
-    Their running means stay, too, where they are in evaluation mode: see `hold_still`.
+    `hold_still` keeps their running means, too.
 
-    Raises
-    ------
-    ConfigError
-        Where nothing would be left to train.
+    Raises ConfigError where no layer would be left to train.
     """
     layers = depth_layers(network)
     count = len(layers) - 1 if config.freeze < 0 else config.freeze
@@ -59,7 +56,7 @@ def hold_still(frozen: list[nn.Module]) -> None:
 
 
 def rate_factors(network: nn.Module, decay: float) -> dict[int, float]:
-    """What each parameter's learning rate is multiplied by, by the parameter's `id`.
+    """The factor on each parameter's learning rate, by the parameter's `id`.
 
     Layer-wise learning-rate decay, as in Clark et al., 2020, "ELECTRA": the last layer has 1, each
     before it `decay` times that of the next.

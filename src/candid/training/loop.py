@@ -1,9 +1,9 @@
 """The training loop, readable from top to bottom.
 
-Everything random in a step comes from the seed and the step's number alone, so a run that was
-killed and goes on from a checkpoint draws what it would have drawn: the same batches, the same
-changes of every image, the same dropout. So do several processes that train together: each takes
-its share of every batch, and all have the same loss (`distributed`).
+Everything random in a step comes from the seed and the step's number alone, so a run that resumes
+from a checkpoint has the same batches, augmentation and dropout as one that was never stopped. So
+have several processes that train together: each takes its share of every batch, and all have the
+same loss (`distributed`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -25,8 +24,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from candid.errors import ConfigError, TrainingError
-from candid.models.device import captured, pick_device, placed, uses_bfloat16
-from candid.models.forward import forward, logits, no_logits
+from candid.models.device import compile_network, pick_device, to_device, uses_bfloat16
+from candid.models.forward import forward, logits, logits_error
 from candid.progress import progress
 from candid.records import HistoryRow
 from candid.settings import AugmentConfig, TrainConfig
@@ -34,25 +33,24 @@ from candid.settings.named_parts import FROM_PARTS
 from candid.training import checkpoint
 from candid.training.augment import augment
 from candid.training.balance import GroupDRO, group_cells
-from candid.training.batches import feed_of
+from candid.training.batches import make_feed
 from candid.training.depth import freeze, hold_still
 from candid.training.distributed import Team, team
-from candid.training.loss import Loss, SetFigures
-from candid.training.mixing import Mixture, mix, unmixed
+from candid.training.mixing import identity_mixture, mix
 from candid.training.optimizers import learning_rate, optimizer_of, set_learning_rate
-from candid.training.several import SeveralLoss
+from candid.training.several import AnyLoss, make_loss
 from candid.training.state import Task, TrainingState
 
-_MOST_UNREAD = 64  # steps whose losses wait on the device, so that one that diverged ends soon
+_MAX_UNREAD = 64  # steps whose losses wait on the device, so that one that diverged ends soon
 
 
 def start(network: nn.Module, config: TrainConfig, task: Task | None = None) -> TrainingState:
-    """A network about to be trained, on the device that the settings name.
+    """The initial state of a network's training, on the device that the settings name.
 
-    `task` is needed where groups are followed (`train.balance = "dro"`).
+    `task` is needed for `train.balance = "dro"`.
     """
     device = pick_device(config.device)
-    network = placed(network, device)
+    network = to_device(network, device)
     frozen = freeze(network, config)
     ema = copy.deepcopy(network).requires_grad_(False).eval() if config.ema_decay else None
     dro = None
@@ -71,76 +69,46 @@ def train_in_steps(
     title: str = "train",
     quiet: bool = False,
 ) -> Iterator[HistoryRow]:
-    """Train `state` from where it is to `config.steps`; yield a record at every evaluation.
+    """Train `state` from its step to `config.steps`; yield a record at every evaluation.
 
     `state.history` has a row for every step by then. With `save_to`, the state is saved there at
-    regular steps and times; `checkpoint.restore` and this function then go on as if nothing had
-    happened, to the bit on a CPU with the same number of threads. Processes that have joined train
-    together: each calls this function with the same. Raises a TrainingError when the loss is no
-    longer finite, and a DataError where too many streamed images cannot be read.
+    regular steps and times; `checkpoint.restore` and this function resume from it, to the bit on a
+    CPU with the same number of threads. Processes that have joined train together: each calls this
+    function with the same arguments. Raises a TrainingError when the loss is no longer finite, and
+    a DataError where too many streamed images cannot be read.
     """
     group, device = team(), state.device
     task = replace(task, images=task.images.resident(device))
-    loss_of = BatchLoss(task, state, config, augmentation, group)
-    curve, save = (
-        TrainingCurve(task, state, loss_of.loss),
-        checkpoint.Saver(save_to, config.checkpoint_seconds),
-    )
+    batch_loss = BatchLoss(task, state, config, augmentation, group)
+    curve = TrainingCurve(task, state, batch_loss.loss)
+    save = checkpoint.Saver(save_to, config.checkpoint_seconds)
     work = progress(title, config.steps, unit="batches", done=state.step, quiet=quiet)
-    batches = feed_of(task, config, device, group, quiet).batches(state.step)
-    left = 0 if stale(state, config) else max(0, config.steps - state.step)
+    batches = make_feed(task, config, device, group, quiet).batches(state.step)
+    remaining = 0 if is_stale(state, config) else max(0, config.steps - state.step)
     with work as bar, contextlib.closing(batches):
-        for rows, batch in islice(batches, left):
+        for rows, batch in islice(batches, remaining):
             rate = learning_rate(state.step, config)
-            loss, output = loss_of(batch, rows)
+            loss, output = batch_loss(batch, rows)
             descend(state, loss, rate)
             update_ema(state, config.ema_decay)
             state.step += 1
             curve.add(rows, rate, loss, output)
-            evaluated = due(state.step, config.steps, config.evaluations)
-            if evaluated:
+            is_evaluation = is_due(state.step, config.steps, config.evaluations)
+            if is_evaluation:
                 row = curve.evaluate(config, group)
                 bar.note(f"loss {row.train_loss:.3f}, F1 {row.validation_f1:.4f}")
             bar.update()
-            if save.wants(due=due(state.step, config.steps, config.checkpoints)):
+            if save.should_save(due=is_due(state.step, config.steps, config.checkpoints)):
                 curve.read()
                 save(state)
-            if evaluated:
+            if is_evaluation:
                 yield row
-                if stale(state, config):
+                if is_stale(state, config):
                     return
 
 
-class BatchLosses(Protocol):
-    """The loss of a batch, and what is said of its outputs: of one label, or of several."""
-
-    def __call__(self, output: Tensor, mixture: Mixture, rows: NDArray[np.intp]) -> Tensor:
-        """A scalar with its graph."""
-        ...
-
-    def answers(self, output: Tensor) -> Tensor:
-        """The most probable class of each image, and label."""
-        ...
-
-    def f1(self, label: NDArray[Any], answers: NDArray[Any]) -> float:
-        """Weighted F1; of several labels its mean."""
-        ...
-
-    def measured(self, output: NDArray[np.float32], label: NDArray[Any]) -> SetFigures:
-        """What a whole set of images says."""
-        ...
-
-    def each(self, output: Tensor, label: Tensor) -> Tensor:
-        """(n, labels) cross-entropies in nats, nothing weighted; NaN where a label is missing."""
-        ...
-
-    def base_rates(self) -> Tensor:
-        """(outputs,) logits of what the training images' labels say without any picture."""
-        ...
-
-
 class BatchLoss:
-    """A batch's way through the network, by all processes together, and its loss."""
+    """The forward pass and loss of a batch, shared by all processes."""
 
     def __init__(
         self,
@@ -156,15 +124,11 @@ class BatchLoss:
         )
         self.task, self.state, self.config, self.augmentation = task, state, config, augmentation
         self.group, self.device = group, state.device
-        self.network = group.shared(state.network)
+        self.network = group.parallelise(state.network)
         if group.size == 1:  # a process among several replaces functions while it computes
-            self.network = captured(self.network, config.compile, self.device)
+            self.network = compile_network(self.network, config.compile, self.device)
         self.bfloat16 = uses_bfloat16(config.precision, self.device)
-        self.loss: BatchLosses
-        if task.is_several:
-            self.loss = SeveralLoss(task, config, self.device)
-        else:
-            self.loss = Loss(task, config, state.dro, self.device)
+        self.loss = make_loss(task, config, state.dro, self.device)
 
     def __call__(self, batch: Tensor, rows: NDArray[np.intp]) -> tuple[Tensor, Tensor]:
         """The loss of a whole batch with its graph, and (rows, outputs) logits.
@@ -173,20 +137,21 @@ class BatchLoss:
         """
         config, group, step, n = self.config, self.group, self.state.step, len(rows)
         labels = torch.from_numpy(self.task.label[rows].astype(np.int64)).to(self.device)
-        own = [self.device] if self.device.type == "cuda" else []
+        cuda_devices = [self.device] if self.device.type == "cuda" else []
         # The caller's random numbers stay as they were: dropout draws inside the fork.
-        with torch.random.fork_rng(devices=own), group.whole(n) as mine:
-            generator = seeded(config.seed, step, self.device)
+        with torch.random.fork_rng(devices=cuda_devices), group.whole_batch(n) as share:
+            generator = seed_generators(config.seed, step, self.device)
             side = side_at(step, config, self.task.images.side)
-            batch, mixture = augment(batch, self.augmentation, generator, side), unmixed(labels)
+            batch = augment(batch, self.augmentation, generator, side)
+            mixture = identity_mixture(labels)
             if config.mixup or config.cutmix:  # with images of other processes, too
                 batch, mixture = mix(group.gather(batch, n), labels, config, generator)
-                batch = batch[mine]
+                batch = batch[share]
             self.state.network.train()
             hold_still(self.state.frozen)
             output = group.gather(forward(self.network, batch, self.bfloat16), n)
         if output.shape[1] != self.task.n_classes:
-            raise no_logits(output, n, self.task.n_classes)
+            raise logits_error(output, n, self.task.n_classes)
         return self.loss(output, mixture, rows), output
 
 
@@ -194,43 +159,40 @@ class BatchLoss:
 class TrainingCurve:
     """The history of a training: a row for every step.
 
-    Loss and answers of a step stay on the device until somebody asks: to read them in every step
-    would be to wait for it in every step.
+    A step's loss and predictions stay on the device until `read`, as reading waits for the device.
     """
 
     task: Task
     state: TrainingState
-    loss: BatchLosses
+    loss: AnyLoss
     unread: list[tuple[HistoryRow, NDArray[np.intp], Tensor, Tensor]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         history = self.state.history
-        self.began = time.monotonic() - (history[-1].seconds if history else 0.0)
+        self.start = time.monotonic() - (history[-1].seconds if history else 0.0)
 
     def add(self, rows: NDArray[np.intp], rate: float, loss: Tensor, output: Tensor) -> None:
-        """Note a step that is done."""
+        """Add a finished step."""
         row = HistoryRow(
             step=self.state.step,
             images=self.state.step * len(rows),  # every batch has the same size
-            seconds=time.monotonic() - self.began,
+            seconds=time.monotonic() - self.start,
             learning_rate=rate,
             train_loss=math.nan,
             train_f1=math.nan,
         )
-        self.unread.append((row, rows, loss.detach(), self.loss.answers(output.detach())))
-        if len(self.unread) == _MOST_UNREAD:
+        self.unread.append((row, rows, loss.detach(), self.loss.predict(output.detach())))
+        if len(self.unread) == _MAX_UNREAD:
             self.read()
 
     def read(self) -> None:
         """Bring the history up to date; raise a TrainingError where a loss is not finite."""
         if not self.unread:
             return
-        rows, images, losses, answers = zip(*self.unread, strict=True)
+        steps, batches, losses, predictions = zip(*self.unread, strict=True)
         self.unread = []
-        predictions = torch.stack(answers).cpu().numpy()
-        for row, some, loss, prediction in zip(
-            rows, images, torch.stack(losses).tolist(), predictions, strict=True
-        ):
+        values, classes = torch.stack(losses).tolist(), torch.stack(predictions).cpu().numpy()
+        for row, image_rows, loss, prediction in zip(steps, batches, values, classes, strict=True):
             if not math.isfinite(loss):
                 raise TrainingError(
                     f"The loss of batch {row.step} is {loss}.",
@@ -238,14 +200,14 @@ class TrainingCurve:
                     todo="lower train.learning_rate, or set train.precision=float32",
                     code=FROM_PARTS,
                 )
-            f1 = self.loss.f1(self.task.label[some], prediction)
+            f1 = self.loss.f1(self.task.label[image_rows], prediction)
             self.state.history.append(replace(row, train_loss=loss, train_f1=f1))
 
     def evaluate(self, config: TrainConfig, group: Team) -> HistoryRow:
-        """The last step's row, with what all validation images say; the best weights are kept."""
+        """The last step's row, with metrics on all validation images; keeps the best weights."""
         self.read()
         state, rows = self.state, self.task.validation
-        own = logits(
+        local = logits(
             state.measured,
             self.task.images,
             rows[group.share(len(rows))],
@@ -253,8 +215,8 @@ class TrainingCurve:
             bfloat16=uses_bfloat16(config.precision, state.device),
             flip_tta=config.flip_tta,
         )
-        output = group.gather(torch.from_numpy(own).to(state.device), len(rows)).cpu().numpy()
-        loss, f1, accuracy = self.loss.measured(output, self.task.label[rows])
+        output = group.gather(torch.from_numpy(local).to(state.device), len(rows)).cpu().numpy()
+        loss, f1, accuracy = self.loss.compute_metrics(output, self.task.label[rows])
         row = replace(
             state.history[-1], validation_loss=loss, validation_f1=f1, validation_accuracy=accuracy
         )
@@ -273,24 +235,24 @@ def descend(state: TrainingState, loss: Tensor, rate: float) -> None:
 
 @torch.no_grad()
 def update_ema(state: TrainingState, decay: float) -> None:
-    """Move the exponential average a little towards the weights: less so the further training is.
+    """Move the exponential average towards the weights: less so the further training is.
 
-    At first the decay is (1 + step) / (10 + step), so that the fresh weights are soon forgotten.
+    At first the decay is (1 + step) / (10 + step), so that the initial weights are soon forgotten.
     """
     if state.ema is None:
         return
     decay = min(decay, (1 + state.step) / (10 + state.step))
-    tensors = (state.ema.state_dict().values(), state.network.state_dict().values())
-    pairs = list(zip(*tensors, strict=True))
-    kept, now = zip(*(pair for pair in pairs if pair[0].is_floating_point()), strict=True)
-    get_ema_multi_avg_fn(decay)(kept, now, None)  # type: ignore[no-untyped-call]
+    states = (state.ema.state_dict().values(), state.network.state_dict().values())
+    pairs = list(zip(*states, strict=True))
+    averages, weights = zip(*(pair for pair in pairs if pair[0].is_floating_point()), strict=True)
+    get_ema_multi_avg_fn(decay)(averages, weights, None)  # type: ignore[no-untyped-call]
     for count, value in pairs:
         if not count.is_floating_point():  # of batches
             count.copy_(value)
 
 
 def check_growth(network: nn.Module, config: TrainConfig, full: int) -> None:
-    """Raise a ConfigError where images are to grow and the network takes but one size."""
+    """Raise a ConfigError where images are to grow and the network takes only one size."""
     if side_at(0, config, full) == full:
         return
     was_training = network.training
@@ -307,10 +269,10 @@ def check_growth(network: nn.Module, config: TrainConfig, full: int) -> None:
         network.train(was_training)
 
 
-def stale(state: TrainingState, config: TrainConfig) -> bool:
-    """Whether the last `config.patience` evaluations were none better than the best before."""
-    evaluated = [row.step for row in state.history if not math.isnan(row.validation_f1)]
-    return 0 < config.patience <= sum(step > state.best_step for step in evaluated)
+def is_stale(state: TrainingState, config: TrainConfig) -> bool:
+    """Whether the best evaluation is `config.patience` evaluations or more ago."""
+    evaluations = [row.step for row in state.history if not math.isnan(row.validation_f1)]
+    return 0 < config.patience <= sum(step > state.best_step for step in evaluations)
 
 
 def side_at(step: int, config: TrainConfig, full: int) -> int:
@@ -321,12 +283,12 @@ def side_at(step: int, config: TrainConfig, full: int) -> int:
     return min(full, first + int((full - first) * step / grown) // 8 * 8)
 
 
-def due(step: int, steps: int, times: int) -> bool:
-    """Whether something done `times` times, evenly spread over `steps`, is due after `step`."""
+def is_due(step: int, steps: int, times: int) -> bool:
+    """Whether an event that occurs `times` times, evenly over `steps`, is due after `step`."""
     return step * times // steps > (step - 1) * times // steps
 
 
-def seeded(seed: int, step: int, device: torch.device) -> torch.Generator:
+def seed_generators(seed: int, step: int, device: torch.device) -> torch.Generator:
     """Seed the device's own generator for this step; return another for the augmentation.
 
     No other device's generator is touched, as `torch.manual_seed` would: the caller's random
@@ -334,8 +296,8 @@ def seeded(seed: int, step: int, device: torch.device) -> torch.Generator:
     """
     dropout, augmentation = np.random.SeedSequence([seed, 1, step]).generate_state(2, np.uint64)
     if device.type == "cuda":
-        own = torch.cuda.default_generators[device.index]
+        generator = torch.cuda.default_generators[device.index]
     else:
-        own = torch.default_generator
-    own.manual_seed(int(dropout >> 1))
+        generator = torch.default_generator
+    generator.manual_seed(int(dropout >> 1))
     return torch.Generator().manual_seed(int(augmentation >> 1))

@@ -1,4 +1,4 @@
-"""The loss of a batch, by class or balanced between groups, and what a validation set says."""
+"""The loss of a batch, by class or balanced between groups, and metrics on a validation set."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from candid.errors import TrainingError
 from candid.settings import TrainConfig
 from candid.stats.metrics import weighted_f1_of_answers
 from candid.training.balance import GroupDRO, group_cells, group_weights, independent_weights
-from candid.training.mixing import Mixture, mean_over_mixture, mixture_loss, unmixed
+from candid.training.mixing import Mixture, identity_mixture, mean_over_mixture, mixture_loss
 from candid.training.own_parts import own_loss
 from candid.training.state import Task
 
 _CPU = torch.device("cpu")
 
 
-class SetFigures(NamedTuple):
-    """What a validation set says of a network."""
+class SetMetrics(NamedTuple):
+    """Loss and scores of a network on a set of images."""
 
     loss: float
     f1: float
@@ -35,8 +35,8 @@ class Loss:
 
     Without balance it is the weighted cross-entropy of `mixture_loss`. With `group` and
     `reweighing`, each image's loss is weighted by its group and averaged over the weights; with
-    `dro`, `GroupDRO` weighs. A
-    loss of the user's own (`train.loss`) takes the place of cross-entropy, without label smoothing.
+    `dro`, `GroupDRO` weighs. A custom loss (`train.loss`) replaces cross-entropy, without label
+    smoothing.
     """
 
     def __init__(
@@ -53,61 +53,60 @@ class Loss:
                 todo="give start the task",
             )
         self.smoothing, self.dro = config.label_smoothing, dro
-        self.own = own_loss(config.loss) if config.loss else None
+        self.custom = own_loss(config.loss) if config.loss else None
         self.classes = class_weights(task, config).to(device)
         self.shares = class_shares(task.label[task.train], task.n_classes)
-        self.row: NDArray[Any] | None = None  # of each row: its weight, or its group for `dro`
+        self.per_row: NDArray[Any] | None = None  # of each row: its weight, or its group for `dro`
         if dro is not None:
-            self.row = task.on_rows(group_cells(*task.groups)[0])
+            self.per_row = task.on_rows(group_cells(*task.groups)[0])
         elif config.balance == "group":
-            self.row = task.on_rows(group_weights(*task.groups))
+            self.per_row = task.on_rows(group_weights(*task.groups))
         elif config.balance == "reweighing":
-            self.row = task.on_rows(independent_weights(*task.groups))
+            self.per_row = task.on_rows(independent_weights(*task.groups))
 
     def __call__(self, output: Tensor, mixture: Mixture, rows: NDArray[np.intp]) -> Tensor:
         """A scalar with its graph."""
-        if self.row is None:
-            if self.own is not None:
-                own = partial(self.own, output)
-                return mean_over_mixture(own, mixture, self.classes)
+        if self.per_row is None:
+            if self.custom is not None:
+                return mean_over_mixture(partial(self.custom, output), mixture, self.classes)
             return mixture_loss(output, mixture, self.classes, self.smoothing)
-        if self.own is not None:
-            each = self.own(output, mixture.first)
+        if self.custom is not None:
+            losses = self.custom(output, mixture.first)
         else:
-            each = F.cross_entropy(
+            losses = F.cross_entropy(
                 output, mixture.first, label_smoothing=self.smoothing, reduction="none"
             )
-        known = torch.from_numpy(self.row[rows]).to(each.device)
+        values = torch.from_numpy(self.per_row[rows]).to(losses.device)
         if self.dro is not None:
-            return self.dro.loss(each, known)
-        weight = known.to(each.dtype)
-        return (each * weight).sum() / weight.sum()
+            return self.dro.loss(losses, values)
+        weight = values.to(losses.dtype)
+        return (losses * weight).sum() / weight.sum()
 
-    def answers(self, output: Tensor) -> Tensor:
+    def predict(self, output: Tensor) -> Tensor:
         """(batch,) the most probable class."""
         return output.argmax(1)
 
-    def f1(self, label: NDArray[Any], answers: NDArray[Any]) -> float:
+    def f1(self, label: NDArray[Any], predictions: NDArray[Any]) -> float:
         """Weighted F1."""
-        return weighted_f1_of_answers(label, answers)
+        return weighted_f1_of_answers(label, predictions)
 
-    def measured(self, output: NDArray[np.float32], label: NDArray[Any]) -> SetFigures:
-        """What a whole set of images says."""
-        figures = measured(output, label, self.classes)
-        if self.own is None:
-            return figures
+    def compute_metrics(self, output: NDArray[np.float32], label: NDArray[Any]) -> SetMetrics:
+        """Loss and scores on a set of images."""
+        metrics = compute_metrics(output, label, self.classes)
+        if self.custom is None:
+            return metrics
         labels = torch.from_numpy(label.astype(np.int64))
         with torch.no_grad():
-            own = partial(self.own, torch.from_numpy(output))
-            loss = mean_over_mixture(own, unmixed(labels), self.classes.cpu())
-        return figures._replace(loss=loss.item())
+            custom = partial(self.custom, torch.from_numpy(output))
+            loss = mean_over_mixture(custom, identity_mixture(labels), self.classes.cpu())
+        return metrics._replace(loss=loss.item())
 
-    def each(self, output: Tensor, label: Tensor) -> Tensor:
+    def cross_entropies(self, output: Tensor, label: Tensor) -> Tensor:
         """(n, 1) cross-entropies of (n, classes) logits in nats, nothing weighted or smoothed."""
         return F.cross_entropy(output, label, reduction="none")[:, None]
 
     def base_rates(self) -> Tensor:
-        """(classes,) logits of always saying the classes' shares in train."""
+        """(classes,) logits of the classes' shares in train."""
         return self.shares.log()
 
 
@@ -126,9 +125,11 @@ def class_weights(task: Task, config: TrainConfig) -> Tensor:
     return torch.from_numpy(counts.sum() / (task.n_classes * present)).float()
 
 
-def measured(output: NDArray[np.float32], label: NDArray[Any], weights: Tensor) -> SetFigures:
+def compute_metrics(
+    output: NDArray[np.float32], label: NDArray[Any], weights: Tensor
+) -> SetMetrics:
     """Weighted cross-entropy, weighted F1 and accuracy of (n, classes) logits."""
     label, prediction = label.astype(np.int64), output.argmax(1)
     loss = F.cross_entropy(torch.from_numpy(output), torch.from_numpy(label), weight=weights.cpu())
-    right = float((prediction == label).mean())
-    return SetFigures(loss.item(), weighted_f1_of_answers(label, prediction), right)
+    accuracy = float((prediction == label).mean())
+    return SetMetrics(loss.item(), weighted_f1_of_answers(label, prediction), accuracy)

@@ -29,16 +29,16 @@ class Mixture:
 def mix(
     images: Tensor, labels: Tensor, config: TrainConfig, generator: torch.Generator
 ) -> tuple[Tensor, Mixture]:
-    """Each image mixed with that of another place in the batch, as the settings ask.
+    """Mix each image with another of the batch, as the settings ask.
 
     Mixup (Zhang et al., 2018) blends two images; cutmix (Yun et al., 2019) lays a patch of one on
-    the other. Where both are asked for, each batch has one of them, by the toss of a coin. Shares
+    the other. Where both are set, each batch has one of them, by the toss of a coin. Shares
     are drawn per image from a beta distribution. `images` are (batch, channels, height, width),
     `labels` (batch,) classes; the same state of `generator`, one of the CPU, mixes the same.
     """
     batch = len(images)
     if not (config.mixup or config.cutmix):
-        return images, unmixed(labels)
+        return images, identity_mixture(labels)
     coin = torch.rand((), generator=generator).item()
     cut = bool(config.cutmix) and (not config.mixup or coin < 0.5)
     seed = int(torch.randint(2**62, (), generator=generator))
@@ -53,15 +53,15 @@ def mix(
     return mixed, Mixture(labels, labels[order], share.to(images.device))
 
 
-def unmixed(labels: Tensor) -> Mixture:
-    """(batch,) labels of images that are themselves."""
+def identity_mixture(labels: Tensor) -> Mixture:
+    """(batch,) labels of unmixed images."""
     return Mixture(labels, labels, torch.ones(len(labels), device=labels.device))
 
 
 def _patches(
     share: Tensor, height: int, width: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """(batch, height, width) bool: where the other image shows; and the share that is left."""
+    """(batch, height, width) bool: the other image's patch; and the share of the first image."""
     side = (1 - share).sqrt()
     tall, wide = (side * height).round(), (side * width).round()
     top = (torch.rand(len(share), generator=generator) * (height - tall + 1)).floor()
@@ -73,15 +73,15 @@ def _patches(
 
 
 def mean_over_mixture(
-    each: Callable[[Tensor], Tensor], mixture: Mixture, weights: Tensor
+    loss: Callable[[Tensor], Tensor], mixture: Mixture, weights: Tensor
 ) -> Tensor:
-    """The weighted mean of the losses (batch,) that `each` gives for (batch,) labels."""
+    """The weighted mean of the losses (batch,) that `loss` returns for (batch,) labels."""
     parts = [(mixture.first, mixture.share)]
     if mixture.first is not mixture.second:
         parts.append((mixture.second, 1 - mixture.share))
     shares = [weights[labels] * share for labels, share in parts]
-    costs = [each(labels) * share for (labels, _), share in zip(parts, shares, strict=True)]
-    return torch.cat(costs).sum() / torch.cat(shares).sum()
+    losses = [loss(labels) * share for (labels, _), share in zip(parts, shares, strict=True)]
+    return torch.cat(losses).sum() / torch.cat(shares).sum()
 
 
 def mixture_loss(output: Tensor, mixture: Mixture, weights: Tensor, smoothing: float) -> Tensor:
@@ -90,14 +90,14 @@ def mixture_loss(output: Tensor, mixture: Mixture, weights: Tensor, smoothing: f
     Where nothing is mixed, `torch.nn.functional.cross_entropy` with its own mean.
     """
 
-    def summed(labels: Tensor, share: Tensor) -> Tensor:
-        each = F.cross_entropy(
+    def weighted_sum(labels: Tensor, share: Tensor) -> Tensor:
+        losses = F.cross_entropy(
             output, labels, weight=weights, label_smoothing=smoothing, reduction="none"
         )
-        return (each * share).sum()
+        return (losses * share).sum()
 
     first, second, share = mixture.first, mixture.second, mixture.share
     if first is second:
         return F.cross_entropy(output, first, weight=weights, label_smoothing=smoothing)
     total = (weights[first] * share + weights[second] * (1 - share)).sum()
-    return (summed(first, share) + summed(second, 1 - share)) / total
+    return (weighted_sum(first, share) + weighted_sum(second, 1 - share)) / total

@@ -14,50 +14,50 @@ from candid.models.device import uses_bfloat16
 from candid.settings import TrainConfig
 from candid.training.depth import rate_factors
 
-FACTOR = "rate_factor"  # of a group, on its learning rate
+RATE_FACTOR = "rate_factor"  # key of a group: multiplies its learning rate
 
 
 def optimizer_of(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     """The optimiser that the settings name, for all parameters of a network.
 
-    Weights decay; scales, offsets and whatever else has one dimension do not.
+    Weights decay; parameters of one dimension (scales, offsets) do not.
     """
     parameters = [p for p in network.parameters() if p.requires_grad]
     rate, decay = config.learning_rate, config.weight_decay
     if config.optimizer == "adam":
-        alone: list[dict[str, Any]] = [{"params": parameters}]
-        return torch.optim.Adam(_by_depth(alone, network, config), lr=rate)
-    hidden = {id(p) for p in _hidden(network)} if config.optimizer == "muon" else set()
+        single_group: list[dict[str, Any]] = [{"params": parameters}]
+        return torch.optim.Adam(_split_by_depth(single_group, network, config), lr=rate)
+    hidden_ids = {id(p) for p in _hidden_weights(network)} if config.optimizer == "muon" else set()
     groups: list[dict[str, Any]] = [
-        {"params": [p for p in parameters if id(p) in hidden], "weight_decay": decay},
+        {"params": [p for p in parameters if id(p) in hidden_ids], "weight_decay": decay},
         {
-            "params": [p for p in parameters if p.ndim > 1 and id(p) not in hidden],
+            "params": [p for p in parameters if p.ndim > 1 and id(p) not in hidden_ids],
             "weight_decay": decay,
         },
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
     if config.optimizer == "muon":
         groups[0]["orthogonal"] = True
-    groups = _by_depth([group for group in groups if group["params"]], network, config)
+    groups = _split_by_depth([group for group in groups if group["params"]], network, config)
     if config.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=rate)
     if config.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=rate, momentum=0.9, nesterov=True)
-    fast = uses_bfloat16(config.precision, parameters[0].device)
-    return Muon(groups, lr=rate, dtype=torch.bfloat16 if fast else torch.float32)
+    is_bfloat16 = uses_bfloat16(config.precision, parameters[0].device)
+    return Muon(groups, lr=rate, dtype=torch.bfloat16 if is_bfloat16 else torch.float32)
 
 
-def _by_depth(
+def _split_by_depth(
     groups: list[dict[str, Any]], network: nn.Module, config: TrainConfig
 ) -> list[dict[str, Any]]:
-    """The groups, each divided by what the learning rate of its parameters is multiplied by."""
+    """The groups, each divided by the rate factor of its parameters."""
     if config.depth_decay == 1:
         return groups
     factors = rate_factors(network, config.depth_decay)
     return [
         group
         | {"params": [p for p in group["params"] if factors[id(p)] == factor]}
-        | {FACTOR: factor}
+        | {RATE_FACTOR: factor}
         for group in groups
         for factor in sorted({factors[id(p)] for p in group["params"]})
     ]
@@ -66,11 +66,11 @@ def _by_depth(
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Give every group the learning rate, times its own factor where it has one."""
     for group in optimizer.param_groups:
-        group["lr"] = rate * group.get(FACTOR, 1.0)
+        group["lr"] = rate * group.get(RATE_FACTOR, 1.0)
 
 
-def _hidden(network: nn.Module) -> list[nn.Parameter]:
-    """The weights between the first and the last: what Muon was made for."""
+def _hidden_weights(network: nn.Module) -> list[nn.Parameter]:
+    """The weights between the first and the last layer, which Muon is for."""
     layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     return [p for layer in layers[1:-1] if isinstance(p := layer.weight, nn.Parameter)]
 
@@ -82,8 +82,8 @@ def learning_rate(step: int, config: TrainConfig) -> float:
         return config.learning_rate * (step + 1) / warmup
     if config.schedule == "constant":
         return config.learning_rate
-    done = (step - warmup) / max(1, config.steps - warmup)
-    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+    progress = (step - warmup) / max(1, config.steps - warmup)
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 class Muon(torch.optim.Optimizer):
@@ -98,7 +98,7 @@ class Muon(torch.optim.Optimizer):
     layer. `dtype` is that of the iteration.
     """
 
-    # As they are below torch's wrapper, whose first call imports its compiler: a second.
+    # Without torch's wrapper, whose first call imports its compiler, which takes a second.
     add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
     zero_grad = inspect.unwrap(torch.optim.Optimizer.zero_grad)
     state_dict = inspect.unwrap(torch.optim.Optimizer.state_dict)
@@ -133,35 +133,35 @@ class Muon(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            update_of = self._orthogonal if group["orthogonal"] else self._adam
+            compute_update = self._muon_step if group["orthogonal"] else self._adam_step
             for parameter in group["params"]:
                 if parameter.grad is None:
                     continue
-                update = update_of(self.state[parameter], parameter.grad, group)
+                update = compute_update(self.state[parameter], parameter.grad, group)
                 parameter.mul_(1 - group["lr"] * group["weight_decay"])
                 parameter.sub_(group["lr"] * update)
         return loss
 
-    def _orthogonal(self, state: dict[str, Any], gradient: Tensor, group: dict[str, Any]) -> Tensor:
+    def _muon_step(self, state: dict[str, Any], gradient: Tensor, group: dict[str, Any]) -> Tensor:
         if "momentum" not in state:
             state["momentum"] = torch.zeros_like(gradient)
         momentum: Tensor = state["momentum"].lerp_(gradient, 1 - group["momentum"])
-        ahead = gradient.lerp(momentum, group["momentum"])  # Nesterov's
-        matrix = orthogonal(ahead.reshape(len(ahead), -1), self.dtype)
+        nesterov = gradient.lerp(momentum, group["momentum"])  # Nesterov's
+        matrix = orthogonal(nesterov.reshape(len(nesterov), -1), self.dtype)
         size: float = 0.2 * math.sqrt(max(matrix.shape))
         return matrix.reshape(gradient.shape).mul_(size)
 
-    def _adam(self, state: dict[str, Any], gradient: Tensor, group: dict[str, Any]) -> Tensor:
+    def _adam_step(self, state: dict[str, Any], gradient: Tensor, group: dict[str, Any]) -> Tensor:
         if "mean" not in state:
             state["step"] = 0
             state["mean"] = torch.zeros_like(gradient)
             state["square"] = torch.zeros_like(gradient)
         state["step"] += 1
-        one, two = group["betas"]
-        mean: Tensor = state["mean"].lerp_(gradient, 1 - one)
-        square: Tensor = state["square"].lerp_(gradient.square(), 1 - two)
-        root = (square / (1 - two ** state["step"])).sqrt_()
-        step: Tensor = mean / (1 - one ** state["step"]) / root.add_(group["eps"])
+        beta1, beta2 = group["betas"]
+        mean: Tensor = state["mean"].lerp_(gradient, 1 - beta1)
+        square: Tensor = state["square"].lerp_(gradient.square(), 1 - beta2)
+        root = (square / (1 - beta2 ** state["step"])).sqrt_()
+        step: Tensor = mean / (1 - beta1 ** state["step"]) / root.add_(group["eps"])
         return step
 
 

@@ -1,7 +1,7 @@
-"""A loss and an augmentation of the user's own, by name: `package.module:function`.
+"""A custom loss and a custom augmentation, by name: `package.module:function`.
 
-As with a network of one's own (`candid.settings.named_parts`), to use one is to run its code: what
-the user names is imported, what stands in a run's folder only where it is trusted.
+As with a custom network (`candid.settings.named_parts`), to use one is to run its code: a name that
+the user gives is imported, one in a run's folder only where it is trusted.
 """
 
 from __future__ import annotations
@@ -20,54 +20,48 @@ EachLoss = Callable[[Tensor, Tensor], Tensor]
 
 
 def check_parts(config: Config) -> None:
-    """Raise a ConfigError where a part that the settings name is not trusted, or not there.
+    """Raise a ConfigError where a part that the settings name is missing or not trusted.
 
-    Asked before a run has a folder: what is named wrongly leaves none behind.
+    Called before a run has a folder, so that a wrong name leaves none behind.
     """
-    what = {"network": "The network", "train": "The loss", "augment": "The augmentation"}
+    labels = {"network": "The network", "train": "The loss", "augment": "The augmentation"}
     for section, name in named_in(config).items():
-        trusted_part(name, what[section])
+        trusted_part(name, labels[section])
 
 
 def own_loss(name: str) -> EachLoss:
-    """The loss of each image that a name means; of what it gives the shape is checked.
+    """The named loss per image; the shape of its output is checked.
 
-    Raises
-    ------
-    ConfigError
-        Where nobody trusted the name, or there is no such function; later, where it gives something
-        else than a loss for each image.
+    Raises ConfigError where the name is not trusted, or there is no such function; when called,
+    where it returns anything but a loss for each image.
     """
     function = trusted_part(name, "The loss")
 
-    def each(output: Tensor, labels: Tensor) -> Tensor:
-        found = function(output, labels)
-        if not isinstance(found, Tensor) or found.shape != labels.shape:
-            raise _wrong(name, "the loss of each image, (batch,), not their mean", found)
-        return found
+    def checked_loss(output: Tensor, labels: Tensor) -> Tensor:
+        losses = function(output, labels)
+        if not isinstance(losses, Tensor) or losses.shape != labels.shape:
+            raise _wrong_output(name, "the loss of each image, (batch,), not their mean", losses)
+        return losses
 
-    return each
+    return checked_loss
 
 
 def own_augmentation(name: str, images: Tensor, generator: torch.Generator) -> Tensor:
-    """(batch, 3, side, side) images of a training batch as the function that a name means has them.
+    """Apply the named function to the (batch, 3, side, side) images of a training batch.
 
-    Raises
-    ------
-    ConfigError
-        As `own_loss`.
+    Raises ConfigError as `own_loss` does.
     """
-    found = trusted_part(name, "The augmentation")(images, generator)
-    if not isinstance(found, Tensor) or (found.shape, found.device) != (
+    augmented = trusted_part(name, "The augmentation")(images, generator)
+    if not isinstance(augmented, Tensor) or (augmented.shape, augmented.device) != (
         images.shape,
         images.device,
     ):
-        raise _wrong(name, "images of the same shape, on the same device", found)
-    return found.to(images.dtype)
+        raise _wrong_output(name, "images of the same shape, on the same device", augmented)
+    return augmented.to(images.dtype)
 
 
-def _wrong(name: str, expected: str, found: object) -> ConfigError:
-    shape = f" of the shape {tuple(found.shape)}" if isinstance(found, Tensor) else ""
+def _wrong_output(name: str, expected: str, result: object) -> ConfigError:
+    shape = f" of the shape {tuple(result.shape)}" if isinstance(result, Tensor) else ""
     return ConfigError(
-        f"{name} gives a {type(found).__name__}{shape}.", expected=expected, todo="return that"
+        f"{name} gives a {type(result).__name__}{shape}.", expected=expected, todo="return that"
     )

@@ -1,4 +1,4 @@
-"""The loss of a network that learns several labels, or a number, and what a validation set says.
+"""The loss of a network that learns several labels, or a number, and metrics on a validation set.
 
 Each label has a block of the outputs and a cross-entropy of its own. An image without one of the
 labels counts for nothing in that label's loss and trains the others.
@@ -39,7 +39,8 @@ from torch.nn import functional as F
 from candid.settings import TrainConfig
 from candid.stats.distribution import NumberScale
 from candid.stats.metrics import weighted_f1_of_answers
-from candid.training.loss import SetFigures, class_shares, class_weights
+from candid.training.balance import GroupDRO
+from candid.training.loss import Loss, SetMetrics, class_shares, class_weights
 from candid.training.mixing import Mixture
 from candid.training.state import Task
 
@@ -51,45 +52,45 @@ _CPU = torch.device("cpu")
 
 
 def target_weights(task: Task, config: TrainConfig) -> NDArray[np.float64]:
-    """(labels,) what each label's loss counts for; they sum to 1. See this module's text.
+    """(labels,) weight of each label's loss; they sum to 1. See this module's docstring.
 
     Entropies are of the shares as `train.class_weights` weights them.
     """
     if config.target_weights == "none":
         return np.full(len(task.sizes), 1 / len(task.sizes))
-    entropies = []
-    for one, scale in zip(_each(task), _scales(task), strict=True):
+    nats = []
+    for subtask, scale in zip(_split_tasks(task), _scales_of(task), strict=True):
         if scale is not None:
-            entropies.append(_open(one, scale))
+            nats.append(_soft_label_divergence(subtask, scale))
             continue
-        weight = class_weights(one, config).numpy().astype(np.float64)
-        share = np.bincount(one.label[one.train], minlength=one.n_classes) * weight
+        weight = class_weights(subtask, config).numpy().astype(np.float64)
+        share = np.bincount(subtask.label[subtask.train], minlength=subtask.n_classes) * weight
         share = share[share > 0] / share.sum()
-        entropies.append(float(-(share * np.log(share)).sum()))
-    inverse = 1 / np.clip(entropies, LEAST_ENTROPY, MOST_ENTROPY)
+        nats.append(float(-(share * np.log(share)).sum()))
+    inverse = 1 / np.clip(nats, LEAST_ENTROPY, MOST_ENTROPY)
     weights: NDArray[np.float64] = inverse / inverse.sum()
     return weights
 
 
-def _open(task: Task, scale: NumberScale) -> float:
-    """The divergence of the mean soft label of train from each, in nats: what there is to learn."""
+def _soft_label_divergence(task: Task, scale: NumberScale) -> float:
+    """Mean divergence of the soft labels of train from their mean, in nats."""
     counts = np.bincount(task.label[task.train], minlength=len(scale.values))
     share = counts / counts.sum()
-    own = float(share @ entropies_of(scale.soft_labels))
-    return float(entropies_of(share[None] @ scale.soft_labels)[0]) - own
+    mean_entropy = float(share @ entropies(scale.soft_labels))
+    return float(entropies(share[None] @ scale.soft_labels)[0]) - mean_entropy
 
 
-def entropies_of(soft: NDArray[np.float64]) -> NDArray[np.float64]:
+def entropies(soft: NDArray[np.float64]) -> NDArray[np.float64]:
     """(k,) nats of (k, bins) distributions."""
-    found: NDArray[np.float64] = entr(soft).sum(axis=1)
-    return found
+    nats: NDArray[np.float64] = entr(soft).sum(axis=1)
+    return nats
 
 
-def _scales(task: Task) -> tuple[NumberScale | None, ...]:
+def _scales_of(task: Task) -> tuple[NumberScale | None, ...]:
     return task.scales or (None,) * len(task.sizes)
 
 
-def _each(task: Task) -> list[Task]:
+def _split_tasks(task: Task) -> list[Task]:
     """Every label as a task of its own, on the training images that have it."""
     return [
         replace(
@@ -101,11 +102,11 @@ def _each(task: Task) -> list[Task]:
 
 @dataclass(frozen=True, eq=False)
 class Blocks:
-    """Which outputs are whose: the blocks of `sizes` outputs, one behind the other."""
+    """The blocks of outputs of several labels: `sizes` outputs each, one behind the other."""
 
     sizes: tuple[int, ...]
 
-    def of(self, output: Tensor) -> Tensor:
+    def stack(self, output: Tensor) -> Tensor:
         """(batch, labels, most classes) logits of (batch, outputs); `_NEVER` beyond the last."""
         most = max(self.sizes)
         if len({*self.sizes}) == 1:
@@ -124,51 +125,51 @@ class NumberLoss:
     def __init__(self, scale: NumberScale, device: torch.device = _CPU) -> None:
         self.scale = scale
         self.soft = torch.from_numpy(scale.soft_labels).float().to(device)  # (values, bins)
-        self.open = torch.from_numpy(entropies_of(scale.soft_labels)).float().to(device)
+        self.entropy = torch.from_numpy(entropies(scale.soft_labels)).float().to(device)
 
     def __call__(self, surprise: Tensor, code: Tensor) -> Tensor:
         """(batch,) divergences from the soft labels of (batch,) codes, in nats.
 
-        `surprise` (batch, bins or more) is less the logarithm of what the network says.
+        `surprise` (batch, bins or more) is minus the network's log-probabilities.
         """
-        own = surprise[:, : self.scale.bins]
-        return (self.soft[code] * own).sum(1) - self.open[code]
+        block = surprise[:, : self.scale.bins]
+        return (self.soft[code] * block).sum(1) - self.entropy[code]
 
-    def skill(self, label: NDArray[Any], answers: NDArray[Any]) -> float:
+    def skill(self, label: NDArray[Any], bins: NDArray[Any]) -> float:
         """1 less the mean absolute error as a share of that of always the training median.
 
         `label` holds (n,) codes of values, `answers` (n,) bins. 0 where nothing is to be gained.
         """
         value = self.scale.values[label]
         guess = float(np.abs(value - self.scale.median).mean())
-        error = float(np.abs(value - self.scale.centres[answers]).mean())
+        error = float(np.abs(value - self.scale.centres[bins]).mean())
         return 1 - error / guess if guess > 0 else 0.0
 
 
 class SeveralLoss:
-    """The loss of a batch of images with several labels, and what comes of their outputs."""
+    """The loss and the metrics of a batch of images with several labels."""
 
     def __init__(self, task: Task, config: TrainConfig, device: torch.device = _CPU) -> None:
         self.smoothing, self.blocks = config.label_smoothing, Blocks(task.sizes)
         self.numbers = {
             t: NumberLoss(scale, device)
-            for t, scale in enumerate(_scales(task))
+            for t, scale in enumerate(_scales_of(task))
             if scale is not None
         }
-        each = [
-            torch.ones(one.n_classes) if t in self.numbers else class_weights(one, config)
-            for t, one in enumerate(_each(task))
+        weights = [
+            torch.ones(subtask.n_classes) if t in self.numbers else class_weights(subtask, config)
+            for t, subtask in enumerate(_split_tasks(task))
         ]
         most = max(task.sizes)
         # (labels, most classes): 0 beyond the last, so that nothing there counts.
-        self.classes = torch.stack([F.pad(w, (0, most - len(w))) for w in each]).to(device)
+        self.classes = torch.stack([F.pad(w, (0, most - len(w))) for w in weights]).to(device)
         self.targets = torch.from_numpy(target_weights(task, config)).float().to(device)
         self.shares = [  # of a number, those of its values
             class_shares(
-                one.label[one.train],
-                len(self.numbers[t].soft) if t in self.numbers else one.n_classes,
+                subtask.label[subtask.train],
+                len(self.numbers[t].soft) if t in self.numbers else subtask.n_classes,
             )
-            for t, one in enumerate(_each(task))
+            for t, subtask in enumerate(_split_tasks(task))
         ]
         self.sizes = torch.tensor(task.sizes, device=device)
 
@@ -178,27 +179,27 @@ class SeveralLoss:
         Each is what `mixture_loss` gives of its block and of the images that have the label. One
         that no image of the batch has counts for nothing, and the others for no more.
         """
-        surprise = -torch.log_softmax(self.blocks.of(output), dim=2)  # (batch, labels, classes)
+        surprise = -torch.log_softmax(self.blocks.stack(output), dim=2)  # (batch, labels, classes)
         spread = (surprise * self.classes).sum(2) * (self.smoothing / self.sizes)
-        cost, weight = self._of(mixture.first, surprise, spread, mixture.share)
+        cost, weight = self._sum_losses(mixture.first, surprise, spread, mixture.share)
         if mixture.first is not mixture.second:
-            more = self._of(mixture.second, surprise, spread, 1 - mixture.share)
+            more = self._sum_losses(mixture.second, surprise, spread, 1 - mixture.share)
             cost, weight = cost + more[0], weight + more[1]
         return (self.targets * cost / weight.clamp(min=1e-12)).sum()
 
-    def _of(
+    def _sum_losses(
         self, labels: Tensor, surprise: Tensor, spread: Tensor, share: Tensor
     ) -> tuple[Tensor, Tensor]:
         """(labels,) summed losses, and the weights that they are to be divided by."""
-        known, code = labels >= 0, labels.clamp(min=0)
-        place, values = torch.arange(len(self.sizes), device=labels.device), code
+        is_labelled, code = labels >= 0, labels.clamp(min=0)
+        targets, values = torch.arange(len(self.sizes), device=labels.device), code
         if self.numbers:  # whose codes are of values, of which there may be more than bins
             code = code.clone()
             code[:, [*self.numbers]] = 0
-        weight = self.classes[place, code]  # (batch, labels)
-        own = surprise.gather(2, code[:, :, None])[:, :, 0]
-        part = share[:, None] * known
-        cost = (1 - self.smoothing) * weight * own + spread
+        weight = self.classes[targets, code]  # (batch, labels)
+        picked = surprise.gather(2, code[:, :, None])[:, :, 0]
+        part = share[:, None] * is_labelled
+        cost = (1 - self.smoothing) * weight * picked + spread
         if self.numbers:
             columns = list(cost.unbind(1))
             for t, number in self.numbers.items():
@@ -206,61 +207,61 @@ class SeveralLoss:
             cost = torch.stack(columns, dim=1)
         return (part * cost).sum(0), (part * weight).sum(0)
 
-    def answers(self, output: Tensor) -> Tensor:
+    def predict(self, output: Tensor) -> Tensor:
         """(batch, labels) the most probable class of each, of a number the bin of its median."""
-        blocks = self.blocks.of(output)
+        blocks = self.blocks.stack(output)
         best = blocks.argmax(2)
         for t in self.numbers:
             below = torch.softmax(blocks[:, t].float(), dim=1).cumsum(1) < 0.5
             best[:, t] = below.sum(1).clamp(max=self.blocks.sizes[t] - 1)
         return best
 
-    def f1(self, label: NDArray[Any], answers: NDArray[Any]) -> float:
+    def f1(self, label: NDArray[Any], predictions: NDArray[Any]) -> float:
         """The mean of the labels' weighted F1, each on the images that have the label.
 
         Of a number, its skill stands in the place of F1.
         """
-        known = label >= 0
-        each = [
-            self.numbers[t].skill(label[mine, t], answers[mine, t])
+        is_labelled = label >= 0
+        scores = [
+            self.numbers[t].skill(label[mask, t], predictions[mask, t])
             if t in self.numbers
-            else weighted_f1_of_answers(label[mine, t], answers[mine, t])
-            for t, mine in enumerate(known.T)
-            if mine.any()
+            else weighted_f1_of_answers(label[mask, t], predictions[mask, t])
+            for t, mask in enumerate(is_labelled.T)
+            if mask.any()
         ]
-        return float(np.mean(each)) if each else float("nan")
+        return float(np.mean(scores)) if scores else float("nan")
 
-    def measured(self, output: NDArray[np.float32], label: NDArray[Any]) -> SetFigures:
+    def compute_metrics(self, output: NDArray[np.float32], label: NDArray[Any]) -> SetMetrics:
         """Loss as in training but without smoothing, and mean weighted F1 and accuracy of all.
 
         Numbers have no accuracy: NaN where there is nothing else.
         """
         logits, labels = torch.from_numpy(output), torch.from_numpy(label.astype(np.int64))
         classes, weights = self.classes.cpu(), self.targets.cpu()
-        loss, accuracy = 0.0, []
+        loss, accuracies = 0.0, []
         for t, (block, size) in enumerate(
             zip(self.blocks.split(logits), self.blocks.sizes, strict=True)
         ):
-            mine = labels[:, t] >= 0
-            if not mine.any():
+            mask = labels[:, t] >= 0
+            if not mask.any():
                 continue
             if t in self.numbers:
-                surprise = -torch.log_softmax(block[mine].to(self.targets.device), dim=1)
-                code = labels[mine, t].to(self.targets.device)
+                surprise = -torch.log_softmax(block[mask].to(self.targets.device), dim=1)
+                code = labels[mask, t].to(self.targets.device)
                 loss += weights[t].item() * self.numbers[t](surprise, code).mean().item()
                 continue
-            own = F.cross_entropy(block[mine], labels[mine, t], weight=classes[t, :size])
-            loss += weights[t].item() * own.item()
-            accuracy.append(float((block[mine].argmax(1) == labels[mine, t]).double().mean()))
-        f1 = self.f1(label, self.answers(logits).numpy())
-        return SetFigures(loss, f1, float(np.mean(accuracy)) if accuracy else float("nan"))
+            label_loss = F.cross_entropy(block[mask], labels[mask, t], weight=classes[t, :size])
+            loss += weights[t].item() * label_loss.item()
+            accuracies.append(float((block[mask].argmax(1) == labels[mask, t]).double().mean()))
+        f1 = self.f1(label, self.predict(logits).numpy())
+        return SetMetrics(loss, f1, float(np.mean(accuracies)) if accuracies else float("nan"))
 
-    def each(self, output: Tensor, label: Tensor) -> Tensor:
+    def cross_entropies(self, output: Tensor, label: Tensor) -> Tensor:
         """(n, labels) losses in nats, nothing weighted or smoothed; NaN where a label is missing.
 
         Of logits (n, outputs) and codes (n, labels).
         """
-        surprise, code = -torch.log_softmax(self.blocks.of(output), dim=2), label.clamp(min=0)
+        surprise, code = -torch.log_softmax(self.blocks.stack(output), dim=2), label.clamp(min=0)
         columns = [
             self.numbers[t](surprise[:, t], code[:, t])
             if t in self.numbers
@@ -270,12 +271,21 @@ class SeveralLoss:
         return torch.stack(columns, dim=1).masked_fill(label < 0, math.nan)
 
     def base_rates(self) -> Tensor:
-        """(outputs,) logits of always saying the classes' shares in train.
-
-        Of a number, of the mean of its soft labels there.
-        """
+        """(outputs,) logits of the classes' shares in train; of a number, its mean soft label."""
         blocks = [
             shares @ self.numbers[t].soft.cpu() if t in self.numbers else shares
             for t, shares in enumerate(self.shares)
         ]
         return torch.cat(blocks).clamp(min=1e-12).log()
+
+
+AnyLoss = Loss | SeveralLoss
+
+
+def make_loss(
+    task: Task, config: TrainConfig, dro: GroupDRO | None = None, device: torch.device = _CPU
+) -> AnyLoss:
+    """The loss of a task, of one label or of several."""
+    if task.is_several:
+        return SeveralLoss(task, config, device)
+    return Loss(task, config, dro, device)

@@ -1,4 +1,4 @@
-"""What is to be learned, and what training changes as it goes."""
+"""The task of a training, and its state."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from candid.training.balance import GroupDRO
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """What is to be learned: packed images, their labels, and which rows are for what.
+    """Packed images, their labels, and the rows to train and to validate on.
 
     `label` holds (n,) indices of classes, or (n, labels) where several are learned at once, -1
     where missing; `n_classes` is how many outputs a network for it has, of several labels the sum
@@ -46,20 +46,20 @@ class Task:
         return self.label.ndim > 1
 
     def on_rows(self, values: NDArray[Any]) -> NDArray[Any]:
-        """What is known of each training row, at the place of that row among all (0 elsewhere)."""
-        everywhere = np.zeros(len(self.label), values.dtype)
-        everywhere[self.train] = values
-        return everywhere
+        """Scatter (training rows,) values to all rows; 0 elsewhere."""
+        scattered = np.zeros(len(self.label), values.dtype)
+        scattered[self.train] = values
+        return scattered
 
     @property
     def groups(self) -> tuple[NDArray[np.int16], list[NDArray[np.int16]]]:
-        """Label and codes of the training rows: what makes their groups."""
+        """Label and codes of the training rows, which define their groups."""
         return self.label[self.train], [codes[self.train] for codes in self.codes]
 
 
 @dataclass(eq=False)
 class TrainingState:
-    """All that decides how training goes on: what a checkpoint holds, and what settings say."""
+    """Everything that determines the next step: a checkpoint's content, and frozen modules."""
 
     network: nn.Module
     optimizer: torch.optim.Optimizer
@@ -74,16 +74,16 @@ class TrainingState:
 
     @property
     def measured(self) -> nn.Module:
-        """The network that is measured and kept: the averaged one where there is one."""
+        """The network to evaluate and save: the averaged one where there is one."""
         return self.network if self.ema is None else self.ema
 
     @property
     def device(self) -> torch.device:
-        """Where the network is."""
+        """The network's device."""
         return next(self.network.parameters()).device
 
     def keep_best(self, row: HistoryRow) -> None:
-        """Remember the weights where this evaluation is better than all before it."""
+        """Copy the weights if this evaluation is the best so far."""
         if row.validation_f1 > self.best_f1:
             self.best_f1, self.best_step = row.validation_f1, row.step
             self.best = {k: v.detach().clone() for k, v in self.measured.state_dict().items()}

@@ -1,9 +1,8 @@
-"""Where others keep the curves of trainings: TensorBoard, MLflow, Weights & Biases, Trackio.
+"""Experiment trackers: TensorBoard, MLflow, Weights & Biases, Trackio.
 
 Each takes the settings when it is opened, rows of the history as they are written, and the final
-figures. A run is written whole: where one was logged before, its log is replaced (Weights & Biases
-keeps the steps that it has, and so does a Trackio that is not on this machine). Nobody but the
-process that leads opens a tracker.
+figures. A run's earlier log is replaced (Weights & Biases keeps the steps that it has, and so does
+a Trackio that is not on this machine). Only the leading process opens a tracker.
 """
 
 from __future__ import annotations
@@ -26,64 +25,65 @@ from candid.records import HistoryRow
 TrackerName = Literal["tensorboard", "mlflow", "wandb", "trackio"]
 _Setting = bool | int | float | str
 
-_TRACKED = "candid.run"  # by which a run is found again
-_MOST = 100  # params of MLflow in one batch, and metrics times ten
-_SHOWN = ("validation/f1", "final/test/weighted_f1")  # what TensorBoard sets against settings
+_RUN_TAG = "candid.run"  # identifies a run in a tracker
+_BATCH_SIZE = 100  # MLflow's limit for params; that for metrics is ten times as high
+_SUMMARY = ("validation/f1", "final/test/weighted_f1")  # TensorBoard's metrics of hyperparameters
 
 
 @dataclass(frozen=True)
 class Subject:
     """The run that is tracked."""
 
-    folder: Path  # its folder
-    started: float  # when it began, in seconds since 1970: a row's `seconds` count from there
+    folder: Path
+    started: float  # seconds since 1970; a row's `seconds` count from there
     fingerprint: str  # of its data
     settings: Mapping[str, _Setting]  # all of them by "section.name"
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """The folder's name."""
         return self.folder.absolute().name
 
     @property
     def id(self) -> str:
-        """The same for this run alone."""
-        about = f"{self.name} {self.started} {self.fingerprint}"
-        return hashlib.blake2b(about.encode("utf-8", "replace"), digest_size=8).hexdigest()
+        """An identifier of this run."""
+        key = f"{self.name} {self.started} {self.fingerprint}"
+        return hashlib.blake2b(key.encode("utf-8", "replace"), digest_size=8).hexdigest()
 
 
 class Tracker(Protocol):
-    """One of them, opened for a run."""
+    """A tracker that is open for a run."""
 
     def rows(self, rows: Sequence[HistoryRow]) -> None:
-        """Take rows that it has not had before."""
+        """Log new rows."""
 
     def figures(self, figures: Mapping[str, float], step: int, seconds: float) -> None:
-        """Take figures that hold for the run."""
+        """Log figures of the run."""
 
     def close(self, ended_well: bool) -> None:
-        """Nothing more will come."""
+        """Close the log."""
 
 
 class Trackers:
-    """Several trackers of a run; one that fails is told of and left out, and training goes on."""
+    """Several trackers of a run; one that fails is reported and dropped, and training goes on."""
 
     def __init__(self, opened: dict[str, Tracker], subject: Subject) -> None:
         self._opened, self._subject = opened, subject
         self._last = HistoryRow(0, 0, 0.0, math.nan, math.nan, math.nan)
 
     def rows(self, history: Sequence[HistoryRow]) -> None:
-        """Hand on what is new in a history, whose rows ascend by step."""
-        fresh = [row for row in history if row.step > self._last.step]
-        if fresh:
-            self._last = fresh[-1]
-            self._each(lambda tracker: tracker.rows(fresh))
+        """Log the new rows of a history, which ascend by step."""
+        new_rows = [row for row in history if row.step > self._last.step]
+        if new_rows:
+            self._last = new_rows[-1]
+            self._each(lambda tracker: tracker.rows(new_rows))
 
     def figures(self, figures: Mapping[str, float]) -> None:
-        """Hand on final figures; undefined ones are left out."""
-        known = {name: value for name, value in figures.items() if math.isfinite(value)}
-        if known:
-            self._each(lambda tracker: tracker.figures(known, self._last.step, self._last.seconds))
+        """Log final figures; undefined ones are left out."""
+        defined = {name: value for name, value in figures.items() if math.isfinite(value)}
+        if defined:
+            last = self._last
+            self._each(lambda tracker: tracker.figures(defined, last.step, last.seconds))
 
     def close(self, ended_well: bool) -> None:
         """Close them all."""
@@ -93,7 +93,7 @@ class Trackers:
         for name, tracker in list(self._opened.items()):
             try:
                 act(tracker)
-            except Exception as error:  # whatever another's library raises is no reason to stop
+            except Exception as error:  # no error of a tracker's library stops training
                 del self._opened[name]
                 say(
                     f"candid: {name} takes nothing more: {error}; later: candid runs log "
@@ -102,7 +102,7 @@ class Trackers:
 
 
 def scalars(row: HistoryRow) -> dict[str, float]:
-    """What a row says, by the names that trackers show; undefined figures are left out."""
+    """A row's figures by the names that trackers show; undefined ones are left out."""
     named = {
         "train/loss": row.train_loss,
         "train/f1": row.train_f1,
@@ -115,20 +115,14 @@ def scalars(row: HistoryRow) -> dict[str, float]:
 
 
 def needs_trackers(names: Iterable[str]) -> None:
-    """Raise where one of these is no tracker, or its library is not installed.
-
-    Raises
-    ------
-    ConfigError, DependencyError
-        For either.
-    """
-    known = get_args(TrackerName)
-    for name in _each(names):
-        if name not in known:
+    """Raise a ConfigError for an unknown tracker, a DependencyError for a missing library."""
+    choices = get_args(TrackerName)
+    for name in _as_names(names):
+        if name not in choices:
             raise ConfigError(
                 f"There is no tracker {name!r}.",
-                expected=f"one of: {', '.join(known)}",
-                todo=did_you_mean(name, known),
+                expected=f"one of: {', '.join(choices)}",
+                todo=did_you_mean(name, choices),
             )
         if importlib.util.find_spec(name) is None:
             raise DependencyError(
@@ -138,8 +132,8 @@ def needs_trackers(names: Iterable[str]) -> None:
             )
 
 
-def _each(names: Iterable[str]) -> Iterable[str]:
-    """The names; one alone need not stand in a list."""
+def _as_names(names: Iterable[str]) -> Iterable[str]:
+    """The names; a single one need not be in a list."""
     return (names,) if isinstance(names, str) else names
 
 
@@ -147,27 +141,23 @@ def _each(names: Iterable[str]) -> Iterable[str]:
 def trackers_of(names: Sequence[str], subject: Subject) -> Iterator[Trackers]:
     """Open trackers for a run, and close them when the block ends, well or not.
 
-    Raises
-    ------
-    ConfigError, DependencyError
-        As `needs_trackers`.
-    OutputError
-        Where one of them cannot be opened.
+    Raises ConfigError, DependencyError as `needs_trackers`; OutputError where one of them cannot be
+    opened.
     """
     needs_trackers(names)
-    opened: dict[str, Tracker] = {}
-    all_of_them = Trackers(opened, subject)
+    trackers: dict[str, Tracker] = {}
+    group = Trackers(trackers, subject)
     try:
-        for name in dict.fromkeys(_each(names)):
-            opened[name] = _opened(name, subject)
-        yield all_of_them
+        for name in dict.fromkeys(_as_names(names)):
+            trackers[name] = _open(name, subject)
+        yield group
     except BaseException:
-        all_of_them.close(ended_well=False)
+        group.close(ended_well=False)
         raise
-    all_of_them.close(ended_well=True)
+    group.close(ended_well=True)
 
 
-def _opened(name: str, subject: Subject) -> Tracker:
+def _open(name: str, subject: Subject) -> Tracker:
     kinds: dict[str, Callable[[Subject], Tracker]] = {
         "tensorboard": _TensorBoard,
         "mlflow": _MLflow,
@@ -192,11 +182,12 @@ class _TensorBoard:
         from torch.utils.tensorboard.summary import hparams
 
         self._started, folder = subject.started, subject.folder / "tensorboard"
-        for old in folder.glob("events.out.tfevents.*"):
-            old.unlink()
+        for file in folder.glob("events.out.tfevents.*"):
+            file.unlink()
         self._writer = cast(Any, SummaryWriter(str(folder)))
-        *begun, self._ended = cast(Any, hparams)(dict(subject.settings), dict.fromkeys(_SHOWN, 0.0))
-        for summary in begun:
+        metrics = dict.fromkeys(_SUMMARY, 0.0)
+        *summaries, self._end_summary = cast(Any, hparams)(dict(subject.settings), metrics)
+        for summary in summaries:
             self._writer.file_writer.add_summary(summary)
         self._writer.flush()
 
@@ -214,12 +205,12 @@ class _TensorBoard:
 
     def close(self, ended_well: bool) -> None:
         if ended_well and self._writer.file_writer is not None:
-            self._writer.file_writer.add_summary(self._ended)
+            self._writer.file_writer.add_summary(self._end_summary)
         self._writer.close()
 
 
 class _MLflow:
-    """Where MLFLOW_TRACKING_URI says, in the experiment MLFLOW_EXPERIMENT_NAME, else "candid"."""
+    """MLflow at MLFLOW_TRACKING_URI, in the experiment MLFLOW_EXPERIMENT_NAME, else "candid"."""
 
     def __init__(self, subject: Subject) -> None:
         from mlflow import MlflowClient
@@ -227,20 +218,20 @@ class _MLflow:
 
         self._started, self._client = subject.started, MlflowClient()
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "candid")
-        found = self._client.get_experiment_by_name(name)
-        home = self._client.create_experiment(name) if found is None else found.experiment_id
-        for old in self._client.search_runs([home], f"tags.`{_TRACKED}` = '{subject.id}'"):
-            self._client.delete_run(old.info.run_id)
+        experiment = self._client.get_experiment_by_name(name)
+        home = experiment.experiment_id if experiment else self._client.create_experiment(name)
+        for previous in self._client.search_runs([home], f"tags.`{_RUN_TAG}` = '{subject.id}'"):
+            self._client.delete_run(previous.info.run_id)
         run = self._client.create_run(
             home,
             start_time=round(1000 * subject.started),
-            tags={_TRACKED: subject.id},
+            tags={_RUN_TAG: subject.id},
             run_name=subject.name,
         )
         self._id = run.info.run_id
         params = [Param(name, str(value)[:6000]) for name, value in subject.settings.items()]
-        for start in range(0, len(params), _MOST):
-            self._client.log_batch(self._id, params=params[start : start + _MOST])
+        for start in range(0, len(params), _BATCH_SIZE):
+            self._client.log_batch(self._id, params=params[start : start + _BATCH_SIZE])
 
     def rows(self, rows: Sequence[HistoryRow]) -> None:
         self._log([(n, v, row.step, row.seconds) for row in rows for n, v in scalars(row).items()])
@@ -252,18 +243,18 @@ class _MLflow:
         from mlflow.entities import Metric
 
         metrics = [
-            Metric(_plain(name), value, round(1000 * (self._started + seconds)), step)
+            Metric(_mlflow_name(name), value, round(1000 * (self._started + seconds)), step)
             for name, value, step, seconds in values
         ]
-        for start in range(0, len(metrics), 10 * _MOST):
-            self._client.log_batch(self._id, metrics=metrics[start : start + 10 * _MOST])
+        for start in range(0, len(metrics), 10 * _BATCH_SIZE):
+            self._client.log_batch(self._id, metrics=metrics[start : start + 10 * _BATCH_SIZE])
 
     def close(self, ended_well: bool) -> None:
         self._client.set_terminated(self._id, "FINISHED" if ended_well else "FAILED")
 
 
-def _plain(name: str) -> str:
-    """A name with nothing but what MLflow takes."""
+def _mlflow_name(name: str) -> str:
+    """A name with only the characters that MLflow accepts."""
     return "".join(c if c.isascii() and (c.isalnum() or c in "_-. /") else "_" for c in name)
 
 
@@ -301,12 +292,12 @@ class _Trackio:
 
         self._trackio: Any = trackio
         project = os.environ.get("TRACKIO_PROJECT", "candid")
-        _forget_in_trackio(project, subject.id)
+        _delete_trackio_run(project, subject.id)
         with _prints_to_stderr():
             trackio.init(
                 project=project,
                 name=subject.name,
-                config={**subject.settings, _TRACKED: subject.id},
+                config={**subject.settings, _RUN_TAG: subject.id},
                 embed=False,  # in a notebook it would start a server
             )
 
@@ -322,24 +313,24 @@ class _Trackio:
             self._trackio.finish()
 
 
-def _forget_in_trackio(project: str, run_id: str) -> None:
-    """Delete what Trackio's store on this machine has of a run."""
+def _delete_trackio_run(project: str, run_id: str) -> None:
+    """Delete a run from Trackio's store on this machine."""
     import trackio
 
     try:
-        before = list(trackio.Api().runs(project))
+        runs = list(trackio.Api().runs(project))
     except ValueError:  # it has no such project
         return
-    for run in before:
-        if (run.config or {}).get(_TRACKED) == run_id:
+    for run in runs:
+        if (run.config or {}).get(_RUN_TAG) == run_id:
             run.delete()
 
 
 def _prints_to_stderr() -> contextlib.AbstractContextManager[object]:
-    """What another's library prints is no answer of a command's, which may be JSON."""
+    """Keep a library's prints out of a command's output, which may be JSON."""
     return contextlib.redirect_stdout(sys.stderr)
 
 
 def checked(value: Any) -> _Setting:
-    """A setting as trackers take it: numbers, booleans and words as they are, others in words."""
+    """A setting as trackers take it: numbers, booleans and strings; others as strings."""
     return value if isinstance(value, bool | int | float | str) else str(value)

@@ -1,8 +1,8 @@
-"""How well the labels can be told from parts of the pictures: one short training of several views.
+"""How well parts of the images predict the labels: one short training on several views.
 
-One small network learns from all views at once: of every batch, each view is shown for its share of
-the pictures. What it then says of the validation images from each view alone tells the views apart
-at a fraction of what a network for each would take.
+One small network learns from all views at once: every batch is divided between the views. Its
+losses on the validation images, view by view, compare the views at a fraction of the cost of a
+network for each.
 """
 
 from __future__ import annotations
@@ -17,18 +17,17 @@ from torch import Tensor, nn
 
 from candid.models.device import uses_bfloat16
 from candid.models.forward import logits
-from candid.models.networks import build, options, windowed
+from candid.models.networks import build, crop_to_window, options
 from candid.settings import AugmentConfig, NetworkConfig, TrainConfig
-from candid.training.loop import BatchLosses, start, train_in_steps
-from candid.training.loss import Loss
-from candid.training.several import SeveralLoss
+from candid.training.loop import start, train_in_steps
+from candid.training.several import make_loss
 from candid.training.state import Task
 
 
 class Views(nn.Module):
-    """A network that sees windows of the pictures: while it learns each in its share of a batch.
+    """A network that sees windows of the images: in training, each in its share of the batch.
 
-    Otherwise it sees the first. Windows are as those of `windowed`.
+    In evaluation it sees the first. Windows are as those of `windowed`.
     """
 
     def __init__(self, network: nn.Module, windows: Sequence[tuple[float, ...]]) -> None:
@@ -37,11 +36,11 @@ class Views(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (batch, outputs) of normalised images (batch, 3, side, side)."""
-        shown = self.windows if self.training else self.windows[:1]
-        parts = images.tensor_split(len(shown))
-        views = [windowed(part, w) for part, w in zip(parts, shown, strict=True)]
-        answers: Tensor = self.network(torch.cat(views))
-        return answers
+        windows = self.windows if self.training else self.windows[:1]
+        crops = images.tensor_split(len(windows))
+        inputs = [crop_to_window(part, w) for part, w in zip(crops, windows, strict=True)]
+        logits: Tensor = self.network(torch.cat(inputs))
+        return logits
 
 
 def view_losses(
@@ -53,32 +52,32 @@ def view_losses(
     *,
     quiet: bool = False,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The cross-entropy of each validation image and label, by view and without looking, in nats.
+    """The cross-entropy of each validation image and label, by view and of base rates, in nats.
 
-    (views, images, labels), and (images, labels) of always the base rates of train; NaN where an
-    image lacks a label. A network learns for `config.steps` batches, from the training images that
-    are packed; it must see all that it is given.
+    (views, images, labels), and (images, labels) for the base rates of train; NaN where an image
+    lacks a label. A network learns for `config.steps` batches, from the training images that are
+    packed; its own window must be the whole image.
     """
     task = replace(task, train=task.images.packed(task.train), streamed=None)
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        seeing = build(
+        module = build(
             network.name, side=task.images.side, n_classes=task.n_classes, **options(network)
         )
-    state = start(Views(seeing, windows), config, task)
+    state = start(Views(module, windows), config, task)
     for _ in train_in_steps(task, state, config, augmentation, title="views", quiet=quiet):
         pass
-    loss: BatchLosses = SeveralLoss(task, config) if task.is_several else Loss(task, config, None)
+    loss = make_loss(task, config)
     label = torch.from_numpy(task.label[task.validation].astype(np.int64))
-    measured, found = state.measured.get_submodule("network"), []
+    losses = []
     for window in windows:
         output = logits(
-            Views(measured, [window]),
+            Views(state.measured.get_submodule("network"), [window]),
             task.images,
             task.validation,
             device=state.device,
             bfloat16=uses_bfloat16(config.precision, state.device),
         )
-        found.append(loss.each(torch.from_numpy(output), label).double().numpy())
+        losses.append(loss.cross_entropies(torch.from_numpy(output), label).double().numpy())
     rates = loss.base_rates().expand(len(label), -1)
-    return np.stack(found), loss.each(rates, label).double().numpy()
+    return np.stack(losses), loss.cross_entropies(rates, label).double().numpy()

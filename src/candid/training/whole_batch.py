@@ -1,4 +1,4 @@
-"""What a network does across a batch, done across the shares that several processes have of it."""
+"""Operations across a batch (batch normalisation, dropout) for several processes' shares of it."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _DROPOUTS = (F.dropout, F.dropout1d, F.dropout2d, F.dropout3d)
 
 
 class WholeBatch(TorchFunctionMode):
-    """Stands in for the functions that must know the whole batch of `n`, of which `share` is here.
+    """Overrides the functions that need the whole batch of `n`, of which this process has `share`.
 
-    So any network is right, its modules unchanged. Random numbers for all are drawn in each
-    process, from the same seed: they cost little beside what is done with them.
+    So any network works unchanged. Each process draws the random numbers for all, from the same
+    seed: they cost little.
     """
 
     def __init__(self, share: slice, n: int) -> None:
         super().__init__()
-        self.share, self.n, self.own = share, n, share.stop - share.start
+        self.share, self.n, self.size = share, n, share.stop - share.start
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -35,29 +35,29 @@ class WholeBatch(TorchFunctionMode):
             return _batch_norm(*args, **kwargs)
         if func in (torch.rand, torch.randn):
             sizes = tuple(args[0]) if args and not isinstance(args[0], int) else args
-            if sizes and sizes[0] == self.own:
+            if sizes and sizes[0] == self.size:
                 return func(self.n, *sizes[1:], **kwargs)[self.share]
-        if func is Tensor.bernoulli_ and args[0].dim() and len(args[0]) == self.own:
-            everyone = args[0].new_empty((self.n, *args[0].shape[1:]))
-            return args[0].copy_(func(everyone, *args[1:], **kwargs)[self.share])
+        if func is Tensor.bernoulli_ and args[0].dim() and len(args[0]) == self.size:
+            full = args[0].new_empty((self.n, *args[0].shape[1:]))
+            return args[0].copy_(func(full, *args[1:], **kwargs)[self.share])
         return func(*args, **kwargs)
 
     def _dropout(
         self, func: Any, x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
     ) -> Tensor:
-        # Some networks fold other things into the batch: then each image has several rows.
-        each, rest = divmod(len(x), self.own)
-        if not training or rest:
-            dropped: Tensor = func(x, p, training, inplace)
-            return dropped
+        # Some networks fold other dimensions into the batch: then each image has several rows.
+        per_image, remainder = divmod(len(x), self.size)
+        if not training or remainder:
+            output: Tensor = func(x, p, training, inplace)
+            return output
         # In the memory order of the share, in which one process alone would draw.
         is_last = x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)
-        order = torch.channels_last if is_last else torch.contiguous_format
-        ones = torch.ones((self.n * each, *x.shape[1:]), dtype=x.dtype, device=x.device).contiguous(
-            memory_format=order
-        )
-        kept = func(ones, p, True, False)[self.share.start * each : self.share.stop * each]
-        return x.mul_(kept) if inplace else x * kept
+        layout = torch.channels_last if is_last else torch.contiguous_format
+        ones = torch.ones((self.n * per_image, *x.shape[1:]), dtype=x.dtype, device=x.device)
+        ones = ones.contiguous(memory_format=layout)
+        rows = slice(self.share.start * per_image, self.share.stop * per_image)
+        mask = func(ones, p, True, False)[rows]
+        return x.mul_(mask) if inplace else x * mask
 
 
 def _batch_norm(
@@ -90,7 +90,7 @@ def _statistics(x: Tensor) -> tuple[Tensor, Tensor, float]:
     From each share's own mean and variance (Chan, Golub and LeVeque, 1983), so that nothing cancels
     where the mean is large.
     """
-    var, mean = torch.var_mean(_wide(x), dim=_across(x), correction=0)
+    var, mean = torch.var_mean(_promote(x), dim=_reduced_dims(x), correction=0)
     dtype, count = mean.dtype, torch.full_like(mean, x.numel() / x.shape[1])
     parts = torch.zeros(dist.get_world_size(), 3, len(mean), dtype=torch.float64, device=x.device)
     parts[dist.get_rank()] = torch.stack([count, mean, var])
@@ -102,12 +102,12 @@ def _statistics(x: Tensor) -> tuple[Tensor, Tensor, float]:
     return mean.to(dtype), var.to(dtype), float(total[0])
 
 
-def _wide(x: Tensor) -> Tensor:
-    """In float32 where it has fewer digits."""
+def _promote(x: Tensor) -> Tensor:
+    """At least float32."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def _across(x: Tensor) -> list[int]:
+def _reduced_dims(x: Tensor) -> list[int]:
     return [d for d in range(x.dim()) if d != 1]
 
 
@@ -124,17 +124,17 @@ class _Normalise(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, mean, scale, weight = ctx.saved_tensors
         shape = [1, -1, *[1] * (x.dim() - 2)]
         mean, scale = mean.view(shape), scale.view(shape)
-        gradient, x = _wide(gradient), (_wide(x) - mean) * scale
-        of_bias, of_weight = gradient.sum(_across(x)), (gradient * x).sum(_across(x))
+        grad, x = _promote(grad), (_promote(x) - mean) * scale
+        grad_bias, grad_weight = grad.sum(_reduced_dims(x)), (grad * x).sum(_reduced_dims(x))
         # This share's part of both goes to the parameters, to be summed with all gradients.
-        sums = torch.stack([of_bias, of_weight])
+        sums = torch.stack([grad_bias, grad_weight])
         dist.all_reduce(sums)
         shift, tilt = (s.view(shape) / ctx.n for s in sums)
         factor = scale if weight is None else scale * weight.view(shape)
-        of_x = (gradient - shift - x * tilt) * factor
-        of_both = (None, None) if weight is None else (of_weight, of_bias)
-        return of_x, None, None, None, *of_both, None
+        grad_x = (grad - shift - x * tilt) * factor
+        grad_affine = (None, None) if weight is None else (grad_weight, grad_bias)
+        return grad_x, None, None, None, *grad_affine, None

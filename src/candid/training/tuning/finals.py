@@ -1,4 +1,4 @@
-"""Finalists again with fresh seeds, so that a lucky one does not win; then one last training."""
+"""Finalists are retrained with fresh seeds, so that luck does not win; then one last training."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from candid.settings import Config
 from candid.training.tuning.search import best_trial
 from candid.training.tuning.space import Value, value_of, with_changes
 from candid.training.tuning.study import (
-    PATIENCE,
+    POLL_SECONDS,
     Study,
     Withdrawn,
-    alive,
-    counts,
+    count_trials,
     finished_trials,
-    one,
-    quietly,
+    live_trials,
+    quiet_optuna,
+    run_trial,
     was_queued,
 )
 
@@ -38,8 +38,7 @@ BASELINE = -1  # the number of the settings that the search began with, where no
 class Candidate:
     """Settings that are trained again with fresh seeds.
 
-    `f1` maps each seed to the validation F1 that it gave; the search's own seed is not among them,
-    because its F1 is why the settings are here.
+    `f1` maps each seed to its validation F1; without the search's seed, whose F1 selected them.
     """
 
     number: int
@@ -49,30 +48,30 @@ class Candidate:
 
     @property
     def mean(self) -> float:
-        """Of the seeds that are done; NaN before there is one, and where one diverged."""
+        """Mean F1 of the finished seeds; NaN before there is one, and where one diverged."""
         return float(np.mean(list(self.f1.values()))) if self.f1 else math.nan
 
 
 def candidates(study: Study) -> list[Candidate]:
-    """The best trials of the search, and the settings that it began with, with what is done."""
+    """The best trials of the search and its baseline, each with its finished repetitions."""
     finished = sorted(finished_trials(study.search), key=lambda t: (-(t.value or 0.0), t.number))
     base = {name: value_of(study.base, name) for name in study.space}
-    own = next((t.number for t in finished if t.params == base), BASELINE)
-    chosen = [t for t in finished if t.number != own][: study.tune.finalists]
-    found = [Candidate(t.number, dict(t.params), is_baseline=False) for t in chosen]
-    found.append(Candidate(own, base, is_baseline=True))
-    done = finished_trials(study.finals)
-    for candidate in found:
-        for trial in done:
+    baseline_number = next((t.number for t in finished if t.params == base), BASELINE)
+    finalists = [t for t in finished if t.number != baseline_number][: study.tune.finalists]
+    result = [Candidate(t.number, dict(t.params), is_baseline=False) for t in finalists]
+    result.append(Candidate(baseline_number, base, is_baseline=True))
+    repetitions = finished_trials(study.finals)
+    for candidate in result:
+        for trial in repetitions:
             if trial.params["candidate"] == candidate.number and not trial.params["last"]:
                 diverged = "diverged" in trial.user_attrs["told"]
                 f1 = math.nan if diverged else trial.value or 0.0
                 candidate.f1[trial.params["seed"]] = f1
-    return found
+    return result
 
 
 def fresh_seeds(base: Config) -> list[int]:
-    """The seeds of the repetitions: none of them is that of the search."""
+    """The seeds of the repetitions, without that of the search."""
     return [base.train.seed + 1 + i for i in range(base.tune.seeds)]
 
 
@@ -81,50 +80,50 @@ def winner(study: Study) -> Candidate:
 
     Without fresh seeds, the best trial of the search.
     """
-    found = candidates(study)
+    options = candidates(study)
     if study.tune.seeds:
-        return max(found, key=lambda c: (c.mean if math.isfinite(c.mean) else -1, c.is_baseline))
+        return max(options, key=lambda c: (c.mean if math.isfinite(c.mean) else -1, c.is_baseline))
     best = best_trial(study)
-    return next((c for c in found if best is not None and c.number == best.number), found[-1])
+    return next((c for c in options if best is not None and c.number == best.number), options[-1])
 
 
 def last_seed(study: Study, best: Candidate) -> int:
     """The winner's fresh seed whose F1 is nearest to their mean: not its luckiest training.
 
-    Without fresh seeds the search's own, of the trial that won.
+    Without fresh seeds, that of the search.
     """
-    finite = {seed: f1 for seed, f1 in sorted(best.f1.items()) if math.isfinite(f1)}
-    if not finite:
+    finite_f1 = {seed: f1 for seed, f1 in sorted(best.f1.items()) if math.isfinite(f1)}
+    if not finite_f1:
         return study.base.train.seed
-    mean = float(np.mean(list(finite.values())))
-    return min(finite, key=lambda seed: abs(finite[seed] - mean))
+    mean = float(np.mean(list(finite_f1.values())))
+    return min(finite_f1, key=lambda seed: abs(finite_f1[seed] - mean))
 
 
 def repeat_finalists(
     study: Study, objective: Callable[[Config], float], *, quiet: bool = False
 ) -> None:
-    """Train every candidate with every fresh seed, beside whoever else works on the study."""
+    """Train every candidate with every fresh seed, shared with the study's other processes."""
     jobs = [
         {"candidate": c.number, "seed": seed, "last": False}
         for seed in fresh_seeds(study.base)
         for c in candidates(study)
     ]
 
-    def work(config: Config) -> tuple[float, dict[str, Any]]:
+    def train(config: Config) -> tuple[float, dict[str, Any]]:
         try:
             return objective(config), {}
         except TrainingError as error:
             return 0.0, {"diverged": error.what}  # NaN to whoever reads it: Optuna takes none
 
-    _queue(study, jobs, work, "finalists", quiet)
+    _queue(study, jobs, train, "finalists", quiet)
 
 
 def train_last(
     study: Study, work: Callable[[Config], tuple[float, dict[str, Any]]], *, quiet: bool = False
 ) -> dict[str, Any]:
-    """The winner's last training, once for all processes; what `work` tells of it, as plain data.
+    """The winner's last training, once for all processes; the plain data that `work` returns.
 
-    It is one of its finals again, so that it is what won: see `last_seed`.
+    It repeats one of its finals: see `last_seed`.
     """
     best = winner(study)
     job = {"candidate": best.number, "seed": last_seed(study, best), "last": True}
@@ -139,10 +138,10 @@ def _queue(
     title: str,
     quiet: bool,
 ) -> None:
-    """Do the jobs that nobody has done, each once; return when all are done."""
+    """Run the jobs that no process has run, each once; return when all are done."""
     by_number = {c.number: c.values for c in candidates(study)}
 
-    def do(trial: optuna.Trial) -> float:
+    def objective(trial: optuna.Trial) -> float:
         if not was_queued(study.finals, trial):
             raise Withdrawn("the queue was empty")  # somebody took the last job just before
         job = {
@@ -150,30 +149,30 @@ def _queue(
             "seed": trial.suggest_int("seed", 0, 2**32),
             "last": trial.suggest_categorical("last", (False, True)),
         }
-        if any(_job_of(t) == job for t in alive(study.finals) if t.number < trial.number):
+        if any(_job_of(t) == job for t in live_trials(study.finals) if t.number < trial.number):
             raise Withdrawn("it is done")
         config = with_changes(
             study.base, {**by_number[job["candidate"]], "train.seed": job["seed"]}
         )
-        value, told = work(config)
-        trial.set_user_attr("told", told)
+        value, result = work(config)
+        trial.set_user_attr("told", result)
         return value
 
-    with quietly(), progress(title, len(jobs), unit="runs", quiet=quiet) as bar:
-        known = [_job_of(t) for t in alive(study.finals)]
+    with quiet_optuna(), progress(title, len(jobs), unit="runs", quiet=quiet) as bar:
+        existing = [_job_of(t) for t in live_trials(study.finals)]
         for job in jobs:
-            if job not in known:
+            if job not in existing:
                 study.finals.enqueue_trial(dict(job))
         while True:
-            now = counts(study, study.finals)
-            done = [_job_of(t) for t in finished_trials(study.finals)]
-            bar.update(sum(job in done for job in jobs) - bar.n)
-            if now["waiting"]:
-                one(study, study.finals, do)
+            n_trials = count_trials(study, study.finals)
+            finished = [_job_of(t) for t in finished_trials(study.finals)]
+            bar.update(sum(job in finished for job in jobs) - bar.n)
+            if n_trials["waiting"]:
+                run_trial(study, study.finals, objective)
             elif bar.n == len(jobs):
                 return
-            elif now["running"]:
-                time.sleep(PATIENCE)
+            elif n_trials["running"]:
+                time.sleep(POLL_SECONDS)
             else:
                 raise TrainingError(
                     "Some of the last trainings were given up again and again.",

@@ -1,8 +1,7 @@
 """A study in a file to which every process appends: for machines that share folders, no database.
 
 SQLite trusts the locks of the file system, which network file systems often do not keep. Optuna's
-journal needs no more than that a link is made once. It has no signs of life, though; here they
-are.
+journal only needs atomic links. It has no heartbeats, though; this module adds them.
 """
 
 from __future__ import annotations
@@ -23,13 +22,13 @@ _BEAT = "candid:beat"
 
 
 class SharedJournal(optuna.storages.JournalStorage, BaseHeartbeat):
-    """Optuna's journal in a file, with signs of life as its databases have them.
+    """Optuna's journal in a file, with heartbeats as its databases have them.
 
-    A running trial's sign of life is a number that its process raises. Whoever looks measures by
-    its own clock for how long it did not change, so that clocks need not agree.
-    `interval` and `grace` are seconds between signs of life, and without one until a trial is given
-    up: then `stale` is called with the study and the trial. Raises an OSError where the file cannot
-    be read or made, and a ValueError where it is another kind of file.
+    A running trial's heartbeat is a number that its process raises. Each process measures by its
+    own clock for how long it did not change, so that clocks need not agree. `interval` and `grace`
+    are seconds between heartbeats, and without one until a trial is given up: then `on_stale` is
+    called with the study and the trial. Raises an OSError where the file cannot be read or made,
+    and a ValueError where it is another kind of file.
     """
 
     def __init__(
@@ -38,41 +37,42 @@ class SharedJournal(optuna.storages.JournalStorage, BaseHeartbeat):
         *,
         interval: int,
         grace: int,
-        stale: Callable[[optuna.Study, FrozenTrial], None],
+        on_stale: Callable[[optuna.Study, FrozenTrial], None],
     ) -> None:
-        _refuse_others(path)
+        _check_is_journal(path)
         super().__init__(JournalFileBackend(str(path)))
-        self.interval, self.grace_period, self._stale = interval, grace, stale
+        self.interval, self.grace_period, self._on_stale = interval, grace, on_stale
         self._beats = itertools.count()
-        self._seen: dict[int, tuple[object, float]] = {}  # of a trial: its last beat, since when
+        # By trial: its last beat, and since when.
+        self._last_beats: dict[int, tuple[object, float]] = {}
 
     def record_heartbeat(self, trial_id: int) -> None:
-        """Show that this process works on the trial; nothing where it was given up meanwhile."""
+        """Show that this process works on the trial, unless it was given up meanwhile."""
         with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
             self.set_trial_system_attr(trial_id, _BEAT, next(self._beats))
 
     def _get_stale_trial_ids(self, study_id: int) -> list[int]:
-        found = []
-        running = self.get_all_trials(study_id, deepcopy=False, states=(TrialState.RUNNING,))
-        for trial in running:
+        stale_ids = []
+        trials = self.get_all_trials(study_id, deepcopy=False, states=(TrialState.RUNNING,))
+        for trial in trials:
             beat, now = trial.system_attrs.get(_BEAT), time.monotonic()
-            last, since = self._seen.get(trial._trial_id, (None, now))
+            last, since = self._last_beats.get(trial._trial_id, (None, now))
             since = since if beat == last else now
-            self._seen[trial._trial_id] = (beat, since)
+            self._last_beats[trial._trial_id] = (beat, since)
             if now - since > self.grace_period:
-                found.append(trial._trial_id)
-        return found
+                stale_ids.append(trial._trial_id)
+        return stale_ids
 
     def get_heartbeat_interval(self) -> int:
-        """Seconds between signs of life."""
+        """Seconds between heartbeats."""
         return self.interval
 
     def get_heartbeat_stale_trial_callback(self) -> Callable[[optuna.Study, FrozenTrial], None]:
-        """What is done with a trial that was given up."""
-        return self._stale
+        """The function to call with a trial that was given up."""
+        return self._on_stale
 
 
-def _refuse_others(path: Path) -> None:
+def _check_is_journal(path: Path) -> None:
     """Raise a ValueError where the file holds something else: Optuna would append to it."""
     line = b""
     if path.exists():

@@ -1,9 +1,10 @@
-"""The search itself: settings are suggested, trained shortly, pruned where they lag behind."""
+"""The search: settings are suggested, trained briefly, and pruned where they lag behind."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,15 +14,15 @@ from candid.progress import Progress, progress, say
 from candid.settings import Config
 from candid.training.tuning.space import Choices, Range, Value, combinations, value_of, with_changes
 from candid.training.tuning.study import (
-    PATIENCE,
+    POLL_SECONDS,
     Study,
     Withdrawn,
-    alive,
-    counts,
+    count_trials,
     draw_by_number,
     finished_trials,
-    one,
-    quietly,
+    live_trials,
+    quiet_optuna,
+    run_trial,
     was_queued,
 )
 
@@ -31,36 +32,36 @@ if TYPE_CHECKING:
 
 # (evaluation from 1, validation F1, images so far) → whether to stop here.
 Report = Callable[[int, float, int], bool]
-# Trains with the settings, reporting every evaluation; the F1 of the weights that it would keep.
+# Trains with the settings, reporting every evaluation; returns the F1 of the weights to keep.
 Objective = Callable[[Config, Report], float]
 
-_MOST_WITHDRAWN = 40  # in a row: what is suggested has been tried
+_MAX_WITHDRAWN = 40  # suggestions in a row that were tried before
 
 
 def search(study: Study, objective: Objective, *, quiet: bool = False) -> None:
-    """Try settings until the budget is spent, beside whoever else works on the study.
+    """Try settings until the budget is spent, shared with the study's other processes.
 
-    Returns when no trial is running any more, anywhere. Where the budget was spent before, at once.
+    Returns when no process runs a trial any more.
     """
     work = progress("tune", study.tune.trials, unit="trials", quiet=quiet)
-    with quietly(), work as bar:
-        _begin_with_the_baseline(study)
+    with quiet_optuna(), work as bar:
+        _enqueue_baseline(study)
         deadline = time.monotonic() + 60 * study.tune.minutes if study.tune.minutes else None
         withdrawn = 0
         while True:
-            if reason := _spent(study, deadline, withdrawn):
+            if reason := _stop_reason(study, deadline, withdrawn):
                 close(study, reason)
             is_closed = closed(study) != ""
             # After closing: who begins later sees that it is closed.
-            now = counts(study, study.search)
-            bar.update(min(now["finished"], study.tune.trials) - bar.n)
-            if now["waiting"] or (now["taken"] < study.tune.trials and not is_closed):
-                tried = one(study, study.search, lambda trial: _try(study, trial, objective))
-                withdrawn = 0 if tried else withdrawn + 1
-                _tell(study, tried, bar, quiet)
-            elif now["running"]:
+            counts = count_trials(study, study.search)
+            bar.update(min(counts["finished"], study.tune.trials) - bar.n)
+            if counts["waiting"] or (counts["taken"] < study.tune.trials and not is_closed):
+                trial = run_trial(study, study.search, partial(_evaluate, study, objective))
+                withdrawn = 0 if trial else withdrawn + 1
+                _print_trial(study, trial, bar, quiet)
+            elif counts["running"]:
                 bar.note("waiting for other processes")
-                time.sleep(PATIENCE)
+                time.sleep(POLL_SECONDS)
             elif is_closed:
                 return
             else:
@@ -79,15 +80,16 @@ def closed(study: Study) -> str:
     return reason
 
 
-def _begin_with_the_baseline(study: Study) -> None:
-    """The settings that the user started from are tried, too, where the space holds them."""
-    base = {name: value_of(study.base, name) for name in study.space}
-    tried = (t.system_attrs.get("fixed_params", t.params) for t in alive(study.search))
-    if all(value in study.space[name] for name, value in base.items()) and base not in tried:
-        study.search.enqueue_trial(base)
+def _enqueue_baseline(study: Study) -> None:
+    """Enqueue the settings that the user started from, where the space holds them."""
+    baseline = {name: value_of(study.base, name) for name in study.space}
+    existing = (t.system_attrs.get("fixed_params", t.params) for t in live_trials(study.search))
+    is_in_space = all(value in study.space[name] for name, value in baseline.items())
+    if is_in_space and baseline not in existing:
+        study.search.enqueue_trial(baseline)
 
 
-def _spent(study: Study, deadline: float | None, withdrawn: int) -> str:
+def _stop_reason(study: Study, deadline: float | None, withdrawn: int) -> str:
     """Why no more trials begin; empty while they do."""
     if deadline is not None and time.monotonic() > deadline:
         return f"{study.tune.minutes:g} minutes are over"
@@ -95,43 +97,43 @@ def _spent(study: Study, deadline: float | None, withdrawn: int) -> str:
         images = sum(t.user_attrs.get("images", 0) for t in study.search.get_trials(deepcopy=False))
         if images >= study.tune.images:
             return f"{study.tune.images:,} images went through training"
-    tried = {tuple(map(str, t.params.items())) for t in alive(study.search) if t.params}
+    tried = {tuple(map(str, t.params.items())) for t in live_trials(study.search) if t.params}
     if len(tried) >= combinations(study.space):
         return "every combination was tried"
-    if withdrawn >= _MOST_WITHDRAWN:
+    if withdrawn >= _MAX_WITHDRAWN:
         return f"{withdrawn} suggestions in a row had been tried before"
     return ""
 
 
-def _try(study: Study, trial: optuna.Trial, objective: Objective) -> float:
-    """Suggest settings, train, report; what comes of it."""
+def _evaluate(study: Study, objective: Objective, trial: optuna.Trial) -> float:
+    """Suggest settings, train and report; the F1."""
     import optuna
 
     draw_by_number(study, trial)
     values = {name: _suggest(trial, name, kind) for name, kind in study.space.items()}
-    _withdraw_where_superfluous(study, trial)
-    began = time.monotonic()
+    _check_needed(study, trial)
+    start = time.monotonic()
     images = 0
     pruned = False
 
-    def report(evaluation: int, f1: float, so_far: int) -> bool:
+    def report(evaluation: int, f1: float, images_so_far: int) -> bool:
         nonlocal images, pruned
-        images = so_far
+        images = images_so_far
         trial.report(f1, evaluation)
         pruned = trial.should_prune() and evaluation < study.base.train.evaluations
         return pruned
 
-    def stopped(why: str) -> optuna.TrialPruned:
-        trial.set_user_attr("note", why)
-        return optuna.TrialPruned(why)
+    def prune(note: str) -> optuna.TrialPruned:
+        trial.set_user_attr("note", note)
+        return optuna.TrialPruned(note)
 
     try:
         f1 = objective(with_changes(study.base, values), report)
     except (TrainingError, ConfigError) as error:  # it diverged, or settings do not go together
-        raise stopped(error.what) from error
+        raise prune(error.what) from error
     finally:
         trial.set_user_attr("images", images)
-        trial.set_user_attr("seconds", round(time.monotonic() - began, 3))
+        trial.set_user_attr("seconds", round(time.monotonic() - start, 3))
     if pruned:
         raise optuna.TrialPruned
     return f1
@@ -145,32 +147,32 @@ def _suggest(trial: optuna.Trial, name: str, kind: Range | Choices) -> Value:
     return trial.suggest_float(name, kind.low, kind.high, log=kind.log)
 
 
-def _withdraw_where_superfluous(study: Study, trial: optuna.Trial) -> None:
+def _check_needed(study: Study, trial: optuna.Trial) -> None:
     """Raise where a trial with a lower number has the same settings, or no more shall begin.
 
-    Numbers are given one by one, so of two processes only one withdraws. A trial that is being
-    born has no settings yet: it is waited for.
+    Numbers are unique, so of two processes only one withdraws. Waits for trials that have no
+    settings yet.
     """
     for _ in range(40):
-        before = [t for t in alive(study.search) if t.number < trial.number]
-        # What waits in the queue has its settings set aside.
-        if all(t.state.name != "RUNNING" or len(t.params) == len(study.space) for t in before):
+        earlier = [t for t in live_trials(study.search) if t.number < trial.number]
+        # A waiting trial has its settings in the system attributes.
+        if all(t.state.name != "RUNNING" or len(t.params) == len(study.space) for t in earlier):
             break
         time.sleep(0.1)
-    given = (t.params or t.system_attrs.get("fixed_params", {}) for t in before)
-    if any(params == trial.params for params in given):
+    existing = (t.params or t.system_attrs.get("fixed_params", {}) for t in earlier)
+    if any(params == trial.params for params in existing):
         raise Withdrawn("its settings have been tried")
-    if not was_queued(study.search, trial) and (len(before) >= study.tune.trials or closed(study)):
+    if not was_queued(study.search, trial) and (len(earlier) >= study.tune.trials or closed(study)):
         raise Withdrawn("the budget is spent")
 
 
-def _tell(study: Study, trial: FrozenTrial | None, bar: Progress, quiet: bool) -> None:
-    """A line per trial that a person can read, above the bar."""
+def _print_trial(study: Study, trial: FrozenTrial | None, bar: Progress, quiet: bool) -> None:
+    """Print a line per trial above the bar."""
     if trial is None:
         return
     f1 = f"{trial.value:.4f}" if trial.value is not None else "   –  "
-    words = "  ".join(f"{n.partition('.')[2]}={_brief(v)}" for n, v in trial.params.items())
-    say(f"{trial.number:4d}  {f1}  {trial.state.name.lower():8}  {words}", quiet=quiet)
+    settings = "  ".join(f"{n.partition('.')[2]}={_brief(v)}" for n, v in trial.params.items())
+    say(f"{trial.number:4d}  {f1}  {trial.state.name.lower():8}  {settings}", quiet=quiet)
     if best := best_trial(study):
         bar.note(f"best {best.value:.4f} (trial {best.number})")
 
@@ -209,16 +211,16 @@ def importances(
         evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=32, seed=seed)
         return optuna.importance.get_param_importances(copy, evaluator=evaluator)
 
-    with quietly():
+    with quiet_optuna():
         value = shares(finished, study.tune.seed)
-        drawn = []
+        samples = []
         for draw in range(draws):
-            some = [finished[i] for i in rng.integers(0, len(finished), len(finished))]
-            if len({t.value for t in some}) > 1:
-                drawn.append(shares(some, draw))
-    found = {}
+            resampled = [finished[i] for i in rng.integers(0, len(finished), len(finished))]
+            if len({t.value for t in resampled}) > 1:
+                samples.append(shares(resampled, draw))
+    result = {}
     for name, share in value.items():
-        among = [d.get(name, 0.0) for d in drawn] or [float("nan")]
-        low, high = np.quantile(among, [0.05, 0.95])
-        found[name] = (float(share), min(float(low), share), max(float(high), share))
-    return found
+        sample_shares = [d.get(name, 0.0) for d in samples] or [float("nan")]
+        low, high = np.quantile(sample_shares, [0.05, 0.95])
+        result[name] = (float(share), min(float(low), share), max(float(high), share))
+    return result

@@ -1,4 +1,4 @@
-"""What a search may change: names of settings, and the values that each may take.
+"""The search space: names of settings, and the values that each may take.
 
 The space is data. `default_space` makes the usual one around the settings that a user starts
 from; `read_space` reads a user's own from words such as `train.learning_rate=1e-4..1e-2` and
@@ -19,9 +19,9 @@ from candid.settings import NETWORKS, Config
 
 Value = int | float | str | bool
 
-# Settings below these sections decide how a model is learned; the others decide what is measured.
+# Settings of these sections decide how a model is trained; the others decide what is measured.
 _SECTIONS = ("network", "augment", "train")
-# What changes nothing that is learned, or the yardstick itself.
+# Settings that change nothing that is learned, or the metric itself.
 _FIXED = {
     *("train.seed", "train.evaluations", "train.checkpoints", "train.checkpoint_seconds"),
     *("train.device", "train.threads", "train.keep", "train.steps", "train.patience"),
@@ -31,7 +31,7 @@ _LOGARITHMIC_FROM = 10.0  # a range whose ends are this many times apart is sear
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Numbers from `low` to `high`; `whole` ones alone, or spread evenly over their `log`."""
+    """Numbers from `low` to `high`; only `whole` ones, or evenly spread over their `log`."""
 
     low: float
     high: float
@@ -65,7 +65,7 @@ def value_of(config: Config, name: str) -> Any:
     """The value of the setting "section.key"; the default of an option of another network."""
     section, _, key = name.partition(".")
     values = getattr(config, section)
-    return getattr(values, key) if hasattr(values, key) else _known()[name].default
+    return getattr(values, key) if hasattr(values, key) else _settings()[name].default
 
 
 def with_changes(base: Config, values: Mapping[str, Value]) -> Config:
@@ -74,10 +74,7 @@ def with_changes(base: Config, values: Mapping[str, Value]) -> Config:
     Where the batch size changes, the number of steps does, so that no trial sees more than another.
     Options that the network does not have are left out.
 
-    Raises
-    ------
-    ConfigError
-        For settings that do not go together.
+    Raises ConfigError for settings that do not go together.
     """
     sections: dict[str, dict[str, Any]] = {"network": {}, "train": {}}
     for name, value in values.items():
@@ -105,7 +102,7 @@ def combinations(space: Space) -> float:
     return math.prod(sizes)
 
 
-# --- the usual space -----------------------------------------------------------------------------
+# --- the default space ---------------------------------------------------------------------------
 
 
 def default_space(base: Config) -> Space:
@@ -113,10 +110,7 @@ def default_space(base: Config) -> Space:
 
     The settings of `base` lie in it.
 
-    Raises
-    ------
-    ConfigError
-        Where the network is not trained in steps, so that none of these matters.
+    Raises ConfigError where the network is not trained in steps, so that none of these matters.
     """
     if base.network.name not in _WIDTHS:
         raise ConfigError(
@@ -128,16 +122,16 @@ def default_space(base: Config) -> Space:
     space: Space = {
         "train.learning_rate": Range(1e-4, 2e-2, log=True),
         "train.batch_size": Choices((64, 128, 256, 512)),
-        "train.optimizer": Choices(_known()["train.optimizer"].choices),
-        "train.schedule": Choices(_known()["train.schedule"].choices),
+        "train.optimizer": Choices(_settings()["train.optimizer"].choices),
+        "train.schedule": Choices(_settings()["train.schedule"].choices),
         "augment.rotation_degrees": Range(0.0, 15.0),
         "augment.perspective_shift": Range(0.0, 0.15),
         "augment.erase": Range(0.0, 1.0),
         "network.name": Choices(names),
         "network.width": Choices((0, *_WIDTHS[base.network.name])),
     }
-    searched = {name: _with(kind, value_of(base, name)) for name, kind in space.items()}
-    return {n: k for n, k in searched.items() if not isinstance(k, Choices) or len(k.values) > 1}
+    widened = {name: _widen(kind, value_of(base, name)) for name, kind in space.items()}
+    return {n: k for n, k in widened.items() if not isinstance(k, Choices) or len(k.values) > 1}
 
 
 # Widths about each network's own, which 0 stands for.
@@ -148,13 +142,13 @@ _WIDTHS: dict[str, tuple[int, ...]] = {
 }
 
 
-def _known() -> dict[str, Setting]:
+def _settings() -> dict[str, Setting]:
     every = every_setting()
     return {f"{s}.{name}": about for s in _SECTIONS for name, about in every[s].items()}
 
 
-def _with(kind: Range | Choices, value: Any) -> Range | Choices:
-    """The same, wide enough to hold the value."""
+def _widen(kind: Range | Choices, value: Any) -> Range | Choices:
+    """The values, with this one."""
     if value in kind:
         return kind
     if isinstance(kind, Choices):
@@ -165,43 +159,43 @@ def _with(kind: Range | Choices, value: Any) -> Range | Choices:
     return dataclasses.replace(kind, low=min(kind.low, value), high=max(kind.high, value))
 
 
-# --- a user's own --------------------------------------------------------------------------------
+# --- a custom space ------------------------------------------------------------------------------
 
 
 def read_space(words: Iterable[str], base: Config) -> Space:
-    """The space that words such as "augment.erase=0..1" describe; the usual one for none.
+    """The space that words such as "augment.erase=0..1" describe; the default for none.
 
     "low..high" is a range, searched in logarithms where both ends are positive and the higher is
     ten times the lower or more; "a,b,c" are choices.
 
-    Raises
-    ------
-    ConfigError
-        For a word that cannot be read, a setting that cannot be searched, an impossible value.
+    Raises ConfigError for a word that cannot be read, a setting that cannot be searched, an
+    impossible value.
     """
     space: Space = {}
     for word in words:
-        name, equals, text = (part.strip() for part in word.partition("="))
-        if not (equals and text):
+        name, separator, text = (part.strip() for part in word.partition("="))
+        if not (separator and text):
             raise _unreadable(word)
-        if name not in _known() or name in _FIXED:
+        if name not in _settings() or name in _FIXED:
             raise ConfigError(
                 f"{name} cannot be searched.",
                 expected=f"a setting of {', '.join(f'[{s}]' for s in _SECTIONS)} that changes what "
                 "is learned from the same number of images",
-                todo=did_you_mean(name, _known().keys() - _FIXED),
+                todo=did_you_mean(name, _settings().keys() - _FIXED),
             )
-        about = _known()[name]
-        read = _range(text, about.kind, word) if ".." in text else _listed(text, about.kind)
-        for value in (read.low, read.high) if isinstance(read, Range) else read.values:
-            whole = isinstance(read, Range) and read.whole
-            value = about.checked(name, int(value) if whole else value)
-            with_changes(base, {name: value})  # whether it goes together with the others
-        space[name] = read
+        setting = _settings()[name]
+        kind = (
+            _to_range(text, setting.kind, word) if ".." in text else _to_choices(text, setting.kind)
+        )
+        for value in (kind.low, kind.high) if isinstance(kind, Range) else kind.values:
+            is_whole = isinstance(kind, Range) and kind.whole
+            value = setting.checked(name, int(value) if is_whole else value)
+            with_changes(base, {name: value})  # raises where it contradicts another setting
+        space[name] = kind
     return space or default_space(base)
 
 
-def _range(text: str, kind: type, word: str) -> Range:
+def _to_range(text: str, kind: type, word: str) -> Range:
     low, high = (parse_value(end) for end in text.split("..", 1))
     is_possible = kind in (int, float) and _is_number(low) and _is_number(high) and low < high
     if not is_possible or (kind is int and not (type(low) is type(high) is int)):
@@ -210,10 +204,10 @@ def _range(text: str, kind: type, word: str) -> Range:
     return Range(kind(low), kind(high), log=log, whole=kind is int)
 
 
-def _listed(text: str, kind: type) -> Choices:
+def _to_choices(text: str, kind: type) -> Choices:
     values = [parse_value(part) for part in text.strip("[]").split(",")]
-    found = [float(v) if kind is float and _is_number(v) else v for v in values]
-    return Choices(tuple(dict.fromkeys(found)))
+    converted = [float(v) if kind is float and _is_number(v) else v for v in values]
+    return Choices(tuple(dict.fromkeys(converted)))
 
 
 def _is_number(value: Any) -> bool:

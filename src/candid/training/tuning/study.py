@@ -1,4 +1,4 @@
-"""Where the processes of a search meet: two studies of Optuna in one storage."""
+"""The shared state of a search's processes: two studies of Optuna in one storage."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ if TYPE_CHECKING:
 
     from candid.training.tuning.journal import SharedJournal
 
-_HEARTBEAT, _GRACE = 5, 90  # seconds between signs of life, and without one until given up
+_HEARTBEAT, _GRACE = 5, 90  # seconds between heartbeats, and without one until given up
 _RETRIES = 3
-_WAITS = (0.1, 0.3, 1, 3)  # seconds, after each of which a process tries to join again
+_RETRY_SECONDS = (0.1, 0.3, 1, 3)  # waits between attempts to join
 _JOURNAL = "journal:"
-PATIENCE = 0.5  # seconds between looks at what the other processes do
+POLL_SECONDS = 0.5
 
 
 class Withdrawn(Exception):
-    """A trial that somebody else makes, or that the budget does not hold."""
+    """A trial that another process runs, or that exceeds the budget."""
 
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """Where the processes meet.
+    """The state that the processes share.
 
     `search` holds the trials of the search, `finals` repetitions of the finalists with fresh seeds
     and the last training; both lie in `storage`. The search starts from `base` (`base.tune` has
-    budget and method) and goes through `space`. `unborn` are trials that were seen to run without
-    a first sign of life, and since when.
+    budget and method) and goes through `space`. `unstarted` maps trials that run without a first
+    heartbeat to the time when this was first seen.
     """
 
     search: optuna.Study
@@ -49,7 +49,7 @@ class Study:
     base: Config
     space: Space
     storage: optuna.storages.RDBStorage | SharedJournal
-    unborn: dict[tuple[str, int], float] = field(default_factory=dict)
+    unstarted: dict[tuple[str, int], float] = field(default_factory=dict)
 
     @property
     def tune(self) -> TuneConfig:
@@ -57,7 +57,7 @@ class Study:
         return self.base.tune
 
     def close(self) -> None:
-        """Close what is open of a database; Python 3.13 warns of what is left to its collector."""
+        """Close a database's connections, as Python 3.13 warns of open ones."""
         from optuna.storages import RDBStorage
 
         if isinstance(self.storage, RDBStorage):
@@ -79,24 +79,20 @@ def open_study(
     `url` is SQLAlchemy's address of a database ("sqlite:///study.db", "postgresql://…"), or a file
     in a folder that all share ("journal:/shared/study.log"); `name` is the study's among others
     there. `about` is the data's fingerprint: who joins must have the same. `heartbeat` and `grace`
-    are seconds between signs of life, and without one until a trial is given up.
+    are seconds between heartbeats, and without one until a trial is given up.
 
-    Raises
-    ------
-    DependencyError
-        Where Optuna, or the database's driver, is not installed.
-    RunError
-        Where the study was begun with other settings or data, or the storage cannot be opened.
+    Raises DependencyError where Optuna, or the database's driver, is not installed; RunError where
+    the study was begun with other settings or data, or the storage cannot be opened.
     """
     optuna = load_optuna()
     from sqlalchemy.exc import SQLAlchemyError
 
-    def joined() -> Study:
+    def join() -> Study:
         return _join(_storage(url, heartbeat, grace), name, base, space, about)
 
     try:
-        with quietly():
-            return _patiently(joined)
+        with quiet_optuna():
+            return _join_with_retries(join)
     except (
         *(SQLAlchemyError, optuna.exceptions.OptunaError, ImportError, ValueError),
         *(RuntimeError, OSError, LookupError),
@@ -132,35 +128,35 @@ def _join(
     )
     study = Study(search, finals, base, space, storage)
     try:
-        _agree(study, about)
+        _check_agreement(study, about)
     except RunError:
         study.close()
         raise
     return study
 
 
-def _patiently(joined: Callable[[], Study]) -> Study:
-    """Join once more where another process locks the database or makes its tables just now."""
+def _join_with_retries(join: Callable[[], Study]) -> Study:
+    """Retry while another process locks the database or makes its tables."""
     import optuna
     from sqlalchemy.exc import DatabaseError
 
-    for seconds in _WAITS:
+    for seconds in _RETRY_SECONDS:
         with contextlib.suppress(DatabaseError, optuna.exceptions.StorageInternalError):
-            return joined()
+            return join()
         time.sleep(seconds)
-    return joined()
+    return join()
 
 
 def _storage(url: str, heartbeat: int, grace: int) -> optuna.storages.RDBStorage | SharedJournal:
     import optuna
     from sqlalchemy import Connection, event
 
-    again = optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=_RETRIES)
+    retry = optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=_RETRIES)
     if url.startswith(_JOURNAL):
         from candid.training.tuning.journal import SharedJournal
 
         path = Path(url.removeprefix(_JOURNAL))
-        return SharedJournal(path, interval=heartbeat, grace=grace, stale=again)
+        return SharedJournal(path, interval=heartbeat, grace=grace, on_stale=retry)
     is_sqlite = url.startswith("sqlite")
     storage = optuna.storages.RDBStorage(
         url,
@@ -168,11 +164,11 @@ def _storage(url: str, heartbeat: int, grace: int) -> optuna.storages.RDBStorage
         engine_kwargs={"connect_args": {"timeout": 120}} if is_sqlite else None,
         heartbeat_interval=heartbeat,
         grace_period=grace,
-        heartbeat_stale_trial_callback=again,
+        heartbeat_stale_trial_callback=retry,
     )
     if is_sqlite:
-        # SQLite locks nothing when a row is only read, so two processes could both read that a
-        # trial waits, and both begin it. This way each transaction has the file for itself.
+        # SQLite locks nothing on a read, so two processes could both read that a trial waits, and
+        # both begin it. This way each transaction locks the file.
         @event.listens_for(storage.engine, "begin")
         def _(connection: Connection) -> None:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
@@ -194,18 +190,18 @@ def load_optuna() -> Any:
 
 
 @contextlib.contextmanager
-def quietly() -> Iterator[None]:
-    """Optuna's own lines are not printed, nor that heartbeats are new in it."""
+def quiet_optuna() -> Iterator[None]:
+    """Silence Optuna's log and its warning that heartbeats are experimental."""
     import optuna
 
-    before = optuna.logging.get_verbosity()
+    verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             yield
     finally:
-        optuna.logging.set_verbosity(before)
+        optuna.logging.set_verbosity(verbosity)
 
 
 def _first_line(error: BaseException) -> str:
@@ -213,26 +209,26 @@ def _first_line(error: BaseException) -> str:
     return str(error).strip().split("\n", 1)[0] or type(error).__name__
 
 
-def _agree(study: Study, about: str) -> None:
-    """Write down what is searched, or raise a RunError where others search something else."""
+def _check_agreement(study: Study, about: str) -> None:
+    """Store settings, space and data, or raise a RunError where the study has others."""
     # The budget may be another one: whoever joins brings minutes of its own.
     tune = replace(study.tune, trials=1, minutes=0.0, images=0)
     settings = Config(
         network=study.base.network, augment=study.base.augment, train=study.base.train, tune=tune
     )
-    mine = {
+    terms = {
         "settings": to_toml(settings),
         "space": "; ".join(f"{name}: {kind}" for name, kind in sorted(study.space.items())),
         "data": about,
     }
-    theirs = study.search.user_attrs.get("candid")
-    if theirs is None:
-        study.search.set_user_attr("candid", mine)
+    existing = study.search.user_attrs.get("candid")
+    if existing is None:
+        study.search.set_user_attr("candid", terms)
         return
-    other = [key for key in mine if mine[key] != theirs.get(key)]
-    if other:
+    changed = [key for key in terms if terms[key] != existing.get(key)]
+    if changed:
         raise RunError(
-            f"The study {study.search.study_name!r} was begun with other {' and '.join(other)}.",
+            f"The study {study.search.study_name!r} was begun with other {' and '.join(changed)}.",
             expected="the command that it was begun with",
             todo="give that command, or name another study with --study or another --out",
         )
@@ -250,7 +246,7 @@ def _pruner(base: Config) -> optuna.pruners.BasePruner:
 
 
 def draw_by_number(study: Study, trial: optuna.Trial) -> None:
-    """Let what is suggested for a trial depend on the study's seed and the trial's number alone."""
+    """Make a trial's suggestions depend on the study's seed and the trial's number alone."""
     import optuna
 
     words = np.random.SeedSequence([study.tune.seed, trial.number])
@@ -265,74 +261,74 @@ def draw_by_number(study: Study, trial: optuna.Trial) -> None:
 # --- trials -------------------------------------------------------------------------------------
 
 
-def counts(study: Study, part: optuna.Study) -> dict[str, int]:
+def count_trials(study: Study, part: optuna.Study) -> dict[str, int]:
     """How many trials wait, run, are finished; `taken` are all of these.
 
-    Trials whose process no longer shows signs of life are given up first, and wait again.
+    Trials whose process has no heartbeat any more are given up first, and wait again.
     """
     import optuna
 
     optuna.storages.fail_stale_trials(part)
-    _give_up_the_unborn(study, part)
+    _fail_unstarted(study, part)
     states = [t.state.name for t in part.get_trials(deepcopy=False)]
-    found = {
+    result = {
         "waiting": states.count("WAITING"),
         "running": states.count("RUNNING"),
         "finished": states.count("COMPLETE") + states.count("PRUNED"),
     }
-    return found | {"taken": sum(found.values())}
+    return result | {"taken": sum(result.values())}
 
 
-def _give_up_the_unborn(study: Study, part: optuna.Study) -> None:
-    """Give up what was killed before its first sign of life, of which Optuna takes no notice."""
+def _fail_unstarted(study: Study, part: optuna.Study) -> None:
+    """Give up trials that were killed before their first heartbeat, which Optuna overlooks."""
     import optuna
 
-    again = optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=_RETRIES)
+    retry = optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=_RETRIES)
     for trial in part.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
         if trial.user_attrs.get("begun") == trial.number:
             continue
-        since = study.unborn.setdefault((part.study_name, trial.number), time.monotonic())
+        since = study.unstarted.setdefault((part.study_name, trial.number), time.monotonic())
         if time.monotonic() - since > (study.storage.grace_period or 0):
-            # Where two processes see it, the storage lets one of them give it up.
+            # If two processes try, the storage lets one of them give it up.
             with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError, ValueError):
                 part.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-                again(part, trial)
+                retry(part, trial)
 
 
-def one(
+def run_trial(
     study: Study, part: optuna.Study, work: Callable[[optuna.Trial], float]
 ) -> FrozenTrial | None:
-    """Make one trial; None where it withdrew, or another process took it away."""
+    """Run one trial; None where it withdrew, or another process took it over."""
     import optuna
 
-    raised: list[Exception] = []
-    done: list[FrozenTrial] = []
+    errors: list[Exception] = []
+    trials: list[FrozenTrial] = []
 
-    def watched(trial: optuna.Trial) -> float:
+    def objective(trial: optuna.Trial) -> float:
         try:
-            study.storage.record_heartbeat(trial._trial_id)  # before anything tells of it
+            study.storage.record_heartbeat(trial._trial_id)  # before any other record of it
             trial.set_user_attr("begun", trial.number)
             return work(trial)
         except Exception as error:
-            raised.append(error)
+            errors.append(error)
             raise
 
-    taken = optuna.exceptions.UpdateFinishedTrialError
+    taken_over = optuna.exceptions.UpdateFinishedTrialError
     try:
         part.optimize(
-            watched, n_trials=1, catch=(Withdrawn,), callbacks=[lambda _, t: done.append(t)]
+            objective, n_trials=1, catch=(Withdrawn,), callbacks=[lambda _, t: trials.append(t)]
         )
-    except (taken, ValueError) as error:
-        # Where this process seemed dead, another gave the trial up: then nothing can be told of it
-        # any more, and Optuna says so in one of these ways.
-        if raised and not isinstance(raised[0], (taken, optuna.TrialPruned, Withdrawn)):
-            raise raised[0] from error
-        if not raised and isinstance(error, ValueError) and "annot tell" not in str(error):
+    except (taken_over, ValueError) as error:
+        # If this process seemed dead, another gave the trial up: then Optuna refuses its result in
+        # one of these ways.
+        if errors and not isinstance(errors[0], (taken_over, optuna.TrialPruned, Withdrawn)):
+            raise errors[0] from error
+        if not errors and isinstance(error, ValueError) and "annot tell" not in str(error):
             raise
-    return done[0] if done and done[0].state.name != "FAIL" else None
+    return trials[0] if trials and trials[0].state.name != "FAIL" else None
 
 
-def alive(study: optuna.Study) -> list[FrozenTrial]:
+def live_trials(study: optuna.Study) -> list[FrozenTrial]:
     """The trials that wait, run or are finished, in the order of their numbers."""
     return [t for t in study.get_trials(deepcopy=False) if t.state.name != "FAIL"]
 
@@ -343,6 +339,6 @@ def finished_trials(part: optuna.Study) -> list[FrozenTrial]:
 
 
 def was_queued(study: optuna.Study, trial: optuna.Trial) -> bool:
-    """Whether its settings were decided beforehand: by the queue, or by a trial that was killed."""
-    told = study.get_trials(deepcopy=False)[trial.number].system_attrs
-    return bool({"fixed_params", "failed_trial"} & told.keys())
+    """Whether its settings come from the queue or from a killed trial."""
+    attributes = study.get_trials(deepcopy=False)[trial.number].system_attrs
+    return bool({"fixed_params", "failed_trial"} & attributes.keys())
