@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-_LOOKS, _LOOK_SECONDS = 5, 0.1
+_TRIES, _TRY_SECONDS = 5, 0.1
 _BLOCK = bytes(1 << 22)  # large enough that threads that hash it seldom need Python's lock
 
 
@@ -61,17 +61,17 @@ def idle_cores(most: int) -> int:
     As many threads compute for a moment: beside b others that do, n threads get n / (n + b) of n
     cores each. The best of a few looks counts, so that whoever works but for a moment does not.
     """
-    found = 1
-    for _ in range(_LOOKS if most > 1 else 0):
-        found = max(found, min(most, round(most * (2 - most / _obtained(most)))))
-        if found == most:
+    idle = 1
+    for _ in range(_TRIES if most > 1 else 0):
+        idle = max(idle, min(most, round(most * (2 - most / _measure_cores(most)))))
+        if idle == most:
             break
-    return found
+    return idle
 
 
-def _obtained(count: int) -> float:
+def _measure_cores(count: int) -> float:
     """How many cores' worth of time so many threads get that all compute."""
-    until = time.monotonic() + _LOOK_SECONDS
+    until = time.monotonic() + _TRY_SECONDS
 
     def share(_: int) -> float:
         began, busy = time.monotonic(), time.thread_time()

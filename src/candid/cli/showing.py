@@ -27,8 +27,8 @@ def show_evaluation(run: Run) -> None:
         classes, numbers = (
             [t for t in overview.targets if t.is_number is kind] for kind in (False, True)
         )
-        of_each = {t.name: t.metrics["weighted_f1"] for t in classes}
-        told: dict[str, Any] = {"run": str(run.path), "report": str(run.report), "targets": of_each}
+        f1_of = {t.name: t.metrics["weighted_f1"] for t in classes}
+        told: dict[str, Any] = {"run": str(run.path), "report": str(run.report), "targets": f1_of}
         if numbers:
             told["numbers"] = {t.name: t.metrics for t in numbers}
         show(told, (*lines(overview), *_run_lines(run), f"report: {run.report}"))

@@ -193,7 +193,8 @@ def open_several(
 ) -> SeveralLabeller:
     """What labels pictures as a run that learned several labels does.
 
-    Parameters are as for `candid.pipeline.labelling.labeller`; `threads` as for `open_classifier`.
+    Parameters are as for `open_labeller` in `candid.pipeline.labelling`, `threads` as for
+    `open_classifier`.
     Nobody watches whether the pictures drift away from the validation pictures. Raises ConfigError
     for whole numbers of eight bits, or a calibration, which are one label's.
     """

@@ -13,11 +13,11 @@ from candid.runs import Run
 
 Function = Callable[[Run, Data], object]
 # What comes of a step whose files may be there already: its function, or one that does nothing.
-Left = Callable[[Function], Function]
+Remaining = Callable[[Function], Function]
 
 
 @contextmanager
-def ahead(run: Run, data: Data, *functions: Function, jobs: int) -> Iterator[Left]:
+def run_in_background(run: Run, data: Data, *functions: Function, jobs: int) -> Iterator[Remaining]:
     """Do the functions of steps, in their order, in a process of its own while the block goes on.
 
     Each leaves the files of its step. What is yielded waits for them and says what is left to do of
@@ -28,13 +28,13 @@ def ahead(run: Run, data: Data, *functions: Function, jobs: int) -> Iterator[Lef
         yield lambda function: function
         return
     with in_own_process(
-        _Ahead(functions, replace(run, quiet=True), data.without_pixels())
-    ) as ended:
-        yield lambda function: _nothing if ended() else function
+        _Background(functions, replace(run, quiet=True), data.without_pixels())
+    ) as is_done:
+        yield lambda function: _do_nothing if is_done() else function
 
 
 @dataclass(frozen=True, slots=True)
-class _Ahead:
+class _Background:
     functions: tuple[Function, ...]
     run: Run
     data: Data
@@ -48,5 +48,5 @@ class _Ahead:
                 function(self.run, data)
 
 
-def _nothing(*_: Any) -> None:
+def _do_nothing(*_: Any) -> None:
     """What is left of a step whose files are there."""

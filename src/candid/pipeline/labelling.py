@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.arrays import Marks
 from candid.errors import OutputError, RunError, needing
-from candid.pipeline.aligning import rows_at_home
+from candid.pipeline.aligning import reference_rows
 from candid.pipeline.data_places import Places
 from candid.pipeline.opening import Data, reload, run_at
 from candid.records import read_record, to_plain, write_record
@@ -35,8 +36,8 @@ _FRAMES = 200  # training pictures in which faces are looked for, to see how the
 _SQUEEZED = 60  # and those that are tried in several shapes, to see whether they are squeezed
 
 
-class Answering(TypedDict, total=False):
-    """How pictures are answered, by the names of `labeller`; see `candid.predict`."""
+class PredictOptions(TypedDict, total=False):
+    """How pictures are answered, by the names of `open_labeller`; see `candid.predict`."""
 
     engine: Engine
     abstain_below: float | None
@@ -47,7 +48,7 @@ class Answering(TypedDict, total=False):
     common_frame: bool
 
 
-def labeller(
+def open_labeller(
     run: Run,
     *,
     engine: Engine = "auto",
@@ -78,16 +79,16 @@ def labeller(
 
     run = run if number else run_that_answers(run)
     finder = face_finder(run, detector, data=data, cache=cache, quiet=quiet) if crop else None
-    how: dict[str, Any] = {"engine": engine, "calibration": calibration}
-    how["abstain_below"] = abstain_below
+    options: dict[str, Any] = {"engine": engine, "calibration": calibration}
+    options["abstain_below"] = abstain_below
     if run.of_targets():
-        several = open_several(run, finder, check=check, **how)
-        return replace(several, together=common_frame)
+        label_labeller = open_several(run, finder, check=check, **options)
+        return replace(label_labeller, together=common_frame)
     # Every thread runs the model on a block of its own.
-    classifier = open_classifier(run, threads=1, number=number, **how)
+    classifier = open_classifier(run, threads=1, number=number, **options)
     unfamiliar, reference = None, None
     if check:
-        unfamiliar, reference = home_checks(run, classifier, calibration=calibration, watch=watch)
+        unfamiliar, reference = load_checks(run, classifier, calibration=calibration, watch=watch)
     return Labeller(classifier, unfamiliar, finder, reference=reference, together=common_frame)
 
 
@@ -117,11 +118,11 @@ def face_finder(
             from candid.inference.windows import FramingFinder
             from candid.models.framing import load_framing
         return FramingFinder(load_framing(run.framing_weights))
-    found = open_detector(detector)
-    return Finder(found, frame(run, found, data=data, cache=cache, quiet=quiet))
+    opencv = open_detector(detector)
+    return Finder(opencv, training_frame(run, opencv, data=data, cache=cache, quiet=quiet))
 
 
-def home_checks(
+def load_checks(
     run: Run, classifier: Classifier, *, calibration: str, watch: bool
 ) -> tuple[Unfamiliar | None, DriftReference | None]:
     """What tells single pictures, and with `watch` all together, from those of home.
@@ -137,7 +138,7 @@ def home_checks(
     return unfamiliar, read_reference(run.drift, classifier, unfamiliar) if watch else None
 
 
-def frame(
+def training_frame(
     run: Run,
     detector: Detector,
     *,
@@ -153,37 +154,37 @@ def frame(
 
     path = run.path / "frame.json"
     with contextlib.suppress(RunError):  # none, or one that did not look for a squeeze
-        kept = read_record(path, Frame)
-        if kept.detector == detector.name:
-            return kept
+        existing = read_record(path, Frame)
+        if existing.detector == detector.name:
+            return existing
     run = run_at(run, quiet=quiet)
     config = run.settings
     try:
-        loaded = reload(run, data, cache=cache)
+        packed = reload(run, data, cache=cache)
     except RunError:
         if config.data.layout == "celeba":
             return CELEBA
         raise
-    squeeze = measure_squeeze(_training_pictures(loaded, config, _SQUEEZED))
+    squeeze = measure_squeeze(_sample_training_images(packed, config, _SQUEEZED))
     # Of several data sets, those to whose frame the others were brought.
-    home = rows_at_home(run, loaded.dataset)
-    pictures = _training_pictures(loaded, config, _FRAMES, home)
-    measured = measure_frame(pictures, detector, squeeze=squeeze)
+    mask = reference_rows(run, packed.dataset)
+    pictures = _sample_training_images(packed, config, _FRAMES, mask)
+    result = measure_frame(pictures, detector, squeeze=squeeze)
     with contextlib.suppress(OutputError):  # a run in a read-only place is measured anew each time
-        write_record(path, measured)
-    return measured
+        write_record(path, result)
+    return result
 
 
-def _training_pictures(
-    data: Data, config: Config, most: int, among: NDArray[np.bool_] | None = None
+def _sample_training_images(
+    data: Data, config: Config, limit: int, mask: Marks | None = None
 ) -> Generator[NDArray[np.uint8]]:
     """Some training pictures, of those that (n,) marks mark, as they are in their files."""
     from candid.data.decode import decode_whole
 
     usable = data.store.usable
-    rows = data.dataset.rows("train", usable if among is None else usable & among)
+    rows = data.dataset.rows("train", usable if mask is None else usable & mask)
     rng = np.random.default_rng(config.train.seed)
-    for row in rng.choice(rows, min(most, len(rows)), replace=False):
+    for row in rng.choice(rows, min(limit, len(rows)), replace=False):
         encoded = data.dataset.source.read(int(row))
         yield decode_whole(encoded, longest=512, max_pixels=config.data.max_pixels).pixels
 
@@ -207,21 +208,21 @@ def label_pictures(
     """
     from candid.inference.label_file import label_to_file
 
-    labeller, pictures = framed_items(labeller, inputs, listed, column=column)
+    labeller, pictures = frame_items(labeller, inputs, listed, column=column)
     return label_to_file(
         labeller,
         pictures,
         out,
         kind,
-        model_of(labeller) | {"pictures": list(inputs), "column": column},
-        about=about_model(labeller),
+        model_key(labeller) | {"pictures": list(inputs), "column": column},
+        about=describe_model(labeller),
         force=force,
         workers=workers,
         bar=bar,
     )
 
 
-def framed_items(
+def frame_items(
     labeller: Labeller, inputs: Sequence[str], listed: BinaryIO | None = None, *, column: str = ""
 ) -> tuple[Labeller, Iterator[Item]]:
     """The pictures that some words stand for, and the labeller that knows how they lie.
@@ -237,16 +238,16 @@ def framed_items(
     return framed_together(labeller, pictures)
 
 
-def about_model(labeller: Labeller) -> dict[str, Any]:
+def describe_model(labeller: Labeller) -> dict[str, Any]:
     """What a table of labels says of its model."""
     from candid.inference.several import SeveralLabeller
 
     c = labeller.classifier
     if isinstance(labeller, SeveralLabeller):
-        known = {a.name: list(a.classes) for a in labeller.labels if a.number is None}
+        classes = {a.name: list(a.classes) for a in labeller.labels if a.number is None}
         numbers = {a.name: a.number.coverage for a in labeller.labels if a.number is not None}
-        told = {"targets": known, "engine": c.engine}
-        return told | ({"numbers": numbers} if numbers else {})
+        description = {"targets": classes, "engine": c.engine}
+        return description | ({"numbers": numbers} if numbers else {})
     return {
         "target": c.target,
         "classes": list(c.classes),
@@ -256,14 +257,14 @@ def about_model(labeller: Labeller) -> dict[str, Any]:
     }
 
 
-def model_of(labeller: Labeller) -> dict[str, Any]:
+def model_key(labeller: Labeller) -> dict[str, Any]:
     """All of a labeller that decides the row of a picture, as plain values."""
     c = labeller.classifier
     unfamiliar, finder = labeller.unfamiliar, labeller.finder
-    place = {} if c.shift is None else {"place": [c.shift.temperature, *c.shift.bias.tolist()]}
+    extra = {} if c.shift is None else {"place": [c.shift.temperature, *c.shift.bias.tolist()]}
     if c.common is not None:
-        place["frame"] = to_plain(c.common)
-    return place | {
+        extra["frame"] = to_plain(c.common)
+    return extra | {
         "model": c.made_from,
         "engine": c.engine,
         "fit": c.fit,
@@ -275,7 +276,7 @@ def model_of(labeller: Labeller) -> dict[str, Any]:
     }
 
 
-def one_thread_each() -> contextlib.AbstractContextManager[None]:
+def single_threaded() -> contextlib.AbstractContextManager[None]:
     """Torch, where it computes, on one thread per call: the calls come from many threads."""
     if "torch" not in sys.modules:
         return contextlib.nullcontext()

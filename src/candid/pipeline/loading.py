@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.arrays import Indices, Singles
 from candid.pipeline.opening import needs_torch
 from candid.records import ModelCard, read_record
 from candid.records.targets import Targets
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Loaded:
+class LoadedNetwork:
     """A network on its device, and how to use it."""
 
     network: nn.Module
@@ -29,9 +30,7 @@ class Loaded:
     device: torch.device
     bfloat16: bool
 
-    def logits(
-        self, pixels: NDArray[np.uint8], rows: NDArray[np.intp], *, quiet: bool
-    ) -> NDArray[np.float32]:
+    def logits(self, pixels: NDArray[np.uint8], rows: Indices, *, quiet: bool) -> Singles:
         """(rows, outputs) for some rows of packed pixels (n, side, side, 3)."""
         from candid.models.forward import Images, logits
 
@@ -55,7 +54,7 @@ def network_card(run: Run) -> ModelCard:
 
 
 @contextmanager
-def loaded(run: Run) -> Iterator[Loaded]:
+def open_network(run: Run) -> Iterator[LoadedNetwork]:
     """The run's trained network, with the threads and memory that its settings ask for.
 
     Of one that learned several labels it is the whole, with the outputs of all. Raises RunError
@@ -69,5 +68,5 @@ def loaded(run: Run) -> Iterator[Loaded]:
     with threads(config.threads), memory_kept():
         card = network_card(run)
         device = pick_device(config.device)
-        filled = load_network(run.weights, card, device, run.network)
-        yield Loaded(filled, card, device, uses_bfloat16(config.precision, device))
+        network = load_network(run.weights, card, device, run.network)
+        yield LoadedNetwork(network, card, device, uses_bfloat16(config.precision, device))

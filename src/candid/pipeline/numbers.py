@@ -26,24 +26,24 @@ from candid.storage.files import write_text
 from candid.tables.numbers import numbers_of
 
 
-def write_number(run: Run, card: ModelCard, data: Data, rows: Any, raw: Any) -> None:
+def write_number(run: Run, card: ModelCard, data: Data, rows: Any, logits: Any) -> None:
     """Write model.json, with mean or median and the intervals chosen on validation, and
     predictions.parquet, from (rows, bins) logits.
     """
     from candid.inference.numbers import answers_of, calibrated_card
 
-    dataset, how = data.dataset, run.settings.predict
+    dataset, predict_config = data.dataset, run.settings.predict
     value = numbers_of(dataset.classes)[dataset.label[rows]]
-    probability = softmax(np.asarray(raw, np.float64), axis=1)
-    fitted_on = dataset.split[rows] == "validation"
+    probability = softmax(np.asarray(logits, np.float64), axis=1)
+    is_calibration = dataset.split[rows] == "validation"
     if card.number is None:
         raise ValueError(f"{card.target!r} is no number")
     number = calibrated_card(
         card.number,
-        probability[fitted_on],
-        value[fitted_on],
-        how.coverage,
-        by_range=how.coverage_by == "range",
+        probability[is_calibration],
+        value[is_calibration],
+        predict_config.coverage,
+        by_range=predict_config.coverage_by == "range",
     )
     predicted, low, high = answers_of(number, probability)
     predictions = NumberPredictions(
@@ -67,9 +67,10 @@ def evaluate_number_run(run: Run) -> NumberEvaluation:
     """Write evaluation.json from predictions.parquet."""
     from candid.evaluation.numbers import evaluate_number
 
-    found = evaluate_number(read_number_predictions(run.predictions_file), run.settings.evaluate)
-    write_record(run.evaluation, found)
-    return found
+    answers = read_number_predictions(run.predictions_file)
+    evaluation = evaluate_number(answers, run.settings.evaluate)
+    write_record(run.evaluation, evaluation)
+    return evaluation
 
 
 def write_number_report(run: Run) -> None:

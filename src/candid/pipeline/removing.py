@@ -43,31 +43,31 @@ def remove_runs(runs: Sequence[Run | Place]) -> tuple[Path, ...]:
     """
     paths = tuple(removable(runs))
     for path in paths:
-        _remove(path)
+        _remove_folder(path)
     return paths
 
 
 def _refuse(path: Path) -> None:
     """Raise a RunError where a path is not a run's folder, or holds more than a run."""
-    name = Path(os.path.normpath(path))
-    if name.is_symlink():
+    folder = Path(os.path.normpath(path))
+    if folder.is_symlink():
         raise _error(f"{path} is a link.", f"name the folder that it leads to: {path.resolve()}")
-    run = Run(name)
+    run = Run(folder)
     if run.whole is not None:
         raise _error(f"{path} is a part of the run {run.whole}.", "name the whole run")
-    if not (name / "config.toml").is_file() or not written_by(name):
+    if not (folder / "config.toml").is_file() or not written_by(folder):
         raise _error(
             f"{path} is not a run of Candid: it lacks config.toml, or a provenance.json of Candid.",
             "candid runs lists those that there are",
         )
-    here = name.resolve()
-    if here in (Path.home(), *(p.resolve() for p in (Path.cwd(), *Path.cwd().parents))):
+    resolved = folder.resolve()
+    if resolved in (Path.home(), *(p.resolve() for p in (Path.cwd(), *Path.cwd().parents))):
         raise _error(f"{path} holds the folder in which you are.", "go elsewhere")
-    if foreign := next(_foreign(name), None):
+    if foreign := next(_find_foreign(folder), None):
         raise _error(f"{path} holds {foreign}, which is no part of the run.", "move it elsewhere")
 
 
-def _foreign(run: Path) -> Iterator[Path]:
+def _find_foreign(run: Path) -> Iterator[Path]:
     """Other runs in a run's folder, and repositories: not what its own steps made."""
     for folder, inner, files in os.walk(run):
         path = Path(folder)
@@ -83,7 +83,7 @@ def _error(what: str, todo: str) -> RunError:
     return RunError(what, expected="the folder of a run, and nothing else in it", todo=todo)
 
 
-def _remove(path: Path) -> None:
+def _remove_folder(path: Path) -> None:
     marks = ("config.toml", "provenance.json")
     try:
         with writing(path):

@@ -14,36 +14,36 @@ from candid.settings import Config, DataConfig, TrainConfig
 Section = TypeVar("Section", DataConfig, TrainConfig)
 
 
-def resumed_settings(run: Run, config: Config, names: Sequence[str]) -> Config:
+def resume_settings(run: Run, config: Config, names: Sequence[str]) -> Config:
     """The settings that are asked for, where those that training reads are the run's own.
 
     `names` are those of several data sets.
     """
     from candid.data.source_settings import as_before
 
-    found = run.settings
-    said = config.data.target or config.data.targets
-    open_ = () if said else ("target", "targets")
-    data = _as_found(config.data, found.data, "layout", "stream", "numbers", *open_)
-    data = as_before(data, found.data, names) if names else data
-    train = _as_found(config.train, found.train, "threads")
-    asked = replace(config, data=data, train=train)
+    original = run.settings
+    names_target = config.data.target or config.data.targets
+    open_settings = () if names_target else ("target", "targets")
+    data = _fill_from_run(config.data, original.data, "layout", "stream", "numbers", *open_settings)
+    data = as_before(data, original.data, names) if names else data
+    train = _fill_from_run(config.train, original.train, "threads")
+    resumed = replace(config, data=data, train=train)
     trained = STEPS["train"].settings
-    later = {f.name: getattr(found, f.name) for f in fields(found) if f.name not in trained}
-    if changed := differences(replace(asked, **later), found):
+    rest = {f.name: getattr(original, f.name) for f in fields(original) if f.name not in trained}
+    if changed := differences(replace(resumed, **rest), original):
         raise RunError(
             f"{run.path} holds a run with other settings: {', '.join(changed)}.",
             expected="the settings that it began with, or a new folder",
             todo="name another folder with --out, or remove this one",
         )
-    return asked
+    return resumed
 
 
-def _as_found(section: Section, found: Section, *names: str) -> Section:
+def _fill_from_run(section: Section, original: Section, *names: str) -> Section:
     """Settings in which what was left open is as it was found when the run began."""
-    unsaid = type(section)()
-    left = [name for name in names if getattr(section, name) == getattr(unsaid, name)]
-    return replace(section, **{name: getattr(found, name) for name in left})
+    defaults = type(section)()
+    open_names = [name for name in names if getattr(section, name) == getattr(defaults, name)]
+    return replace(section, **{name: getattr(original, name) for name in open_names})
 
 
 def with_threads(config: Config) -> Config:

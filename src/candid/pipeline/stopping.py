@@ -17,7 +17,7 @@ _NETWORK = "network"  # the section that names it
 
 
 @contextmanager
-def stoppable(command: str) -> Iterator[None]:
+def resume_hint(command: str) -> Iterator[None]:
     """Whoever stops the work here is told the command that goes on."""
     try:
         yield
@@ -27,30 +27,30 @@ def stoppable(command: str) -> Iterator[None]:
 
 
 @contextmanager
-def trains(verb: str, run: Run, data: object) -> Iterator[None]:
-    """As `stoppable`, where a run is made; what a part of the user's own does says whose it is.
+def explain_failure(verb: str, run: Run, data: object) -> Iterator[None]:
+    """As `resume_hint`, where a run is made; what a part of the user's own does says whose it is.
 
     Raises TrainingError where a part that the settings name fails, with its file and line.
     """
-    command = resuming(verb, run, data)
-    named = named_in(run.settings)
+    command = resume_command(verb, run, data)
+    parts_of = named_in(run.settings)
     todo = f"mend it, then go on: {command} --trust"
     try:
-        with stoppable(command):
+        with resume_hint(command):
             yield
     except CandidError as error:
-        if error.code != FROM_PARTS or not named:
+        if error.code != FROM_PARTS or not parts_of:
             raise
         raise TrainingError(
-            f"{error.what} {_computed_by(named.values())}",
+            f"{error.what} {_list_parts(parts_of.values())}",
             expected=error.expected,
             todo=f"{error.todo}; or {todo}",
         ) from error
     except Exception as error:
         line = own_line(error)
-        if not named or not (line or (_NETWORK in named and _through_network(error))):
+        if not parts_of or not (line or (_NETWORK in parts_of and _raised_in_network(error))):
             raise
-        parts = list(named.values()) if line else [named[_NETWORK]]
+        parts = list(parts_of.values()) if line else [parts_of[_NETWORK]]
         raise TrainingError(
             f"A part of your own failed, {' or '.join(parts)}: "
             f"{said_by(error, line or defined_at(parts[0]))}.",
@@ -59,7 +59,7 @@ def trains(verb: str, run: Run, data: object) -> Iterator[None]:
         ) from error
 
 
-def resuming(verb: str, run: Run, data: object) -> str:
+def resume_command(verb: str, run: Run, data: object) -> str:
     """What to type to go on with a run; a URL is followed only where it is named."""
     paths = data if isinstance(data, tuple) else (data,) if isinstance(data, Path) else ()
     names = [places.name_of(path) for path in paths]
@@ -67,14 +67,14 @@ def resuming(verb: str, run: Run, data: object) -> str:
     return shlex.join(["candid", verb, *far, "--resume", str(run.path)])
 
 
-def _computed_by(names: Iterable[str]) -> str:
+def _list_parts(names: Iterable[str]) -> str:
     """Which parts of the user's own had a hand in it, and where they are defined."""
     parts = [f"{name} ({defined_at(name)})" for name in names]
     return f"Parts of your own take part in it: {', '.join(parts)}."
 
 
-def _through_network(error: Exception) -> bool:
+def _raised_in_network(error: Exception) -> bool:
     """Whether an error was raised within a network, or on the way back through it."""
     folders = {("torch", "nn", "modules"), ("torch", "autograd")}
     parts = (PurePath(f.filename).parent.parts for f in traceback.extract_tb(error.__traceback__))
-    return any(found[-len(folder) :] == folder for found in parts for folder in folders)
+    return any(location[-len(folder) :] == folder for location in parts for folder in folders)

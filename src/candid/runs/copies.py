@@ -10,11 +10,11 @@ from candid.storage.files import copied
 FRAME_FILES = ("source_framing", "source_frames")  # how several data sets were brought to one frame
 
 
-def copy_files(run: Run, made: Run, names: Iterable[str]) -> None:
-    """Give `made` the files of a run, by their names in `Run`; what the run lacks is removed."""
+def copy_files(run: Run, target: Run, names: Iterable[str]) -> None:
+    """Give `target` the files of a run, by their names in `Run`; what the run lacks is removed."""
     for name in names:
-        source, place = getattr(run, name), getattr(made, name)
+        source, destination = getattr(run, name), getattr(target, name)
         if source.is_file():
-            copied(source, place)
+            copied(source, destination)
         else:
-            place.unlink(missing_ok=True)
+            destination.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ from candid.runs import Run
 from candid.runs.refusals import is_number_run
 
 
-def html_of_run(run: Run) -> str:
+def run_html(run: Run) -> str:
     """A table of HTML."""
     if run.overview.is_file():
         rows = [

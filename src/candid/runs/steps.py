@@ -9,8 +9,8 @@ from typing import Protocol
 from candid.settings import Config
 
 
-class Shown(Protocol):
-    """Who is told which step of a job is done, such as `candid.progress.Stages`."""
+class Display(Protocol):
+    """Shows which step of a job is done, such as `candid.progress.Stages`."""
 
     def begin(self, name: str) -> AbstractContextManager[None]:
         """A step that is done inside."""
@@ -118,9 +118,9 @@ _OF_NUMBER = ("predict", "evaluate", "audit", "explain", "inside", "report")
 
 def target_steps(labels: int, *, number: bool = False) -> tuple[str, ...]:
     """The steps that the main job does for each of so many labels, or for one that is a number."""
-    many = labels > MOST_IN_FULL
+    is_many = labels > MOST_IN_FULL
     if number:
-        return tuple(name for name in _OF_NUMBER if not many or name in _ALWAYS)
-    if many:
+        return tuple(name for name in _OF_NUMBER if not is_many or name in _ALWAYS)
+    if is_many:
         return _ALWAYS
     return tuple(name for name in TARGET_STEPS if name not in ("unfamiliar", "drift"))

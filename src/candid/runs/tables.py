@@ -35,7 +35,7 @@ def read_history(run: Run) -> list[HistoryRow]:
 
     Raises RunError where the file is damaged.
     """
-    return _rows(run.history, lambda row: HistoryRow(**row))
+    return _read_rows(run.history, lambda row: HistoryRow(**row))
 
 
 # --- pictures ------------------------------------------------------------------------------------
@@ -59,13 +59,13 @@ def read_pictures(run: Run) -> dict[tuple[str, str], bytes]:
 
     Raises RunError where the file is damaged.
     """
-    return dict(_rows(run.pictures, lambda row: ((row["kind"], row["name"]), row["png"])))
+    return dict(_read_rows(run.pictures, lambda row: ((row["kind"], row["name"]), row["png"])))
 
 
-def _rows(file: Path, made: Callable[[dict[str, Any]], Any]) -> list[Any]:
+def _read_rows(file: Path, convert: Callable[[dict[str, Any]], Any]) -> list[Any]:
     """What is made of each row of a table; nothing where there is none."""
-    wanted = "a file that this version of Candid wrote"
+    expected = "a file that this version of Candid wrote"
     todo = "run the stage that writes it again, or start a new run"
-    with reading(file, expected=wanted, todo=todo):
+    with reading(file, expected=expected, todo=todo):
         rows = pq.read_table(regular(file)).to_pylist() if file.exists() else []
-        return [made(row) for row in rows]
+        return [convert(row) for row in rows]

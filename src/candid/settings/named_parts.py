@@ -81,14 +81,14 @@ def trusted_part(name: str, what: str) -> Any:
 
 def imported_part(name: str, what: str) -> Any:
     """As `trusted_part`, of a name that the user gave."""
-    here = os.getcwd()
-    if here not in sys.path:
-        sys.path.append(here)  # behind all that is installed, which it must not replace
+    folder = os.getcwd()
+    if folder not in sys.path:
+        sys.path.append(folder)  # behind all that is installed, which it must not replace
     module, _, function = name.partition(":")
     try:
-        found: Any = importlib.import_module(module)
+        value: Any = importlib.import_module(module)
         for part in function.split("."):
-            found = getattr(found, part)
+            value = getattr(value, part)
     except (ImportError, AttributeError) as error:
         raise ConfigError(
             f"{what} is made by {name}, which cannot be imported: {error}",
@@ -101,18 +101,18 @@ def imported_part(name: str, what: str) -> Any:
             expected="a module that can be imported",
             todo="mend it",
         ) from error
-    _imported[name] = found
-    return found
+    _imported[name] = value
+    return value
 
 
 # --- where a part failed -------------------------------------------------------------------------
 
 
-def said_by(error: BaseException, place: str = "") -> str:
+def said_by(error: BaseException, location: str = "") -> str:
     """An error's type, its words and where it was raised: by default in no library's file."""
-    place = place or own_line(error, anywhere=True)
-    where = f" ({place})" if place and not isinstance(error, SyntaxError) else ""
-    return f"{type(error).__name__}: {error}{where}"
+    location = location or own_line(error, anywhere=True)
+    suffix = f" ({location})" if location and not isinstance(error, SyntaxError) else ""
+    return f"{type(error).__name__}: {error}{suffix}"
 
 
 def own_line(error: BaseException, *, anywhere: bool = False) -> str:
@@ -121,14 +121,14 @@ def own_line(error: BaseException, *, anywhere: bool = False) -> str:
     It is one of a part that was imported, or of what that calls, but no library's; `anywhere`: one
     that is neither a library's nor Candid's.
     """
-    own = tuple(file for name in _imported for file in _files_of(name))
-    place, inside = "", anywhere
+    prefixes = tuple(file for name in _imported for file in _files_of(name))
+    location, is_inside = "", anywhere
     for frame in traceback.extract_tb(error.__traceback__):
-        mine = frame.filename.startswith(own) if own else False
-        inside = inside or mine
-        if mine or (inside and not _is_library(frame.filename)):
-            place = f"{frame.filename}, line {frame.lineno}"
-    return place
+        is_own = frame.filename.startswith(prefixes) if prefixes else False
+        is_inside = is_inside or is_own
+        if is_own or (is_inside and not _is_library(frame.filename)):
+            location = f"{frame.filename}, line {frame.lineno}"
+    return location
 
 
 def defined_at(name: str) -> str:
@@ -149,6 +149,6 @@ def _files_of(name: str) -> list[str]:
 
 def _is_library(file: str) -> bool:
     """Whether a file is Candid's, a library's, or none at all."""
-    places = {sysconfig.get_path(place) for place in ("stdlib", "purelib", "platlib")}
-    places.add(str(Path(__file__).parents[1]))
-    return file.startswith(("<", *(os.path.join(place, "") for place in places)))
+    folders = {sysconfig.get_path(place) for place in ("stdlib", "purelib", "platlib")}
+    folders.add(str(Path(__file__).parents[1]))
+    return file.startswith(("<", *(os.path.join(place, "") for place in folders)))

@@ -10,18 +10,18 @@ from candid.settings.bounds import setting, without_unused
 
 
 def _name(name: str) -> Any:
-    about = "which network; own: a module that Python handed in; or package.module:function"
-    return setting(name, about)
+    explanation = "which network; own: a module that Python handed in; or package.module:function"
+    return setting(name, explanation)
 
 
 def _width() -> Any:
-    about = "deep, vit: channels of the first stage, or of a token; 0: the network's own"
-    return setting(0, about, 0, 1024)
+    explanation = "deep, vit: channels of the first stage, or of a token; 0: the network's own"
+    return setting(0, explanation, 0, 1024)
 
 
 def _depth() -> Any:
-    about = "deep, vit: residual blocks per stage, or of attention; 0: the network's own"
-    return setting(0, about, 0, 32)
+    explanation = "deep, vit: residual blocks per stage, or of attention; 0: the network's own"
+    return setting(0, explanation, 0, 32)
 
 
 FACE = "face"  # a window: where the face lies, as the training pictures show
