@@ -60,7 +60,7 @@ class Setting:
 
     @property
     def expected(self) -> str:
-        """What it takes, in words."""
+        """The values that it takes, in words."""
         if self.choices:
             return "one of: " + ", ".join(self.choices)
         if get_origin(self.kind) is tuple:
@@ -69,7 +69,7 @@ class Setting:
         return _KINDS[self.kind] + bounds
 
     def checked(self, name: str, value: Any) -> Any:
-        """The value as its type has it, or a ConfigError."""
+        """The value, converted to its type; raises ConfigError where it is impossible."""
         if self.kind is float and type(value) is int:
             value = float(value)
         if get_origin(self.kind) is tuple:
@@ -167,7 +167,7 @@ def _with_module(network: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _merge_section(section: str, previous: Any, changes: Any) -> Any:
-    """A section's changes over those of the layers before."""
+    """A section of earlier layers with a later layer's changes."""
     if not (isinstance(previous, dict) and isinstance(changes, dict)):
         return changes
     name = changes.get("name")
@@ -201,7 +201,7 @@ class ChangedSetting:
 def changed_settings(
     config: Config, shown: Mapping[str, str] | None = None
 ) -> list[ChangedSetting]:
-    """The settings that differ from the defaults; `shown` stands for the value of some, by name."""
+    """The settings that differ from the defaults; `shown` replaces values, by name."""
     changed, plain = [], Config()
     for section in dataclasses.fields(config):
         values, defaults = getattr(config, section.name), getattr(plain, section.name)
@@ -224,8 +224,8 @@ def _format_value(value: object) -> str:
 def read_config(file: Path) -> Config:
     """A run's settings over the defaults; the inverse of `to_toml`.
 
-    Raises ConfigError for an unreadable file, an unknown key or an impossible value; RunError where
-    the file has the format of another release.
+    Raises ConfigError for an unreadable file or a wrong key or value; RunError for another
+    release's.
     """
     values = _read_toml(file)
     check_format(file, values.pop("format", None))
@@ -235,10 +235,7 @@ def read_config(file: Path) -> Config:
 
 
 def with_values(config: Config, values: Mapping[str, Any]) -> Config:
-    """The config with some of its settings replaced: `{"train": {"steps": 100}}`.
-
-    Where the network becomes another one, it keeps the options that it has, too.
-    """
+    """The config with some settings replaced, `{"train": {"steps": 100}}`, or another network."""
     sections = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
     for name, changes in values.items():
         if name not in sections:
@@ -317,10 +314,7 @@ def _read_toml(file: Path) -> dict[str, Any]:
 
 
 def parse_overrides(words: Iterable[str]) -> dict[str, Any]:
-    """The values of `section.key=value` words, by section; the last one wins.
-
-    Raises ConfigError where one is no such word.
-    """
+    """The values of `section.key=value` words, by section; the last wins. May raise ConfigError."""
     values: dict[str, Any] = {}
     for word in words:
         section, key, value = _parse_override(word)
@@ -356,10 +350,7 @@ _OPTIONAL = ("seeds",)
 
 
 def to_toml(config: Config, shown: Mapping[str, str] | None = None) -> str:
-    """Every setting, the defaults written out, each below its explanation.
-
-    `shown` stands for the value of some, by name, where others may read it.
-    """
+    """Every setting below its explanation, defaults too; `shown` replaces values, by name."""
     parts, defaults = [f"format = {FORMAT}"], Config()
     for section in dataclasses.fields(config):
         is_optional = section.name in _OPTIONAL

@@ -1,7 +1,7 @@
-"""How far the work is: a bar on a terminal, lines elsewhere, nothing where it is to be quiet.
+"""Progress: a bar on a terminal, lines elsewhere, on standard error.
 
-Everything goes to standard error. `stages` names the parts of a long job; `track` and `progress`
-tell of one piece of work, which inside a stage belongs to that stage.
+`stages` names the parts of a long job; `track` and `progress` are for one piece of work, which
+inside a stage belongs to that stage.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def _format_seconds(seconds: float) -> str:
 
 
 def _format_unit(n: int, unit: str) -> str:
-    """The unit of so many things: "batches", but 1 "batch"."""
+    """The unit of n things: "batches", but 1 "batch"."""
     return unit if n != 1 else unit.removesuffix("es" if unit.endswith("ches") else "s")
 
 
@@ -70,21 +70,21 @@ def _format_unit(n: int, unit: str) -> str:
 
 
 class Progress:
-    """A piece of work that goes on; this one says nothing."""
+    """A piece of work; this class shows nothing."""
 
     def __init__(self, total: int | None = None, done: int = 0) -> None:
         self.total = total
         self.n = done
 
     def update(self, n: int = 1) -> None:
-        """So much more is done."""
+        """Add n units."""
         self.n += n
 
     def note(self, text: str) -> None:
-        """A few words about how it stands."""
+        """Show a few words."""
 
     def expect(self, total: int) -> None:
-        """So much there is in all, as is known now."""
+        """Set the total."""
         self.total = total
 
 
@@ -151,7 +151,7 @@ def progress(
     done: int = 0,
     quiet: bool = False,
 ) -> Iterator[Progress]:
-    """Some work of `total` units, `done` of them before; what is yielded is told how it goes."""
+    """Work of `total` units, `done` of them before; yields the `Progress` to update."""
     if quiet or sys.stderr is None:
         yield Progress(total, done)
     elif _stages is not None:
@@ -174,7 +174,7 @@ def progress(
 
 
 def track(iterable: Iterable[T], title: str, *, unit: str = "", quiet: bool = False) -> Iterator[T]:
-    """The same items, told of as they go by."""
+    """Iterate with progress."""
     total = len(iterable) if isinstance(iterable, Sized) else None
     with progress(title, total, unit=unit, quiet=quiet) as work:
         for item in iterable:
@@ -186,7 +186,7 @@ def track(iterable: Iterable[T], title: str, *, unit: str = "", quiet: bool = Fa
 
 
 class Stages:
-    """The stages of a job, in order: what is done, what goes on, what comes."""
+    """The stages of a job: which are done, goes on, and come."""
 
     def __init__(self, names: Sequence[str], bar: Any, quiet: bool) -> None:
         self.names, self.bar, self.quiet = names, bar, quiet
@@ -194,7 +194,7 @@ class Stages:
 
     @contextlib.contextmanager
     def begin(self, name: str) -> Iterator[None]:
-        """Do a stage inside."""
+        """Show a stage, done in the block."""
         global _stages
         place = self.names.index(name) + 1
         self.now, began, before = name, clock(), _stages
@@ -210,11 +210,11 @@ class Stages:
         say(f"{name}: done in {_format_seconds(clock() - began)}", quiet=self.quiet)
 
     def skip(self, name: str) -> None:
-        """A stage that was done before."""
+        """Show that a stage was done before."""
         say(f"{name}: done before", quiet=self.quiet)
 
     def part(self, title: str, total: int | None, unit: str, done: int) -> Progress:
-        """A piece of the present stage's work."""
+        """A piece of the present stage."""
         title = self.now if title == self.now else f"{self.now}, {title}"
         if self.bar is None:
             return _LineProgress(title, total, unit, done)
@@ -248,7 +248,7 @@ def stages(names: Sequence[str], *, quiet: bool = False) -> Iterator[Stages]:
 
 @contextlib.contextmanager
 def _refresh_bar(bar: Any) -> Iterator[None]:
-    """Show the time that goes by in a stage which has nothing to count."""
+    """Refresh the time in a stage that counts nothing."""
     over = threading.Event()
 
     def tick() -> None:

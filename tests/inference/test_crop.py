@@ -186,7 +186,7 @@ def test_a_kept_frame_that_knows_no_squeeze_is_measured_anew(tmp_path, monkeypat
     plain = {"aspect": 1.0, "eyes": [0.3] * 4, "box": [0.5] * 3, "n": 30, "detector": "made up"}
     (run.path / "frame.json").write_text(json.dumps(plain))
     monkeypatch.setattr(using, "reload", lambda *_, **__: SimpleNamespace(dataset=None))
-    monkeypatch.setattr(using, "rows_at_home", lambda *_: None)
+    monkeypatch.setattr(using, "reference_rows", lambda *_: None)
     monkeypatch.setattr(using, "_sample_training_images", lambda *_: iter(()))
     monkeypatch.setattr(faces, "measure_squeeze", lambda _: 1.2)
     found = replace(FRAME, squeeze=1.2)

@@ -96,7 +96,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
 
 def _fail_in_part(error: Exception) -> None:
-    """End where an error came through a part of the user's own, by name: it is no bug here."""
+    """Exit where an error came through a part of the user's own: it is no bug here."""
     from candid.settings.named_parts import own_line, said_by
 
     if line := own_line(error):

@@ -77,7 +77,7 @@ def evaluate_command(
 
 
 def _transfer_lines(transfer: Transfer | NumberTransfer, n_sources: int, run: Run) -> Iterator[str]:
-    """How it does on the data sets that were asked for, which stand last."""
+    """The figures of the last `n_sources` data sets."""
     from candid.records.external import Transfer
     from candid.text.external import said
     from candid.text.external_numbers import number_said
@@ -218,14 +218,14 @@ def audit_command(
 
 
 def _comparison_page(run: Run) -> Path | None:
-    """Where an audit of two writes what changed, in the second's folder; None for a file."""
+    """The page for what changed between two, in the second's folder; None for a file."""
     from candid.pipeline.opening import only_label
 
     return only_label(run).comparison if run.path.is_dir() else None
 
 
 def _refuse_beside_model(model: str | None, keep: Path | None, has_others: bool) -> None:
-    """Raise where what is asked of somebody's model, or of none, cannot be."""
+    """Raise a UsageError for options that do not go with --model, or without it."""
     if model is not None and has_others:
         raise click.UsageError("--model asks about one DATA: no second one, no --tone, no columns.")
     if keep is not None and model is None:

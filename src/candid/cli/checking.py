@@ -18,7 +18,7 @@ from candid.cli.options import (
     output_options,
     path_option,
     quick_settings_options,
-    shortcut,
+    short_option,
     show,
 )
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @click.command("check")
 @data_argument(required=True)
 @quick_settings_options
-@option("--folds", "N", "Short for --set check.folds=N.", type=int, **shortcut("check.folds"))
+@option("--folds", "N", "Short for --set check.folds=N.", type=int, **short_option("check.folds"))
 @option("--jobs", "N", "Networks trained at a time, in a process each.", type=int, default=1)
 @path_option(
     "--out",

@@ -27,7 +27,7 @@ class _ListUnlessNamed(click.Group):
     """A group that lists unless the first word is one of its verbs: `candid runs [FOLDER]`."""
 
     def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
-        """Put `list` before what is no verb."""
+        """Put `list` before anything that is no verb."""
         if not args or args[0] not in {*self.commands, *context.help_option_names}:
             args = [_LIST, *args]
         return super().parse_args(context, args)
@@ -67,8 +67,8 @@ def runs_command(folder: Path, order: str, **filters: str) -> None:
     """
     from candid.text.listing import run_lines
 
-    found = candid.list_runs(folder, order=order, **filters)  # type: ignore[arg-type]
-    show(found, run_lines(found))
+    run_list = candid.list_runs(folder, order=order, **filters)  # type: ignore[arg-type]
+    show(run_list, run_lines(run_list))
 
 
 @runs_group.command("rm")
@@ -104,7 +104,7 @@ def remove_command(runs: tuple[Path, ...], yes: bool) -> None:
 
 
 def _bytes(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
-    """20GB, 500 MB or a number of bytes."""
+    """Parse 20GB, 500 MB or a number of bytes."""
     if value is None:
         return None
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)b?", value.strip(), re.IGNORECASE)

@@ -23,7 +23,7 @@ from candid.cli.options import (
     seeds_option,
     set_option,
     settings_options,
-    shortcut_settings,
+    short_settings,
     show,
 )
 from candid.cli.showing import show_evaluation
@@ -68,7 +68,7 @@ def demo_command(out: Path, images: int, seed: int, overrides: tuple[str, ...]) 
     from candid.config import with_values
 
     config = candid.load_config(overrides=(f"train.seed={seed}", *_DEMO, *overrides))
-    config = with_values(config, shortcut_settings())
+    config = with_values(config, short_settings())
     if config.train.threads == 1:
         # Two processes have a core each: NumPy, not imported yet, would have its products wait for
         # the other's core, and busily so. The audit took three times as long.

@@ -1,4 +1,4 @@
-"""Options that verbs share, and what a verb prints when it is done."""
+"""Options that verbs share, and how a verb prints its result."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _stored(name: str) -> Any:
 _SHORTCUTS = "candid.short"
 
 
-def shortcut(setting: str) -> dict[str, Any]:
+def short_option(setting: str) -> dict[str, Any]:
     """Attributes of an option that is short for --set with a setting, and wins over it."""
     section, key = setting.split(".")
 
@@ -60,7 +60,7 @@ def shortcut(setting: str) -> dict[str, Any]:
     return {"callback": store, "expose_value": False}
 
 
-def shortcut_settings() -> dict[str, Any]:
+def short_settings() -> dict[str, Any]:
     """The values of such options, by section."""
     return dict(click.get_current_context().meta.get(_SHORTCUTS, {}))
 
@@ -92,7 +92,7 @@ _settings_options = _combine(
     path_option("--config", "FILE", "A TOML file with settings, such as a run's config.toml.",
                 "config_file", **_STORE),
     option("--set", *_SETTING, multiple=True, **_STORE),
-    option("--seed", "N", "Short for --set train.seed=N.", type=int, **shortcut("train.seed")),
+    option("--seed", "N", "Short for --set train.seed=N.", type=int, **short_option("train.seed")),
 )  # fmt: skip
 
 
@@ -109,7 +109,7 @@ no_explain_option = click.option(
     default=True,
     help="No maps and no look into the network, which candid explain can make later; short for"
     " --set explain.make=false.",
-    **shortcut("explain.make"),
+    **short_option("explain.make"),
 )
 seeds_option = option(
     "--seeds",
@@ -117,7 +117,7 @@ seeds_option = option(
     "Train N networks that differ in the seed alone and say how much is luck; short for --set"
     " seeds.count=N.",
     type=click.IntRange(1, 1000),
-    **shortcut("seeds.count"),
+    **short_option("seeds.count"),
 )
 _SETTINGS = (
     *("target", "layout", "image_folder", "corrections"),
@@ -138,7 +138,7 @@ def config_of_options() -> Config:
         is_single = len(targets) == 1 and targets != ("*",)
         target, several = (targets[0], ()) if is_single else ("", targets)
         sections["data"] |= {"target": target, "targets": several}
-    return with_values(config, sections | shortcut_settings())
+    return with_values(config, sections | short_settings())
 
 
 def _refuse_two_values(
@@ -177,7 +177,7 @@ def begin_arguments(
 
     config, name = None, _stored("recipe")
     if resume is not None:
-        if repeat is not None or shortcut_settings() or _is_given("out", *_SETTINGS):
+        if repeat is not None or short_settings() or _is_given("out", *_SETTINGS):
             raise click.UsageError("--resume takes settings from the run: give no others.")
     elif repeat is not None:
         data, config, name = _repeat_settings(repeat, data)
@@ -211,7 +211,7 @@ def _repeat_settings(path: Path, data: Where | None) -> tuple[Where, Config, str
     run = open_run(path)  # says what is wrong with it
     where = place_of(run, read_record(run.provenance, Provenance), data)
     config = load_config(file=run.config, overrides=_stored("overrides"))
-    return where, with_values(config, shortcut_settings()), config.network.name
+    return where, with_values(config, short_settings()), config.network.name
 
 
 calibration_option = option(
@@ -350,7 +350,7 @@ begin_options = _combine(
     path_option("--repeat", "RUN", "Begin anew with the settings and the data of a run; --set and"
                 " --seed change some."),
     path_option("--from", "RUN|FILE", "Begin with the weights of the same network: of a run, or of"
-                " a .safetensors file.", "initial", **shortcut("train.initial")),
+                " a .safetensors file.", "initial", **short_option("train.initial")),
     click.option("--log", type=trackers, metavar="TRACKER", multiple=True,
                  help="Send settings, curves and figures to tensorboard, mlflow, wandb or trackio"
                  " as they come; may be repeated."),
@@ -384,7 +384,7 @@ def is_json() -> bool:
 def show(
     result: Any, lines: Iterable[str] = (), *, plain: Callable[[Any], Any] | None = None
 ) -> None:
-    """Print a result as --json or --quiet say, or these lines; undefined figures are null."""
+    """Print a result as --json or --quiet demand, or these lines; undefined figures are null."""
     import json
 
     from candid.records import to_plain

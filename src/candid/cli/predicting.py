@@ -245,7 +245,7 @@ def _show_progress(
 
 
 def _tally_lines(tally: Outcome, out: str, labeller: Labeller) -> Iterator[str]:
-    """What became of the pictures."""
+    """The summary of a job."""
     from candid.inference.promise import drift_said, promise_here
     from candid.text.console import abstains_below, outcome_lines
     from candid.text.labelling import UNLIKE, framed_from, perhaps_photographs
@@ -305,7 +305,7 @@ def _shards_folder(out: str | None, kind: str | None, *, ray: bool) -> str | Non
 
 
 def _refuse_unread(tally: Outcome, out: str) -> None:
-    """Raise a DataError where not one of the pictures could be read."""
+    """Raise a DataError where none of the pictures could be read."""
     from candid.inference.label_file import none_read
 
     if tally.images and tally.errors == tally.images:

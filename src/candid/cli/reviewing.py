@@ -76,9 +76,9 @@ def review_command(
 
     files: list[str] = []
 
-    def started(url: str, shown: int, done: int, file: str) -> None:
+    def started(url: str, n_showings: int, done: int, file: str) -> None:
         files.append(file)
-        for line in started_lines(url, shown, done, file):
+        for line in started_lines(url, n_showings, done, file):
             click.echo(line, err=True)  # what comes out in the end is the result
 
     summary = candid.review(
@@ -99,7 +99,7 @@ def review_command(
 
 
 def _user() -> str:
-    """The user's name; in a container there may be none."""
+    """The user's name, if the system knows it."""
     import getpass
 
     try:

@@ -18,7 +18,7 @@ from candid.cli.options import (
     output_options,
     path_option,
     settings_options,
-    shortcut,
+    short_option,
     show,
 )
 
@@ -29,15 +29,17 @@ if TYPE_CHECKING:
 @click.command("tune")
 @data_argument(required=True)
 @settings_options
-@option("--trials", "N", "Short for --set tune.trials=N.", type=int, **shortcut("tune.trials"))
-@option("--minutes", "M", "Short for --set tune.minutes=M.", type=float, **shortcut("tune.minutes"))
+@option("--trials", "N", "Short for --set tune.trials=N.", type=int, **short_option("tune.trials"))
+@option(
+    "--minutes", "M", "Short for --set tune.minutes=M.", type=float, **short_option("tune.minutes")
+)
 @option(
     "--search",
     "SECTION.KEY=VALUES",
     "A setting to search, such as train.learning_rate=1e-4..1e-2 or train.optimizer=adam,muon;"
     " may be repeated. Default: the usual ones.",
     multiple=True,
-    **shortcut("tune.search"),
+    **short_option("tune.search"),
 )
 @path_option(
     "--out",

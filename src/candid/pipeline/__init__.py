@@ -1,7 +1,7 @@
-"""The verbs: what `import candid` offers, and what each command is a thin shell round.
+"""The verbs that make a run, behind `import candid` and the commands.
 
-Here the verbs that make a run. Those that look at one are in `judging`, those that put a model to
-use in `using`; the steps of the main job are in `main_job`.
+Those that look at a run are in `judging`, those that use its model in `using`, the steps of the
+main job in `main_job`.
 """
 
 from __future__ import annotations
@@ -356,6 +356,6 @@ def _begin(
 
 
 def _refuse_for_run(run: Run, data: Data) -> None:
-    """Raise where what the main job does beside a training cannot be done."""
+    """Raise where a step of the main job beside training cannot be done."""
     checking.refuse_check(run, data)
     refuse_seeds(run.settings, run.network)

@@ -1,7 +1,7 @@
-"""The step that brings the pictures of several data sets to the frame of one, before training.
+"""The step that brings the images of several data sets to the frame of one, before training.
 
-Each data set was cropped by a program of its own. A network that frames learns from the pictures of
-one, the reference, and says how most pictures of each other lie against those.
+A network that frames learns from the images of one, the reference, and finds how most images of
+each other data set lie against those.
 """
 
 from __future__ import annotations
@@ -34,10 +34,9 @@ if TYPE_CHECKING:
 
 
 def align_sources(run: Run, data: Data) -> None:
-    """Write source_framing.safetensors and, the last, source_frames.json.
+    """Write source_framing.safetensors and, the last, source_frames.json; go on from a checkpoint.
 
-    Goes on from its checkpoint. What follows is done with `use_frames`. Raises ConfigError
-    where nothing can be learned from the data set that is to be the reference.
+    Raises ConfigError where nothing can be learned from the reference data set.
     """
     start_time = time.monotonic()
     rows = _rows_by_source(data)
@@ -59,10 +58,7 @@ def _measure_frames(run: Run, data: Data, reference: str, rows: dict[str, _Rows]
 
 
 def align_data(run: Run, data: Data) -> Data:
-    """Do the step where it is due, and give the data as the run trains on them.
-
-    Of several processes the main one does it, and each gets the data.
-    """
+    """Do the step (in the main process) where it is due; the data as the run trains on them."""
     from candid.training.distributed import team
 
     group = team()
@@ -107,14 +103,14 @@ def _rows_by_source(data: Data) -> dict[str, _Rows]:
 def _choose_reference(rows: dict[str, _Rows], config: Config) -> str:
     """The data set to whose frame the others are brought; "" where none can be."""
     candidates = [n for n, r in rows.items() if len(r["train"]) and len(r["validation"])]
-    named = config.data.reference_source
-    if named and named not in candidates:
+    source = config.data.reference_source
+    if source and source not in candidates:
         raise ConfigError(
-            f"data.reference_source = {named!r} has no training images, or none for validation.",
+            f"data.reference_source = {source!r} has no training images, or none for validation.",
             expected="a data set with both, to learn its frame from",
             todo=f"name one of: {', '.join(candidates)}" if candidates else "leave it out",
         )
-    return named or max(candidates, key=lambda name: len(rows[name]["train"]), default="")
+    return source or max(candidates, key=lambda name: len(rows[name]["train"]), default="")
 
 
 def _fit_framing(run: Run, data: Data, rows: _Rows) -> tuple[Framing, FramingCard]:

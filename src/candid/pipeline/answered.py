@@ -1,4 +1,4 @@
-"""What a model says of labelled pictures, and where their labels are."""
+"""A model's answers for labelled images, with their labels."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from candid.tables.numbers import numbers_of
 
 @dataclass(frozen=True, eq=False)
 class ModelAnswers:
-    """What a model says of labelled pictures."""
+    """A model's answers for labelled images."""
 
     # Those that could be read and, where faces were looked for, have one; splits are the data's.
     dataset: Dataset
@@ -43,10 +43,7 @@ class ModelAnswers:
 
     @cached_property
     def numbers(self) -> NumberPredictions:
-        """Of a model of a number.
-
-        Raises ValueError of any other.
-        """
+        """Of a model of a number; raises ValueError of any other."""
         from candid.inference.numbers import answers_of
 
         if self.card.number is None:

@@ -1,4 +1,4 @@
-"""The audit of each kind of answers: in memory, in tables, of a model that is asked, of a run."""
+"""The audit of answers in memory, in tables, of a model, and of a run."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def audit_run_folder(
 def audit_model(
     place: Any, model: str | Callable[..., Any], config: Config, keep: Path | None, quiet: bool
 ) -> AuditResult:
-    """The audit of somebody's model on a data set, or on labelled pictures at a place."""
+    """The audit of somebody's model on a labelled data set."""
     from candid.data.joining import load_places
     from candid.pipeline.other_models import predict_with_model
 
@@ -99,7 +99,7 @@ def audit_arrays(
     config: AuditConfig,
     number: bool,
 ) -> AuditResult:
-    """The audit of labels beside what a model says of them, and of what `before` said."""
+    """The audit of labels and a model's answers in memory, compared with `before`."""
     number = are_numbers(y_true, number)
     kind, build = (NumberAnswers, as_number_answers) if number else (Predictions, as_predictions)
     answers: AnyPredictions = build(y_true, y_prob, **arrays)
@@ -129,7 +129,7 @@ def are_numbers(answers: Any, number: bool) -> bool:
 
 
 def _read_before(before: Any, columns: Columns, number: bool) -> AnyPredictions:
-    """The first of two models; the columns that are named hold for a table alone."""
+    """The first of two models; `columns` are of a table alone."""
     if isinstance(before, NumberAnswers if number else Predictions):
         return before
     path = path_of(before)

@@ -1,4 +1,4 @@
-"""The page of an audit of answers: what it is made of, and its file."""
+"""The page of an audit: its input, and its file."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class AuditResult:
 
 
 def columns_by_role(columns: Columns) -> dict[str, tuple[str, ...]]:
-    """Role → the columns that somebody named for it."""
+    """Role → the columns that the user named."""
     roles = ("label", "prediction", "groups", "person", "split", "ids")
     names_of = {role: getattr(columns, role) for role in roles}
     return {
@@ -63,9 +63,9 @@ def columns_by_role(columns: Columns) -> dict[str, tuple[str, ...]]:
 
 
 def require_page(page: Place | None, *places: Path | None) -> None:
-    """Raise ConfigError where the page would be written over what is read or written besides."""
-    others = [place.resolve() for place in places if place is not None]
-    if page is not None and Path(page).resolve() in others:
+    """Raise ConfigError where the page would replace an input or another output."""
+    resolved = [place.resolve() for place in places if place is not None]
+    if page is not None and Path(page).resolve() in resolved:
         raise ConfigError(
             f"The page {page} is what is audited, or is written besides.",
             expected="a file of its own for the page",

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 
 def audited_split(run: Run) -> SplitAudit | None:
-    """The audit of the split that speaks for a run; None where there is none."""
+    """The audit of the first split; None where there is none."""
     if not run.audit.is_file():
         return None
     splits = read_record(run.audit, Audit).splits
@@ -54,7 +54,7 @@ def audited_split(run: Run) -> SplitAudit | None:
 
 
 def furthest_behind(audit: Audit | None, *, is_number: bool) -> tuple[Group, Gap] | None:
-    """The group that is furthest behind the rest, in accuracy or of a number in its error."""
+    """The group furthest behind the rest, in accuracy, or in error of a number."""
     if is_number:
         return next(iter(behind(audit)), None)
     return audit.splits[0].furthest_behind() if audit is not None and audit.splits else None
@@ -63,8 +63,8 @@ def furthest_behind(audit: Audit | None, *, is_number: bool) -> tuple[Group, Gap
 def read_any(path: Path, columns: Columns) -> Predictions:
     """Predictions from a run folder, from a file that Candid wrote, or from a stranger's table.
 
-    Raises RunError where there is nothing, or a run without predictions; ConfigError where columns
-    are named and need not be, or need to be and are not.
+    Raises RunError where there are none; ConfigError where columns are named needlessly, or must
+    be.
     """
     is_own_format = path.is_dir() or (path.is_file() and written_by_candid(path))
     if not path.exists():
@@ -98,8 +98,8 @@ def read_any(path: Path, columns: Columns) -> Predictions:
 def read_any_number(path: Path, columns: Columns) -> NumberAnswers:
     """Answers about a number from a run, a file that Candid wrote, or a stranger's table.
 
-    Raises as `read_any`; PredictionsError where its columns hold no numbers; RunError where a run
-    learned classes.
+    Raises as `read_any`; PredictionsError for columns without numbers; RunError for runs of
+    classes.
     """
     if path.is_dir():
         run = only_label(open_run(path))
@@ -146,7 +146,7 @@ def audit_predictions(
     before: AnyPredictions | None = None,
     names: tuple[str, str] = ("A", "B"),
 ) -> Audit:
-    """The audit of what any model says, compared with another's where that is given."""
+    """The audit of any model's answers, with a comparison where there are `before`."""
     result = audit_function(answers)(answers, config, source=source)
     return result if before is None else add_comparison(result, answers, config, before, names)
 
@@ -169,7 +169,7 @@ def add_comparison(
     before: AnyPredictions,
     names: tuple[str, str] = ("A", "B"),
 ) -> Audit:
-    """The audit of these answers with what changed from another model's."""
+    """The audit with what changed from another model's answers."""
     from candid.evaluation.several_models import compare_two
 
     options = compare_options(config) | {"names": names, "split": audit.splits[0].split}

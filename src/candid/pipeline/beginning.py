@@ -49,8 +49,8 @@ def initial_weights(
     outputs, side = outputs_of(dataset), config.data.side
     if network is None:
         with torch.random.fork_rng(), torch.device("meta"):
-            chosen = options(config.network)
-            network = build(config.network.name, side=side, n_classes=len(outputs), **chosen)
+            kwargs = options(config.network)
+            network = build(config.network.name, side=side, n_classes=len(outputs), **kwargs)
         freeze(network, config.train)  # refused here, before the run has a folder
     path = Path(config.train.initial)
     card, file = read_weights_source(path)
@@ -82,7 +82,7 @@ def load_initial(
 
 
 def read_weights_source(path: Path) -> tuple[ModelCard | None, Path]:
-    """The card of the run that initial weights are from (None for a file), and their file."""
+    """The card of a run to begin with (None for a file), and the file of its weights."""
     if not path.is_dir():
         return None, path
     run = Run(path)

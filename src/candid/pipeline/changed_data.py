@@ -1,4 +1,4 @@
-"""How data differ from those that a run began with, as far as the run wrote these down."""
+"""How data differ from those that a run began with, as far as its files tell."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SHOWN = 3  # names of one kind that a message tells
 
 
 def describe_original(run: Run) -> str:
-    """What a run says of the data that it began with, in a few words; "" where nothing."""
+    """The data that a run began with, in a few words; "" where it does not say."""
     with contextlib.suppress(CandidError):
         exploration = read_record(_shared_run(run).data, Exploration)
         labels = _describe_labels(exploration.target, exploration.classes)
@@ -39,13 +39,13 @@ def describe_changes(run: Run, dataset: Dataset, usable: Marks | None) -> str:
     with contextlib.suppress(CandidError):
         label_run = next(iter(run.of_targets()), run)
         changes += _compare_names(read_predictions(label_run.predictions_file), dataset)
-    there = f"{words.images(len(dataset))}, {_describe_labels(dataset.target, dataset.classes)}"
+    counts = f"{words.images(len(dataset))}, {_describe_labels(dataset.target, dataset.classes)}"
     if changes:
         return "; ".join(changes)
     if not describe_original(run):
-        return f"now there are {there}, and the run does not say what there was"
+        return f"now there are {counts}, and the run does not say what there was"
     return (
-        f"now there are {there}; what the run wrote down of names and labels fits, so that pictures"
+        f"now there are {counts}; what the run wrote down of names and labels fits, so that pictures"
         " have other bytes under the same names, or it did not write down what has changed"
     )
 
@@ -69,13 +69,13 @@ def _compare_counts(
         yield f"{labels}, not {before}"
     elif not dataset.is_number:
         yield from _compare_classes(exploration, dataset, usable)
-    known = {balance.attribute for balance in exploration.attributes}
-    missing = sorted(known - set(dataset.attributes))
+    old = {balance.attribute for balance in exploration.attributes}
+    missing = sorted(old - set(dataset.attributes))
     new = sorted(name for name, attribute in dataset.attributes.items() if attribute.known.any())
-    new = [name for name in new if name not in known]
+    new = [name for name in new if name not in old]
     if missing:
         yield f"without {_join_first(missing)}"
-    if new and known:
+    if new and old:
         yield f"with {_join_first(new)}"
 
 
@@ -85,13 +85,13 @@ def _compare_classes(
     """Classes that came, went, or have another count of images."""
     label = dataset.label if usable is None else dataset.label[usable]
     numbers = np.bincount(label[label >= 0], minlength=len(dataset.classes)).tolist()
-    now = dict(zip(dataset.classes, numbers, strict=True))
-    was = dict.fromkeys(exploration.classes, 0)
+    after = dict(zip(dataset.classes, numbers, strict=True))
+    before = dict.fromkeys(exploration.classes, 0)
     for split in exploration.splits:
         for name, count in zip(exploration.classes, split.counts, strict=False):
-            was[name] += count
-    changed = [name for name in {**was, **now} if now.get(name, 0) != was.get(name, 0)]
-    changes = [f"{name} {now.get(name, 0):,} (then {was.get(name, 0):,})" for name in changed]
+            before[name] += count
+    changed = [name for name in {**before, **after} if after.get(name, 0) != before.get(name, 0)]
+    changes = [f"{name} {after.get(name, 0):,} (then {before.get(name, 0):,})" for name in changed]
     if changes:
         yield f"labelled {_join_first(changes)}"
 

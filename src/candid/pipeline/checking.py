@@ -1,8 +1,7 @@
-"""The check of all labels: folds of people, a network for each, what it says of the others.
+"""The check of all labels: folds of people, and a network for each that learned from the others.
 
-Each fold's answers are one file, written whole, whose name tells which data, folds and settings it
-belongs to. So a check that was stopped goes on: with the folds that are missing, and in the midst
-of a fold from its checkpoint.
+Each fold's answers are one file, whose name is a digest of its data, folds and settings. A check
+that was stopped goes on with the missing folds, and within one from its checkpoint.
 """
 
 from __future__ import annotations
@@ -43,10 +42,7 @@ if TYPE_CHECKING:
 
 
 def check_folder(path: Path | None) -> Path:
-    """The folder that is named, or the next free one below runs/.
-
-    Raises OutputError where it holds a run.
-    """
+    """The named folder, or the next free one below runs/; OutputError where it holds a run."""
     if path is None:
         return claim(Path("runs"), "check")
     run = Run(path)
@@ -92,13 +88,13 @@ def check_run(run: Run, data: Data) -> None:
 
 
 def refuse_check(run: Run, data: Data) -> None:
-    """Raise a ConfigError where a run is to examine labels that cannot be examined."""
+    """Raise a ConfigError where `check.folds` cannot be done."""
     if run.settings.check.folds:
         refuse_unexaminable(run, data)
 
 
 def refuse_unexaminable(run: Run, data: Data) -> None:
-    """Raise a ConfigError where labels cannot be examined by networks of the run's settings."""
+    """Raise a ConfigError where networks of the run's settings cannot check labels."""
     if data.streamed is not None:
         raise ConfigError(
             "Labels cannot be checked on pictures that are streamed.",
@@ -132,10 +128,10 @@ def refuse_unexaminable(run: Run, data: Data) -> None:
 def examine_labels(run: Run, data: Data, *, jobs: int = 1) -> LabelCheck:
     """Write folds/, predictions.parquet (out of fold, of all labelled images) and check.json.
 
-    So many folds as `jobs` are trained at a time, in a process each; what comes out is the same.
-    Raises ConfigError where the pictures are streamed, several labels are named, or the network is
-    none to be built by name; DataError where there are too few people for the folds, or a fold
-    leaves one class to learn from; OutputError where another process checks in this folder.
+    `jobs` folds are trained at a time, in a process each; the result is the same. Raises
+    ConfigError for streamed images, several labels, or a network that no name builds; DataError for
+    too few people, or a fold that leaves one class to learn from; OutputError where another process
+    checks here.
     """
     from candid.auditing.label_check import check_labels
 
@@ -187,10 +183,9 @@ def _use_window(run: Run, data: Data) -> Config:
 
 
 def assign_folds(data: Data, config: Config, *, quiet: bool = True) -> Indices:
-    """(n,) the fold of each labelled image that can be read, from 0; -1 for the others.
+    """(n,) the fold of each readable labelled image, from 0; -1 for the others.
 
-    People stay together, and so do copies and near copies of a picture. `train.seed` decides who
-    goes where, whatever the order of the rows.
+    People stay together, and so do copies. `train.seed` decides, whatever the order of the rows.
     """
     from candid.data.duplicates import find_copies
     from candid.data.folds import fold_groups
@@ -289,7 +284,7 @@ def _train_fold(fold: _Fold, data: Data, quiet: bool) -> None:
 
 
 def _train_parallel(folds: list[_Fold], data: Data, jobs: int, quiet: bool) -> None:
-    """Train several folds at a time, each in a process that opens the pixels for itself."""
+    """Train several folds at a time, in a process each."""
     from candid.data.processes import in_processes
 
     work = partial(_train_in_process, data=data.without_pixels())

@@ -1,4 +1,4 @@
-"""Several models on the same images: runs, files of predictions, or predictions in memory."""
+"""Several models on the same images."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def _read_predictions(
 
 
 def require_own_format(path: Path) -> None:
-    """Raise ConfigError for a table of anybody's, whose columns would have to be named."""
+    """Raise ConfigError for a table that Candid did not write."""
     if path.is_file() and not written_by_candid(path):
         raise ConfigError(
             f"{path} is a table whose columns nobody names.",
@@ -102,7 +102,7 @@ def require_own_format(path: Path) -> None:
 
 
 def _choose_names(models: Sequence[Predictions | NumberAnswers | Run | Place]) -> list[str]:
-    """The last part of each path, with as many before it as tell them apart."""
+    """The last part of each path, with as many before it as distinguish them."""
     parts = [
         (chr(ord("A") + index),)
         if isinstance(model, Predictions | NumberAnswers)

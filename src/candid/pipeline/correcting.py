@@ -1,4 +1,4 @@
-"""Corrections as verbs: written back into label files, and two people's brought together."""
+"""Corrections written back into label files, and two people's merged."""
 
 from __future__ import annotations
 

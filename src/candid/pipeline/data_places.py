@@ -34,8 +34,7 @@ def places_of(data: Places) -> Where:
 def place_of(run: Run, provenance: Provenance, where: Where | None) -> Where:
     """Where a run's data lie on this machine, or where the user says that they lie.
 
-    Raises RunError where they are gone, are a URL that was not named, or another number of places
-    was named.
+    Raises RunError where they are gone, a URL was not named, or too many or too few places were.
     """
     original = list(provenance.sources.values()) or [provenance.data]
     paths = where if isinstance(where, tuple) else (where,) if where is not None else None

@@ -1,4 +1,4 @@
-"""The step that scores validation pictures, for a watch over streams of new ones."""
+"""The step that scores validation images, the reference for streams of new ones."""
 
 from __future__ import annotations
 
@@ -17,10 +17,7 @@ _MAX_IMAGES = 3000  # validation pictures that are scored
 
 
 def fit_drift(run: Run, data: Data) -> None:
-    """Write drift.npz: the scores of validation pictures, read and answered as new ones are.
-
-    From their files: what was packed for training is not what `predict` and `serve` see.
-    """
+    """Write drift.npz: the scores of validation images, read from their files as new images are."""
     from candid.inference.classify import label
     from candid.inference.drift import fit_reference, score_names, write_reference
 

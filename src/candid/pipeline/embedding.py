@@ -1,4 +1,4 @@
-"""A run's model for its own report, or why there is none in it."""
+"""A run's model inside its own report."""
 
 from __future__ import annotations
 
@@ -12,10 +12,7 @@ _MOST_WEIGHTS = 8_000_000  # what a page should carry: about 10 MB of them, and 
 
 
 def embed_model(run: Run) -> EmbeddedModel | str:
-    """All that the report's page needs to label a picture, or a sentence that says why not.
-
-    Raises RunError where files that it is made of are damaged.
-    """
+    """The model for the report's page, or a sentence that says why not; may raise RunError."""
     from candid.inference.abstaining import abstention_rule
     from candid.models.flat import flat_framing, flat_network
 

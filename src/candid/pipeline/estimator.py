@@ -59,7 +59,7 @@ _FIXED_SETTINGS = {"data": {"workers": 1, "test_share": 0.0}, "train": {"checkpo
 
 
 class _FaceEstimator(BaseEstimator):  # type: ignore[misc]
-    """What both estimators share: their parameters, how they train, and pixels to probabilities."""
+    """Parameters, training and probabilities of both estimators."""
 
     model_: Whole
     config_: Config
@@ -132,7 +132,7 @@ class _FaceEstimator(BaseEstimator):  # type: ignore[misc]
             self._load_run(run)
 
     def _load_run(self, run: Run) -> None:
-        """Load the model and what it said of its validation images."""
+        """Load the model and its validation predictions."""
         raise NotImplementedError
 
     def __getstate__(self) -> dict[str, Any]:

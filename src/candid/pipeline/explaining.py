@@ -1,4 +1,4 @@
-"""What a run's network looks at, in its images or some pictures, and what it is like inside."""
+"""Explanations of a network: what it looks at, in data or pictures, and its inside."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 def explain_images(run: Run, data: Data) -> None:
     """Write explanation.json and explanation.npz; nothing where `explain.make` is off.
 
-    Of a number, what moves the mean of its distribution is explained. Raises RunError where the run
-    holds no trained network; DataError where the split holds no labelled images.
+    Of a number, the mean of its distribution is explained. Raises RunError without a trained
+    network; DataError where the split holds no labelled images.
     """
     if not run.settings.explain.make:
         return
@@ -64,7 +64,7 @@ def explain_images(run: Run, data: Data) -> None:
 
 
 def _number_options(number: NumberCard, config: Config) -> dict[str, Any]:
-    """What makes values and intervals of distributions, and how far off counts as near."""
+    """Options to explain a number: how it is read of distributions, and the tolerance."""
     from candid.evaluation.numbers import tolerance_of
     from candid.inference.numbers import answers_of
 
@@ -75,14 +75,11 @@ def _number_options(number: NumberCard, config: Config) -> dict[str, Any]:
 
 
 def show_inside(run: Run, data: Data, *, most_training: int = 10_000) -> Inside | None:
-    """Write inside.json and inside.npz; nothing of a network of a single layer.
+    """Write inside.json and inside.npz, unless `explain.make` is off or the network has one layer.
 
-    Nor where `explain.make` is off.
-
-    Units and mistakes are those of validation; mistakes are what `predictions.parquet` calls so,
-    where it has the split. They are compared with `most_training` training images, drawn at random;
-    0: with all. Of a number, mistakes are what is further off than counts as near. Raises RunError
-    where the run holds no trained network.
+    Units and mistakes are those of validation; mistakes are those of `predictions.parquet`, and of
+    a number what is not near. They are compared with `most_training` random training images; 0:
+    all. Raises RunError without a trained network.
     """
     if not run.settings.explain.make:
         return None
@@ -113,9 +110,8 @@ def show_inside(run: Run, data: Data, *, most_training: int = 10_000) -> Inside 
 def explain_pictures(run: Run, files: Sequence[Path]) -> list[ExplainedPicture]:
     """What the run's network looks at in some pictures; writes nothing, needs no data.
 
-    Where the run frames, maps are drawn back onto the pictures as they came. Of a number, what is
-    explained is its expected value. Raises RunError where the run holds no trained network;
-    ImageError where a file is not a picture.
+    Maps are drawn onto the original pictures. Of a number, its expected value is explained. Raises
+    RunError without a trained network; ImageError where a file is not a picture.
     """
     from candid.explanation.drawing import decode_pictures
 
@@ -157,7 +153,7 @@ def _project_back(
     frames: Singles,
     config: DataConfig,
 ) -> list[ExplainedPicture]:
-    """The pictures as they came with their maps, which were made in their frames (n, 3, 3)."""
+    """The original pictures with their maps, which were made in their frames (n, 3, 3)."""
     from candid.explanation.drawing import decode_as_it_came
     from candid.explanation.projection import frame_corners, onto_picture, projected
 
@@ -172,7 +168,7 @@ def _project_back(
 
 
 def draw_explained(path: Path, explained: Sequence[ExplainedPicture]) -> None:
-    """Write a PNG: a row per picture, the picture itself and then it below each method's map."""
+    """Write a PNG: a row per picture, first alone and then below each method's map."""
     from candid.explanation import drawing
     from candid.explanation.attribution import METHODS
 

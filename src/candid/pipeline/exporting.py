@@ -1,4 +1,4 @@
-"""A run's model as ONNX: checked against torch, and quantised; and as a folder of transformers."""
+"""A run's model as ONNX, checked and quantised, or for transformers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _CALIBRATION = 512  # pictures that set the scales of int8
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What `export` wrote, and how good it is."""
+    """The files of `export`, and how good they are."""
 
     onnx: str  # the exported model
     onnx_bytes: int
@@ -54,9 +54,8 @@ def export_run(
 ) -> Exported:
     """Write model.onnx, checked against torch, and on request model-int8.onnx.
 
-    Where the run frames, framing.onnx stands beside it, and model.onnx names it. `out` is a folder,
-    or a file that ends with .onnx, whose name the others begin with. Without data, the check is on
-    noise, and int8 is refused.
+    A framing network goes to framing.onnx beside it, which model.onnx names. `out` is a folder, or
+    a .onnx file whose name the others begin with. Without data, noise is checked and int8 refused.
     """
     from candid.inference.export_facts import fact_marks
     from candid.inference.exporting import export_float
@@ -88,7 +87,7 @@ def export_run(
 
 
 def _export_targets(run: Run, data: Data | None, out: Path | None, *, int8: bool) -> Exported:
-    """`export_run` of a network that learned several labels; its model has an output for each."""
+    """`export_run` for several labels; the model has an output for each."""
     from candid.inference.exporting import export_several
     from candid.inference.framed_export import framing_marks
 
@@ -115,7 +114,7 @@ def _one_label_error(option: str, run: Run) -> RunError:
 
 @dataclass(frozen=True, slots=True)
 class TransformersFolder:
-    """A folder that transformers reads, what lies in it, and how large that is."""
+    """A folder for transformers, its files, and their size."""
 
     folder: str
     files: tuple[str, ...]
@@ -141,7 +140,7 @@ def export_transformers(run: Run, out: Path | None, *, int8: bool = False) -> Tr
 
 
 def _output_paths(run: Run, out: Path | None) -> tuple[Path, Path, Path]:
-    """Where the model, the framing network and the quantised model go."""
+    """The files of the model, the framing network and the quantised model."""
     from candid.models.onnx_file import int8_path, onnx_path
     from candid.models.onnx_framing import framing_path
 
@@ -168,7 +167,7 @@ def _export_framing(run: Run, path: Path, pixels: NDArray[np.uint8] | None) -> d
 
 
 def _validation_pixels(data: Data | None) -> NDArray[np.uint8] | None:
-    """Some validation pictures, spread evenly."""
+    """Validation images, spread evenly."""
     if data is None:
         return None
     rows = data.dataset.rows("validation", data.store.usable)

@@ -1,4 +1,4 @@
-"""How a run's model does on another place's pictures: `candid evaluate RUN DATA` from Python."""
+"""How well a run's model does on other data: `candid evaluate RUN DATA` from Python."""
 
 from __future__ import annotations
 

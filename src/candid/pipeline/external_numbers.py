@@ -1,4 +1,4 @@
-"""How a run's model of a number does on another place's pictures; see `candid.transfer`."""
+"""How well a run's model of a number does on other data; see `candid.transfer`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Learning curves within groups: trainings on parts of a group's people (`curve.json`).
 
-The others are learned from as before. Each training is a folder below `improve/curve/` until it has
-answered; its answers stay, so that the same command goes on where it was stopped.
+Each is a folder below `improve/curve/` until it has answered. Its answers stay, so that the same
+command goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ class _CurveTrainer:
         return self.retraining.data
 
     def refuse(self) -> None:
-        """Raise where parts of a group cannot be trained on."""
+        """Raise where the run cannot be trained anew on parts of a group."""
         self.retraining.refuse()
         if self.data.streamed is not None:
             raise ConfigError(
@@ -204,8 +204,8 @@ class _CurveTrainer:
 
     def _train_part(self, group: _Group, part: float) -> tuple[int, int, Marks]:
         """Numbers of people and images that are learned from, and (n,) mask of the errors."""
-        dataset, kept = self.data.dataset, self._select_images(group, part)
-        removed = group.inside & (dataset.split == "train") & ~kept
+        dataset, mask = self.data.dataset, self._select_images(group, part)
+        removed = group.inside & (dataset.split == "train") & ~mask
         reduced = replace(dataset, split=np.where(removed, "", dataset.split))
         data, config = replace(self.data, dataset=reduced), self.run.settings
         job = {"data": data.fingerprint, "settings": [repr(config.network), repr(config.train)]}
@@ -219,7 +219,7 @@ class _CurveTrainer:
             shutil.rmtree(trained_run.path)
         with reading_archive(file, expected="what a training answered", todo=f"remove {file}") as a:
             wrong = a["wrong"]
-        return self._count_people(kept), int(np.count_nonzero(kept)), wrong
+        return self._count_people(mask), int(np.count_nonzero(mask)), wrong
 
     def _count_people(self, mask: Marks) -> int:
         people = self.data.dataset.n_people(mask)

@@ -1,4 +1,4 @@
-"""A run with another last layer, as a run folder of its own; and which runs can be improved."""
+"""A run with another last layer, as a run of its own; which runs can be improved."""
 
 from __future__ import annotations
 

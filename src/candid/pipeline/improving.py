@@ -1,8 +1,7 @@
 """`candid improve`: remedies for what an audit found, and the winner as a run of its own.
 
-The network runs once over validation, test and some training images; what its last layer takes is
-kept in `improve/`, so that the same command again takes seconds. What trains anew does so only
-where it is asked to; `candid.pipeline.retraining` does it.
+The inputs of the last layer are computed once and kept in `improve/`, so that the same command
+again takes seconds. Remedies that train anew are in `candid.pipeline.retraining`.
 """
 
 from __future__ import annotations
@@ -180,8 +179,8 @@ class _Contest:
         if self.retraining is None:
             return [], ()
         attributes = [*self.arena.before.attributes]
-        named = attributes if groups else attributes[:1]
-        changes, missing = self.retraining.changes(named, only)
+        names = attributes if groups else attributes[:1]
+        changes, missing = self.retraining.changes(names, only)
         return changes, tuple(text.retraining_notes(missing, self.retraining.corrections))
 
     def hold(
@@ -191,7 +190,7 @@ class _Contest:
         notes: tuple[str, ...],
         display: Any,
     ) -> Improvement:
-        """Everything; writes improve.json and, where one wins, its run."""
+        """Try all remedies; write improve.json and, if one wins, its run."""
         arena, rules = self.arena, self.rules
         with open_network(self.run) as model:
             layer = self._find_last_layer(model)
@@ -336,8 +335,8 @@ class _Contest:
         """Training images with the arena's attributes, and uniform probabilities."""
         n, classes = len(rows), len(self.arena.before.classes)
         p = build_predictions(self.data, rows, np.full((n, classes), 1 / classes))
-        names, known = self.arena.before.attributes, self.data.dataset.attributes
-        attributes = {n: known[n] for n in names if n in known and known[n].kind != "numeric"}
+        names, columns = self.arena.before.attributes, self.data.dataset.attributes
+        attributes = {n: columns[n] for n in names if n in columns and columns[n].kind != "numeric"}
         return replace(p, attributes={n: a[rows] for n, a in attributes.items()})
 
     # --- remedies --------------------------------------------------------------------------------
@@ -373,10 +372,10 @@ class _Contest:
         return p[(p.split == "test") & (p.label >= 0)]
 
     def _predict_test(
-        self, remedy: Remedy, layer: LastLayer, kept: _Features | None
+        self, remedy: Remedy, layer: LastLayer, inputs: _Features | None
     ) -> Predictions:
         p = self._test_rows()
-        features = np.zeros((len(p), 0)) if kept is None else kept.test
+        features = np.zeros((len(p), 0)) if inputs is None else inputs.test
         if not layer.weight.shape[1]:
             features = features[:, :0]
         z = layer.logits(features, calibrated_logits(p))

@@ -173,7 +173,7 @@ def _audit_path(
     page: Place | None,
     quiet: bool,
 ) -> AuditResult:
-    """The audit of anybody's table, a folder of them, or a run."""
+    """The audit of a table, a folder of tables, or a run."""
     from candid.predictions.opening import tables_in
 
     path = path_of(y_true)
@@ -190,7 +190,7 @@ def _audit_path(
 
 
 def _existing_files(*locations: Any) -> list[Path]:
-    """The files that are named among what is to be audited."""
+    """The files among these inputs."""
     places = [Path(location) for location in locations if isinstance(location, str | PathLike)]
     return [place for place in places if place.is_file()]
 

@@ -1,4 +1,4 @@
-"""The files of a run that answers, as bytes, and the run that they are again."""
+"""The files of a run that answers, as bytes and back."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MODEL_FILES = (
 
 def read_model_files(run: Run) -> dict[str, bytes]:
     """The files by their names in the run's folder, also those of each of several labels."""
-    paths = {one.path / name for one in (run, *run.of_targets()) for name in _MODEL_FILES}
+    paths = {r.path / name for r in (run, *run.of_targets()) for name in _MODEL_FILES}
     return {
         path.relative_to(run.path).as_posix(): path.read_bytes()
         for path in sorted(paths)
@@ -31,10 +31,7 @@ def read_model_files(run: Run) -> dict[str, bytes]:
 
 @contextmanager
 def open_model_files(files: Mapping[str, bytes]) -> Iterator[Run]:
-    """A run in a temporary folder with these files, which a stranger may have written.
-
-    Raises RunError where they are no run's.
-    """
+    """A run in a temporary folder with these files, perhaps a stranger's; may raise RunError."""
     with tempfile.TemporaryDirectory(prefix="candid-") as folder:
         for name, content in files.items():
             if not (isinstance(content, bytes) and _is_model_file(name)):
@@ -50,7 +47,7 @@ def open_model_files(files: Mapping[str, bytes]) -> Iterator[Run]:
 
 
 def _is_model_file(name: object) -> bool:
-    """Whether it is a name that `read_model_files` may have given: it leads nowhere else."""
+    """Whether `read_model_files` may have given this name, which leads nowhere else."""
     if not isinstance(name, str):
         return False
     *folders, file = name.split("/")

@@ -1,4 +1,4 @@
-"""Labelled pictures from anywhere, answered as `candid predict` answers them."""
+"""Labelled images from anywhere, predicted as `candid predict` does."""
 
 from __future__ import annotations
 
@@ -40,10 +40,7 @@ _LISTED = 100  # pictures that could not be read
 
 @dataclass(frozen=True, eq=False)
 class TrainedRun:
-    """A trained run that is asked about labelled pictures.
-
-    `settings` say how its answers are judged, `data_config` how labels are read.
-    """
+    """A trained run to evaluate: `settings` to judge with, `data_config` to read labels with."""
 
     run: Run
     card: ModelCard
@@ -59,10 +56,9 @@ class TrainedRun:
 def open_trained_run(
     run: Run | Place, config: Config | None, quiet: bool, *, number: bool = False
 ) -> TrainedRun:
-    """A run with the settings that it is asked with; without any, labels are read by the defaults.
+    """A trained run with settings; without `config`, labels are read by the defaults.
 
-    With `number`, also one that learned a number; alone, its folder need not be named. Raises
-    RunError where its training was not finished.
+    With `number`, also of a number, whose run will do. Raises RunError for an unfinished training.
     """
     folder = run_at(run, quiet=quiet)
     folder = only_label(folder) if number else folder
@@ -81,8 +77,8 @@ def read_labels(
     """The labels of a data set in any layout, with any splits, in the order of a model's classes.
 
     Without a `target` that of `data_config` is taken, else the model's, else (not of a number) the
-    layout's own. Raises DataError where it cannot be read, or its classes are not the model's;
-    TargetError where one of the two is a number and the other is not.
+    layout's own. Raises DataError for unreadable data or other classes; TargetError where one of
+    the two is a number and the other is not.
     """
     from candid.data import layouts
     from candid.data.correcting import corrected
@@ -104,10 +100,7 @@ def read_labels(
 
 
 def _match_classes(dataset: Dataset, card: ModelCard) -> Dataset:
-    """The data set with the model's classes: the same words, whatever their case.
-
-    Of a number, as it is; raises a TargetError where its label is none.
-    """
+    """The data set with the model's classes, in any case; TargetError for a number and classes."""
     if card.number is not None and dataset.is_number:
         return dataset
     if card.number is not None:
@@ -137,7 +130,7 @@ def _match_classes(dataset: Dataset, card: ModelCard) -> Dataset:
 
 
 def _guess_class(word: str, classes: Sequence[str]) -> str:
-    """The only class that begins as a word does or that it begins as; "…" where that is not so."""
+    """The only class that is a prefix of the word or has it as one; else "…"."""
     word = word.strip().casefold()
     matches = [c for c in classes if c.casefold().startswith(word) or word.startswith(c.casefold())]
     return matches[0] if word and len(matches) == 1 else "…"
@@ -145,10 +138,10 @@ def _guess_class(word: str, classes: Sequence[str]) -> str:
 
 @dataclass(frozen=True, eq=False)
 class LabelledRows:
-    """The rows of a data set that are asked about: those with a label, ascending.
+    """The labelled rows of a data set that are predicted, ascending.
 
-    `split` is the one that they are of, or "" for all; `unlabelled` says how many others of it have
-    no label, `notes` what a reader might not expect.
+    `split` is theirs, or "" for all; `unlabelled` counts its rows without a label; `notes` are for
+    readers.
     """
 
     rows: Indices
@@ -160,7 +153,7 @@ class LabelledRows:
 def choose_rows(run: Run, dataset: Dataset, split: str | None) -> LabelledRows:
     """The labelled rows of a split, or all; of the run's own data, those that it tested on.
 
-    Raises ConfigError where there is no such split; DataError where none of its images has a label.
+    Raises ConfigError for an unknown split; DataError where none of its images has a label.
     """
     if split is not None and split not in SPLITS:
         raise ConfigError(
@@ -187,7 +180,7 @@ def choose_rows(run: Run, dataset: Dataset, split: str | None) -> LabelledRows:
 
 @dataclass(frozen=True, eq=False)
 class _HeldOut:
-    """Images that the run knows: which may be asked about, and why not the others."""
+    """Mask (n,) of images of the run that may be predicted, and why not the others."""
 
     rows: Marks
     split: str
@@ -195,7 +188,7 @@ class _HeldOut:
 
 
 def _find_held_out(run: Run, dataset: Dataset) -> _HeldOut | None:
-    """The run's held-out images, where these are its own data by place, or by names and labels."""
+    """The run's held-out images, if these are its own data, by place or by names and labels."""
     if not run.predictions_file.is_file():
         return None
     predictions, own_labels, labels = _read_both_labels(run, dataset)
@@ -246,11 +239,10 @@ def predict_dataset(
     workers: int = 0,
     quiet: bool = False,
 ) -> ModelAnswers:
-    """Ask a model about some rows of a data set.
+    """Predict some rows of a data set.
 
-    A job that was stopped goes on with the same call: what was done lies in a journal beside `out`,
-    which is a table while it is read and is then removed. Of several faces in a picture, the
-    largest is taken to be the one that the label speaks of.
+    A stopped job goes on with the same call, from a journal beside `out`, a table that is removed
+    in the end. Of several faces in a picture, the largest is taken.
     """
     from candid.inference.common_frame import framed_together
     from candid.inference.label_file import label_to_file
@@ -283,7 +275,7 @@ def predict_dataset(
 def describe_source(
     labeller: Labeller, dataset: Dataset, rows: LabelledRows, answers: ModelAnswers
 ) -> dict[str, Any]:
-    """What records say of where labelled images are from, and how they were read."""
+    """Fields of records: where labelled images are from, and how they were read."""
     return {
         "data": dataset.origin or dataset.name,
         "layout": dataset.layout,
@@ -304,7 +296,7 @@ def dataset_items(dataset: Dataset, rows: Indices) -> Iterator[Item]:
 
 
 def _join_answers(labeller: Labeller, dataset: Dataset, rows: Indices, file: Path) -> ModelAnswers:
-    """The answers beside the labels, from the table of the job: a row per picture, or per face."""
+    """The answers with the labels, from a table with a row per picture, or per face."""
     from candid.inference.rows import REASON_CODE
     from candid.text.labelling import UNLIKE
 
@@ -319,7 +311,7 @@ def _join_answers(labeller: Labeller, dataset: Dataset, rows: Indices, file: Pat
     ).astype(np.float64)
     answered = np.flatnonzero(np.isfinite(probability).all(axis=1))
     ids_and_errors = zip(table["id"].to_pylist(), table["error"].to_pylist(), strict=True)
-    unread = [Unread(str(name), why) for name, why in ids_and_errors if why is not None]
+    unread = [Unread(str(name), error) for name, error in ids_and_errors if error is not None]
     unlike = np.array([reason[i] == UNLIKE for i in answered.tolist()], np.bool_)
     rows_probability = probability[answered]
     return ModelAnswers(
@@ -338,15 +330,12 @@ def _join_answers(labeller: Labeller, dataset: Dataset, rows: Indices, file: Pat
 
 
 def default_name(dataset: Dataset, *suffixes: str) -> str:
-    """What to call a data set, for a file: its own name, and what was done with it."""
+    """A name for a data set, for a file: its own, with suffixes."""
     return plain_name("-".join([dataset.name, *filter(None, suffixes)]))
 
 
 def check_name(name: str) -> str:
-    """The name, which a file can have.
-
-    Raises ConfigError where it cannot.
-    """
+    """The name; raises ConfigError where no file can have it."""
     if re.fullmatch(r"\w[\w.-]{0,79}", name):
         return name
     raise ConfigError(
@@ -357,7 +346,7 @@ def check_name(name: str) -> str:
 
 
 def check_distinct(names: Sequence[str]) -> None:
-    """Raise a ConfigError where two data sets would be called the same."""
+    """Raise a ConfigError where two data sets have one name."""
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""What labels pictures as a run's model does: here, or in tasks of a cluster."""
+"""Labellers: they label images as a run's model does, here or in tasks of a cluster."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _SQUEEZED = 60  # and those that are tried in several shapes, to see whether the
 
 
 class PredictOptions(TypedDict, total=False):
-    """How pictures are answered, by the names of `open_labeller`; see `candid.predict`."""
+    """Options of `open_labeller`; see `candid.predict`."""
 
     engine: Engine
     abstain_below: float | None
@@ -64,14 +64,12 @@ def open_labeller(
     watch: bool = False,
     number: bool = False,
 ) -> Labeller:
-    """What labels pictures as a run's model does; see `candid.predict`.
+    """A labeller that answers as a run's model does; see `candid.predict`.
 
-    With a `calibration`, pictures are not held against the training data: it was made for those of
-    another place, whatever they look like.
-
-    `data`, `cache` and `quiet` are for the training pictures in which faces are looked for once.
-    `watch`: whether it is also to tell if the pictures, one with another, are still like the
-    validation pictures, as far as the run can; `number`: as for `open_classifier`.
+    With a `calibration`, images are not held against the training data: it is of another place.
+    `data`, `cache` and `quiet` are for the training images in which faces are looked for once;
+    `watch`: whether it tells, if the run can, that a stream is no longer like the validation
+    images; `number`: as for `open_classifier`.
     """
     from candid.inference.classifier import open_classifier
     from candid.inference.classify import Labeller
@@ -100,10 +98,10 @@ def face_finder(
     cache: Path | None = None,
     quiet: bool = True,
 ) -> FaceFinder:
-    """What finds faces and cuts them out as a run's training pictures were cut.
+    """A finder that cuts faces out as a run's training images were cut.
 
-    That is the run's own framing network where it has one and no `detector` is named, else OpenCV.
-    Raises DependencyError where a library for it is not installed.
+    It is the run's framing network, if any, unless a `detector` is named, else OpenCV. Raises
+    DependencyError where a library is not installed.
     """
     from candid.inference.detectors import open_detector
     from candid.inference.faces import Finder
@@ -125,9 +123,9 @@ def face_finder(
 def load_checks(
     run: Run, classifier: Classifier, *, calibration: str, watch: bool
 ) -> tuple[Unfamiliar | None, DriftReference | None]:
-    """What tells single pictures, and with `watch` all together, from those of home.
+    """What tells single images, and with `watch` whole streams, from those of home.
 
-    None where the run knows nothing, or where it was calibrated for another place.
+    None where the run has none, or with a calibration for another place.
     """
     from candid.inference.drift import read_reference
     from candid.inference.unfamiliar import read_unfamiliar
@@ -146,7 +144,7 @@ def training_frame(
     cache: Path | None = None,
     quiet: bool = True,
 ) -> Frame:
-    """How faces lie in a run's training pictures; measured once, then kept in frame.json.
+    """How faces lie in a run's training images; measured once, then kept in frame.json.
 
     Where the data are gone, CelebA's usual values serve for runs on CelebA.
     """
@@ -178,7 +176,7 @@ def training_frame(
 def _sample_training_images(
     data: Data, config: Config, limit: int, mask: Marks | None = None
 ) -> Generator[NDArray[np.uint8]]:
-    """Some training pictures, of those that (n,) marks mark, as they are in their files."""
+    """Some training images of a mask (n,), as they are in their files."""
     from candid.data.decode import decode_whole
 
     usable = data.store.usable
@@ -203,7 +201,7 @@ def label_pictures(
 ) -> Outcome:
     """Write a row per picture; see `candid.inference.label_file.label_to_file`.
 
-    `inputs` is what `candid.inference.sources.resolve` gave; `listed` and `column` are as for its
+    `inputs` is from `candid.inference.sources.resolve`; `listed` and `column` are as for its
     `items`.
     """
     from candid.inference.label_file import label_to_file
@@ -225,9 +223,9 @@ def label_pictures(
 def frame_items(
     labeller: Labeller, inputs: Sequence[str], listed: BinaryIO | None = None, *, column: str = ""
 ) -> tuple[Labeller, Iterator[Item]]:
-    """The pictures that some words stand for, and the labeller that knows how they lie.
+    """The images of some inputs, and the labeller with their common frame.
 
-    Nobody waits for a list that is still being written: its pictures are framed each by itself.
+    Images of a list that is still being written are framed each by itself.
     """
     from candid.inference.common_frame import framed_together
     from candid.inference.sources import items
@@ -239,7 +237,7 @@ def frame_items(
 
 
 def describe_model(labeller: Labeller) -> dict[str, Any]:
-    """What a table of labels says of its model."""
+    """The model, for a table of labels."""
     from candid.inference.several import SeveralLabeller
 
     c = labeller.classifier
@@ -258,7 +256,7 @@ def describe_model(labeller: Labeller) -> dict[str, Any]:
 
 
 def model_key(labeller: Labeller) -> dict[str, Any]:
-    """All of a labeller that decides the row of a picture, as plain values."""
+    """Plain values of everything that decides the row of a picture."""
     c = labeller.classifier
     unfamiliar, finder = labeller.unfamiliar, labeller.finder
     extra = {} if c.shift is None else {"place": [c.shift.temperature, *c.shift.bias.tolist()]}
@@ -277,7 +275,7 @@ def model_key(labeller: Labeller) -> dict[str, Any]:
 
 
 def single_threaded() -> contextlib.AbstractContextManager[None]:
-    """Torch, where it computes, on one thread per call: the calls come from many threads."""
+    """One thread of torch per call, if it is loaded: calls come from many threads."""
     if "torch" not in sys.modules:
         return contextlib.nullcontext()
     from candid.models.device import threads

@@ -1,4 +1,4 @@
-"""Which runs there are below a folder, and what came of each."""
+"""The runs below a folder, with their figures."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _matches(pattern: str, *words: str) -> bool:
 
 
 def _find_runs(folder: Path, depth: int) -> Iterator[Path]:
-    """The folders of runs; there may be others in a run's folder, but none that is a run."""
+    """The folders of runs; not those inside the folder of a run."""
     if Run(folder).config.is_file():
         yield folder
         return
@@ -95,7 +95,7 @@ def _find_runs(folder: Path, depth: int) -> Iterator[Path]:
 
 
 def _sort_key(order: RunOrder) -> Callable[[RunSummary], Any]:
-    """What runs are sorted by; NaN and what is missing come last."""
+    """The key to sort runs by; NaN and missing values come last."""
     if order == "run":
         return lambda r: r.run
     if order == "started":
@@ -122,7 +122,7 @@ _FIGURES: dict[RunOrder, Callable[[RunSummary], float | None]] = {
 
 
 def _summarise_run(path: Path) -> list[RunSummary]:
-    """One row; of several labels that were learned, one for each."""
+    """A row for a run, or for each of its labels."""
     size = folder_size(path)
     try:
         run = open_run(path)
@@ -141,12 +141,12 @@ def _summarise_run(path: Path) -> list[RunSummary]:
 
 
 def _summarise_label(run: Run, label: str, provenance: Provenance, size: int) -> RunSummary:
-    """Of one label among several; the network's seconds and the whole run's size are its price."""
+    """A row for one of several labels; seconds and size are the whole run's."""
     try:
         if not run.provenance.is_file():  # nothing was done for it yet
             return replace(_summarise(run, provenance, size), target=label, state="not evaluated")
-        own = read_record(run.provenance, Provenance)
-        seconds = provenance.seconds | {f"label {k}": s for k, s in own.seconds.items()}
+        record = read_record(run.provenance, Provenance)
+        seconds = provenance.seconds | {f"label {k}": s for k, s in record.seconds.items()}
         return _summarise(run, replace(provenance, seconds=seconds), size)
     except CandidError as error:
         return _summarise_damaged(run.path, size, error)
@@ -183,7 +183,7 @@ def _summarise(run: Run, provenance: Provenance, size: int) -> RunSummary:
 
 
 def _parse_recipe(command: str) -> str:
-    """The recipe that a command named, "" where it named none."""
+    """The recipe in a command line, or ""."""
     try:
         words = shlex.split(command)
     except ValueError:  # a quote that does not end
@@ -197,26 +197,26 @@ def _parse_recipe(command: str) -> str:
 
 
 def _read_figures(run: Run, *, is_number: bool) -> dict[str, Any]:
-    """Of test where there is one, else of validation; and of the group furthest behind."""
-    found: dict[str, Any] = {}
+    """Figures of test, or else of validation, and the group furthest behind."""
+    fields: dict[str, Any] = {}
     if is_number:
         split = read_record(run.evaluation, NumberEvaluation).headline
         if split is not None:
-            found = {"split": split.split, "mae": split.metrics["mae"]}
+            fields = {"split": split.split, "mae": split.metrics["mae"]}
     else:
         splits = {split.split: split for split in read_record(run.evaluation, Evaluation).splits}
-        if judged := splits.get("test") or splits.get("validation"):
-            figures = {name: judged.metrics[name] for name in ("accuracy", "weighted_f1")}
-            found = {"split": judged.split, **figures}
+        if headline := splits.get("test") or splits.get("validation"):
+            figures = {name: headline.metrics[name] for name in ("accuracy", "weighted_f1")}
+            fields = {"split": headline.split, **figures}
     audit = read_record(run.audit, Audit) if run.audit.is_file() else None
     if furthest := furthest_behind(audit, is_number=is_number):
         group, gap = furthest
-        found["worst"] = WorstGap(group_name(group.conditions), gap.value, gap.low, gap.high)
-    return found
+        fields["worst"] = WorstGap(group_name(group.conditions), gap.value, gap.low, gap.high)
+    return fields
 
 
 def folder_size(path: Path) -> int:
-    """Bytes of all files below; what vanishes meanwhile counts nothing."""
+    """Bytes of all files below; files that vanish meanwhile do not count."""
     total = 0
     for folder, _, files in os.walk(path):
         for name in files:

@@ -47,7 +47,7 @@ class LoadedNetwork:
 
 
 def network_card(run: Run) -> ModelCard:
-    """What a run's network is; of several labels, the whole with the outputs of all."""
+    """The card of a run's network, with the outputs of all labels."""
     if run.of_targets():
         return read_record(run.targets, Targets).model
     return read_record(run.model_file, ModelCard)
@@ -55,10 +55,9 @@ def network_card(run: Run) -> ModelCard:
 
 @contextmanager
 def open_network(run: Run) -> Iterator[LoadedNetwork]:
-    """The run's trained network, with the threads and memory that its settings ask for.
+    """The run's trained network, of all its labels, with the threads and memory of its settings.
 
-    Of one that learned several labels it is the whole, with the outputs of all. Raises RunError
-    where the run holds no trained network.
+    Raises RunError where the run holds no trained network.
     """
     needs_torch()
     from candid.models.device import memory_kept, pick_device, threads, uses_bfloat16

@@ -28,10 +28,7 @@ from candid.runs import Run
 
 
 def run_main_job(run: Run, data: Data, *, jobs: int = 1) -> None:
-    """What `candid run` does once a run and its data are there.
-
-    With two `jobs`, the network that frames is trained beside the classifier; figures stay.
-    """
+    """Do the steps of `candid run`; with two `jobs`, the network that frames trains beside."""
     if run.settings.data.is_several:
         run_several_targets(run, data)
         return

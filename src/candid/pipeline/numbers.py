@@ -1,4 +1,4 @@
-"""The steps of a label that is a number, in its own folder: predict, evaluate, audit, report."""
+"""The steps of a label that is a number: predict, evaluate, report."""
 
 from __future__ import annotations
 
@@ -85,14 +85,21 @@ def write_number_report(run: Run) -> None:
         history=runs.read_history(run),
         audit=read_record(run.audit, Audit) if run.audit.is_file() else None,
         transfer=read_record(run.transfer, NumberTransfer) if run.transfer.is_file() else None,
+        **read_explanations(run),
     )
-    if run.explanation.is_file():
-        inputs = replace(inputs, explanation=read_record(run.explanation, Explanation))
-        if run.explanation_arrays.is_file():
-            inputs = replace(inputs, maps=read_explanation_arrays(run.explanation_arrays))
-    if run.inside.is_file():
-        inputs = replace(inputs, inside=read_record(run.inside, Inside))
-        if run.inside_arrays.is_file():
-            inputs = replace(inputs, inside_pictures=read_inside_arrays(run.inside_arrays))
     write_text(run.report, render_number(inputs))
     write_text(run.card, number_card(inputs))
+
+
+def read_explanations(run: Run) -> dict[str, Any]:
+    """The explanations of a run and their arrays, if any, by the names of a report's inputs."""
+    inputs: dict[str, Any] = {}
+    if run.explanation.is_file():
+        inputs["explanation"] = read_record(run.explanation, Explanation)
+        if run.explanation_arrays.is_file():
+            inputs["maps"] = read_explanation_arrays(run.explanation_arrays)
+    if run.inside.is_file():
+        inputs["inside"] = read_record(run.inside, Inside)
+        if run.inside_arrays.is_file():
+            inputs["inside_pictures"] = read_inside_arrays(run.inside_arrays)
+    return inputs

@@ -1,7 +1,6 @@
 """How a run begins or goes on: its data, its folder, its settings, in one process or several.
 
-torchrun starts the same command several times, and again where a process was killed. So there the
-same command goes on with a run that is there.
+torchrun may start the same command again where a process was killed, so there it resumes the run.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ Result = TypeVar("Result")
 
 
 def needs_torch() -> None:
-    """Raise a DependencyError where the libraries that train and predict are not installed."""
+    """Raise a DependencyError where the libraries to train and predict are missing."""
     with needing("Training and prediction need", "train"):
         import safetensors  # noqa: F401
         import torch  # noqa: F401
@@ -76,9 +75,8 @@ def import_torch_meanwhile() -> Iterator[None]:
 class Data:
     """A data set and its packed pixels.
 
-    `streamed` is the larger data set of which that is a part, where training streams it, else None;
-    `frames` a digest of how several data sets were brought to one frame, "" where all are as they
-    came.
+    `streamed` is the larger data set of which it is a part, if training streams; `frames` a digest
+    of how several data sets were brought to one frame, or "".
     """
 
     dataset: Dataset
@@ -93,7 +91,7 @@ class Data:
 
     @property
     def fingerprint(self) -> str:
-        """The same where pixels and annotations are."""
+        """A digest of pixels and annotations."""
         return self.fingerprint_at(0)
 
     def fingerprint_at(self, side: int) -> str:
@@ -132,8 +130,8 @@ def load_packed(
 ) -> Data:
     """The labels at a path or of a data set, and its images, packed unless that was done before.
 
-    Of a stream, a part is packed. Where all are and the data has no split of its own, copies of a
-    picture go to one side. `names` is what several data sets were called before, if they were.
+    Of a stream, a part is packed. Else, if the data have no split of their own, copies of an image
+    go to one split. `names` is what several data sets were called before, if they were.
     """
     from candid.data import store
     from candid.data.duplicates import find_copies
@@ -157,10 +155,10 @@ def load_packed(
 def reload(run: Run, where: Places | None = None, *, cache: Path | None = None) -> Data:
     """The data of an existing run, from where they lay when it began or where they lie now.
 
-    Those of several data sets lie in one frame, where the run's network was trained on them so. A
-    URL in a run is not followed unless it is named: a stranger may have written it. Of the folder
-    of one label among several, they are the data with that label alone. Raises RunError where they
-    are gone or have changed since, or are a URL that was not named.
+    They lie in one frame where the run trained on them so; in the folder of one of several labels
+    they have that label alone. A URL is followed only where it is named: a stranger may have
+    written the run. Raises RunError where they are gone, have changed, or are a URL that was not
+    named.
     """
     provenance = read_record(run.provenance, Provenance)
     place = place_of(run, provenance, None if where is None else places_of(where))
@@ -174,16 +172,13 @@ def reload(run: Run, where: Places | None = None, *, cache: Path | None = None) 
 
 
 def use_frames(run: Run, data: Data) -> Data:
-    """The data with all data sets in the frame of one, where a run's network is trained on them so.
-
-    Raises RunError where the run no longer says how that was.
-    """
+    """The data in the frame of one data set, if the run trained so; may raise RunError."""
     frames = None if data.frames else source_frames(run)
     return data if frames is None else apply_frames(frames, run.source_framing, data, run)
 
 
 def apply_frames(frames: SourceFrames, framer: Path, data: Data, run: Run) -> Data:
-    """The data in the frames that a run found; `framer` is its network that frames."""
+    """The data in the frames that a run found; `framer` is the file of the network for it."""
     from candid.inference.source_frames import frames_digest, in_one_frame
 
     if not frames.moved:
@@ -210,7 +205,7 @@ def _refuse_other_data(run: Run, provenance: Provenance, source: object, data: D
 
 
 def config_with_corrections(run: Run) -> Config:
-    """A run's settings with the corrections as it began with them: their file may have grown."""
+    """A run's settings with its own copy of the corrections: the file may have grown."""
     config = run.settings
     if not (config.data.corrections and run.applied.is_file()):
         return config
@@ -230,7 +225,7 @@ def run_at(run: Run | Place, config: Config | None = None, quiet: bool = True) -
 
 
 def only_label(run: Run) -> Run:
-    """The folder of a number that a run learned alone; else the run itself."""
+    """The run of a number that was learned alone; else the run itself."""
     label_runs = run.of_targets()
     return label_runs[0] if len(label_runs) == 1 else run
 
@@ -239,13 +234,13 @@ def only_label(run: Run) -> Run:
 
 
 def is_distributed() -> bool:
-    """Whether torchrun, or whoever sets the same environment, started this process."""
+    """Whether torchrun, or the same environment, started this process."""
     several = os.environ.get("WORLD_SIZE", "1") != "1"
     return "RANK" in os.environ and (several or "TORCHELASTIC_RUN_ID" in os.environ)
 
 
 def is_main_process() -> bool:
-    """Whether this process writes files and speaks: it is alone, or the first of several."""
+    """Whether this process writes files and output: it is the only or the first one."""
     return not is_distributed() or os.environ["RANK"] == "0"
 
 
@@ -285,18 +280,15 @@ def begin_or_resume(
 ) -> tuple[Run, Data]:
     """The run to train in, new or to go on with, and its data.
 
-    Of several processes, the one that leads reads and writes the folder; the others may be on
-    machines that do not have it. Each reads and packs the images; those on one machine wait for
-    the first of them.
+    Of several processes, the main one reads and writes the folder; the others may lack it. Each
+    reads and packs the images; those on one machine wait for the first of them.
 
-    `refuse` is called before a new run has a folder, with its settings as they were found, and
-    raises where it cannot be. `data` is a place or what was loaded; None: where they lay when the
-    run began. Without `config` there must be a run at `path`, which has its own settings.
-    Without `path`, a new run takes the next free folder below runs/ with `name` in it. Raises
-    RunError where the run there was trained with other settings, or on other data; ConfigError
-    where the processes have different data, more threads are asked for than there are cores, or
-    network and batch surely do not fit into memory; DataError where too few of the images can be
-    read to train and to validate.
+    `refuse` is called before a new run has a folder, and raises where it cannot be. `data` is a
+    place or what was loaded; None: where they lay when the run began. Without `config` there must
+    be a run at `path`, which has its own settings. Without `path`, a new run takes the next free
+    folder below runs/ with `name` in it. Raises RunError for other settings or data than the run's;
+    ConfigError where the processes have different data, more threads are asked for than there are
+    cores, or network and batch do not fit into memory; DataError where too few images can be read.
     """
     needs_torch()
     from candid.training.distributed import team

@@ -1,4 +1,4 @@
-"""The audit of a model that is not Candid's, on labelled pictures."""
+"""Predictions of a model that is not Candid's, on labelled images."""
 
 from __future__ import annotations
 
@@ -38,15 +38,14 @@ def predict_with_model(
     keep: Path | None = None,
     quiet: bool = True,
 ) -> Predictions | NumberAnswers:
-    """What another model says of all labelled pictures of a data set, each taken as unseen.
+    """Another model's answers for all labelled images of a data set, each taken as unseen.
 
-    `model` is what `candid.inference.other_models.open_other` takes, or a file of outputs that were
-    written before. Outputs are probabilities, or what one of the libraries of
-    `candid.predictions.outputs` writes. Pictures without an answer are left out and counted in
-    `provenance["notes"]`, which an audit shows; `keep` is a Parquet file for what it says. Of a
-    number, a function gives a number for each. Raises DataError or PredictionsError where no
-    picture has a label, none has an answer, or answers are no probabilities (no numbers);
-    ConfigError where numbers are asked of a file or a server, or are to be kept.
+    `model` is what `candid.inference.other_models.open_other` takes, or a file of outputs. Outputs
+    are probabilities, what one of the libraries of `candid.predictions.outputs` writes, or numbers.
+    Images without an answer are left out and counted in `provenance["notes"]`, which an audit
+    shows; `keep` is a Parquet file for the answers. Raises DataError or PredictionsError where no
+    image has a label, none has an answer, or answers are no probabilities (no numbers); ConfigError
+    where a file or a server is asked for numbers, or these are to be kept.
     """
     from candid.inference.other_models import number_of_row, open_other
 
@@ -140,7 +139,7 @@ def _refuse_unanswered(is_answered: Marks) -> None:
 def _build_provenance(
     dataset: Dataset, model: str | Callable[..., Any], notes: Sequence[str]
 ) -> dict[str, str]:
-    """Where answers come from."""
+    """The data, the model and the notes."""
     provenance = {"data": dataset.name, "model": model if isinstance(model, str) else repr(model)}
     return provenance | ({"notes": " ".join(notes)} if notes else {})
 
@@ -160,7 +159,7 @@ _UNREAD = "unread"  # in place of an answer
 
 
 class _AnswerParser:
-    """Answers as probabilities: those that are, and what a library writes."""
+    """Parses probabilities and libraries' outputs."""
 
     def __init__(self, classes: tuple[str, ...]) -> None:
         self.outputs = OutputReader(classes)
@@ -174,7 +173,7 @@ class _AnswerParser:
         return row_of(answer, self.labels)
 
     def notes(self, foreign: int) -> Iterator[str]:
-        """How outputs of a library were read; `foreign` are those of pictures that are not here."""
+        """How outputs of a library were read; `foreign` are those of other pictures."""
         outputs = self.outputs
         if outputs.library:
             yield text.read_as(outputs.library, outputs.hard)
@@ -236,8 +235,8 @@ def _unanswered_notes(
             for name, value, members in _list_groups(dataset, read_rows)
             if np.count_nonzero(members) >= _LEAST
         ]
-        most = sorted(groups, key=lambda group: -group[1].value)[:_SHOWN]
-        worse = [g for g in most if g[1].value > overall.value]
+        highest = sorted(groups, key=lambda group: -group[1].value)[:_SHOWN]
+        worse = [g for g in highest if g[1].value > overall.value]
         sentences.append(text.no_answer(overall, count, worse))
     return sentences
 

@@ -1,4 +1,4 @@
-"""Several labels at a glance: their records become overview.json and the run's report."""
+"""The overview of several labels: overview.json and the run's report."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ _METRICS = ("weighted_f1", "accuracy", "majority_f1", "calibration_error")
 
 def summarise_targets(run: Run) -> None:
     """Write overview.json from the evaluations and audits of all labels."""
-    about, label_runs = read_record(run.targets, Targets), run.of_targets()
-    summaries = [_summarise(label, r) for label, r in zip(about.labels, label_runs, strict=True)]
+    record, label_runs = read_record(run.targets, Targets), run.of_targets()
+    summaries = [_summarise(label, r) for label, r in zip(record.labels, label_runs, strict=True)]
     correction, targets = _correct_all(summaries, [audited_split(r) for r in label_runs])
     overview = Overview(
         targets=tuple(targets),
-        left_out=about.left_out,
-        explained="explain" in target_steps(len(about.labels)),
-        parameters=about.model.parameters,
-        network=about.model.network,
+        left_out=record.left_out,
+        explained="explain" in target_steps(len(record.labels)),
+        parameters=record.model.parameters,
+        network=record.model.network,
         together=correction,
     )
     write_record(run.overview, overview)
@@ -66,9 +66,10 @@ def _correct_all(
         t
         if t.worst is None
         else replace(
-            t, worst=replace(t.worst, together=bool(kept and t.worst.gap.adjusted_p <= level))
+            t,
+            worst=replace(t.worst, together=bool(is_selected and t.worst.gap.adjusted_p <= level)),
         )
-        for t, kept in zip(targets, selected.tolist(), strict=True)
+        for t, is_selected in zip(targets, selected.tolist(), strict=True)
     ]
     return Together(len(audited), int(selected.sum()), level, rate), corrected
 
@@ -112,7 +113,7 @@ def _class_split(run: Run) -> SplitEvaluation:
 
 
 def write_overview_report(run: Run) -> None:
-    """Write report.html: a table of the labels, each with the way to its own report."""
+    """Write report.html: a table of the labels, with links to their reports."""
     from candid.reporting.overview import render_overview
 
     page = render_overview(

@@ -1,4 +1,4 @@
-"""Where a run comes from: versions, commit, command, machine, data."""
+"""The provenance of a run: versions, commit, command, machine, data."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LIBRARIES = ("numpy", "pillow", "pyarrow", "torch", "safetensors", "altair")
 def collect_provenance(
     *, seed: int, data: str, data_fingerprint: str, sources: Mapping[str, str] | None = None
 ) -> Provenance:
-    """Where a run that starts now comes from; `sources`: each of several data sets, by its name."""
+    """The provenance of a run that starts now; `sources`: of several data sets, by name."""
     return Provenance(
         candid=candid.__version__,
         command=shlex.join(["candid", *sys.argv[1:]]),
@@ -38,7 +38,7 @@ def collect_provenance(
 
 
 def utc_now() -> str:
-    """The time, as records have it."""
+    """The time, for records."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
@@ -66,7 +66,7 @@ def _describe_machine() -> dict[str, str]:
 
 
 def _current_commit() -> str | None:
-    """The commit of the checkout that Candid itself runs from; None when it was installed."""
+    """The commit of the checkout that Candid runs from; None if it was installed."""
     source = Path(candid.__file__).resolve().parent
     git = ["git", "-C", str(source)]
     try:

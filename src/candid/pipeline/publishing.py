@@ -19,7 +19,7 @@ from candid.text.publishing import NO_DATA, NO_PICTURES, NO_SPACE
 
 @dataclass(frozen=True, slots=True)
 class PushedFile:
-    """A file by its name there, and its size."""
+    """A file on the Hub, and its size."""
 
     name: str
     bytes: int
@@ -27,10 +27,7 @@ class PushedFile:
 
 @dataclass(frozen=True, slots=True)
 class PushedRepo:
-    """A repository on the Hub and the files for it.
-
-    `url` and `commit` are empty where nothing was uploaded. `private` is what was asked for.
-    """
+    """A repository on the Hub and its files; `url` and `commit` are "" if nothing was uploaded."""
 
     repo: str
     kind: Kind
@@ -42,7 +39,7 @@ class PushedRepo:
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """What `push` uploaded, or would upload, and what it left out."""
+    """The uploads of `push`, made or planned, and what it left out."""
 
     repos: tuple[PushedRepo, ...]
     left_out: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Runs that are no longer wanted: a run's folder, and nothing else, is removed."""
+"""The removal of runs: their folders, and nothing else."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from candid.text import words
 def removable(runs: Sequence[Run | Place]) -> dict[Path, str]:
     """The folders of runs that can be removed, each once, and how much room each takes.
 
-    Raises RunError where one is no run's folder: a link, a part of a run, a folder that holds other
-    things that are not a run's own, such as other runs, or the one that this process works in.
+    Raises RunError for what is no run's folder: a link, a part of a run, a folder with other things
+    in it, such as other runs, or the one that this process works in.
     """
     paths = list(dict.fromkeys(path_of(run) for run in runs))
     for path in paths:
@@ -68,7 +68,7 @@ def _refuse(path: Path) -> None:
 
 
 def _find_foreign(run: Path) -> Iterator[Path]:
-    """Other runs in a run's folder, and repositories: not what its own steps made."""
+    """Other runs and repositories in a run's folder."""
     for folder, inner, files in os.walk(run):
         path = Path(folder)
         if ".git" in inner or ".git" in files:

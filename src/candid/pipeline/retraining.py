@@ -1,7 +1,6 @@
 """Remedies that train anew: each a run of its own in `improve/<name>/`, with one change.
 
-Training goes on where it was stopped. Who was held back from the run's training is held back here,
-too, whatever corrections say of people and copies.
+A stopped training goes on. Who was held back from the run's training is held back here, too.
 """
 
 from __future__ import annotations
@@ -50,10 +49,10 @@ _SHARED = ("framing", "framing_weights", "unfamiliar", *FRAME_FILES)
 
 @dataclass(frozen=True, eq=False)
 class Retraining:
-    """What trains a run anew, whose `data` are as it began with them.
+    """Trains a run anew; `data` are as it began with them.
 
-    `corrections` is the file to train with, or None; `where` and `cache` say where the data lie
-    now, and where packed images are kept.
+    `corrections` is a file to train with, `where` and `cache` say where the data and packed images
+    lie.
     """
 
     run: Run
@@ -88,14 +87,14 @@ class Retraining:
     ) -> tuple[list[TrainingChange], list[str]]:
         """What is tried of what is possible, and notes on what is not.
 
-        Raises ConfigError where a name in `only` is none of a remedy that trains anew.
+        Raises ConfigError where a name in `only` is no remedy that trains anew.
         """
         available = self.data.dataset.attributes
-        named = [n for n in attributes if n in available and available[n].kind != "numeric"]
+        names = [n for n in attributes if n in available and available[n].kind != "numeric"]
         settings = self.run.settings
         has_corrections = self.corrections is not None
         options = {"corrections": has_corrections, "in_steps": settings.network.name != "features"}
-        changes, notes = possible_changes(settings.train, named, **options)
+        changes, notes = possible_changes(settings.train, names, **options)
         changes = chosen_changes(changes, only)
         if any(c.kind == "copies" for c in changes) and not self._list_copies():
             changes = [c for c in changes if c.kind != "copies"]
@@ -140,10 +139,7 @@ class Retraining:
     def finish(
         self, change: TrainingChange, remedy: Remedy, test: Predictions
     ) -> tuple[Run, Predictions]:
-        """The winner with its answers: of validation those out of fold, and what it says of `test`.
-
-        Images of `test` that its data lack are left out.
-        """
+        """The winner's run, and its answers for the images of `test` that its data have."""
         config, data = self._apply_change(change)
         result = remedy_folder(self.run, change.name, config, data)
         copy_files(self.run, result, [n for n in _SHARED if not getattr(result, n).is_file()])
@@ -162,7 +158,7 @@ class Retraining:
     # --- what is changed -------------------------------------------------------------------------
 
     def _apply_change(self, change: TrainingChange) -> tuple[Config, Data]:
-        """The settings, and the data that they give."""
+        """The settings with the change, and the data read with them."""
         config = with_values(self.run.settings, change.settings)
         file = self.corrections if change.kind == "corrections" else None
         if change.kind == "copies":
@@ -186,8 +182,8 @@ class Retraining:
             return []
         first, second = find_copies(self.data.store, quiet=self.run.quiet).links()
         train = (dataset.split == "train") & (dataset.label >= 0)
-        both = train[first] & train[second] & (dataset.label[first] == dataset.label[second])
-        groups = join_groups(np.arange(len(dataset), dtype=np.uint64), first[both], second[both])
+        mask = train[first] & train[second] & (dataset.label[first] == dataset.label[second])
+        groups = join_groups(np.arange(len(dataset), dtype=np.uint64), first[mask], second[mask])
         _, at, inverse = np.unique(groups, return_index=True, return_inverse=True)
         first_rows, ids = at[inverse.reshape(-1)], dataset.ids
         return [

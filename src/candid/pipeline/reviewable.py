@@ -1,4 +1,4 @@
-"""What can be reviewed: a run, or a data set alone; its labels, its pixels, what a model says."""
+"""What can be reviewed: the labels, images and predictions of a run, or of a data set."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _BLOCK = 256  # pictures that are looked at at once
 
 @dataclass(frozen=True, eq=False)
 class Reviewable:
-    """Labels to review, and what there is to suspect them by."""
+    """Labels to review, and the evidence against them."""
 
     data: Data
     config: Config  # that they were read with
@@ -71,7 +71,7 @@ def open_reviewable(
 
 
 def is_run(place: object) -> TypeGuard[Place]:
-    """Whether it is the folder of a run."""
+    """Whether a place is the folder of a run."""
     return isinstance(place, str | PathLike) and Run(Path(place)).config.is_file()
 
 
@@ -118,16 +118,16 @@ def _find_check(data: Data) -> Run | None:
 
 
 def examine_pixels(
-    labels: Reviewable, wanted: Collection[Why], *, quiet: bool = True
+    labels: Reviewable, queues: Collection[Why], *, quiet: bool = True
 ) -> PictureFindings:
-    """Copies, strange pictures, and files that cannot be read."""
+    """Copies, strange and unreadable images."""
     from candid.reviewing.suspects import PictureFindings
 
     ids, store = labels.data.dataset.ids, labels.data.store
     return PictureFindings(
-        tuple(_find_copies(labels.data, quiet)) if "copy" in wanted else (),
+        tuple(_find_copies(labels.data, quiet)) if "copy" in queues else (),
         {str(ids[row]): reason for row, reason in store.reasons.items()},
-        _find_strange(labels, quiet) if "strange" in wanted else {},
+        _find_strange(labels, quiet) if "strange" in queues else {},
     )
 
 

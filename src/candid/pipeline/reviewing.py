@@ -1,4 +1,4 @@
-"""`candid review`: what is known of labels becomes a page on which a person looks at them."""
+"""`candid review`: a page on which a person decides about suspicious labels."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def open_review(
 ) -> Iterator[OpenReview]:
     """Open a review of the suspects among a run's labels or a data set's.
 
-    Raises RunError where a run's data are gone, or are not those that it began with; DataError
-    where there is nothing to look at.
+    Raises RunError where a run's data are gone or others; DataError where nothing is to be
+    reviewed.
     """
     from candid.data.pictures import preview
     from candid.reviewing.session import Session
@@ -71,21 +71,23 @@ def open_review(
 
     labels = open_reviewable(place, config, data_places=data, cache=cache, quiet=quiet)
     row = {str(i): k for k, i in enumerate(labels.dataset.ids.tolist())}
-    most = labels.config.data.max_pixels
+    max_pixels = labels.config.data.max_pixels
 
     def picture(image: str) -> bytes:
-        return preview(labels.dataset, row[image], longest=_LONGEST, max_pixels=most)
+        return preview(labels.dataset, row[image], longest=_LONGEST, max_pixels=max_pixels)
 
     # A file that cannot be written is known before all pictures are looked at.
     with open_log(labels.corrections if out is None else Path(out)) as log:
-        wanted = [why for name, why in QUEUES.items() if name in (queues or QUEUES)]
-        pixels = examine_pixels(labels, wanted, quiet=quiet)
-        suspects = find_suspects(labels.dataset, labels.predictions, labels.audited, pixels, wanted)
+        reasons = [reason for name, reason in QUEUES.items() if name in (queues or QUEUES)]
+        pixels = examine_pixels(labels, reasons, quiet=quiet)
+        suspects = find_suspects(
+            labels.dataset, labels.predictions, labels.audited, pixels, reasons
+        )
         planned = _plan_review(labels, suspects, pixels, seed)
         images = dict.fromkeys(i for s in planned.showings for i in (s.image, s.other) if i)
         with start_nearest(labels, images) as neighbours:
-            known = _build_known(labels, suspects, pixels, images, neighbours)
-            yield OpenReview(Session(planned, known, log, who), picture)
+            facts = _build_known(labels, suspects, pixels, images, neighbours)
+            yield OpenReview(Session(planned, facts, log, who), picture)
 
 
 def _plan_review(
@@ -169,9 +171,9 @@ def review(
 def _build_app(review: OpenReview, token: str) -> Starlette:
     from candid.serving.reviewing import create_review_app
 
-    known = review.session.known
+    facts = review.session.known
     return create_review_app(
-        review.session, review.picture, target=known.target, classes=known.classes, token=token
+        review.session, review.picture, target=facts.target, classes=facts.classes, token=token
     )
 
 

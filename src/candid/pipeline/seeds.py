@@ -1,7 +1,7 @@
 """How much is luck: the run's training again with other seeds, each in a folder of its own.
 
-They are trained one after the other. Side by side, as one batched network, was 1.8 times slower on
-two cores (`torch.func.vmap` over four `plain` networks): a processor is busy with one of them.
+One after the other: side by side, as one batched network (`torch.func.vmap` over four `plain`), was
+1.8 times slower on two cores.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _SHARED = ("framing_weights", "framing", "unfamiliar")
 
 
 def refuse_seeds(config: Config, network: nn.Module | None) -> None:
-    """Raise a ConfigError where several seeds are asked for and cannot be trained."""
+    """Raise a ConfigError where several seeds cannot be trained."""
     if config.seeds.count < 2:
         return
     reason = ""
@@ -66,9 +66,8 @@ def seeds_of(config: Config) -> list[int]:
 
 
 def try_seeds(run: Run, data: Data) -> None:
-    """Write seeds.json and seeds.parquet, and each other seed's training below seeds/.
+    """Write seeds.json and seeds.parquet, and each other seed's training below seeds/; go on there.
 
-    What a seed's folder holds already is not done again; a training goes on from its checkpoint.
     Raises OutputError where another process trains these seeds; RunError where a seed's folder
     holds another training.
     """
@@ -95,7 +94,7 @@ def try_seeds(run: Run, data: Data) -> None:
 
 
 def _train_seed(run: Run, data: Data, seed: int, path: Path) -> Predictions:
-    """What a network says that was trained as the run's was, but for the seed."""
+    """The predictions of the run's training with another seed."""
     config = run.settings
     seed_config = replace(config, train=replace(config.train, seed=seed), seeds=SeedsConfig())
     seed_run, _ = begin_or_resume(data, seed_config, path, quiet=run.quiet)
@@ -107,7 +106,7 @@ def _train_seed(run: Run, data: Data, seed: int, path: Path) -> Predictions:
 
 
 def _write_seed_answers(path: Path, answers: Sequence[Predictions], seeds: Sequence[int]) -> None:
-    """One row per image: what each seed's network says, and how many of them say the commonest."""
+    """One row per image: each seed's prediction, and how many of them agree."""
     first = answers[0]
     codes = np.stack([p.prediction for p in answers])  # (seeds, n)
     agreement = np.max([(codes == k).sum(axis=0) for k in range(len(first.classes))], axis=0)

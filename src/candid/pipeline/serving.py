@@ -1,4 +1,4 @@
-"""Runs as models that a server answers for, with what their records say about them."""
+"""Runs as models of a server, with what their records say about them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def load_served(
     abstain_below: float | None = None,
     calibration: str = "",
 ) -> list[Served]:
-    """The models of some runs, ready to answer, with what is known of each."""
+    """The models of some runs, with what is known of each."""
     from candid.inference.classifier import open_classifier
     from candid.serving.served import Served, names_for
 
@@ -108,7 +108,7 @@ def _describe_targets(run: Run) -> About:
 
 
 def _describe_run(run: Run, card: ModelCard) -> About:
-    """What a run's records say about its model, in the words of its report."""
+    """A run's records about its model, in the words of its report."""
     from candid.serving.schema import About
     from candid.text import model as model_text
 
@@ -190,7 +190,7 @@ def _list_weaknesses(run: Run) -> tuple[bool, list[Weakness], str]:
 
 
 def _read_badges(run: Run) -> dict[str, str]:
-    """Which maps passed their checks on this model, where somebody checked."""
+    """Which maps passed their checks on this model, if they were checked."""
     if not run.explanation.is_file():
         return {}
     explanation = read_record(run.explanation, Explanation)

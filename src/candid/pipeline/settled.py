@@ -1,4 +1,4 @@
-"""The settings of a run as it begins, and as it goes on: complete, and those that it began with."""
+"""A run's settings as it begins or goes on: complete, and its own."""
 
 from __future__ import annotations
 
@@ -15,10 +15,7 @@ Section = TypeVar("Section", DataConfig, TrainConfig)
 
 
 def resume_settings(run: Run, config: Config, names: Sequence[str]) -> Config:
-    """The settings that are asked for, where those that training reads are the run's own.
-
-    `names` are those of several data sets.
-    """
+    """The settings to go on with, if training reads the run's own; `names` of its data sets."""
     from candid.data.source_settings import as_before
 
     original = run.settings
@@ -40,25 +37,21 @@ def resume_settings(run: Run, config: Config, names: Sequence[str]) -> Config:
 
 
 def _fill_from_run(section: Section, original: Section, *names: str) -> Section:
-    """Settings in which what was left open is as it was found when the run began."""
+    """Settings with what they leave open as the run found it."""
     defaults = type(section)()
     open_names = [name for name in names if getattr(section, name) == getattr(defaults, name)]
     return replace(section, **{name: getattr(original, name) for name in open_names})
 
 
 def with_threads(config: Config) -> Config:
-    """The settings with the number of processor threads that they leave open.
-
-    It is part of what makes a run's figures the same to the last digit: whoever goes on with the
-    run uses as many.
-    """
+    """The settings with a number of threads; the run keeps it, as the last digits depend on it."""
     from candid.models.device import pick_threads
 
-    asked = config.train.threads
-    count = pick_threads(asked)
-    if count < asked:
+    n = config.train.threads
+    count = pick_threads(n)
+    if count < n:
         raise ConfigError(
-            f"train.threads = {asked} is more than the processor cores that this process may use.",
+            f"train.threads = {n} is more than the processor cores that this process may use.",
             expected=f"at most {count}, or 0: as many as others leave idle",
             todo="set train.threads",
         )

@@ -1,7 +1,7 @@
 """Several labels in one training: what is done once, what for each, and the overview of all.
 
-A run that learns several labels has one network. Each label has a folder in it, which is a run of
-its own (`candid.runs.Run`): the steps that follow training work there as they do for one label.
+Each label has a folder in the run, which is a run of its own (`candid.runs.Run`) with steps of its
+own.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from candid.runs import SHARED_STEPS, Run, target_steps
 
 
 def run_several_targets(run: Run, data: Data) -> None:
-    """The main job of a run with several labels."""
+    """The main job for several labels."""
     titles = [f"label {name}" for name in data.dataset.targets]
     shared = [*SHARED_STEPS]
     split_at = shared.index("predict") + 1
@@ -51,7 +51,7 @@ def run_several_targets(run: Run, data: Data) -> None:
 
 
 def predict_targets(run: Run, data: Data, display: Stages | None = None) -> None:
-    """The step that predicts for all labels, also where one of them lost its predictions."""
+    """Predict all labels, also where one of them lost its predictions."""
     if not all(r.predictions_file.is_file() and r.model_file.is_file() for r in run.of_targets()):
         run.forget("predict")
     run.step("predict", predict_splits, data, shown=display)
@@ -60,13 +60,10 @@ def predict_targets(run: Run, data: Data, display: Stages | None = None) -> None
 def _evaluate_target(
     run: Run, data: Data, label: TargetLabel, n_labels: int, tones: ToneCache, display: Stages
 ) -> None:
-    """What follows training, for one of so many labels, in its own folder.
-
-    `tones` is the skin tone of the pictures, which all labels share.
-    """
+    """Do the steps after training for one of so many labels, which share `tones`, in its folder."""
     title, is_number = f"label {label.name}", label.number is not None
-    wanted = target_steps(n_labels, number=is_number)
-    if all(map(run.is_whole, wanted)):
+    names = target_steps(n_labels, number=is_number)
+    if all(map(run.is_whole, names)):
         display.skip(title)
         return
     label_data = data.of_target(label.name, run.settings.data)
@@ -81,5 +78,5 @@ def _evaluate_target(
     }
     with display.begin(title):
         for step, (function, *inputs) in steps.items():
-            if step in wanted:
+            if step in names:
                 run.step(step, function, *inputs)

@@ -1,6 +1,6 @@
 """The steps of the main job: each reads files of the run's folder and writes its own.
 
-This is where the wings meet: only here do data, training, evaluation and report know of each other.
+Only here do data, training, evaluation and report know of each other.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from candid.pipeline.auditing import (
     write_comparison,
 )
 from candid.pipeline.loading import open_network
-from candid.pipeline.numbers import write_number
+from candid.pipeline.numbers import read_explanations, write_number
 from candid.pipeline.opening import Data, needs_torch
 from candid.pipeline.training import build_task, encode_augmented
 from candid.predictions import Predictions, read_predictions, write_predictions
@@ -36,11 +36,9 @@ from candid.records import Evaluation, Exploration, ModelCard, Provenance, read_
 from candid.records.audit import Audit
 from candid.records.audit_file import write_audit
 from candid.records.collecting import GroupCurves
-from candid.records.explanation import Explanation, read_explanation_arrays
 from candid.records.external import Transfer
 from candid.records.framing import FramingCard, SourceFrames
 from candid.records.improvement import Improvement
-from candid.records.inside import Inside, read_inside_arrays
 from candid.records.label_check import LabelCheck
 from candid.records.seeds import Seeds
 from candid.records.targets import Targets
@@ -65,7 +63,7 @@ _LIKELY_WRONG = 40  # labels that the report shows with their pictures
 def describe_data(
     data: Data, config: Config, *, findings: Path | None = None, quiet: bool = False
 ) -> tuple[Exploration, ExplorationImages]:
-    """What is in the data; writes nothing but `findings`, all images behind them, if named."""
+    """Explore the data; writes nothing but `findings`, all images behind them, if named."""
     from candid.data.exploration import explore_images
     from candid.data.synthetic import is_synthetic
 
@@ -104,10 +102,7 @@ def explore_data(run: Run, data: Data) -> None:
 def thumbnails(
     dataset: Dataset, config: Config, ids: Sequence[str], existing: Container[tuple[str, str]] = ()
 ) -> dict[tuple[str, str], bytes]:
-    """Small pictures of some images by ("thumbnail", id), but for those that are `existing`.
-
-    One that cannot be decoded is left out, and a page says that there is no picture of it.
-    """
+    """Small pictures by ("thumbnail", id), without `existing` ones and undecodable images."""
     from candid.data.pictures import thumbnail
 
     row = {name: i for i, name in enumerate(dataset.ids.tolist())} if ids else {}
@@ -123,7 +118,7 @@ def thumbnails(
 def predict_splits(run: Run, data: Data) -> None:
     """Fit the temperature on validation, and write predictions.parquet for validation and test.
 
-    Of several labels, that of each, from one way through the network, into the label's own folder.
+    Of several labels, for each into its folder, from one forward pass.
     """
     needs_torch()
     with open_network(run) as model:
@@ -160,10 +155,10 @@ def predict_splits(run: Run, data: Data) -> None:
 def _predict_missing_labels(
     targets: Targets, data: Data, rows: Any, logits: Any
 ) -> dict[str, Attribute]:
-    """Of each label that some of the rows lack, what the network says there, as an attribute.
+    """Predictions for rows that lack a label, as attributes such as "Smiling (predicted)".
 
-    "Smiling (predicted)": missing where annotators wrote the label, so that nobody takes the one
-    for the other. By it another label's errors are audited where nobody annotated this one.
+    They are missing where annotators wrote the label, so that nobody takes the one for the other.
+    By them another label's errors are audited.
     """
     attributes = {}
     for label in targets.labels:
@@ -186,10 +181,7 @@ def _write_model_predictions(
     fingerprint: str,
     extra: Sequence[Attribute] = (),
 ) -> None:
-    """Write model.json with the temperature of (rows, classes) logits, and predictions.parquet.
-
-    `extra` are further attributes of the rows.
-    """
+    """Write model.json with the temperature of (rows, classes) logits, and predictions.parquet."""
     fitted_on = data.dataset.split[rows] == "validation"
     provenance = {"data_fingerprint": fingerprint, "network": card.network, "kept": card.kept}
     predictions = calibrate_predictions(data, rows, logits, fitted_on, provenance)
@@ -203,10 +195,7 @@ def _write_model_predictions(
 def calibrate_predictions(
     data: Data, rows: Any, logits: Any, fitted_on: Any, provenance: dict[str, str]
 ) -> Predictions:
-    """What (rows, classes) logits say, with the temperature that those `fitted_on` (rows,) give.
-
-    `provenance` is what is to be known of where they come from, beside the data's name.
-    """
+    """Predictions from (rows, classes) logits, with a temperature fitted on `fitted_on` (rows,)."""
     from candid.stats.calibration import apply_temperature, fit_temperature
 
     dataset = data.dataset
@@ -220,7 +209,7 @@ def calibrate_predictions(
 
 
 def build_predictions(data: Data, rows: Any, probability: Any) -> Predictions:
-    """What a model says about some rows of a data set, without their attributes."""
+    """A model's predictions for some rows of a data set, without their attributes."""
     dataset = data.dataset
     return Predictions(
         target=dataset.target,
@@ -253,10 +242,7 @@ def audit_run(
     before: AnyPredictions | None = None,
     names: tuple[str, str] = ("A", "B"),
 ) -> Audit:
-    """Write audit.json from predictions.parquet, and comparison.html beside another model.
-
-    Where skin tone is measured from the pictures, it is audited as well.
-    """
+    """Write audit.json from predictions.parquet and `tones`, and with `before` comparison.html."""
     read_answers = read_number_predictions if is_number_run(run) else read_predictions
     answers, tone = read_answers(run.predictions_file), None
     if tones is not None:
@@ -272,7 +258,7 @@ def audit_run(
 
 
 def page_images(evaluation: Evaluation, audit: Audit) -> list[str]:
-    """The images that a page shows with their pictures."""
+    """The ids of the images that a page shows."""
     ids = [e.id for s in evaluation.splits for e in (*s.surest_mistakes, *s.least_sure)]
     ids += [e.id for s in audit.splits for f in s.findings for e in f.mistakes]
     noise = audit.noise
@@ -280,7 +266,7 @@ def page_images(evaluation: Evaluation, audit: Audit) -> list[str]:
 
 
 def show_pictures(run: Run, data: Data) -> None:
-    """Add to the run's pictures what the report shows: mistakes, doubtful labels, augmentation."""
+    """Add images for the report to the run's: mistakes, doubtful labels, augmentation."""
     config = run.settings
     evaluation = read_record(run.evaluation, Evaluation)
     audit = read_record(run.audit, Audit)
@@ -293,7 +279,7 @@ def show_pictures(run: Run, data: Data) -> None:
 
 
 def _load_framer(run: Run) -> Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None:
-    """What brings pixels to the training pictures' frame; None where the run has none."""
+    """The function that brings pixels to the training images' frame; None where there is none."""
     if not is_framed(run):  # so that torch is loaded only where there is one
         return None
     from candid.models.framing import TorchFramer, load_framing
@@ -303,7 +289,7 @@ def _load_framer(run: Run) -> Callable[[NDArray[np.uint8]], NDArray[np.uint8]] |
 
 
 def fit_unfamiliar_on(data: Data, config: Config, **options: Any) -> Unfamiliar:
-    """What tells pictures like a data set's training pictures from others, as `fit_unfamiliar`."""
+    """A detector of images unlike a data set's training images, as `fit_unfamiliar`."""
     from candid.inference.unfamiliar import fit_unfamiliar
 
     dataset, store = data.dataset, data.store
@@ -320,7 +306,7 @@ def fit_unfamiliar_on(data: Data, config: Config, **options: Any) -> Unfamiliar:
 
 
 def learn_unfamiliar(run: Run, data: Data) -> Unfamiliar:
-    """Write unfamiliar.npz: what tells pictures like the training pictures from others."""
+    """Write unfamiliar.npz, the detector of images unlike the training images."""
     from candid.inference.unfamiliar import write_unfamiliar
 
     options: dict[str, Any] = {}
@@ -332,15 +318,13 @@ def learn_unfamiliar(run: Run, data: Data) -> Unfamiliar:
 
 
 def read_report_inputs(run: Run) -> ReportInput:
-    """What the report and the model card are made of, from the files of the run."""
+    """The inputs of the report and the model card, from the run's files."""
     from candid.pipeline.embedding import embed_model
 
     pictures = runs.read_pictures(run)
     exploration = _read_optional(run.data, Exploration)
-    explanation = _read_optional(run.explanation, Explanation)
-    inside = _read_optional(run.inside, Inside)
     embedded = embed_model(run)
-    inputs = ReportInput(
+    return ReportInput(
         config=run.settings,
         provenance=read_record(run.provenance, Provenance),
         evaluation=read_record(run.evaluation, Evaluation),
@@ -351,8 +335,6 @@ def read_report_inputs(run: Run) -> ReportInput:
         pictures={name: png for (kind, name), png in pictures.items() if kind == "picture"},
         samples=exploration.samples if exploration else {},
         audit=_read_optional(run.audit, Audit),
-        explanation=explanation,
-        inside=inside,
         transfer=_read_optional(run.transfer, Transfer),
         framing=_read_optional(run.framing, FramingCard),
         source_frames=_read_optional(run.source_frames, SourceFrames),
@@ -362,12 +344,8 @@ def read_report_inputs(run: Run) -> ReportInput:
         check=_read_optional(run.checked, LabelCheck),
         embedded=None if isinstance(embedded, str) else embedded,
         not_embedded=embedded if isinstance(embedded, str) else "",
+        **read_explanations(run),
     )
-    if explanation is not None and run.explanation_arrays.is_file():
-        inputs = replace(inputs, maps=read_explanation_arrays(run.explanation_arrays))
-    if inside is not None and run.inside_arrays.is_file():
-        inputs = replace(inputs, inside_pictures=read_inside_arrays(run.inside_arrays))
-    return inputs
 
 
 def write_report(run: Run) -> None:

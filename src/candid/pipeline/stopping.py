@@ -1,4 +1,4 @@
-"""What ends a training before its end, and how to go on: an interrupt, a part of the user's own."""
+"""What ends a training early, and how to go on: an interrupt, or the failure of a user's part."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NETWORK = "network"  # the section that names it
 
 @contextmanager
 def resume_hint(command: str) -> Iterator[None]:
-    """Whoever stops the work here is told the command that goes on."""
+    """Tell whoever interrupts the block the command that goes on."""
     try:
         yield
     except KeyboardInterrupt as stop:
@@ -28,10 +28,7 @@ def resume_hint(command: str) -> Iterator[None]:
 
 @contextmanager
 def explain_failure(verb: str, run: Run, data: object) -> Iterator[None]:
-    """As `resume_hint`, where a run is made; what a part of the user's own does says whose it is.
-
-    Raises TrainingError where a part that the settings name fails, with its file and line.
-    """
+    """As `resume_hint`, in a training; TrainingError with the line where a user's part fails."""
     command = resume_command(verb, run, data)
     parts_of = named_in(run.settings)
     todo = f"mend it, then go on: {command} --trust"
@@ -60,7 +57,7 @@ def explain_failure(verb: str, run: Run, data: object) -> Iterator[None]:
 
 
 def resume_command(verb: str, run: Run, data: object) -> str:
-    """What to type to go on with a run; a URL is followed only where it is named."""
+    """The command that goes on with a run; it names URLs, which are not followed otherwise."""
     paths = data if isinstance(data, tuple) else (data,) if isinstance(data, Path) else ()
     names = [places.name_of(path) for path in paths]
     far = names if any(map(places.is_url, names)) else []
@@ -68,7 +65,7 @@ def resume_command(verb: str, run: Run, data: object) -> str:
 
 
 def _list_parts(names: Iterable[str]) -> str:
-    """Which parts of the user's own had a hand in it, and where they are defined."""
+    """The user's parts that take part, and where they are defined."""
     parts = [f"{name} ({defined_at(name)})" for name in names]
     return f"Parts of your own take part in it: {', '.join(parts)}."
 

@@ -1,4 +1,4 @@
-"""The stage that audits a folder of tables row by row, in memory that stays flat."""
+"""The audit of a folder of tables, row by row in constant memory."""
 
 from __future__ import annotations
 
@@ -29,10 +29,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class FolderAudit:
-    """What sums tell of a folder of tables: the audit, and how good the answers are.
+    """The audit and the evaluation of a folder of tables, from sums.
 
-    `rows` are those with an answer and a label, `files` the tables; `has_degrees`: whether there
-    are probabilities.
+    `rows` counts those with an answer and a label; `has_degrees`: whether there are probabilities.
     """
 
     audit: Audit
@@ -47,8 +46,8 @@ def audit_folder(
 ) -> FolderAudit:
     """Audit the Parquet tables of a folder as one file of predictions.
 
-    No columns are named for files that Candid wrote. Raises PredictionsError where the tables
-    cannot be read as predictions, or no row has a label and a prediction.
+    No columns are named for files that Candid wrote. Raises PredictionsError for tables that are no
+    predictions, or without a row that has a label and a prediction.
     """
     from candid.auditing.folder import Meaning, audit_tally
 
@@ -58,8 +57,8 @@ def audit_folder(
             expected="one row per image, which is not checked over a folder",
             todo="leave it out",
         )
-    wanted = replace(columns, groups=columns.groups or config.attributes)
-    folder = open_folder(path, wanted, most_values=config.most_values)
+    with_groups = replace(columns, groups=columns.groups or config.attributes)
+    folder = open_folder(path, with_groups, most_values=config.most_values)
     tallies, notes = _tally_asked(folder, config, quiet)
     attributes, values = folder.meaning()
     meaning = Meaning(
@@ -84,7 +83,7 @@ def audit_folder(
 
 
 def _build_evaluation(tally: Tally, split: SplitAudit, classes: Sequence[str]) -> SplitEvaluation:
-    """How good the answers to one split are: what counts tell, and nothing of curves."""
+    """The figures of a split that follow from counts, without curves."""
     counts = tally.everyone.outcomes[0]
     undefined = partial(Estimate, math.nan, math.nan, math.nan, method="not measured")
     return SplitEvaluation(
@@ -114,7 +113,7 @@ def _build_evaluation(tally: Tally, split: SplitAudit, classes: Sequence[str]) -
 
 
 def _invert_share(wrong: Estimate) -> Estimate:
-    """The share that is right, from that which is wrong."""
+    """The share that is right, from the share that is wrong."""
     return replace(wrong, value=1 - wrong.value, low=1 - wrong.high, high=1 - wrong.low)
 
 
@@ -125,7 +124,7 @@ def _split_rank(split: str, config: AuditConfig) -> int:
 def _tally_asked(
     folder: Folder, config: AuditConfig, quiet: bool
 ) -> tuple[dict[str, Tally], list[str]]:
-    """A tally of each split that was asked for (or of the last that has rows), and notes."""
+    """A tally of each split to audit (or of the last that has rows), and notes."""
     from candid.auditing.audit import asked_splits
 
     tallies, counts = _tally_splits(folder, config, quiet)
@@ -141,14 +140,14 @@ def _tally_asked(
         notes.append(no_prediction(counts["silent"], folder.n))
     if counts["unlabelled"]:
         notes.append(no_label(counts["unlabelled"], folder.n))
-    wanted, more_notes = asked_splits([s for s in SPLITS if s in tallies], config)
-    return {s: t for s, t in tallies.items() if s in wanted}, [*notes, *more_notes]
+    splits, more_notes = asked_splits([s for s in SPLITS if s in tallies], config)
+    return {s: t for s, t in tallies.items() if s in splits}, [*notes, *more_notes]
 
 
 def _tally_splits(
     folder: Folder, config: AuditConfig, quiet: bool
 ) -> tuple[dict[str, Tally], Counter[str]]:
-    """A tally of each split that has rows; and of how many rows what is so."""
+    """A tally of each split that has rows, and counts of rows by kind."""
     from candid.auditing.tally import Tally
 
     names = tuple(a.name for a in folder.attributes)
@@ -176,7 +175,7 @@ def _tally_splits(
 
 
 def _build_batch(piece: Piece, rows: Marks) -> Batch:
-    """Some of a piece's rows, with the answers that its probabilities mean."""
+    """Rows of a piece, with the answers of its probabilities."""
     from candid.auditing.tally import Batch
 
     selected: Any = slice(None) if rows.all() else rows

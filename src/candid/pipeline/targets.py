@@ -1,4 +1,4 @@
-"""Several labels of one network: which outputs are whose, and what is not done for several."""
+"""Several labels of one network: which outputs are whose, and what they exclude."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def refuse_for_several(config: Config, *, is_number: bool = False) -> None:
-    """Raise a ConfigError where the settings ask for what is done for one label of classes alone.
+    """Raise a ConfigError for settings of one label of classes alone.
 
     `is_number` says that a number alone is to be learned, and not several labels.
     """
@@ -41,7 +41,7 @@ def refuse_for_several(config: Config, *, is_number: bool = False) -> None:
 
 
 def build_targets(card: ModelCard, task: Task, dataset: Dataset, config: Config) -> Targets:
-    """What each output of the network that `card` describes is."""
+    """What each output of the network of `card` is."""
     from candid.training.several import target_weights
 
     labels: list[TargetLabel] = []

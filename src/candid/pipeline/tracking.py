@@ -1,4 +1,4 @@
-"""A run as trackers show it: its settings, its history as it grows, its final figures."""
+"""A run in experiment trackers: settings, history, final figures."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from candid.training.trackers import Subject, checked, trackers_of
 
 @contextlib.contextmanager
 def log_to_trackers(run: Run, names: Sequence[str]) -> Iterator[Run]:
-    """The run whose history goes to trackers as it is written, and its figures when all is done.
+    """The run whose history goes to trackers as it is written, and in the end its figures.
 
-    Of several processes, the one that leads speaks.
+    Of several processes, the main one does so.
     """
     if not names or not is_main_process():
         yield run
@@ -87,7 +87,7 @@ def _build_subject(run: Run) -> Subject:
 def final_figures(run: Run) -> dict[str, float]:
     """The figures of a run's evaluation and of its widest gap, each with its interval and its n.
 
-    "final/test/weighted_f1", and with ".low", ".high" and ".n"; of several labels, "final/<label>".
+    "final/test/weighted_f1", also with ".low", ".high", ".n"; of several labels, "final/<label>/…".
     """
     label_runs = run.of_targets()
     figures: dict[str, float] = {}
@@ -101,7 +101,7 @@ def final_figures(run: Run) -> dict[str, float]:
 
 
 def _iterate_estimates(run: Run) -> Iterator[tuple[str, Estimate | Gap]]:
-    """Figures by split and metric, and the gap of the group that is furthest behind."""
+    """Figures by split and metric, and the gap of the group furthest behind."""
     is_number = is_number_run(run)
     if run.evaluation.is_file():
         kind: Any = NumberEvaluation if is_number else Evaluation

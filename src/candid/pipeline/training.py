@@ -1,4 +1,4 @@
-"""The step that trains: what is to be learned, the network, what comes of it."""
+"""The step that trains: the task, the network, the files of the model."""
 
 from __future__ import annotations
 
@@ -40,10 +40,9 @@ def train_network(
 ) -> None:
     """Train from the run's checkpoint, or from the start where there is none.
 
-    `on_evaluation` is called after every evaluation, with the state as it is then.
-    Writes checkpoint/, history.parquet, model.safetensors and model.json, for several labels
-    targets.json in place of that. Where these two are there, training is finished and nothing is
-    done. Of several processes that train together, one writes.
+    `on_evaluation` is called with the state after every evaluation. Writes checkpoint/,
+    history.parquet, model.safetensors and model.json (of several labels, targets.json); does
+    nothing where the last two are there. Of several processes that train together, one writes.
     """
     if not is_distributed() and run.is_whole("train"):
         return
@@ -115,7 +114,7 @@ def fit_framing(
     validation: Indices,
     checkpoint: Path,
 ) -> tuple[Framing, FramingCard]:
-    """A network that frames, trained on some rows by a run's settings, from a checkpoint on."""
+    """A network that frames, trained on these rows from a checkpoint on."""
     from candid.models.device import memory_kept, pick_device, threads
     from candid.training.checkpoint import sole_writer
     from candid.training.framing import train_framing
@@ -224,7 +223,7 @@ def build_network(task: Task, config: Config) -> nn.Module:
 def validation_logits(
     task: Task, state: TrainingState, config: TrainConfig, **options: Any
 ) -> Singles:
-    """(validation, classes) of the network as it is measured; `options` are options of `logits`."""
+    """(validation, classes) logits; `options` are those of `logits`."""
     from candid.models.device import uses_bfloat16
     from candid.models.forward import logits
 
@@ -240,7 +239,7 @@ def validation_logits(
 
 
 def build_task(data: Data, config: Config) -> Task:
-    """What is to be learned from the data."""
+    """The task to learn: images, labels, and the rows of each split."""
     from candid.models.forward import Images, channel_statistics
     from candid.training.state import Task
 
@@ -314,7 +313,7 @@ def _build_card(
 
 
 def draw_augmented(path: Path, data: Data, config: Config) -> None:
-    """Write a PNG that shows what augmentation makes of a few training images."""
+    """Write a PNG of augmented training images."""
     needs_torch()
     from candid.data.pictures import png
 
@@ -323,7 +322,7 @@ def draw_augmented(path: Path, data: Data, config: Config) -> None:
 
 
 def encode_augmented(task: Task, config: Config) -> bytes:
-    """What augmentation makes of a few training images, encoded for the report."""
+    """A picture of augmented training images, encoded for the report."""
     from candid.data.pictures import for_page
 
     return for_page(_draw_grid(task, config, rows=4))

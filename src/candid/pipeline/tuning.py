@@ -1,4 +1,4 @@
-"""The search of settings: its folder, its trainings, what came of it."""
+"""The search of settings: its folder, its trainings, its result."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ MARK = "study.toml"
 
 
 def study_folder(path: Path | None) -> Path:
-    """The folder that is named, or the next free one below runs/."""
+    """The named folder, or the next free one below runs/."""
     return claim(Path("runs"), "tune") if path is None else path
 
 
 def needs_optuna() -> None:
-    """Raise a DependencyError where what a search needs is not installed."""
+    """Raise a DependencyError where libraries for the search are missing."""
     from candid.training.tuning.study import load_optuna
 
     needs_torch()
@@ -67,15 +67,12 @@ def search_settings(
     name: str = "candid",
     quiet: bool = False,
 ) -> Tuning:
-    """Search settings, repeat the finalists, train the winner, and write what was found to `out`.
+    """Search settings, repeat the finalists, train the winner, and write the result to `out`.
 
-    Where `out` or the storage holds the study already, it goes on, beside whoever else works on
-    it; where it is finished, its result is written again.
-
-    `data` and `config` are what is learned, and the settings to start from; `storage` and `name` a
+    An existing study in `out` or the storage goes on, beside others who work on it; of a finished
+    one the result is written again. `config` are the settings to start from; `storage` and `name` a
     database's address (or "journal:" and a file) and the study's name in it. Raises OutputError
-    where the folder holds something else; RunError where the study was begun with other settings or
-    data.
+    where the folder holds something else; RunError for a study with other settings or data.
     """
     needs_optuna()
     from candid.data.layouts.assembly import check_learnable
@@ -150,8 +147,10 @@ def _open_folder(out: Path, config: Config, data: Data) -> Config:
     # A name with a dot in front is what a process left that was killed while it wrote.
     foreign = [p.name for p in out.iterdir() if p.name[0] != "."] if out.is_dir() else []
     if mark.is_file():  # after the folder was listed: another process may begin just now
-        previous, mine = read_config(mark), config.tune
-        tune = replace(previous.tune, trials=mine.trials, minutes=mine.minutes, images=mine.images)
+        previous, budget = read_config(mark), config.tune
+        tune = replace(
+            previous.tune, trials=budget.trials, minutes=budget.minutes, images=budget.images
+        )
         if other := differences(config, replace(previous, tune=tune)):
             raise RunError(
                 f"{out} holds a study with other settings: {', '.join(other)}.",
@@ -191,7 +190,7 @@ def _use_window(config: Config, chosen: NetworkConfig) -> Config:
 
 
 def _run_trial(task: Task, config: Config, report: Report) -> float:
-    """Train, reporting every evaluation; the F1 of the weights that would be kept."""
+    """Train, reporting every evaluation; the F1 of the weights that are kept."""
     from candid.training.loop import train_in_steps as steps
 
     state = start_training(task, config)
@@ -207,10 +206,7 @@ def _run_trial(task: Task, config: Config, report: Report) -> float:
 def _train_winner(
     path: Path, config: Config, data: Data, *, quiet: bool
 ) -> tuple[float, dict[str, Any]]:
-    """Train the winner, or go on with it; its figures, as plain data.
-
-    Of several labels, the mean of theirs.
-    """
+    """Train the winner, or go on with it; its figures (a mean over labels), as plain data."""
     import torch
 
     if not Run(path).config.is_file():
@@ -302,7 +298,7 @@ def _list_trials(study: Study) -> tuple[Trial, ...]:
 
 
 def _count_failed(study: Study) -> int:
-    """Trials that were killed or stopped, apart from those that withdrew before they began."""
+    """Trials that failed after an evaluation."""
     trials = study.search.get_trials(deepcopy=False)
     return sum(t.state.name == "FAIL" and bool(t.intermediate_values) for t in trials)
 
@@ -322,7 +318,7 @@ def _build_finalist(candidate: Candidate, search_f1: dict[int, float], n: int) -
 
 
 def _clip_f1(f1: Estimate) -> Estimate:
-    """Few seeds can make an interval that reaches beyond what an F1 can be."""
+    """An F1 whose interval, from few seeds, stays between 0 and 1."""
     return replace(f1, low=float(np.maximum(f1.low, 0.0)), high=float(np.minimum(f1.high, 1.0)))
 
 

@@ -203,7 +203,7 @@ def _reload_or_none(
     cache: Path | None,
     without_data: Callable[[Exception], object] | None,
 ) -> tuple[Data | None, str]:
-    """A run's data; where they are gone, None and why, where somebody is to be told."""
+    """A run's data; or None and why, if `without_data` takes the error."""
     try:
         return reload(run, data, cache=cache), ""
     except (RunError, DataError) as error:
@@ -289,7 +289,7 @@ def application(
 def _load_models(
     runs: Sequence[Place], config: ServeConfig, abstain_below: float | None, calibration: str
 ) -> tuple[str, list[Served]]:
-    """The key and the models; what cannot go well is said before models are loaded."""
+    """The key and the models; raises before models are loaded."""
     from candid.pipeline.serving import load_served
     from candid.serving.serve import needs_server, read_key
 

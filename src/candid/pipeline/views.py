@@ -1,4 +1,4 @@
-"""Which part of the pictures a network is to see: what the settings leave to the data."""
+"""The window that a network sees, where the settings leave it to the data."""
 
 from __future__ import annotations
 
@@ -47,14 +47,13 @@ def choose_window(
 ) -> WindowChoice:
     """Choose the window that the network sees, where the settings say "face" or "auto".
 
-    "face" is where the training pictures show it. "auto" is the smallest of the face without its
+    "face" is where the training images show it. "auto" is the smallest of the face without its
     forehead and the face with it from which a short training tells every label, surely, all but a
-    twentieth of what it tells from the whole, and no class, surely, less than three quarters; and
-    the whole where neither does, or where the training told less than half of what there is to
-    tell. Weights from another run keep that run's window. `dataset`, whose rows are the task's,
-    names labels, classes and people. The trials are kept in `record` and not repeated: on
-    another machine a close choice may end otherwise, and a training that goes on must see what it
-    saw. Several processes that train together choose together.
+    twentieth of what it tells from the whole, and no class, surely, less than three quarters; else
+    the whole, also where the training told less than half of what there is to tell. Weights from
+    another run keep that run's window. `dataset`, whose rows are the task's, names labels, classes
+    and people. The trials are kept in `record` and not repeated: on another machine a close choice
+    may end otherwise. Several processes choose together.
     """
     network = config.network
     if not isinstance(network, DeepConfig) or not network.finds_window:
@@ -73,8 +72,8 @@ def choose_window(
         views = _try_windows(task, windows, config, dataset, quiet)
         _write_views(record, views)
     lacking = {view.window for view in views if not view.suffices}
-    chosen = next((view.window for view in views if view.window not in lacking), "")
-    return _build_choice(config, network, chosen, views)
+    window = next((view.window for view in views if view.window not in lacking), "")
+    return _build_choice(config, network, window, views)
 
 
 def _read_views(path: Path | None) -> tuple[TriedView, ...] | None:
@@ -101,7 +100,7 @@ def _build_choice(
 def _try_windows(
     task: Task, windows: Sequence[str], config: Config, dataset: Dataset | None, quiet: bool
 ) -> tuple[TriedView, ...]:
-    """Each window and label after a short training; none where there is nothing to try."""
+    """Each window and label after a short training; none without windows or steps."""
     from candid.training.distributed import team
     from candid.training.views import view_losses
 
@@ -128,7 +127,7 @@ def _try_windows(
 
 @dataclass(frozen=True, eq=False)
 class _LabelData:
-    """A label's name and classes, of a number none, and the validation images' codes and people."""
+    """A label's name, classes (none of a number), and validation codes and people."""
 
     name: str
     classes: tuple[str, ...]
@@ -151,20 +150,20 @@ def _collect_labels(task: Task, dataset: Dataset | None) -> list[_LabelData]:
 
 
 def _measure_view(window: str, label: _LabelData, losses: Sequence[Floats]) -> TriedView:
-    """What is lost of a label in a window, by the losses (n,) from nothing, the whole, and it."""
-    base, whole, part = losses
-    e, lost_class = retention(base, whole, part, label.person), ""
+    """How much of a label a window loses, from losses (n,) of nothing, the whole, and it."""
+    base, full, part = losses
+    e, lost_class = retention(base, full, part, label.person), ""
     for code, name in enumerate(label.classes):
         mask = label.codes == code
         person = None if label.person is None else label.person[mask]
-        if loses_more(MOST_LOST_OF_A_CLASS, base[mask], whole[mask], part[mask], person):
+        if loses_more(MOST_LOST_OF_A_CLASS, base[mask], full[mask], part[mask], person):
             lost_class = name
             break
     return TriedView(window, label.name, e.n, e.base, e.whole, e.part, e.lost, e.high, lost_class)
 
 
 def _trial_settings(quick: TrainConfig, train: TrainConfig, steps: int) -> TrainConfig:
-    """The quick recipe's training, on the device and of the seed of the run's own."""
+    """The quick recipe's training, with the run's device and seed."""
     return replace(
         quick,
         steps=steps,

@@ -161,10 +161,7 @@ class Run:
 
     @property
     def aligns(self) -> bool:
-        """Whether its data sets are brought to one frame: not once it trained on them as they came.
-
-        Nor where there is one.
-        """
+        """Whether its data sets are brought to one frame, if several and not trained without."""
         if not self.settings.data.align_sources or self.settings.framing.steps == 0:
             return False
         if self.source_frames.is_file():
@@ -236,7 +233,7 @@ class Run:
 
     @contextlib.contextmanager
     def doing(self, name: str) -> Iterator[None]:
-        """Do a step inside, whole or not; it is written down where it ends well."""
+        """Do a step in the block, whole or not, and note it where it ends well."""
         if self.steps[name].resumes:
             yield
             return
@@ -259,7 +256,7 @@ class Run:
         return all(self.is_whole(name) for name in self.steps) and self.targets_whole()
 
     def targets_whole(self) -> bool:
-        """Of several labels, whether nothing is left to do for each of them."""
+        """Whether nothing is left to do for any of several labels."""
         label_runs = self.of_targets()
         labels = read_record(self.targets, Targets).labels if label_runs else ()
         return all(
@@ -269,7 +266,7 @@ class Run:
         )
 
     def forget(self, name: str) -> None:
-        """A step begins: it is no longer whole, nor is what adds to the same files after it."""
+        """Mark a step as begun: it and later steps that write the same files are not whole."""
         names, outputs = list(self.steps), {*self.steps[name].outputs}
         later = names[names.index(name) + 1 :]
         stale = {name, *(other for other in later if outputs & {*self.steps[other].outputs})}
@@ -279,7 +276,7 @@ class Run:
             write_record(self.provenance, replace(provenance, digests=digests))
 
     def note(self, name: str, seconds: float | None = None) -> None:
-        """A step is done: write down what it read and, where it is given, how long it took."""
+        """Mark a step as done: note its inputs and, if given, its seconds."""
         provenance = read_record(self.provenance, Provenance)
         if seconds is not None:
             provenance = replace(provenance, seconds=provenance.seconds | {name: round(seconds, 3)})
@@ -288,7 +285,7 @@ class Run:
 
 
 def is_framed(run: Run) -> bool:
-    """Whether pictures are brought to the training pictures' frame before the model looks."""
+    """Whether images are brought to the training images' frame for the model."""
     return run.framing.is_file() and read_record(run.framing, FramingCard).used
 
 
@@ -296,10 +293,9 @@ def is_framed(run: Run) -> bool:
 
 
 def claim(root: Path, name: str) -> Path:
-    """Make the folder `root/2026-11-24-plain-1`, or with the next number that is free.
+    """Make the folder `root/2026-11-24-plain-1`, or with the next free number; else OutputError.
 
-    Runs that begin at the same moment get a folder each. Raises OutputError where it cannot be
-    made.
+    Runs that begin at the same moment get a folder each.
     """
     today = datetime.date.today().isoformat()
     with writing(root, "--out"):
@@ -316,10 +312,7 @@ def claim(root: Path, name: str) -> Path:
 
 
 def refuse_full(path: Path) -> None:
-    """Raise an OutputError where a new run's folder holds something already.
-
-    What a start that was killed left is nothing.
-    """
+    """Raise an OutputError for a new run's folder that holds more than a killed start left."""
     if path.is_dir() and set(path.iterdir()) - {*_list_leftovers(path)}:
         is_run = (path / "config.toml").is_file()
         raise OutputError(
@@ -334,7 +327,7 @@ _NO_RUN = "check the path; a run that was stopped while it packed has no folder:
 
 
 def _list_leftovers(path: Path) -> list[Path]:
-    """What a start that was killed left in a folder that did not become a run."""
+    """The files of a killed start, in a folder that did not become a run."""
     run = Run(path)
     if run.config.exists():
         return []
@@ -346,10 +339,7 @@ def _list_leftovers(path: Path) -> list[Path]:
 
 
 def create(path: Path, config: Config, provenance: Provenance) -> Run:
-    """Make a run folder and write down its settings and where it comes from.
-
-    Raises OutputError where the folder holds something already, or cannot be written to.
-    """
+    """Make a run folder with its settings and provenance; OutputError where it is full."""
     refuse_full(path)
     with writing(path, "--out"):
         path.mkdir(parents=True, exist_ok=True)

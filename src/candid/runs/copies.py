@@ -1,4 +1,4 @@
-"""Files that one run has from another, since both are of the same pictures."""
+"""Files that runs of the same images share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FRAME_FILES = ("source_framing", "source_frames")  # how several data sets were 
 
 
 def copy_files(run: Run, target: Run, names: Iterable[str]) -> None:
-    """Give `target` the files of a run, by their names in `Run`; what the run lacks is removed."""
+    """Copy files of a run, by their names in `Run`; files that it lacks are removed."""
     for name in names:
         source, destination = getattr(run, name), getattr(target, name)
         if source.is_file():

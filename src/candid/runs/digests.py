@@ -1,4 +1,4 @@
-"""By what it is known that a step need not be done again: digests of all that it reads."""
+"""Digests of all that a step reads: it is done again only where they change."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LATER_SETTINGS = {"predict.coverage_by": "all", "evaluate.tolerance": 0.0}
 
 
 def step_digest(run: Run, step: Step, provenance: Provenance) -> str:
-    """Of the data, the settings and files that a step reads, and which of its files exist."""
+    """The digest of data, settings, input files, and which outputs exist."""
     files = [file for file in step.inputs if file not in _NO_FILES]
     files = [file for file in files if file not in _LATER or getattr(run, file).is_file()]
     parts: list[Any] = [
@@ -43,7 +43,7 @@ def step_digest(run: Run, step: Step, provenance: Provenance) -> str:
 
 
 def _digest_name(file: str) -> str:
-    """What a file was called when the first digests were written, which still hold."""
+    """A file's name in digests, as the first release wrote it."""
     return file.removesuffix("_file")
 
 

@@ -1,4 +1,4 @@
-"""What cannot be done with a run: errors that say which run it can be done with."""
+"""Errors for runs with which something cannot be done."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What notebooks show of a run: the figures of its label, or of each of its labels."""
+"""A run in notebooks: the figures of its labels."""
 
 from __future__ import annotations
 

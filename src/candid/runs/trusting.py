@@ -1,4 +1,4 @@
-"""The user's leave to import what a run names."""
+"""Permission to import what a run names."""
 
 from __future__ import annotations
 

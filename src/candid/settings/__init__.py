@@ -50,7 +50,7 @@ class Config:
 
     @property
     def begins_with(self) -> str:
-        """The setting by which training begins with weights that learned before; "" for none."""
+        """The setting that names weights to begin with; "" for fresh ones."""
         if isinstance(self.network, TimmConfig) and self.network.pretrained:
             return "network.pretrained"
         return "train.initial" if self.train.initial else ""

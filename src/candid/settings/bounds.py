@@ -1,4 +1,4 @@
-"""How a setting is written: a default, the sentence that explains it, and its bounds."""
+"""How a setting is written: default, explanation, bounds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LARGEST_SEED = 2**32 - 1  # what every generator of random numbers takes
 def refuse_words(
     name: str, words: tuple[str, ...], allowed: tuple[str, ...], count: str, *, least: int = 0
 ) -> None:
-    """Raise a ConfigError where a setting holds a word that is not known, one twice, or too few."""
+    """Raise a ConfigError for unknown words, repetitions, or too few words."""
     unknown = [word for word in words if word not in allowed]
     if unknown or len(set(words)) < max(least, len(words)):
         raise ConfigError(

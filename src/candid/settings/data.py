@@ -102,9 +102,7 @@ class DataConfig:
         10**8,
     )
 
-    def __repr__(self) -> str:
-        """Without what came later and is not used."""
-        return without_unused(self)
+    __repr__ = without_unused
 
     def __post_init__(self) -> None:
         self._settle_targets()
@@ -128,7 +126,7 @@ class DataConfig:
                 )
 
     def _settle_targets(self) -> None:
-        """One name in `targets` is `target`; several go with no setting that is about one label."""
+        """Turn one name in `targets` into `target`; several exclude settings about one label."""
         names = tuple(dict.fromkeys(self.targets))
         conflicts = [n for n in (*_ABOUT_ONE, "target") if getattr(self, n)]
         if len(names) == 1 and names != ("*",) and self.target in ("", *names):

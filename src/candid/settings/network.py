@@ -29,7 +29,7 @@ AUTO = "auto"  # the smallest window that is found to tell the labels as well as
 
 
 def window_edges(window: str) -> tuple[float, ...]:
-    """Left, top, right and bottom of a window that names them; none for the whole picture."""
+    """Left, top, right and bottom of a window; () for the whole image."""
     return tuple(float(edge) for edge in window.split())
 
 
@@ -79,12 +79,10 @@ class DeepConfig:
 
     @property
     def finds_window(self) -> bool:
-        """Whether the training pictures are to say what it sees."""
+        """Whether the training images decide what it sees."""
         return self.window in (FACE, AUTO)
 
-    def __repr__(self) -> str:
-        """Without what came later and is not used."""
-        return without_unused(self)
+    __repr__ = without_unused
 
 
 @dataclass(frozen=True)
@@ -125,9 +123,7 @@ class TimmConfig:
         off=False,
     )
 
-    def __repr__(self) -> str:
-        """Without what came later and is not used."""
-        return without_unused(self)
+    __repr__ = without_unused
 
 
 @dataclass(frozen=True)

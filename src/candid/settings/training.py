@@ -68,9 +68,7 @@ class AugmentConfig:
         off="",
     )
 
-    def __repr__(self) -> str:
-        """Without what came later and is not used."""
-        return without_unused(self)
+    __repr__ = without_unused
 
     def __post_init__(self) -> None:
         refuse_no_part("augment.extra", self.extra)
@@ -249,9 +247,7 @@ class TrainConfig:
         off=1.0,
     )
 
-    def __repr__(self) -> str:
-        """Without what came later and is not used."""
-        return without_unused(self)
+    __repr__ = without_unused
 
     def __post_init__(self) -> None:
         refuse_no_part("train.loss", self.loss)
