@@ -39,13 +39,13 @@ def describe_changes(run: Run, dataset: Dataset, usable: Marks | None) -> str:
     with contextlib.suppress(CandidError):
         label_run = next(iter(run.of_targets()), run)
         changes += _compare_names(read_predictions(label_run.predictions_file), dataset)
-    counts = f"{words.images(len(dataset))}, {_describe_labels(dataset.target, dataset.classes)}"
+    now = f"{words.images(len(dataset))}, {_describe_labels(dataset.target, dataset.classes)}"
     if changes:
         return "; ".join(changes)
     if not describe_original(run):
-        return f"now there are {counts}, and the run does not say what there was"
+        return f"now there are {now}, and the run does not say what there was"
     return (
-        f"now there are {counts}; what the run wrote down of names and labels fits, so that pictures"
+        f"now there are {now}; what the run wrote down of names and labels fits, so that pictures"
         " have other bytes under the same names, or it did not write down what has changed"
     )
 
