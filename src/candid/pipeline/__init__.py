@@ -317,7 +317,8 @@ def check(
     needs_torch()
     folder = checking.check_folder(None if out is None else Path(out))
     labels = labels_or_place(dataset)
-    config = checking.use_folds(config or load_config(recipe=QUICK_RECIPE))
+    config = config or load_config(recipe=QUICK_RECIPE)
+    config = replace(config, check=replace(config.check, folds=config.check.folds or 5))
     run, data = begin_or_resume(
         labels, config, folder, refuse=checking.refuse_unexaminable, cache=cache, quiet=quiet
     )

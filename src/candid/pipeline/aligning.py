@@ -19,7 +19,7 @@ from candid.pipeline.opening import Data, apply_frames, is_distributed, local_ma
 from candid.pipeline.training import fit_framing
 from candid.progress import progress
 from candid.records import write_record
-from candid.records.framing import DETAIL, FramingCard, SourceFrame, SourceFrames
+from candid.records.framing import DETAIL, SourceFrame, SourceFrames
 from candid.runs import Run
 from candid.runs.frames import source_frames
 from candid.settings import Config
@@ -49,9 +49,13 @@ def align_sources(run: Run, data: Data) -> None:
 
 def _measure_frames(run: Run, data: Data, reference: str, rows: dict[str, _Rows]) -> SourceFrames:
     """Measure the others against the reference; writes its framing network."""
+    from candid.models.forward import Images, channel_statistics
     from candid.models.framing import save_framing
 
-    framing, card = _fit_framing(run, data, rows[reference])
+    pixels, train = data.store.pixels, rows[reference]["train"]
+    images = Images(pixels, *channel_statistics(pixels, train))
+    validation = rows[reference]["validation"]
+    framing, card = fit_framing(run, images, train, validation, run.source_checkpoint)
     save_framing(run.source_framing, framing)
     sources = _list_sources(framing, data, rows, reference, run) if card.used else ()
     return SourceFrames(reference, card, file_digest(run.source_framing), sources)
@@ -111,15 +115,6 @@ def _choose_reference(rows: dict[str, _Rows], config: Config) -> str:
             todo=f"name one of: {', '.join(candidates)}" if candidates else "leave it out",
         )
     return source or max(candidates, key=lambda name: len(rows[name]["train"]), default="")
-
-
-def _fit_framing(run: Run, data: Data, rows: _Rows) -> tuple[Framing, FramingCard]:
-    """The network that frames, trained on the reference's images alone."""
-    from candid.models.forward import Images, channel_statistics
-
-    pixels, train = data.store.pixels, rows["train"]
-    images = Images(pixels, *channel_statistics(pixels, train))
-    return fit_framing(run, images, train, rows["validation"], run.source_checkpoint)
 
 
 # --- the others ----------------------------------------------------------------------------------

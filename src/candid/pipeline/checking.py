@@ -55,11 +55,6 @@ def check_folder(path: Path | None) -> Path:
     return path
 
 
-def use_folds(config: Config) -> Config:
-    """The settings with folds to check in: 5 where they name none."""
-    return replace(config, check=replace(config.check, folds=config.check.folds or 5))
-
-
 def check_run(run: Run, data: Data) -> None:
     """Write check/, a check's folder inside a run, for a run with `check.folds`."""
     folder = run.checked.parent

@@ -104,7 +104,8 @@ def transfer(
         Where a data set cannot be read, or its classes are not the run's.
     """
     trained_run = open_trained_run(run, config, quiet, number=True)
-    datasets = [trained_run.read(d, target) for d in _list_data(data)]
+    sources = [data] if isinstance(data, Dataset | str | PathLike) else data
+    datasets = [trained_run.read(source, target) for source in sources]
     names = _set_names(datasets, name, how)
     job = _prepare_job(trained_run, home, cache, workers, how)
     record = _open_record(job)
@@ -169,11 +170,6 @@ def _calibration_notes(run: Run, dataset: Dataset, calibration: str) -> tuple[st
         f"The calibration {calibration} was made on these data, so these figures flatter it; its "
         "own are of pictures that had no part in the fit.",
     )
-
-
-def _list_data(data: Dataset | Place | Sequence[Dataset | Place]) -> list[Dataset | Path]:
-    sources = [data] if isinstance(data, Dataset | str | PathLike) else data
-    return [Path(d) if isinstance(d, str | PathLike) else d for d in sources]
 
 
 def _set_names(datasets: Sequence[Dataset], name: str | None, options: PredictOptions) -> list[str]:

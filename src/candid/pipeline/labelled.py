@@ -161,10 +161,11 @@ def choose_rows(run: Run, dataset: Dataset, split: str | None) -> LabelledRows:
             expected=f"one of: {', '.join(SPLITS)}",
             todo="leave --split out for all images",
         )
-    held_out = _find_held_out(run, dataset) if split is None else None
+    notes: tuple[str, ...] = ()
     mask = np.ones(len(dataset), np.bool_)
-    if held_out is not None:
-        mask, split = held_out.rows, held_out.split
+    if split is None and (held_out := _find_held_out(run, dataset)) is not None:
+        mask, split, note = held_out
+        notes = (note,)
     elif split is not None:
         mask = dataset.split == split
     rows = np.flatnonzero(mask & (dataset.label >= 0))
@@ -174,21 +175,14 @@ def choose_rows(run: Run, dataset: Dataset, split: str | None) -> LabelledRows:
             expected="images with a label to hold the model against",
             todo="check --split and --target",
         )
-    notes = () if held_out is None else (held_out.note,)
     return LabelledRows(rows, split or "", int(np.count_nonzero(mask)) - len(rows), notes)
 
 
-@dataclass(frozen=True, eq=False)
-class _HeldOut:
-    """Mask (n,) of images of the run that may be predicted, and why not the others."""
+def _find_held_out(run: Run, dataset: Dataset) -> tuple[Marks, str, str] | None:
+    """Mask (n,), split and note of the run's held-out images; None where these are other data.
 
-    rows: Marks
-    split: str
-    note: str
-
-
-def _find_held_out(run: Run, dataset: Dataset) -> _HeldOut | None:
-    """The run's held-out images, if these are its own data, by place or by names and labels."""
+    They are its own by place, or by names and labels.
+    """
     if not run.predictions_file.is_file():
         return None
     predictions, own_labels, labels = _read_both_labels(run, dataset)
@@ -212,7 +206,7 @@ def _find_held_out(run: Run, dataset: Dataset) -> _HeldOut | None:
         f"These {reason} the run was made from, so only its {split} images were taken: it has "
         "learned from the others."
     )
-    return _HeldOut(mask, split, note)
+    return mask, split, note
 
 
 def _read_both_labels(

@@ -185,9 +185,8 @@ def _write_model_predictions(
     fitted_on = data.dataset.split[rows] == "validation"
     provenance = {"data_fingerprint": fingerprint, "network": card.network, "kept": card.kept}
     predictions = calibrate_predictions(data, rows, logits, fitted_on, provenance)
-    if extra:
-        attributes = {**predictions.attributes, **{a.name: a for a in extra}}
-        predictions = replace(predictions, attributes=attributes)
+    attributes = {**predictions.attributes, **{a.name: a for a in extra}}
+    predictions = replace(predictions, attributes=attributes)
     write_record(run.model_file, replace(card, temperature=predictions.temperature))
     write_predictions(run.predictions_file, predictions)
 

@@ -98,9 +98,8 @@ def search_settings(
         # On as many threads as the finals, of which it is one.
         train = partial(_train_winner, out / "best", data=data, quiet=quiet)
         final = train_last(study, train, quiet=quiet)
-        result = _build_result(
-            study, data, task, final, read_record(Run(out).provenance, Provenance)
-        )
+        provenance = read_record(Run(out).provenance, Provenance)
+        result = _build_result(study, data, task, final, provenance)
         write_text(out / "best.toml", _format_best(study, result))
     write_record(out / "tuning.json", result)
     write_text(out / "report.html", render_search(result))
