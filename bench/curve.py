@@ -45,7 +45,7 @@ from candid.config import load_config
 from candid.models.device import memory_kept, pick_device, threads, uses_bfloat16
 from candid.models.forward import logits
 from candid.pipeline.opening import load_packed
-from candid.pipeline.training import begun, task_of
+from candid.pipeline.training import build_task, start_training
 from candid.settings import Config
 from candid.stats.intervals import clustered_shares
 from candid.table import known_persons
@@ -70,7 +70,7 @@ def measured(task: Task, person: NDArray[np.int64], config: Config) -> tuple[flo
     device = pick_device(config.train.device)
     began = time.process_time()
     with threads(config.train.threads), memory_kept():
-        state = begun(task, config)
+        state = start_training(task, config)
         last = list(train_in_steps(task, state, config.train, config.augment))[-1]
         output = logits(
             state.measured,
@@ -109,7 +109,7 @@ def main() -> None:
     person = known_persons(data.dataset.person)
     if person is None:
         raise SystemExit("These data do not say who is in which picture.")
-    whole = task_of(data, config)
+    whole = build_task(data, config)
     before: tuple[int, float] | None = None
     for images in options.images:
         some = some_people(whole.train, person, images, options.seed)
@@ -122,7 +122,7 @@ def main() -> None:
         before = len(some), wrong
     for side in options.sides:
         smaller = load_config(recipe=options.recipe, overrides=[*overrides, f"data.side={side}"])
-        task = task_of(load_packed(options.data, smaller, cache=options.cache), smaller)
+        task = build_task(load_packed(options.data, smaller, cache=options.cache), smaller)
         print(f"{side} pixels per side: {measured(task, person, smaller)[1]}", flush=True)
 
 

@@ -47,7 +47,7 @@ from candid.inference.classify import label
 from candid.inference.drift import DriftWatch
 from candid.inference.sources import Item
 from candid.pipeline.labelled import dataset_items
-from candid.pipeline.labelling import labeller
+from candid.pipeline.labelling import open_labeller
 from candid.pipeline.opening import reload
 from candid.stats.intervals import wilson
 
@@ -131,7 +131,7 @@ def main() -> None:
     args = parser.parse_args()
     run = candid.open_run(args.run)
     data = reload(replace(run, quiet=True), args.data)
-    ready = labeller(run, watch=True)
+    ready = open_labeller(run, watch=True)
     if ready.reference is None:
         raise SystemExit(f"{args.run} has no drift.npz; candid export makes it")
     dataset = data.dataset

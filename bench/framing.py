@@ -96,7 +96,7 @@ from numpy.typing import NDArray
 import candid
 from candid.inference.common_frame import SEEN, common_frame
 from candid.models.warping import frame_matrices, inside_mask, level_warp, to_pixels, warp
-from candid.pipeline.labelling import labeller
+from candid.pipeline.labelling import open_labeller
 from candid.pipeline.opening import reload
 from candid.records.framing import DETAIL
 from candid.stats.intervals import clustered_shares
@@ -138,7 +138,7 @@ def main() -> None:
     args = parser.parse_args()
     run = candid.open_run(args.run)
     data = reload(run, args.data)
-    labels = labeller(run, engine=args.engine)
+    labels = open_labeller(run, engine=args.engine)
     model, unfamiliar = labels.classifier, labels.unfamiliar
     if args.unframed:
         model = replace(model, framer=None)

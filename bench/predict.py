@@ -167,13 +167,13 @@ def _decode(run: Path) -> Callable[[list[Path]], None]:
 
 def _candid(engine: str, run: Path) -> Callable[[list[Path]], None]:
     from candid.inference.sources import resolve
-    from candid.pipeline.labelling import label_pictures, labeller, one_thread_each
+    from candid.pipeline.labelling import label_pictures, open_labeller, single_threaded
     from candid.runs import Run
 
-    ready = labeller(Run(run), engine=engine)  # type: ignore[arg-type]
+    ready = open_labeller(Run(run), engine=engine)  # type: ignore[arg-type]
 
     def label(files: list[Path]) -> None:
-        with tempfile.TemporaryDirectory() as folder, one_thread_each():
+        with tempfile.TemporaryDirectory() as folder, single_threaded():
             named = resolve([str(file) for file in files])
             label_pictures(ready, named, Path(folder, "labels.csv"), "csv")
 

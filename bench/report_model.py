@@ -38,7 +38,7 @@ from typing import Any
 import numpy as np
 
 from candid.data.joining import load_places
-from candid.pipeline.labelling import labeller
+from candid.pipeline.labelling import open_labeller
 from candid.progress import track
 from candid.runs import open_run
 
@@ -108,7 +108,7 @@ def main() -> None:
             kept[answer["row"]] = answer
     missing = [row for row in rows if row not in kept]
     if missing:
-        home = labeller(run, engine="onnx", common_frame=False)
+        home = open_labeller(run, engine="onnx", common_frame=False)
         with tempfile.TemporaryDirectory() as profile:
             browser = _BROWSERS[args.browser](Path(profile))
             try:

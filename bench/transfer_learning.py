@@ -40,10 +40,10 @@ import candid
 from candid.evaluation.comparison import compare_predictions
 from candid.models.device import uses_bfloat16
 from candid.models.forward import logits
-from candid.pipeline.beginning import take_initial
+from candid.pipeline.beginning import load_initial
 from candid.pipeline.opening import Data, load_packed
-from candid.pipeline.steps import predictions_of
-from candid.pipeline.training import begun, fresh_network, task_of
+from candid.pipeline.steps import build_predictions
+from candid.pipeline.training import build_network, build_task, start_training
 from candid.predictions import Predictions
 from candid.records import Estimate
 from candid.settings import Config
@@ -124,15 +124,15 @@ def _change(difference: Estimate) -> str:
 
 def _predicted(data: Data, config: Config, count: int) -> Predictions:
     """What a network says of validation and test that learned from so many training images."""
-    task = task_of(data, config)
+    task = build_task(data, config)
     drawn = np.random.default_rng(config.train.seed).permutation(task.train)[:count]
     rest = np.concatenate(
         [data.dataset.rows(split, data.store.usable) for split in ("validation", "test")]
     )
     task = replace(task, train=np.sort(drawn), validation=task.validation[:64])
-    network = fresh_network(task, config)
-    take_initial(network, config, data.dataset, None)
-    state = begun(task, config, network)
+    network = build_network(task, config)
+    load_initial(network, config, data.dataset, None)
+    state = start_training(task, config, network)
     for _ in train_in_steps(task, state, config.train, config.augment, quiet=True):
         pass
     found: NDArray[np.float32] = logits(
@@ -144,7 +144,7 @@ def _predicted(data: Data, config: Config, count: int) -> Predictions:
         flip_tta=config.train.flip_tta,
     )
     odds = np.exp(found.astype(np.float64) - found.max(axis=1, keepdims=True))
-    predictions = predictions_of(data, rest, odds / odds.sum(axis=1, keepdims=True))
+    predictions = build_predictions(data, rest, odds / odds.sum(axis=1, keepdims=True))
     return replace(predictions, split=np.full(len(rest), "test"))
 
 

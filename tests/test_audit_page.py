@@ -304,14 +304,14 @@ def test_what_cannot_be_is_refused_and_leaves_all_as_it_was(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from candid import runs
-    from candid.pipeline.provenance import provenance_now
+    from candid.pipeline.provenance import collect_provenance
     from candid.settings import Config
 
     file = write(tmp_path / "t.csv", drawn(300), "label", "p_Male", "hat")
     before = file.read_bytes()
     named = ("--label", "label", "--prediction", "p_Male", *QUICK)
     run = tmp_path / "run"
-    runs.create(run, Config(), provenance_now(seed=0, data="none", data_fingerprint="none"))
+    runs.create(run, Config(), collect_provenance(seed=0, data="none", data_fingerprint="none"))
     out, page = tmp_path / "audit.json", tmp_path / "audit.html"
     for words, said in (
         ((file, *named, "--page", file), "is what is audited"),

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 import candid
 from candid.errors import ConfigError, RunError
-from candid.pipeline.beginning import initial_weights, take_initial
+from candid.pipeline.beginning import initial_weights, load_initial
 from candid.records import Provenance, read_record
 from candid.text.model import starting_weights
 from inference.tiny import SIDE, encoded, pixels, tiny_run
@@ -74,7 +74,7 @@ def test_weights_that_changed_since_are_refused(tmp_path, faces):
     noted = initial_weights(config, faces)[1]
     source.weights.write_bytes(tiny_run(tmp_path / "other", seed=1).weights.read_bytes())
     with pytest.raises(RunError, match="not those that this run was to begin with"):
-        take_initial(build("plain", side=SIDE, n_classes=2), config, faces, noted)
+        load_initial(build("plain", side=SIDE, n_classes=2), config, faces, noted)
 
 
 def test_what_cannot_be_begun_from_is_refused(tmp_path, faces):

@@ -9,7 +9,7 @@ import pytest
 from candid.config import load_config
 from candid.errors import RunError
 from candid.pipeline.opening import begin, load_packed, reload
-from candid.pipeline.steps import explore_data, predictions_of
+from candid.pipeline.steps import build_predictions, explore_data
 from candid.predictions import write_predictions
 from inference.tiny import SIDE, encoded, pixels
 
@@ -46,7 +46,7 @@ def run(tmp_path):
     explore_data(made, data)
     known = np.flatnonzero(data.dataset.split != "train")
     half = np.full((len(known), 2), 0.5)
-    write_predictions(made.predictions_file, predictions_of(data, known, half))
+    write_predictions(made.predictions_file, build_predictions(data, known, half))
     return made
 
 

@@ -14,9 +14,9 @@ from candid.data.decode import decode
 from candid.data.synthetic import FaceWorld, draw_faces
 from candid.models.framing import load_framing
 from candid.pipeline import aligning
-from candid.pipeline.aligning import align_data, rows_at_home
-from candid.pipeline.checking import _parts
-from candid.pipeline.labelling import _training_pictures
+from candid.pipeline.aligning import align_data, reference_rows
+from candid.pipeline.checking import _list_folds
+from candid.pipeline.labelling import _sample_training_images
 from candid.pipeline.opening import load_packed, reload
 from candid.pipeline.retraining import corrected_data
 from candid.records import Provenance, read_record
@@ -137,9 +137,9 @@ def test_pictures_lie_as_what_they_were_cut_from(learned, drawn):
                 off[kind].append(np.abs(pixels[inside] - truth).mean())
     assert np.median(off["aligned"]) < 0.5 * np.median(off["as they came"])
     assert data.fingerprint == read_record(learned.provenance, Provenance).data_fingerprint
-    home = rows_at_home(learned, data.dataset)
+    home = reference_rows(learned, data.dataset)
     assert set(source[home]) >= {"wide"} and "tight" not in set(source[home])
-    few = list(_training_pictures(data, learned.settings, 20, home))
+    few = list(_sample_training_images(data, learned.settings, 20, home))
     assert {p.shape[:2] for p in few} == {(DRAWN, DRAWN)}
 
 
@@ -183,7 +183,7 @@ def test_a_stopped_step_ends_as_one_that_was_not(drawn, tmp_path, capsys, monkey
     assert stopped.source_checkpoint.is_file() and not stopped.source_framing.exists()
     go_on = ["--resume", stopped.path, *where[-3:]]
     with monkeypatch.context() as patch:  # and once the network was written
-        patch.setattr(aligning, "_sources", late)
+        patch.setattr(aligning, "_list_sources", late)
         patch.setattr(framing, "descend", lambda *args: calls.append(args) or real(*args))
         assert call("train", *go_on) == 130
     assert len(calls) == 7 + 6  # six of twelve were done before
@@ -216,7 +216,7 @@ def test_whoever_reads_the_data_of_a_run_has_them_in_its_frame(quick, drawn, tmp
     again = corrected_data(quick, quick.settings, None, cache)
     assert again.store.folder == data.store.folder and again.frames == data.frames
     # An answer of a check belongs to the frames that it was given in.
-    names = {next(_parts(tmp_path, d, np.arange(len(tight)) % 3, quick.settings)).file.name
+    names = {next(_list_folds(tmp_path, d, np.arange(len(tight)) % 3, quick.settings)).file.name
              for d in (raw, data, replace(data, frames="another"))}  # fmt: skip
     assert len(names) == 3
     # A run whose record is lost says so, instead of looking at pictures as they came.
@@ -304,8 +304,8 @@ def test_the_reference_is_the_one_that_is_named(drawn, tmp_path, capsys, trustin
     split = np.where(source_of(data) == "tight", "test", data.dataset.split)
     data = replace(data, dataset=replace(data.dataset, split=split))
     with pytest.raises(package.errors.ConfigError, match="none for validation"):
-        aligning._reference(aligning._rows_by_source(data), config)
+        aligning._choose_reference(aligning._rows_by_source(data), config)
     unnamed = replace(config, data=replace(config.data, reference_source=""))
-    assert aligning._reference(aligning._rows_by_source(data), unnamed) == "wide"
+    assert aligning._choose_reference(aligning._rows_by_source(data), unnamed) == "wide"
     nobody = replace(data, dataset=replace(data.dataset, split=np.full(len(split), "test")))
-    assert aligning._reference(aligning._rows_by_source(nobody), unnamed) == ""
+    assert aligning._choose_reference(aligning._rows_by_source(nobody), unnamed) == ""

@@ -17,8 +17,8 @@ from auditing.audited import crowd, predictions
 from candid import runs
 from candid.auditing.skin_tone import measure_tone
 from candid.errors import RunError
-from candid.pipeline.auditing import MeasuredTone, audit_predictions, with_tone
-from candid.pipeline.provenance import provenance_now
+from candid.pipeline.auditing import ToneCache, add_tone, audit_predictions
+from candid.pipeline.provenance import collect_provenance
 from candid.predictions import write_predictions
 from candid.records import read_record
 from candid.records.audit import Audit
@@ -55,7 +55,7 @@ COLUMNS = ["--label", "gender", "--prediction", "p_c1", "--person", "Who?"]
 def run(tmp_path_factory) -> Path:
     """A run folder that has predictions and nothing else."""
     path = tmp_path_factory.mktemp("audited") / "run"
-    runs.create(path, Config(), provenance_now(seed=0, data="none", data_fingerprint="none"))
+    runs.create(path, Config(), collect_provenance(seed=0, data="none", data_fingerprint="none"))
     write_predictions(path / "predictions.parquet", planted())
     return path
 
@@ -198,7 +198,7 @@ def test_skin_tone_is_measured_from_the_pictures_and_audited(tmp_path):
     data = SimpleNamespace(
         dataset=SimpleNamespace(ids=p.ids[order]), store=SimpleNamespace(pixels=pixels[order])
     )
-    toned, summary = with_tone(p, MeasuredTone(data, quiet=True))
+    toned, summary = add_tone(p, ToneCache(data, quiet=True))
     assert summary.n == 120
     measured = toned.attributes["Skin ITA (measured)"].data
     assert np.nanmax(measured[dark == 1]) < np.nanmin(measured[dark == 0])
@@ -207,7 +207,7 @@ def test_skin_tone_is_measured_from_the_pictures_and_audited(tmp_path):
     assert "(measured)" in first.finding.title and "annotated" not in first.finding.detail
     gone = SimpleNamespace(dataset=SimpleNamespace(ids=p.ids[:5]), store=data.store)
     with pytest.raises(RunError, match="not in the data"):
-        with_tone(p, MeasuredTone(gone, quiet=True))
+        add_tone(p, ToneCache(gone, quiet=True))
 
 
 def test_skin_tone_of_a_picture_is_measured_once_for_all_labels(monkeypatch):
@@ -223,7 +223,7 @@ def test_skin_tone_of_a_picture_is_measured_once_for_all_labels(monkeypatch):
         return measure_tone(pixels, rows=rows, **how)
 
     monkeypatch.setattr("candid.auditing.skin_tone.measure_tone", counted)
-    measured = MeasuredTone(data, quiet=True)
+    measured = ToneCache(data, quiet=True)
     for rows in ([5, 3, 20], [3, 4, 29, 5], [*range(30)], []):
         tone = measured.of(ids[np.asarray(rows, np.intp)])
         alone = measure_tone(pixels, rows=np.asarray(rows, np.intp), quiet=True)

@@ -199,7 +199,7 @@ def framed(run: Run, seed: int) -> None:
 
 def test_the_guarantee_is_kept_at_the_place():
     """Fitted and chosen on draws of a place, the error there is above the target in few of them."""
-    from candid.pipeline.calibrating import _calibrated
+    from candid.pipeline.calibrating import _fit_place
     from candid.predictions import Predictions
     from candid.settings import Config, EvaluateConfig, PredictConfig
     from candid.stats.shift import ProbabilityShift
@@ -214,7 +214,7 @@ def test_the_guarantee_is_kept_at_the_place():
 
     many, broken, promised = draw(40_000, np.random.default_rng(99)), 0, 0
     for seed in range(60):
-        found = _calibrated(draw(500, np.random.default_rng(seed)), config, seed)
+        found = _fit_place(draw(500, np.random.default_rng(seed)), config, seed)
         if found.rule is None:
             continue
         promised += 1

@@ -17,7 +17,7 @@ from candid import pipeline
 from candid.config import load_config, with_values
 from candid.data.synthetic import FaceWorld, write_faces
 from candid.errors import ConfigError, DataError, OutputError, RunError
-from candid.pipeline.checking import check_run, folds_of
+from candid.pipeline.checking import assign_folds, check_run
 from candid.pipeline.opening import load_packed
 from candid.pipeline.reviewing import open_review
 from candid.predictions import Predictions, read_predictions
@@ -123,18 +123,18 @@ def test_the_list_is_at_least_as_good_as_cleanlab_s(planted, checked) -> None:  
 
 def test_nobody_and_no_picture_is_in_two_folds(planted, config, cache) -> None:  # type: ignore[no-untyped-def]
     data = load_packed(planted[0], config, cache=cache, quiet=True)
-    fold, dataset = folds_of(data, config), data.dataset
+    fold, dataset = assign_folds(data, config), data.dataset
     assert (fold >= 0).all() and set(fold.tolist()) == {0, 1, 2}
     pairs = {(who, k) for who, k in zip(dataset.person.tolist(), fold.tolist(), strict=True)}  # type: ignore[union-attr]
     assert len(pairs) == len(np.unique(dataset.person))  # type: ignore[arg-type]
     ids = dataset.ids.tolist()
     assert fold[ids.index("images/copy.jpg")] == fold[0] and ids[0] == "images/000000.jpg"
-    np.testing.assert_array_equal(fold, folds_of(data, config))
+    np.testing.assert_array_equal(fold, assign_folds(data, config))
     other = with_values(config, {"train": {"seed": 1}})
-    assert (folds_of(data, other) != fold).any()
+    assert (assign_folds(data, other) != fold).any()
     many = with_values(config, {"check": {"folds": 100}})
     with pytest.raises(DataError, match="cannot make 100 folds"):
-        folds_of(data, many)
+        assign_folds(data, many)
 
 
 def test_a_killed_check_goes_on_to_the_same_bytes(  # type: ignore[no-untyped-def]

@@ -11,8 +11,8 @@ import candid
 from candid import runs
 from candid.cli.options import trackers
 from candid.errors import ConfigError
-from candid.pipeline.provenance import provenance_now
-from candid.pipeline.tracking import final_figures, tracked
+from candid.pipeline.provenance import collect_provenance
+from candid.pipeline.tracking import final_figures, log_to_trackers
 from candid.predictions import write_predictions
 from candid.records import Evaluation, HistoryRow, read_record
 from candid.runs import create, open_run
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def run(tmp_path):
     """A run that was evaluated, without a network and without a history."""
     config = candid.load_config(overrides=["evaluate.draws=50", "data.target=Hat"])
-    about = provenance_now(seed=0, data="x", data_fingerprint="f")
+    about = collect_provenance(seed=0, data="x", data_fingerprint="f")
     made = create(tmp_path / "hats", config, about)
     label = np.random.default_rng(0).integers(0, 2, 80)
     words = np.array(["no", "yes"])[label]
@@ -49,7 +49,7 @@ def scalars(run):
 
 def test_what_is_written_goes_to_the_tracker_at_once_and_figures_at_the_end(run):
     pytest.importorskip("tensorboard")
-    with tracked(run, ["tensorboard"]) as followed:
+    with log_to_trackers(run, ["tensorboard"]) as followed:
         for rows in (1, 3):
             runs.write_history(followed, HISTORY[:rows])
             assert [step for step, _ in scalars(run)["train/loss"]] == [*range(1, rows + 1)]

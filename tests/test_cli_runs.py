@@ -15,7 +15,7 @@ from auditing.test_number_gaps import made as number_predictions
 from candid.auditing.number_gaps import audit_number
 from candid.cli.listing import runs_command
 from candid.config import to_toml
-from candid.pipeline.provenance import provenance_now
+from candid.pipeline.provenance import collect_provenance
 from candid.pipeline.tracking import final_figures
 from candid.predictions import write_predictions
 from candid.records import Estimate, Evaluation, ModelCard, Provenance, read_record, write_record
@@ -44,7 +44,7 @@ def judged(path, *, wrong, behind, seconds, started):
         groups={"Glasses": np.array(CLASSES)[glasses]},
         target="Hat",
     )
-    about = provenance_now(seed=0, data="/data/faces", data_fingerprint="f")
+    about = collect_provenance(seed=0, data="/data/faces", data_fingerprint="f")
     about = replace(about, seconds={"train": seconds}, started=started)
     config = replace(QUICK, data=replace(QUICK.data, target="Hat"))
     run = create(path, config, about)
@@ -62,7 +62,7 @@ def folder(tmp_path_factory):
     good = judged(root / "good", wrong=0.05, behind=0.0, seconds=50, started="2026-02-01T00:00:00")
     good.report.write_text("")
     judged(root / "a study" / "bad", wrong=0.2, behind=0.3, seconds=700, started="2026-03-01")
-    create(root / "begun", QUICK, provenance_now(seed=0, data="x", data_fingerprint="f"))
+    create(root / "begun", QUICK, collect_provenance(seed=0, data="x", data_fingerprint="f"))
     torn = judged(root / "torn", wrong=0.1, behind=0, seconds=1, started="2026-04-01")
     torn.evaluation.write_text("{")
     (root / "empty").mkdir()

@@ -12,8 +12,8 @@ from scipy.stats import binomtest
 
 import candid as package
 from candid.data.layouts import load_dataset
-from candid.pipeline.labelled import answer
-from candid.pipeline.labelling import labeller
+from candid.pipeline.labelled import predict_dataset
+from candid.pipeline.labelling import open_labeller
 from candid.predictions import read_predictions, write_predictions
 from candid.records import read_record
 from candid.records.external import Transfer
@@ -41,7 +41,9 @@ def made(tmp_path_factory):
     run = tiny_run(root / "run", data=str(home.resolve()))
     dataset = load_dataset(home)
     rows = np.arange(len(dataset))
-    found = answer(labeller(run, engine="torch"), dataset, rows, root / "t.parquet", quiet=True)
+    found = predict_dataset(
+        open_labeller(run, engine="torch"), dataset, rows, root / "t.parquet", quiet=True
+    )
     tested = np.flatnonzero(dataset.split != "train")
     write_predictions(run.predictions_file, found.predictions[tested])
     package.evaluate(run)
@@ -196,7 +198,7 @@ def test_a_job_that_was_stopped_goes_on(run, away, monkeypatch, tmp_path):
     from candid.inference.classify import Labeller
 
     dataset = load_dataset(away, learnable=False)
-    ready, out, done = labeller(Run(run), engine="torch"), tmp_path / "t.parquet", []
+    ready, out, done = open_labeller(Run(run), engine="torch"), tmp_path / "t.parquet", []
     monkeypatch.setattr("candid.inference.classify.BATCH", 8)
     rows_of = Labeller.rows
 
@@ -209,10 +211,10 @@ def test_a_job_that_was_stopped_goes_on(run, away, monkeypatch, tmp_path):
     stops = True
     monkeypatch.setattr(Labeller, "rows", rows)
     with pytest.raises(KeyboardInterrupt):
-        answer(ready, dataset, np.arange(40), out, workers=1, quiet=True)
+        predict_dataset(ready, dataset, np.arange(40), out, workers=1, quiet=True)
     assert (tmp_path / "t.parquet.partial").exists()
     done, stops = [], False
-    found = answer(ready, dataset, np.arange(40), out, workers=1, quiet=True)
+    found = predict_dataset(ready, dataset, np.arange(40), out, workers=1, quiet=True)
     assert sum(done) == 24
     assert found.predictions.ids.tolist() == dataset.ids.tolist()
     assert not out.exists()

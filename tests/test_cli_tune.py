@@ -207,11 +207,11 @@ def test_a_folder_is_a_study_wherever_its_making_was_killed(data, tmp_path, monk
 
     with monkeypatch.context() as context, suppress(Killed):
         context.setattr(Path, "replace", die)
-        tuning._folder(out, config, loaded)
+        tuning._open_folder(out, config, loaded)
     for side in ("", "-journal", "-wal", "-shm") if when == "study.db" else ():
         (out / f"study.db{side}").write_text("")
-    known = tuning._folder(out, config, loaded)
-    assert known == tuning._folder(out, config, loaded)
+    known = tuning._open_folder(out, config, loaded)
+    assert known == tuning._open_folder(out, config, loaded)
     assert read_config(out / "study.toml") == known
     assert (out / "provenance.json").is_file()
 
@@ -223,12 +223,12 @@ def test_a_study_that_another_process_begins_just_now_is_joined(data, tmp_path, 
 
     def listed(folder: Path) -> list[Path]:
         monkeypatch.setattr(Path, "iterdir", entries)
-        tuning._folder(folder, config, loaded)
+        tuning._open_folder(folder, config, loaded)
         (folder / "study.db-journal").write_text("")
         return list(entries(folder))
 
     monkeypatch.setattr(Path, "iterdir", listed)
-    assert tuning._folder(tmp_path, config, loaded).data.target == "Face"
+    assert tuning._open_folder(tmp_path, config, loaded).data.target == "Face"
 
 
 def test_a_search_that_was_killed_goes_on(command, tmp_path, monkeypatch):
@@ -291,9 +291,9 @@ def test_a_last_training_that_was_killed_goes_on(study, command, tmp_path):
     left.mkdir()
     (left / "provenance.json").write_bytes((study / "best" / "provenance.json").read_bytes())
     (left / ".config.toml.x.part").write_text("[data")
-    first, _ = tuning._last(left, config, data, quiet=True)
+    first, _ = tuning._train_winner(left, config, data, quiet=True)
     (left / "evaluation.json").unlink()
-    again, told = tuning._last(left, config, data, quiet=True)
+    again, told = tuning._train_winner(left, config, data, quiet=True)
     assert first == again == told["validation"]["value"]
 
 

@@ -61,13 +61,13 @@ def test_never_more_cores_than_the_quota_and_never_none(monkeypatch):
 )
 def test_what_others_leave_follows_from_the_share_of_time(monkeypatch, most, busy, idle):
     """A fair system gives each of n + b programs that compute n / (n + b) of n cores' time."""
-    monkeypatch.setattr(cores, "_obtained", lambda n: n * n / (n + busy))
+    monkeypatch.setattr(cores, "_measure_cores", lambda n: n * n / (n + busy))
     assert idle_cores(most) == idle
 
 
 def test_whoever_works_for_a_moment_does_not_count(monkeypatch):
     looks = iter([1.0, 1.1, 1.99])
-    monkeypatch.setattr(cores, "_obtained", lambda _: next(looks))
+    monkeypatch.setattr(cores, "_measure_cores", lambda _: next(looks))
     assert idle_cores(2) == 2
 
 

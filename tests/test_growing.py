@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import candid
-from candid.pipeline.growing import _Group, _Growing, grown_curve
+from candid.pipeline.growing import _CurveTrainer, _Group, build_curve
 from candid.records import Estimate
 from candid.records.collecting import CurvePoint
 from candid.stats.learning_curve import fit_power_law
@@ -25,16 +25,16 @@ def growing():
     dataset = replace(dataset, split=np.full(N, "train"))
     run = SimpleNamespace(settings=SimpleNamespace(train=SimpleNamespace(seed=3)))
     retraining = SimpleNamespace(run=run, data=SimpleNamespace(dataset=dataset))
-    return _Growing(retraining, None)
+    return _CurveTrainer(retraining, None)
 
 
 def test_parts_hold_whole_people_and_whoever_is_unknown_is_one_of_them(growing):
     group = _Group(None, np.ones(N, np.bool_), np.zeros(N, np.bool_))
-    assert growing._people(group.inside) == 60
+    assert growing._count_people(group.inside) == 60
     before = np.zeros(N, np.bool_)
     for part in (0.25, 0.5, 1.0):
-        kept = growing._kept(group, part)
-        assert growing._people(kept) == round(part * 60)
+        kept = growing._select_images(group, part)
+        assert growing._count_people(kept) == round(part * 60)
         assert (kept[:60:2] == kept[1:60:2]).all()  # both images of a person, or neither
         assert (kept | ~before).all()  # what smaller parts hold
         before = kept
@@ -52,7 +52,7 @@ def test_more_people_are_those_of_the_power_law():
         for size, w in zip(sizes, wrong, strict=True)
     )
     condition = SimpleNamespace(attribute="Hat", value="yes")
-    curve = grown_curve(SimpleNamespace(conditions=(condition,), label=None), points, law, 0.01)
+    curve = build_curve(SimpleNamespace(conditions=(condition,), label=None), points, law, 0.01)
     assert curve.error == pytest.approx(0.05, rel=0.01) and curve.why == ""
     wanted = (0.8 / 0.03) ** 2 - 256
     assert curve.more_people.value == pytest.approx(wanted, rel=0.03)

@@ -18,7 +18,7 @@ from candid.models.forward import Images, logits
 from candid.models.model import load_network
 from candid.pipeline.opening import reload
 from candid.pipeline.steps import predict_splits
-from candid.pipeline.training import begun
+from candid.pipeline.training import start_training
 from candid.predictions import read_predictions
 from candid.records import ModelCard, read_record
 from candid.records.inside import Inside, read_inside_arrays
@@ -223,4 +223,4 @@ def test_several_networks_do_not_divide_what_several_processes_share(monkeypatch
     monkeypatch.setattr("candid.training.distributed.team", lambda: Team(rank=0, size=2))
     config = load_config(recipe="deep", overrides=[*QUICK, "network.ensemble_size=2"])
     with pytest.raises(ConfigError, match="needs one process, and there are 2"):
-        begun(None, config)
+        start_training(None, config)

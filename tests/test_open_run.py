@@ -12,7 +12,7 @@ from PIL import Image
 
 import candid
 from candid.errors import DataError
-from candid.pipeline.provenance import provenance_now
+from candid.pipeline.provenance import collect_provenance
 from candid.predictions import write_predictions
 from candid.records import Provenance, read_record
 from candid.records.compare import Comparison
@@ -178,7 +178,9 @@ def test_data_sets_and_what_is_in_them_are_shown(tmp_path):
 def test_digests_of_older_runs_still_hold(tmp_path):
     """A step's digest names files as they were called before `model_file` had its name."""
     run = create(
-        tmp_path / "run", candid.Config(), provenance_now(seed=0, data="x", data_fingerprint="f")
+        tmp_path / "run",
+        candid.Config(),
+        collect_provenance(seed=0, data="x", data_fingerprint="f"),
     )
     run.predictions_file.write_bytes(b"p")
     run.history.write_bytes(b"h")

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from candid.errors import OutputError, RunError
-from candid.pipeline.provenance import provenance_now
+from candid.pipeline.provenance import collect_provenance
 from candid.records import HistoryRow, Provenance, read_record
 from candid.runs import (
     Run,
@@ -42,7 +42,7 @@ def test_no_folder_can_be_claimed_below_a_file(tmp_path):
 
 
 def about():
-    return provenance_now(seed=0, data="/data", data_fingerprint="f")
+    return collect_provenance(seed=0, data="/data", data_fingerprint="f")
 
 
 def test_a_new_run_is_opened_as_it_was_made(tmp_path):

@@ -11,7 +11,7 @@ import pytest
 import candid
 from candid.data.dataset import Dataset
 from candid.models.forward import Images
-from candid.pipeline.views import with_window
+from candid.pipeline.views import choose_window
 from candid.records import ModelCard, read_record, write_record
 from candid.records.model import MOST_LOST, TriedViews
 from candid.text.window import view_sentence
@@ -69,7 +69,7 @@ def seen(*columns: int, window: str = "auto", steps: int = 300):
     config = candid.load_config(
         overrides=[*QUICK, f'network.window="{window}"', f"train.steps={steps}"]
     )
-    found = with_window(task_of(*columns), config, named(columns), quiet=True)
+    found = choose_window(task_of(*columns), config, named(columns), quiet=True)
     return found.config.network.window, found.views
 
 
@@ -109,13 +109,13 @@ def test_a_rare_class_that_needs_more_decides_for_all():
     config = candid.load_config(overrides=[*QUICK, 'network.window="auto"', "train.steps=600"])
     images, sets = Images(pixels, (0.5,) * 3, (0.3,) * 3), (np.arange(2000), np.arange(2000, 3000))
     names = tuple("abcdefgh")
-    without = with_window(Task(images, many.astype(np.int16), 8, *sets), config, quiet=True)
+    without = choose_window(Task(images, many.astype(np.int16), 8, *sets), config, quiet=True)
     assert without.config.network.window and not without.views[-1].lost_class
     words = np.where(rare, "rare", np.array(names)[many])
     split = np.repeat(["train", "validation"], [2000, 1000])
     faces = candid.load_images(pixels, words, target="Kind", split=split)
     task = Task(images, faces.label, 9, *sets)
-    found = with_window(task, config, faces, quiet=True)
+    found = choose_window(task, config, faces, quiet=True)
     face = found.views[-1]
     assert found.config.network.window == ""
     assert face.lost_class == "rare" and face.high <= MOST_LOST
@@ -130,7 +130,7 @@ def test_of_a_label_that_is_hardly_told_yet_nothing_is_left_out():
     config = candid.load_config(overrides=[*QUICK, 'network.window="auto"', "train.steps=600"])
     images, sets = Images(pixels, (0.5,) * 3, (0.3,) * 3), (np.arange(2000), np.arange(2000, 3000))
     task = Task(images, (label[:, 0] ^ flipped).astype(np.int16), 2, *sets)
-    found = with_window(task, config, quiet=True)
+    found = choose_window(task, config, quiet=True)
     assert found.config.network.window == ""
     assert all(
         0.1 < v.skill < 0.3 and v.high <= MOST_LOST and not v.lost_class for v in found.views
@@ -160,7 +160,7 @@ def test_a_training_that_goes_on_sees_what_it_saw(tmp_path, monkeypatch):
     # What a machine that chose otherwise would have written down.
     lost = dataclasses.replace(card.views[0], high=0.06)
     write_record(run.views, TriedViews((lost, *card.views[1:])))
-    found = with_window(task_of(0), config, noted=run.views)
+    found = choose_window(task_of(0), config, record=run.views)
     assert found.config.network.window == card.views[1].window
 
 

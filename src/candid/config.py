@@ -60,7 +60,7 @@ class Setting:
 
     @property
     def expected(self) -> str:
-        """What it takes, in words."""
+        """The values that it takes, in words."""
         if self.choices:
             return "one of: " + ", ".join(self.choices)
         if get_origin(self.kind) is tuple:
@@ -69,7 +69,7 @@ class Setting:
         return _KINDS[self.kind] + bounds
 
     def checked(self, name: str, value: Any) -> Any:
-        """The value as its type has it, or a ConfigError."""
+        """The value, converted to its type; raises ConfigError where it is impossible."""
         if self.kind is float and type(value) is int:
             value = float(value)
         if get_origin(self.kind) is tuple:
@@ -89,7 +89,7 @@ class Setting:
 
 def settings_in(section: type[Any]) -> dict[str, Setting]:
     """The settings of a section's dataclass, by name."""
-    hints, found = get_type_hints(section), {}
+    hints, settings = get_type_hints(section), {}
     for f in dataclasses.fields(section):
         kind: Any = hints[f.name]
         choices: tuple[str, ...] = ()
@@ -97,20 +97,20 @@ def settings_in(section: type[Any]) -> dict[str, Setting]:
             kind, choices = str, get_args(kind)
         if f.name == "name":
             choices = tuple(NETWORKS)
-        found[f.name] = Setting(kind, f.default, **{**f.metadata, "choices": choices})
-    return found
+        settings[f.name] = Setting(kind, f.default, **{**f.metadata, "choices": choices})
+    return settings
 
 
 @functools.cache
 def every_setting() -> dict[str, dict[str, Setting]]:
     """The settings of each section; of [network], those of all networks."""
-    found = {
+    settings = {
         f.name: settings_in(type(getattr(Config(), f.name))) for f in dataclasses.fields(Config)
     }
     for network in NETWORKS.values():
-        for name, about in settings_in(network).items():
-            found["network"].setdefault(name, about)
-    return found
+        for name, setting in settings_in(network).items():
+            settings["network"].setdefault(name, setting)
+    return settings
 
 
 # --- from TOML and the command line --------------------------------------------------------------
@@ -152,9 +152,9 @@ def load_config(
         if is_named_part(name := words.get(section, {}).get(key)):
             trust(name)  # as the user wrote it
     values: dict[str, Any] = {}
-    for layer in (tomllib.loads(text), {} if file is None else _given(file), words):
+    for layer in (tomllib.loads(text), {} if file is None else _read_user_file(file), words):
         for section, changes in layer.items():
-            values[section] = _over(section, values.get(section), changes)
+            values[section] = _merge_section(section, values.get(section), changes)
     # All at once: settings that hang together may be given in any order.
     return with_values(Config(), values)
 
@@ -166,26 +166,26 @@ def _with_module(network: Mapping[str, Any]) -> dict[str, Any]:
     return {**network, "name": "own", "module": network["name"]}
 
 
-def _over(section: str, before: Any, changes: Any) -> Any:
-    """A section's changes over those of the layers before."""
-    if not (isinstance(before, dict) and isinstance(changes, dict)):
+def _merge_section(section: str, previous: Any, changes: Any) -> Any:
+    """A section of earlier layers with a later layer's changes."""
+    if not (isinstance(previous, dict) and isinstance(changes, dict)):
         return changes
     name = changes.get("name")
     if section == "network" and isinstance(name, str) and name in NETWORKS:
-        before = {key: before[key] for key in before if key in settings_in(NETWORKS[name])}
-    return before | changes
+        previous = {key: previous[key] for key in previous if key in settings_in(NETWORKS[name])}
+    return previous | changes
 
 
-def differences(one: Config, other: Config) -> list[str]:
+def differences(config: Config, other: Config) -> list[str]:
     """The settings that two configs do not share: "train.steps (5, not 3)"."""
-    found = []
-    for section in dataclasses.fields(one):
-        a, b = getattr(one, section.name), getattr(other, section.name)
+    changed = []
+    for section in dataclasses.fields(config):
+        a, b = getattr(config, section.name), getattr(other, section.name)
         for name in settings_in(type(a)):
             x, y = getattr(a, name), getattr(b, name, None)
             if x != y and hasattr(b, name):
-                found.append(f"{section.name}.{name} ({toml(x)}, not {toml(y)})")
-    return found
+                changed.append(f"{section.name}.{name} ({toml(x)}, not {toml(y)})")
+    return changed
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -201,20 +201,21 @@ class ChangedSetting:
 def changed_settings(
     config: Config, shown: Mapping[str, str] | None = None
 ) -> list[ChangedSetting]:
-    """The settings that differ from the defaults; `shown` stands for the value of some, by name."""
+    """The settings that differ from the defaults; `shown` replaces values, by name."""
     changed, plain = [], Config()
     for section in dataclasses.fields(config):
         values, defaults = getattr(config, section.name), getattr(plain, section.name)
-        for name, about in settings_in(type(values)).items():
-            value, default = getattr(values, name), getattr(defaults, name, about.default)
+        for name, setting in settings_in(type(values)).items():
+            value, default = getattr(values, name), getattr(defaults, name, setting.default)
             if value != default:
                 full = f"{section.name}.{name}"
-                words = ((shown or {}).get(full, _shown(value)), _shown(default), about.explanation)
+                text = (shown or {}).get(full, _format_value(value))
+                words = (text, _format_value(default), setting.explanation)
                 changed.append(ChangedSetting(full, *words))
     return changed
 
 
-def _shown(value: object) -> str:
+def _format_value(value: object) -> str:
     if isinstance(value, tuple):
         return ", ".join(map(str, value)) or "(none)"
     return str(value) if value != "" else "(none)"
@@ -223,21 +224,18 @@ def _shown(value: object) -> str:
 def read_config(file: Path) -> Config:
     """A run's settings over the defaults; the inverse of `to_toml`.
 
-    Raises ConfigError for an unreadable file, an unknown key or an impossible value; RunError where
-    the file has the format of another release.
+    Raises ConfigError for an unreadable file or a wrong key or value; RunError for another
+    release's.
     """
     values = _read_toml(file)
     check_format(file, values.pop("format", None))
-    plain = Config()
-    before = {f.name: off_before(getattr(plain, f.name)) for f in dataclasses.fields(plain)}
-    return with_values(with_values(plain, before), values)
+    defaults = Config()
+    off = {f.name: off_before(getattr(defaults, f.name)) for f in dataclasses.fields(defaults)}
+    return with_values(with_values(defaults, off), values)
 
 
 def with_values(config: Config, values: Mapping[str, Any]) -> Config:
-    """The config with some of its settings replaced: `{"train": {"steps": 100}}`.
-
-    Where the network becomes another one, it keeps the options that it has, too.
-    """
+    """The config with some settings replaced, `{"train": {"steps": 100}}`, or another network."""
     sections = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
     for name, changes in values.items():
         if name not in sections:
@@ -256,18 +254,16 @@ def with_values(config: Config, values: Mapping[str, Any]) -> Config:
     return Config(**sections)
 
 
-def _replace(section: str, before: Any, changes: Mapping[str, Any]) -> Any:
-    known = settings_in(type(before))
+def _replace(section: str, old: Any, changes: Mapping[str, Any]) -> Any:
+    settings = settings_in(type(old))
     if section == "network":
         changes = _with_module(changes)
-        kind = NETWORKS[known["name"].checked("network.name", changes.get("name", before.name))]
-        known = settings_in(kind)
-        before = kind(
-            **{k: getattr(before, k) for k in known if k != "name" and hasattr(before, k)}
-        )
+        kind = NETWORKS[settings["name"].checked("network.name", changes.get("name", old.name))]
+        settings = settings_in(kind)
+        old = kind(**{k: getattr(old, k) for k in settings if k != "name" and hasattr(old, k)})
         # What another network has, and what does not differ from its default, means nothing here.
-        others = {k: s.default for k, s in every_setting()["network"].items() if k not in known}
-        changes = {k: v for k, v in changes.items() if k not in others or v != others[k]}
+        unused = {k: s.default for k, s in every_setting()["network"].items() if k not in settings}
+        changes = {k: v for k, v in changes.items() if k not in unused or v != unused[k]}
     for key in changes:
         if (name := f"{section}.{key}") in OLD_NAMES:
             raise ConfigError(
@@ -275,15 +271,15 @@ def _replace(section: str, before: Any, changes: Mapping[str, Any]) -> Any:
                 expected=f"a setting of [{section}]",
                 todo=f"write {OLD_NAMES[name]}",
             )
-        if key not in known:
+        if key not in settings:
             raise ConfigError(
                 f"There is no setting {section}.{key}"
-                + (f" of the network {before.name}." if section == "network" else "."),
+                + (f" of the network {old.name}." if section == "network" else "."),
                 expected=f"a setting of [{section}]",
-                todo=did_you_mean(f"{section}.{key}", {f"{section}.{name}" for name in known}),
+                todo=did_you_mean(f"{section}.{key}", {f"{section}.{name}" for name in settings}),
             )
-    checked = {key: known[key].checked(f"{section}.{key}", v) for key, v in changes.items()}
-    return dataclasses.replace(before, **checked)
+    checked = {key: settings[key].checked(f"{section}.{key}", v) for key, v in changes.items()}
+    return dataclasses.replace(old, **checked)
 
 
 def _example(section: Any) -> str:
@@ -291,8 +287,8 @@ def _example(section: Any) -> str:
     return f"{first.name} = {toml(getattr(section, first.name))}"
 
 
-def _given(file: Path) -> dict[str, Any]:
-    """What somebody's own file says: of an older format, setting by setting, as any other."""
+def _read_user_file(file: Path) -> dict[str, Any]:
+    """The settings of a user's file; one of an older format is read like any other."""
     values = _read_toml(file)
     if (number := values.pop("format", FORMAT)) not in range(1, FORMAT):
         check_format(file, number)
@@ -318,10 +314,7 @@ def _read_toml(file: Path) -> dict[str, Any]:
 
 
 def parse_overrides(words: Iterable[str]) -> dict[str, Any]:
-    """What `section.key=value` words say, by section; of one that comes again, the last.
-
-    Raises ConfigError where one is no such word.
-    """
+    """The values of `section.key=value` words, by section; the last wins. May raise ConfigError."""
     values: dict[str, Any] = {}
     for word in words:
         section, key, value = _parse_override(word)
@@ -353,24 +346,21 @@ def parse_value(text: str) -> Any:
 
 
 # Sections that are left out where nothing in them is set.
-_RARE = ("seeds",)
+_OPTIONAL = ("seeds",)
 
 
 def to_toml(config: Config, shown: Mapping[str, str] | None = None) -> str:
-    """Every setting, the defaults written out, each below its explanation.
-
-    `shown` stands for the value of some, by name, where others may read it.
-    """
-    parts, plain = [f"format = {FORMAT}"], Config()
+    """Every setting below its explanation, defaults too; `shown` replaces values, by name."""
+    parts, defaults = [f"format = {FORMAT}"], Config()
     for section in dataclasses.fields(config):
-        rare = section.name in _RARE
-        if rare and getattr(config, section.name) == getattr(plain, section.name):
+        is_optional = section.name in _OPTIONAL
+        if is_optional and getattr(config, section.name) == getattr(defaults, section.name):
             continue
         values, lines = getattr(config, section.name), [f"[{section.name}]"]
-        for name, about in settings_in(type(values)).items():
-            takes = f" ({about.expected})" if about.is_number else ""
+        for name, setting in settings_in(type(values)).items():
+            bounds = f" ({setting.expected})" if setting.is_number else ""
             value = (shown or {}).get(f"{section.name}.{name}", getattr(values, name))
-            lines += [f"# {about.explanation}{takes}", f"{name} = {toml(value)}"]
+            lines += [f"# {setting.explanation}{bounds}", f"{name} = {toml(value)}"]
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
 

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-_LOOKS, _LOOK_SECONDS = 5, 0.1
+_TRIES, _TRY_SECONDS = 5, 0.1
 _BLOCK = bytes(1 << 22)  # large enough that threads that hash it seldom need Python's lock
 
 
@@ -22,7 +22,7 @@ def cores() -> int:
 
 
 def own_cores() -> int:
-    """The part of them that is this process's, where torchrun started several on this machine."""
+    """The part of them for one of several processes of torchrun on this machine."""
     return max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
@@ -47,31 +47,31 @@ def _limit(folder: Path) -> float:
         quota, period = (folder / "cpu.max").read_text(encoding="utf-8").split()
         return int(quota) / int(period)  # "max" is no number, and no limit
     with suppress(OSError, ValueError, ZeroDivisionError):
-        used, of = (
+        share, span = (
             int((folder / f"cpu.cfs_{part}_us").read_text(encoding="utf-8"))
             for part in ("quota", "period")
         )
-        return used / of if used > 0 else math.inf  # -1: no limit
+        return share / span if share > 0 else math.inf  # -1: no limit
     return math.inf
 
 
-def idle_cores(most: int) -> int:
-    """How many of `most` cores others leave idle at this moment, at least 1; takes 0.1 to 0.5 s.
+def idle_cores(limit: int) -> int:
+    """How many of `limit` cores are idle now, at least 1; takes 0.1 to 0.5 s.
 
-    As many threads compute for a moment: beside b others that do, n threads get n / (n + b) of n
-    cores each. The best of a few looks counts, so that whoever works but for a moment does not.
+    As many threads compute for a moment: beside b others, n threads get n / (n + b) of n cores
+    each. The best of a few tries counts, so that short bursts of others do not.
     """
-    found = 1
-    for _ in range(_LOOKS if most > 1 else 0):
-        found = max(found, min(most, round(most * (2 - most / _obtained(most)))))
-        if found == most:
+    idle = 1
+    for _ in range(_TRIES if limit > 1 else 0):
+        idle = max(idle, min(limit, round(limit * (2 - limit / _measure_cores(limit)))))
+        if idle == limit:
             break
-    return found
+    return idle
 
 
-def _obtained(count: int) -> float:
-    """How many cores' worth of time so many threads get that all compute."""
-    until = time.monotonic() + _LOOK_SECONDS
+def _measure_cores(count: int) -> float:
+    """How many cores' worth of time this many computing threads get."""
+    until = time.monotonic() + _TRY_SECONDS
 
     def share(_: int) -> float:
         began, busy = time.monotonic(), time.thread_time()

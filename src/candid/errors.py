@@ -60,7 +60,7 @@ class CandidError(Exception):
         return "\n".join(lines)
 
     def of(self, name: str) -> Self:
-        """The same error, which says of which of several things it is."""
+        """The same error, with the name of what it is about."""
         what = f"{name}: {self.what}"
         return type(self)(what, expected=self.expected, todo=self.todo, code=self.code)
 
@@ -85,7 +85,7 @@ class TargetError(DataError):
 class ImageError(DataError):
     """One picture that cannot be decoded; `what` is the reason that is listed beside its name.
 
-    `cause` is the same without the `particulars` of this picture, which stand in brackets.
+    `cause` is the reason without the `particulars` of this picture, which stand in brackets.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class DependencyError(CandidError):
 
 
 class CheckFailed(CandidError):
-    """The work was done, and what was asked of it does not hold."""
+    """The work was done, and a demand does not hold."""
 
     exit_code = 1
 
@@ -151,7 +151,7 @@ def needing(what: str, extra: str, *, expected: str = "", todo: str = "") -> Ite
 
 
 def go_on_with(run: object) -> str:
-    """What to do about a run that is half finished, in the folder `run`."""
+    """The advice for a half-finished run in the folder `run`."""
     return f"go on with: candid run --resume {shlex.quote(str(run))}"
 
 

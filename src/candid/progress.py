@@ -1,7 +1,7 @@
-"""How far the work is: a bar on a terminal, lines elsewhere, nothing where it is to be quiet.
+"""Progress: a bar on a terminal, lines elsewhere, on standard error.
 
-Everything goes to standard error. `stages` names the parts of a long job; `track` and `progress`
-tell of one piece of work, which inside a stage belongs to that stage.
+`stages` names the parts of a long job; `track` and `progress` are for one piece of work, which
+inside a stage belongs to that stage.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 clock = time.monotonic
-_LEAST = 1.0  # seconds between two lines about the same work
-_PATIENCE = 30.0  # the same where nobody knows how much work there is
+_MIN_INTERVAL = 1.0  # seconds between two lines about the same work
+_OPEN_INTERVAL = 30.0  # the same where nobody knows how much work there is
 _BAR = "{desc} {percentage:3.0f}%|{bar:12}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
 # Where nobody knows how much there is: of what is counted, and of what is not.
-_COUNTED, _OPEN = "{desc} {n_fmt} [{elapsed}{postfix}]", "{desc} [{elapsed}{postfix}]"
-_TICK = 1.0  # seconds after which the bar of a job shows the time, whether something is done or not
+_COUNT_FORMAT, _OPEN_FORMAT = "{desc} {n_fmt} [{elapsed}{postfix}]", "{desc} [{elapsed}{postfix}]"
+_TICK_SECONDS = 1.0  # how often the bar of a job shows the time, whether anything is done or not
 
 
 def say(line: str, *, quiet: bool = False) -> None:
@@ -38,11 +38,11 @@ def say(line: str, *, quiet: bool = False) -> None:
         sys.stderr.flush()
 
 
-def _on_a_screen() -> bool:
+def _is_screen() -> bool:
     return "ipykernel" in sys.modules or (sys.stderr is not None and sys.stderr.isatty())
 
 
-def _tqdm(**how: Any) -> Any:
+def _tqdm(**options: Any) -> Any:
     if "ipykernel" in sys.modules:
         from tqdm import TqdmWarning
 
@@ -53,16 +53,16 @@ def _tqdm(**how: Any) -> Any:
         import tqdm as bars  # type: ignore[no-redef]
 
         # A terminal may say that it has no size, and tqdm would then draw nothing.
-        how["ncols"], how["nrows"] = shutil.get_terminal_size()
-    return bars.tqdm(file=sys.stderr, **how)
+        options["ncols"], options["nrows"] = shutil.get_terminal_size()
+    return bars.tqdm(file=sys.stderr, **options)
 
 
-def _span(seconds: float) -> str:
+def _format_seconds(seconds: float) -> str:
     return str(datetime.timedelta(seconds=round(seconds)))
 
 
-def _counting(n: int, unit: str) -> str:
-    """The unit of so many things: "batches", but 1 "batch"."""
+def _format_unit(n: int, unit: str) -> str:
+    """The unit of n things: "batches", but 1 "batch"."""
     return unit if n != 1 else unit.removesuffix("es" if unit.endswith("ches") else "s")
 
 
@@ -70,32 +70,32 @@ def _counting(n: int, unit: str) -> str:
 
 
 class Progress:
-    """A piece of work that goes on; this one says nothing."""
+    """A piece of work; this class shows nothing."""
 
     def __init__(self, total: int | None = None, done: int = 0) -> None:
         self.total = total
         self.n = done
 
     def update(self, n: int = 1) -> None:
-        """So much more is done."""
+        """Add n units."""
         self.n += n
 
     def note(self, text: str) -> None:
-        """A few words about how it stands."""
+        """Show a few words."""
 
     def expect(self, total: int) -> None:
-        """So much there is in all, as is known now."""
+        """Set the total."""
         self.total = total
 
 
-class _Lines(Progress):
+class _LineProgress(Progress):
     """A line per tenth, or now and then where the total is unknown."""
 
     def __init__(self, title: str, total: int | None, unit: str, done: int) -> None:
         super().__init__(total, done)
         self.title, self.unit, self.words = title, unit, ""
         self.first, self.tenth = done, self._tenth()
-        self.began = self.told = clock()
+        self.start = self.last_line = clock()
 
     def note(self, text: str) -> None:
         self.words = f"; {text}"
@@ -104,26 +104,26 @@ class _Lines(Progress):
         super().update(n)
         now = clock()
         tenth = self._tenth()
-        quiet_for = now - self.told
-        if self.total and (tenth <= self.tenth or self.n >= self.total or quiet_for < _LEAST):
+        interval = now - self.last_line
+        if self.total and (tenth <= self.tenth or self.n >= self.total or interval < _MIN_INTERVAL):
             return
-        if not self.total and quiet_for < _PATIENCE:
+        if not self.total and interval < _OPEN_INTERVAL:
             return
-        self.tenth, self.told = tenth, now
-        spent = now - self.began
-        unit = _counting(self.total or self.n, self.unit)
+        self.tenth, self.last_line = tenth, now
+        spent = now - self.start
+        unit = _format_unit(self.total or self.n, self.unit)
         done = f"{self.n:,}{f' of {self.total:,}' if self.total else ''} {unit}".rstrip()
         if self.total and self.n > self.first:
-            left = _span(spent * (self.total - self.n) / (self.n - self.first))
+            left = _format_seconds(spent * (self.total - self.n) / (self.n - self.first))
             say(f"{self.title}: {tenth}0% ({done}), {left} left{self.words}")
         else:
-            say(f"{self.title}: {done} in {_span(spent)}{self.words}")
+            say(f"{self.title}: {done} in {_format_seconds(spent)}{self.words}")
 
     def _tenth(self) -> int:
         return self.n * 10 // self.total if self.total else 0
 
 
-class _Bar(Progress):
+class _BarProgress(Progress):
     """A bar of tqdm's, of its own or of the stage."""
 
     def __init__(self, bar: Any, total: int | None, done: int, behind: str = "") -> None:
@@ -151,12 +151,12 @@ def progress(
     done: int = 0,
     quiet: bool = False,
 ) -> Iterator[Progress]:
-    """Some work of `total` units, `done` of them before; what is yielded is told how it goes."""
+    """Work of `total` units, `done` of them before; yields the `Progress` to update."""
     if quiet or sys.stderr is None:
         yield Progress(total, done)
     elif _stages is not None:
         yield _stages.part(title, total, unit, done)
-    elif _on_a_screen():
+    elif _is_screen():
         with _tqdm(
             desc=title,
             total=total,
@@ -164,17 +164,17 @@ def progress(
             unit=f" {unit}",
             bar_format=_BAR if total else None,
         ) as bar:
-            yield _Bar(bar, total, done)
+            yield _BarProgress(bar, total, done)
     else:
         began = clock()
-        counted = f"{total:,} {_counting(total, unit)}" if total else unit
+        counted = f"{total:,} {_format_unit(total, unit)}" if total else unit
         say(f"{title}: {counted}".rstrip(": "))
-        yield _Lines(title, total, unit, done)
-        say(f"{title}: done in {_span(clock() - began)}")
+        yield _LineProgress(title, total, unit, done)
+        say(f"{title}: done in {_format_seconds(clock() - began)}")
 
 
 def track(iterable: Iterable[T], title: str, *, unit: str = "", quiet: bool = False) -> Iterator[T]:
-    """The same items, told of as they go by."""
+    """Iterate with progress."""
     total = len(iterable) if isinstance(iterable, Sized) else None
     with progress(title, total, unit=unit, quiet=quiet) as work:
         for item in iterable:
@@ -186,7 +186,7 @@ def track(iterable: Iterable[T], title: str, *, unit: str = "", quiet: bool = Fa
 
 
 class Stages:
-    """The stages of a job, in order: what is done, what goes on, what comes."""
+    """The stages of a job: which are done, goes on, and come."""
 
     def __init__(self, names: Sequence[str], bar: Any, quiet: bool) -> None:
         self.names, self.bar, self.quiet = names, bar, quiet
@@ -194,7 +194,7 @@ class Stages:
 
     @contextlib.contextmanager
     def begin(self, name: str) -> Iterator[None]:
-        """Do a stage inside."""
+        """Show a stage, done in the block."""
         global _stages
         place = self.names.index(name) + 1
         self.now, began, before = name, clock(), _stages
@@ -207,24 +207,24 @@ class Stages:
             yield
         finally:
             _stages = before
-        say(f"{name}: done in {_span(clock() - began)}", quiet=self.quiet)
+        say(f"{name}: done in {_format_seconds(clock() - began)}", quiet=self.quiet)
 
     def skip(self, name: str) -> None:
-        """A stage that was done before."""
+        """Show that a stage was done before."""
         say(f"{name}: done before", quiet=self.quiet)
 
     def part(self, title: str, total: int | None, unit: str, done: int) -> Progress:
-        """A piece of the present stage's work."""
+        """A piece of the present stage."""
         title = self.now if title == self.now else f"{self.now}, {title}"
         if self.bar is None:
-            return _Lines(title, total, unit, done)
+            return _LineProgress(title, total, unit, done)
         coming = ", ".join(self.names[self.names.index(self.now) + 1 :])
-        self.bar.bar_format = _BAR if total else _COUNTED if unit else _OPEN
+        self.bar.bar_format = _BAR if total else _COUNT_FORMAT if unit else _OPEN_FORMAT
         self.bar.set_description_str(title, refresh=False)
         self.bar.initial = done
         self.bar.reset(total or float("inf"))
         self.bar.n = done
-        work = _Bar(self.bar, total, done, f"then {coming}" if coming else "")
+        work = _BarProgress(self.bar, total, done, f"then {coming}" if coming else "")
         work.note("")
         self.bar.refresh()
         return work
@@ -236,23 +236,23 @@ _stages: Stages | None = None  # those of the job that goes on
 @contextlib.contextmanager
 def stages(names: Sequence[str], *, quiet: bool = False) -> Iterator[Stages]:
     """A job of stages by these names, on one bar."""
-    if quiet or not _on_a_screen():
+    if quiet or not _is_screen():
         yield Stages(names, None, quiet)
         return
     with (
-        contextlib.closing(_tqdm(total=None, bar_format=_OPEN, leave=False)) as bar,
-        _ticking(bar),
+        contextlib.closing(_tqdm(total=None, bar_format=_OPEN_FORMAT, leave=False)) as bar,
+        _refresh_bar(bar),
     ):
         yield Stages(names, bar, quiet)
 
 
 @contextlib.contextmanager
-def _ticking(bar: Any) -> Iterator[None]:
-    """Show the time that goes by in a stage which has nothing to count."""
+def _refresh_bar(bar: Any) -> Iterator[None]:
+    """Refresh the time in a stage that counts nothing."""
     over = threading.Event()
 
     def tick() -> None:
-        while not over.wait(_TICK):
+        while not over.wait(_TICK_SECONDS):
             with contextlib.suppress(OSError, ValueError):  # as for `say`
                 bar.refresh()
 

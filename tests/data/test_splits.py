@@ -17,7 +17,7 @@ from candid.data.dataset import Dataset, Part
 from candid.data.duplicates import Copies, Pairs, find_copies
 from candid.errors import ConfigError, DataError
 from candid.pipeline.opening import load_packed
-from candid.pipeline.steps import what_is_in
+from candid.pipeline.steps import describe_data
 from candid.predictions import Attribute
 from candid.settings import Config, DataConfig
 
@@ -249,7 +249,7 @@ def test_a_folder_without_a_split_gets_one_in_which_copies_are_together(tmp_path
         put(tmp_path / "faces" / f"c{i % 2}" / f"{i}.jpg", seed=i % 40 if i < 80 else i)
     config = Config(data=DataConfig(side=16, workers=1))
     data = load_packed(tmp_path / "faces", config, cache=tmp_path / "cache", quiet=True)
-    exploration, _ = what_is_in(data, config, quiet=True)
+    exploration, _ = describe_data(data, config, quiet=True)
     state = {f.code: f.state for f in exploration.findings}
     assert state["DUPLICATES-ACROSS-SPLITS"] == "not found"
     assert state["DUPLICATES-WITHIN-SPLITS"] == "found"

@@ -515,7 +515,7 @@ def test_the_stage_takes_mistakes_from_the_predictions(tmp_path: Path) -> None:
     from candid.models.networks import build
     from candid.models.weights import save_weights
     from candid.pipeline.explaining import show_inside
-    from candid.pipeline.provenance import provenance_now
+    from candid.pipeline.provenance import collect_provenance
     from candid.predictions import Predictions, write_predictions
     from candid.records import ModelCard, read_record, write_record
     from candid.settings import Config
@@ -534,7 +534,7 @@ def test_the_stage_takes_mistakes_from_the_predictions(tmp_path: Path) -> None:
     network = build("plain", side=side, n_classes=2)
     config = Config()
     run = runs.create(
-        tmp_path / "run", config, provenance_now(seed=0, data="made", data_fingerprint="x")
+        tmp_path / "run", config, collect_provenance(seed=0, data="made", data_fingerprint="x")
     )
     save_weights(run.weights, network.state_dict())
     third = (0.5, 0.5, 0.5)

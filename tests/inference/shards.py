@@ -16,7 +16,7 @@ from candid.errors import RunError
 from candid.inference.abstaining import Rule
 from candid.inference.classifier import Classifier
 from candid.inference.classify import Labeller
-from candid.pipeline.labelling import model_of
+from candid.pipeline.labelling import model_key
 from candid.records import ModelCard
 from inference.tiny import encoded, pixels, write_tar
 
@@ -93,4 +93,4 @@ def by_hand(
 
 def job_of(labeller: Labeller, test: str) -> dict[str, Any]:
     """All that decides its rows, and the test that asks."""
-    return model_of(labeller) | {"test": test}
+    return model_key(labeller) | {"test": test}

@@ -406,8 +406,8 @@ def test_killed_three_times_at_random_the_table_is_the_same(tmp_path):
     code = (
         "import sys, time; from pathlib import Path\n"
         "from candid.runs import Run\n"
-        "from candid.pipeline.labelling import labeller, label_pictures\n"
-        "ready = labeller(Run(Path(sys.argv[1])), engine='torch')\n"
+        "from candid.pipeline.labelling import label_pictures, open_labeller\n"
+        "ready = open_labeller(Run(Path(sys.argv[1])), engine='torch')\n"
         "tally = label_pictures(ready, [sys.argv[2]], Path(sys.argv[3]), 'csv', workers=1,\n"
         "    bar=lambda n: (print(n, flush=True), time.sleep(float(sys.argv[4]))))\n"
         "print('done', tally.images, tally.resumed)"

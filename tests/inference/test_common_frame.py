@@ -160,7 +160,7 @@ def test_shards_begin_from_it_and_what_comes_later_is_read_the_same(tmp_path):
 
     def labelled():
         made = label_shards(
-            Run(tmp_path), [str(tmp_path / "in")], str(tmp_path / "out"), ready=ready, workers=1
+            Run(tmp_path), [str(tmp_path / "in")], str(tmp_path / "out"), labeller=ready, workers=1
         )
         return made.job, made.tally
 

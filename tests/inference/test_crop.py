@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from candid.errors import DataError, DependencyError, RunError
 from candid.inference.detectors import Box, DetectedFace, open_detector
 from candid.inference.faces import CELEBA, Finder, Frame, measure_frame
-from candid.pipeline.labelling import frame as frame_of
+from candid.pipeline.labelling import training_frame as frame_of
 from inference.tiny import tiny_run
 
 cv2 = pytest.importorskip("cv2")
@@ -186,8 +186,8 @@ def test_a_kept_frame_that_knows_no_squeeze_is_measured_anew(tmp_path, monkeypat
     plain = {"aspect": 1.0, "eyes": [0.3] * 4, "box": [0.5] * 3, "n": 30, "detector": "made up"}
     (run.path / "frame.json").write_text(json.dumps(plain))
     monkeypatch.setattr(using, "reload", lambda *_, **__: SimpleNamespace(dataset=None))
-    monkeypatch.setattr(using, "rows_at_home", lambda *_: None)
-    monkeypatch.setattr(using, "_training_pictures", lambda *_: iter(()))
+    monkeypatch.setattr(using, "reference_rows", lambda *_: None)
+    monkeypatch.setattr(using, "_sample_training_images", lambda *_: iter(()))
     monkeypatch.setattr(faces, "measure_squeeze", lambda _: 1.2)
     found = replace(FRAME, squeeze=1.2)
     monkeypatch.setattr(faces, "measure_frame", lambda *_, squeeze: replace(FRAME, squeeze=squeeze))

@@ -14,7 +14,7 @@ from candid.errors import DataError, OutputError
 from candid.inference import parts, shards
 from candid.inference.parts import label_here, label_missing, read_manifest
 from candid.inference.shards import Order, find_shards, label_shard, read_part
-from candid.pipeline.labelling import labeller, model_of
+from candid.pipeline.labelling import model_key, open_labeller
 from commands import candid
 from inference.shards import faces, parquet_shard, rows_of, tar_shards
 from inference.tiny import encoded, pixels, tiny_run, write_tar
@@ -29,7 +29,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def ready(run):
-    return labeller(run, engine="torch", abstain_below=0.6)
+    return open_labeller(run, engine="torch", abstain_below=0.6)
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def tars(tmp_path):
 
 
 def order_of(ready, out):
-    return Order(str(out), model_of(ready), {"target": "Hat"})
+    return Order(str(out), model_key(ready), {"target": "Hat"})
 
 
 def do(ready, words, out, **options):
@@ -193,7 +193,7 @@ def test_labels_of_another_model_are_replaced_only_on_request(run, ready, tmp_pa
     out = tmp_path / "out"
     do(ready, tars, out)
     before = rows_of(out)
-    other = labeller(run, engine="torch", abstain_below=0.9)
+    other = open_labeller(run, engine="torch", abstain_below=0.9)
     with pytest.raises(OutputError, match="other settings"):
         do(other, tars, out)
     assert rows_of(out) == before and read_manifest(str(out)).finished

@@ -19,7 +19,7 @@ from candid.data.synthetic import FaceWorld, write_faces
 from candid.inference.detectors import OPENCV, Box, DetectedFace
 from candid.inference.faces import Finder
 from candid.inference.windows import FramingFinder
-from candid.pipeline.labelling import face_finder, labeller
+from candid.pipeline.labelling import face_finder, open_labeller
 from candid.runs import Run
 from commands import call
 from made_once import made_once
@@ -153,8 +153,8 @@ def test_opencv_is_taken_where_it_is_named(run):
 
 def test_a_job_with_faces_goes_on_where_it_was_stopped(run, tmp_path):
     """What decides a row compares equal to itself, for a job that was stopped."""
-    from candid.pipeline.labelling import model_of
+    from candid.pipeline.labelling import model_key
     from candid.storage.jobs import plain_job
 
-    jobs = [plain_job(model_of(labeller(run, crop=True))) for _ in range(2)]
+    jobs = [plain_job(model_key(open_labeller(run, crop=True))) for _ in range(2)]
     assert jobs[0] == jobs[1] and jobs[0]["faces"]["detector"] == "framing"

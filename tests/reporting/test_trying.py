@@ -31,7 +31,7 @@ from candid.models.model import TorchEngine, load_whole_model
 from candid.models.networks import build as build_network
 from candid.models.pixels import PixelNetwork
 from candid.models.weights import save_tensors
-from candid.pipeline.embedding import embedded_model
+from candid.pipeline.embedding import embed_model
 from candid.records import ModelCard, write_record
 from candid.records.embedded import EmbeddedModel, FlatLook
 from candid.reporting.page import render
@@ -412,7 +412,7 @@ def test_the_setting_leaves_the_model_out(deep, tmp_path):
     shutil.copy(deep.page.parent / "model.safetensors", tmp_path)
     for setting, kind in (("on", EmbeddedModel), ("off", str)):
         config = Config(report=ReportConfig(model=setting))
-        found = embedded_model(Run(tmp_path, config))
+        found = embed_model(Run(tmp_path, config))
         assert isinstance(found, kind)
     assert found == LEFT_OUT
 

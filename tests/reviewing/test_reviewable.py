@@ -19,11 +19,11 @@ from candid.config import load_config, with_values
 from candid.errors import ConfigError
 from candid.pipeline import reviewable as source
 from candid.pipeline.reviewable import (
+    examine_pixels,
+    find_nearest,
     is_run,
-    look_at_pixels,
-    nearest_later,
-    nearest_of,
-    reviewable,
+    open_reviewable,
+    start_nearest,
 )
 from candid.pipeline.reviewing import QUEUES, open_review
 from candid.predictions import read_predictions
@@ -91,12 +91,12 @@ def test_only_what_is_wanted_is_looked_for(
     def never(*_: object) -> None:
         raise AssertionError("looked for what nobody asked about")
 
-    for name in ("_linked", "_strange"):
+    for name in ("_find_copies", "_find_strange"):
         monkeypatch.setattr(source, name, never)
-    of = reviewable(data, CONFIG, cache=cache)
-    assert [*look_at_pixels(of, ["person", "unreadable"]).unreadable] == list(BROKEN)
+    of = open_reviewable(data, CONFIG, cache=cache)
+    assert [*examine_pixels(of, ["person", "unreadable"]).unreadable] == list(BROKEN)
     with pytest.raises(AssertionError):
-        look_at_pixels(of, [*QUEUES.values()])
+        examine_pixels(of, [*QUEUES.values()])
 
 
 @pytest.mark.slow
@@ -158,19 +158,19 @@ def test_the_nearest_are_those_of_the_last_hidden_layer(tmp_path: Path) -> None:
     from candid.records import ModelCard, read_record
 
     run = make_network(tmp_path)
-    of = reviewable(run, None, cache=tmp_path / "cache")
+    of = open_reviewable(run, None, cache=tmp_path / "cache")
     dataset, store = of.dataset, of.data.store
     train = np.flatnonzero(dataset.split == "train")
     asked = [*dataset.ids[train[:3]].tolist(), *dataset.ids[dataset.split == "test"][:4].tolist()]
-    found = nearest_of(of, asked)
+    found = find_nearest(of, asked)
     assert set(found) == set(asked)
-    with nearest_later(of, asked) as neighbours:
+    with start_nearest(of, asked) as neighbours:
         for _ in range(3000):
             if (same := neighbours()) is not None:
                 break
             time.sleep(0.01)
         assert same == found
-    assert nearest_of(of, asked, wanted=lambda: False) == {}
+    assert find_nearest(of, asked, wanted=lambda: False) == {}
     # By brute force: what goes into the classifier, in double precision.
     card = read_record(run.model_file, ModelCard)
     network = load_network(run.weights, card, torch.device("cpu"))
@@ -209,19 +209,19 @@ def test_a_review_that_is_left_does_not_wait_for_them(
         ended.set()
         return {}
 
-    monkeypatch.setattr(source, "nearest_of", endless)
-    of = reviewable(data, CONFIG, cache=cache)
-    with nearest_later(of, [COPIED[0]]) as neighbours:
+    monkeypatch.setattr(source, "find_nearest", endless)
+    of = open_reviewable(data, CONFIG, cache=cache)
+    with start_nearest(of, [COPIED[0]]) as neighbours:
         assert begun.wait(10) and neighbours() is None and not ended.is_set()
     assert ended.is_set() and neighbours() == {}
 
 
 def test_there_are_none_without_a_network(tmp_path: Path, data: Path, cache: Path) -> None:
-    of = reviewable(data, CONFIG, cache=cache)
-    assert nearest_of(of, [COPIED[0]]) == {}
+    of = open_reviewable(data, CONFIG, cache=cache)
+    assert find_nearest(of, [COPIED[0]]) == {}
     run = make_run(tmp_path)
-    of = reviewable(run, None, cache=tmp_path / "cache")
-    assert nearest_of(of, of.dataset.ids[:3].tolist()) == {}
+    of = open_reviewable(run, None, cache=tmp_path / "cache")
+    assert find_nearest(of, of.dataset.ids[:3].tolist()) == {}
 
 
 def test_of_pictures_that_training_streams_all_labels_are_reviewed(tmp_path: Path) -> None:
@@ -229,12 +229,12 @@ def test_of_pictures_that_training_streams_all_labels_are_reviewed(tmp_path: Pat
     streaming = {"target": "Hat", "side": 16, "workers": 1, "max_bad_share": 0.2,
                  "stream": "always", "stream_sample": 1}  # fmt: skip
     config = with_values(Config(), {"data": streaming})
-    of = reviewable(tmp_path / "shards", config, cache=tmp_path / "cache")
+    of = open_reviewable(tmp_path / "shards", config, cache=tmp_path / "cache")
     assert len(of.dataset) == 200 > len(of.data.dataset)
     how = {"config": config, "out": tmp_path / "c.csv", "cache": tmp_path / "cache"}
     with open_review(tmp_path / "shards", who="x", **how) as ready:  # type: ignore[arg-type]
         review, packed = ready.session.review, set(of.data.dataset.ids.tolist())
-        assert review.labelled == 200 - len(look_at_pixels(of, []).unreadable)
+        assert review.labelled == 200 - len(examine_pixels(of, []).unreadable)
         others = [s.image for s in review.showings if s.image not in packed]
         assert others and ready.picture(others[0])[:2] == b"\xff\xd8"  # a JPEG
 
@@ -259,7 +259,7 @@ def test_what_is_in_the_way_is_said_before_all_pictures_are_looked_at(  # type: 
 ) -> None:
     pytest.importorskip("fastapi")
     looked: list[object] = []
-    monkeypatch.setattr("candid.pipeline.reviewing.look_at_pixels", looked.append)
+    monkeypatch.setattr("candid.pipeline.reviewing.examine_pixels", looked.append)
     here = ("review", data, "--target", "Face", "--cache", cache, "--out")
     words = tmp_path / "words.txt"
     words.write_text("a line without an end")
@@ -276,4 +276,4 @@ def test_a_number_and_several_labels_are_refused(data: Path, cache: Path) -> Non
     for some in ({"target": "ITA", "numbers": ("ITA",)}, {"targets": ("Face", "Smiling")}):
         config = with_values(CONFIG, {"data": {"target": "", **some}})
         with pytest.raises(ConfigError, match="is a number, or stands for several"):
-            reviewable(data, config, cache=cache)
+            open_reviewable(data, config, cache=cache)

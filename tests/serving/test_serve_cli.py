@@ -313,11 +313,11 @@ def test_pictures_unlike_the_training_data_get_no_answer(served):
 
 def test_what_an_audit_found_is_said(run):
     from auditing.audited import undefined
-    from candid.pipeline.serving import _weaknesses
+    from candid.pipeline.serving import _list_weaknesses
     from candid.records import Finding
     from candid.records.audit import Audit, AuditFinding, Gap, SplitAudit
 
-    audited, found, note = _weaknesses(run)
+    audited, found, note = _list_weaknesses(run)
     assert (audited, found) == (False, [])
     assert "Nobody has looked" in note
     gap = Gap("accuracy", -0.1, -0.2, -0.05, 0.001, 0.01, 0.05, "found", 50, 500, 20, 200, "m")
@@ -329,7 +329,7 @@ def test_what_an_audit_found_is_said(run):
     path = run.path / "audit.json"
     write_record(path, Audit("Hat", ("no", "yes"), "run", (split,)))
     try:
-        audited, found, note = _weaknesses(run)
+        audited, found, note = _list_weaknesses(run)
     finally:
         path.unlink()
     assert audited and found[0].title == "Worse on hats." and found[0].severity == "serious"

@@ -11,7 +11,7 @@ import pytest
 from auditing.audited import crowd, predictions, undefined
 from candid.auditing.audit import audit_groups
 from candid.evaluation.performance import evaluate_predictions
-from candid.pipeline.provenance import provenance_now
+from candid.pipeline.provenance import collect_provenance
 from candid.predictions import Predictions
 from candid.records import Estimate
 from candid.settings import AuditConfig, Config, EvaluateConfig
@@ -30,7 +30,7 @@ QUICK = AuditConfig(draws=60, slices=0, more=False)
 
 
 def inputs(p: Predictions, **source: object) -> AuditInput:
-    about = provenance_now(seed=0, data="t.csv", data_fingerprint="")
+    about = collect_provenance(seed=0, data="t.csv", data_fingerprint="")
     given = {"kind": "file", "name": "t.csv", "n": len(p), **source}
     audit = audit_groups(p, QUICK)
     return AuditInput(audit, about, AuditedSource(**given), Config(), has_degrees=not p.hard)

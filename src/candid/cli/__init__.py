@@ -15,14 +15,15 @@ from candid.cli.checking import check_command
 from candid.cli.comparing import compare_command
 from candid.cli.correcting import corrections_group
 from candid.cli.explaining import explain_command
+from candid.cli.exporting import export_command
 from candid.cli.improving import improve_command
 from candid.cli.listing import cache_command, runs_group
 from candid.cli.making import demo_command, explore_command, run_command, train_command
+from candid.cli.predicting import predict_command
 from candid.cli.publishing import push_command
 from candid.cli.reviewing import review_command
 from candid.cli.serving import serve_command
 from candid.cli.tuning import tune_command
-from candid.cli.using import export_command, predict_command
 from candid.errors import CandidError
 from candid.garbage import collect_seldom
 
@@ -89,13 +90,13 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             )
         )
     except Exception as error:
-        _fail_of_part(error)
+        _fail_in_part(error)
         raise
     sys.exit(0)
 
 
-def _fail_of_part(error: Exception) -> None:
-    """End where an error came through a part of the user's own, by name: it is no bug here."""
+def _fail_in_part(error: Exception) -> None:
+    """Exit where an error came through a part of the user's own: it is no bug here."""
     from candid.settings.named_parts import own_line, said_by
 
     if line := own_line(error):

@@ -12,11 +12,11 @@ import click
 import candid
 from candid.cli.options import (
     FOLDER,
-    answering,
+    answer_options,
     answering_options,
     calibration_option,
-    config_elsewhere,
     is_quiet,
+    labels_config,
     labels_options,
     option,
     output_options,
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 @calibration_option
 @run_options
 def evaluate_command(
-    run: Path, others: tuple[Path, ...], data: Path | None, cache: Path | None, **how: Any
+    run: Path, others: tuple[Path, ...], data: Path | None, cache: Path | None, **options: Any
 ) -> None:
     """How well a run's model does, from its predictions; makes them where there are none.
 
@@ -69,23 +69,23 @@ def evaluate_command(
         return
     from candid.pipeline.opening import only_label
 
-    config = config_elsewhere(run, how)
-    found = candid.transfer(
-        run, others, config, home=data, cache=cache, quiet=is_quiet(), **answering(how)
+    config = labels_config(run, options)
+    transfer = candid.transfer(
+        run, others, config, home=data, cache=cache, quiet=is_quiet(), **answer_options(options)
     )
-    show(found, _transfer_lines(found, len(others), only_label(candid.Run(run))))
+    show(transfer, _transfer_lines(transfer, len(others), only_label(candid.Run(run))))
 
 
-def _transfer_lines(found: Transfer | NumberTransfer, asked: int, run: Run) -> Iterator[str]:
-    """How it does on the data sets that were asked for, which stand last."""
+def _transfer_lines(transfer: Transfer | NumberTransfer, n_sources: int, run: Run) -> Iterator[str]:
+    """The figures of the last `n_sources` data sets."""
     from candid.records.external import Transfer
     from candid.text.external import said
     from candid.text.external_numbers import number_said
 
-    if isinstance(found, Transfer):
-        yield from said(replace(found, sources=found.sources[-asked:]))
+    if isinstance(transfer, Transfer):
+        yield from said(replace(transfer, sources=transfer.sources[-n_sources:]))
     else:
-        yield from number_said(replace(found, sources=found.sources[-asked:]))
+        yield from number_said(replace(transfer, sources=transfer.sources[-n_sources:]))
     yield f"in {run.transfer}; candid report {run.path} shows it"
 
 
@@ -185,18 +185,17 @@ def audit_command(
     from candid.records.audit_file import plain_audit, write_audit
     from candid.text.console import audit_lines
 
-    wanted = parse(conditions)
-    if page is not None:
-        require_page(page, out)
+    demands = parse(conditions)
+    require_page(page, out)
     _refuse_beside_model(model, keep, other is not None or tone or any(columns.values()))
     audited = path if other is None else other
     run = candid.Run(audited)
     if tone and not run.config.is_file():
-        what = "folder of tables" if audited.is_dir() else "file of predictions"
-        raise click.UsageError(f"--tone needs a run: a {what} has no pictures.")
+        kind = "folder of tables" if audited.is_dir() else "file of predictions"
+        raise click.UsageError(f"--tone needs a run: a {kind} has no pictures.")
     is_run = run.config.is_file() and model is None
     file = candid.open_run(audited).config if is_run else None
-    found = candid.audit(
+    audit = candid.audit(
         audited,
         candid.load_config(file=file, overrides=overrides),
         before=None if other is None else path,
@@ -210,36 +209,36 @@ def audit_command(
         quiet=is_quiet(),
     )
     if out is not None:
-        write_audit(out, found)
-    hint = page is None and other is None and not is_run
-    page = _page_of(run) if page is None and other is not None else page
-    written = [str(file) if file is not None else "" for file in (out, page)]
-    show(found, audit_lines(found, *written, hint=hint), plain=plain_audit)
-    _refuse_failures(found, wanted)
+        write_audit(out, audit)
+    shows_hint = page is None and other is None and not is_run
+    page = _comparison_page(run) if page is None and other is not None else page
+    paths = [str(file) if file is not None else "" for file in (out, page)]
+    show(audit, audit_lines(audit, *paths, hint=shows_hint), plain=plain_audit)
+    _refuse_failures(audit, demands)
 
 
-def _page_of(run: Run) -> Path | None:
-    """Where an audit of two writes what changed, in the second's folder; None for a file."""
+def _comparison_page(run: Run) -> Path | None:
+    """The page for what changed between two, in the second's folder; None for a file."""
     from candid.pipeline.opening import only_label
 
     return only_label(run).comparison if run.path.is_dir() else None
 
 
-def _refuse_beside_model(model: str | None, keep: Path | None, others: bool) -> None:
-    """Raise where what is asked of somebody's model, or of none, cannot be."""
-    if model is not None and others:
+def _refuse_beside_model(model: str | None, keep: Path | None, has_others: bool) -> None:
+    """Raise a UsageError for options that do not go with --model, or without it."""
+    if model is not None and has_others:
         raise click.UsageError("--model asks about one DATA: no second one, no --tone, no columns.")
     if keep is not None and model is None:
         raise click.UsageError("--keep is for what --model says.")
 
 
-def _refuse_failures(audit: Audit, wanted: Any) -> None:
+def _refuse_failures(audit: Audit, demands: Any) -> None:
     from candid.auditing.conditions import failures
     from candid.errors import CheckFailed
 
-    if failed := failures(audit, wanted):
+    if failed := failures(audit, demands):
         raise CheckFailed(
             " ".join(failed),
-            expected=", ".join(f"not {demand}" for demand in wanted),
+            expected=", ".join(f"not {demand}" for demand in demands),
             todo="look at the findings, or change the condition",
         )

@@ -10,10 +10,10 @@ import click
 import candid
 from candid.cli.options import (
     FOLDER,
-    answering,
+    answer_options,
     answering_options,
-    config_elsewhere,
     is_quiet,
+    labels_config,
     labels_options,
     option,
     output_options,
@@ -32,16 +32,16 @@ from candid.cli.options import (
 @option("--seed", "N", "Who has a part in the fit.", type=int, default=0)
 @trust_option
 @output_options
-def calibrate_command(run: Path, data: Path, **how: Any) -> None:
+def calibrate_command(run: Path, data: Path, **options: Any) -> None:
     """Adapt a run's probabilities and its promise to a place, from labelled pictures of it.
 
     A few hundred of them, in any layout. A third of the people sets a temperature and a bias for
     each class; the others find the threshold above which few answers are wrong, with a guarantee,
     where they are enough for one. It is kept in RUN; candid predict --calibration NAME uses it.
     """
-    config = config_elsewhere(run, how)
-    found = candid.calibrate(run, data, config, quiet=is_quiet(), **answering(how))
+    config = labels_config(run, options)
+    calibration = candid.calibrate(run, data, config, quiet=is_quiet(), **answer_options(options))
     from candid.records.calibration import calibration_path
     from candid.text.calibration import calibration_lines
 
-    show(found, calibration_lines(found, str(calibration_path(run, found.name))))
+    show(calibration, calibration_lines(calibration, str(calibration_path(run, calibration.name))))

@@ -18,7 +18,7 @@ from candid.cli.options import (
     output_options,
     path_option,
     quick_settings_options,
-    short_for,
+    short_option,
     show,
 )
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @click.command("check")
 @data_argument(required=True)
 @quick_settings_options
-@option("--folds", "N", "Short for --set check.folds=N.", type=int, **short_for("check.folds"))
+@option("--folds", "N", "Short for --set check.folds=N.", type=int, **short_option("check.folds"))
 @option("--jobs", "N", "Networks trained at a time, in a process each.", type=int, default=1)
 @path_option(
     "--out",
@@ -46,10 +46,10 @@ def check_command(data: Where, jobs: int, out: Path | None, cache: Path | None) 
     The same command with the same --out goes on with a check that was stopped.
     """
     from candid.pipeline.checking import check_folder
-    from candid.pipeline.stopping import stoppable
+    from candid.pipeline.stopping import resume_hint
     from candid.text.label_check import check_lines
 
     config, folder = config_of_options(), check_folder(out)
-    with stoppable(f"the same command with --out {shlex.quote(str(folder))}"):
-        found = candid.check(data, config, out=folder, jobs=jobs, cache=cache, quiet=is_quiet())
-    show({"folder": str(folder), "check": found}, check_lines(found, str(folder)))
+    with resume_hint(f"the same command with --out {shlex.quote(str(folder))}"):
+        check = candid.check(data, config, out=folder, jobs=jobs, cache=cache, quiet=is_quiet())
+    show({"folder": str(folder), "check": check}, check_lines(check, str(folder)))

@@ -31,19 +31,19 @@ def compare_command(
     if len(runs) == 1:
         raise click.UsageError("One model cannot be compared: name another.")
     if len(runs) == 2:
-        from candid.pipeline.comparing import require_ours
+        from candid.pipeline.comparing import require_own_format
 
         for run in runs:
-            require_ours(run)
-        how = {"page": page, "overrides": overrides, "data": None, "cache": None}
-        context.invoke(audit_command, path=runs[0], other=runs[1], **how)
+            require_own_format(run)
+        options = {"page": page, "overrides": overrides, "data": None, "cache": None}
+        context.invoke(audit_command, path=runs[0], other=runs[1], **options)
         return
     from candid.text.comparison_runs import run_comparison_lines
 
     last = candid.Run(runs[-1])
     if page is None and runs[-1].is_dir():
         page = last.comparison_of_runs
-    found = candid.compare(
+    comparison = candid.compare(
         *runs, config=candid.load_config(overrides=overrides), page=page, quiet=is_quiet()
     )
-    show(found, run_comparison_lines(found, "" if page is None else str(page)))
+    show(comparison, run_comparison_lines(comparison, "" if page is None else str(page)))

@@ -38,17 +38,17 @@ def corrections_group() -> None:
 @set_option
 @output_options
 def apply_command(
-    data: Path, file: Path, out: Path, overrides: tuple[str, ...], **how: str | Path | None
+    data: Path, file: Path, out: Path, overrides: tuple[str, ...], **options: str | Path | None
 ) -> None:
     """Write labels as the corrections in FILE have them; DATA stays as it is."""
     from candid.text.corrections import applied_lines
 
-    config = config_of_labels(overrides, **how)
-    done, images, files = candid.apply_corrections(data, file, out, config)
-    written = [str(path) for path in files]
+    config = config_of_labels(overrides, **options)
+    finding, images, files = candid.apply_corrections(data, file, out, config)
+    paths = [str(path) for path in files]
     show(
-        {"files": written, "images": images, "corrections": done},
-        applied_lines(done.detail, ", ".join(written), images),
+        {"files": paths, "images": images, "corrections": finding},
+        applied_lines(finding.detail, ", ".join(paths), images),
     )
 
 
@@ -61,5 +61,5 @@ def merge_command(first: Path, second: Path, out: Path) -> None:
     """Bring two files together, and say how far they agree."""
     from candid.text.corrections import agreement_lines
 
-    found = candid.merge_corrections(first, second, out)
-    show(found, agreement_lines(found, str(out)))
+    agreement = candid.merge_corrections(first, second, out)
+    show(agreement, agreement_lines(agreement, str(out)))

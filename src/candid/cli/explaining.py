@@ -72,8 +72,8 @@ def explain_command(
         return
     if out is not None:
         raise click.UsageError("--out is for pictures: the maps of a run lie in its folder.")
-    found = candid.explain_run(folder, config, quiet=is_quiet(), **places)
-    show(found, explanation_lines(found, str(folder.explanation)))
+    explanation = candid.explain_run(folder, config, quiet=is_quiet(), **places)
+    show(explanation, explanation_lines(explanation, str(folder.explanation)))
 
 
 def _explain_pictures(run: candid.Run, pictures: tuple[Path, ...], path: Path) -> None:
@@ -85,20 +85,20 @@ def _explain_pictures(run: candid.Run, pictures: tuple[Path, ...], path: Path) -
     draw_explained(path, explained)
     rows = [
         {
-            "image": one.name,
-            **_answer(one),
-            "methods": {name: badge or None for name, badge in one.badges.items()},
+            "image": picture.name,
+            **_answer(picture),
+            "methods": {name: badge or None for name, badge in picture.badges.items()},
         }
-        for one in explained
+        for picture in explained
     ]
-    lines = [explained_picture(one.name, one.prediction, one.probability) for one in explained]
+    lines = [explained_picture(p.name, p.prediction, p.probability) for p in explained]
     show({"out": str(path), "images": rows}, [*lines, f"maps: {path}"])
 
 
-def _answer(one: ExplainedPicture) -> dict[str, Any]:
-    if one.number is None:
-        return {"prediction": one.prediction, "probability": one.probability}
-    return dict(zip(("value", "low", "high"), one.number, strict=True))
+def _answer(picture: ExplainedPicture) -> dict[str, Any]:
+    if picture.number is None:
+        return {"prediction": picture.prediction, "probability": picture.probability}
+    return dict(zip(("value", "low", "high"), picture.number, strict=True))
 
 
 def _refuse_input(path: Path, pictures: tuple[Path, ...]) -> None:

@@ -77,7 +77,7 @@ def improve_command(
     aim: Literal["worst group", "overall"],
     folds: int,
     seed: int,
-    **of: Any,
+    **options: Any,
 ) -> None:
     """Try remedies for what the audit found; none may help.
 
@@ -94,10 +94,10 @@ def improve_command(
     if curve:
         if train or only or corrections is not None:
             raise click.UsageError("--curve measures curves and tries no remedies: not --train.")
-        curves = candid.learning_curves(run, quiet=is_quiet(), **of)
+        curves = candid.learning_curves(run, quiet=is_quiet(), **options)
         show(curves, curve_lines(curves))
         return
-    found = candid.improve(
+    improvement = candid.improve(
         run,
         train=train,
         only=only,
@@ -106,6 +106,6 @@ def improve_command(
         folds=folds,
         seed=seed,
         quiet=is_quiet(),
-        **of,
+        **options,
     )
-    show(found, improvement_lines(found, str(run)))
+    show(improvement, improvement_lines(improvement, str(run)))

@@ -27,7 +27,7 @@ class _ListUnlessNamed(click.Group):
     """A group that lists unless the first word is one of its verbs: `candid runs [FOLDER]`."""
 
     def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
-        """Put `list` before what is no verb."""
+        """Put `list` before anything that is no verb."""
         if not args or args[0] not in {*self.commands, *context.help_option_names}:
             args = [_LIST, *args]
         return super().parse_args(context, args)
@@ -57,7 +57,7 @@ def runs_group() -> None:
 @option("--recipe", "NAME", "Only of this recipe, or this network.", default="")
 @option("--data", "NAME", "Only of this data set.", default="")
 @output_options
-def runs_command(folder: Path, order: str, **wanted: str) -> None:
+def runs_command(folder: Path, order: str, **filters: str) -> None:
     """The runs below FOLDER (default: runs) as a table: what each learned, how well, at what price.
 
     Accuracy and weighted F1 with their intervals, of the test images where there are some, or the
@@ -67,8 +67,8 @@ def runs_command(folder: Path, order: str, **wanted: str) -> None:
     """
     from candid.text.listing import run_lines
 
-    found = candid.list_runs(folder, order=order, **wanted)  # type: ignore[arg-type]
-    show(found, run_lines(found))
+    run_list = candid.list_runs(folder, order=order, **filters)  # type: ignore[arg-type]
+    show(run_list, run_lines(run_list))
 
 
 @runs_group.command("rm")
@@ -103,14 +103,14 @@ def remove_command(runs: tuple[Path, ...], yes: bool) -> None:
     show({"removed": removed}, removed_lines(removed))
 
 
-def _bytes(context: click.Context, of: click.Parameter, value: str | None) -> int | None:
-    """20GB, 500 MB or a number of bytes."""
+def _bytes(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
+    """Parse 20GB, 500 MB or a number of bytes."""
     if value is None:
         return None
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)b?", value.strip(), re.IGNORECASE)
-    if found is None:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)b?", value.strip(), re.IGNORECASE)
+    if match is None:
         raise click.BadParameter("a size such as 20GB or 500MB is expected")
-    return int(float(found[1]) * 1000 ** " kmgt".index(found[2].lower() or " "))
+    return int(float(match[1]) * 1000 ** " kmgt".index(match[2].lower() or " "))
 
 
 @click.command("cache")
@@ -135,8 +135,8 @@ def cache_command(
     if yes and prune_older is None and prune_above is None:
         raise click.UsageError("--yes removes what is to be pruned: say --prune-older or"
                                " --prune-above.")  # fmt: skip
-    found = candid.list_packs(cache, prune_older=prune_older, prune_above=prune_above, remove=yes)
-    show(found, pack_lines(found))
+    packs = candid.list_packs(cache, prune_older=prune_older, prune_above=prune_above, remove=yes)
+    show(packs, pack_lines(packs))
 
 
 @runs_group.command("log")
@@ -158,5 +158,5 @@ def log_command(run: Path, to: tuple[str, ...]) -> None:
     """
     from candid.text.listing import logged_line
 
-    done = candid.log_run(run, to, quiet=is_quiet())
-    show(done, [logged_line(str(run), to, done["steps"], done["figures"])])
+    logged = candid.log_run(run, to, quiet=is_quiet())
+    show(logged, [logged_line(str(run), to, logged["steps"], logged["figures"])])

@@ -10,11 +10,11 @@ import click
 
 import candid
 from candid.cli.options import (
+    begin_arguments,
     begin_options,
     cache_option,
     config_of_options,
     data_argument,
-    how_to_begin,
     is_json,
     is_quiet,
     no_explain_option,
@@ -73,9 +73,9 @@ def demo_command(out: Path, images: int, seed: int, overrides: tuple[str, ...]) 
         # Two processes have a core each: NumPy, not imported yet, would have its products wait for
         # the other's core, and busily so. The audit took three times as long.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from candid.pipeline.stopping import stoppable
+    from candid.pipeline.stopping import resume_hint
 
-    with stoppable("the same command again"):
+    with resume_hint("the same command again"):
         run = candid.demo(out, images=images, seed=seed, config=config, quiet=is_quiet())
     show_evaluation(run)
 
@@ -85,22 +85,22 @@ def demo_command(out: Path, images: int, seed: int, overrides: tuple[str, ...]) 
 @no_explain_option
 @seeds_option
 @output_options
-def run_command(resume: Path | None, log: tuple[str, ...], cache: Path | None, **how: Any) -> None:
+def run_command(resume: Path | None, log: tuple[str, ...], **options: Any) -> None:
     """Explore, train, evaluate and report: the main job.
 
     DATA is a folder of labelled images or a table of them. Several become one data set: images,
     results and gaps are told apart by the attribute "source".
     """
-    from candid.pipeline.opening import leads
+    from candid.pipeline.opening import is_main_process
 
-    told = leads() and not is_quiet() and not is_json()
-    whole = resume is not None and told and not log and candid.open_run(resume).all_whole()
-    run = candid.run(log=log, cache=cache, **how_to_begin(resume=resume, **how))
-    if whole:
+    shows = is_main_process() and not is_quiet() and not is_json()
+    is_complete = resume is not None and shows and not log and candid.open_run(resume).all_whole()
+    run = candid.run(**begin_arguments(resume=resume, log=log, **options))
+    if is_complete:
         from candid.text.console import finished
 
-        click.echo(finished(str(resume), same_data=how["data"] is not None))
-    if leads():
+        click.echo(finished(str(resume), same_data=options["data"] is not None))
+    if is_main_process():
         show_evaluation(run)
 
 
@@ -123,35 +123,35 @@ def run_command(resume: Path | None, log: tuple[str, ...], cache: Path | None, *
 @cache_option
 @output_options
 def explore_command(
-    data: Where, out: Path | None, findings: Path | None, **how: Path | None
+    data: Where, out: Path | None, findings: Path | None, **options: Path | None
 ) -> None:
     """What is in the data: sizes, balance, people, duplicates, attributes."""
     if out is not None and findings is not None:
         raise click.UsageError("--out writes findings.parquet, too: leave --findings out.")
-    config = config_of_options()
-    found = candid.explore(data, config, out=out, findings=findings, quiet=is_quiet(), **how)
+    options |= {"out": out, "findings": findings}
+    exploration = candid.explore(data, config_of_options(), quiet=is_quiet(), **options)
     from candid.text.console import exploration_lines
 
-    show(found, exploration_lines(found))
+    show(exploration, exploration_lines(exploration))
 
 
 @click.command("train")
 @begin_options
 @output_options
-def train_command(log: tuple[str, ...], cache: Path | None, **how: Any) -> None:
+def train_command(**options: Any) -> None:
     """Train a network, from scratch or with --from; no report."""
     from candid.pipeline.loading import network_card
-    from candid.pipeline.opening import leads
+    from candid.pipeline.opening import is_main_process
     from candid.runs.frames import source_frames
     from candid.text.console import training_lines
     from candid.text.external import aligned_said
 
-    run = candid.train(log=log, cache=cache, predictions=False, **how_to_begin(**how))
-    if not leads():
+    run = candid.train(predictions=False, **begin_arguments(**options))
+    if not is_main_process():
         return
     card, frames = network_card(run), source_frames(run)
-    told = {"run": str(run.path), "model": card}
+    result = {"run": str(run.path), "model": card}
     show(
-        told if frames is None else told | {"source_frames": frames},
+        result if frames is None else result | {"source_frames": frames},
         (*aligned_said(frames), *training_lines(card, str(run.path), str(run.weights))),
     )

@@ -23,7 +23,7 @@ from candid.cli.options import FOLDER, is_quiet, output_options, show
 @click.option("--private", is_flag=True, help="For the owner's eyes alone.")
 @click.option("--dry-run", is_flag=True, help="Upload nothing; say what would go and what not.")
 @output_options
-def push_command(run: Path, repo: str, **how: Any) -> None:
+def push_command(run: Path, repo: str, **options: Any) -> None:
     """Put a run's model and its card on Hugging Face's Hub.
 
     The model is what candid export RUN --to transformers writes, and the card its README.md. It
@@ -31,16 +31,16 @@ def push_command(run: Path, repo: str, **how: Any) -> None:
     """
     from candid.text.publishing import left_out_lines, repo_lines
 
-    done = candid.push(run, repo, quiet=is_quiet(), **how)
+    pushed = candid.push(run, repo, quiet=is_quiet(), **options)
     lines = [
         line
-        for there in done.repos
+        for repository in pushed.repos
         for line in repo_lines(
-            there.repo,
-            there.kind,
-            there.url,
-            [(file.name, file.bytes) for file in there.files],
-            there.private,
+            repository.repo,
+            repository.kind,
+            repository.url,
+            [(file.name, file.bytes) for file in repository.files],
+            repository.private,
         )
     ]
-    show(done, (*lines, *left_out_lines(done.left_out)))
+    show(pushed, (*lines, *left_out_lines(pushed.left_out)))

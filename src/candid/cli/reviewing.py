@@ -57,7 +57,7 @@ def review_command(
     seed: int,
     data: Where | None,
     cache: Path | None,
-    **how: Any,
+    **options: Any,
 ) -> None:
     """Look at the labels that a run or a check suspects, in a browser.
 
@@ -76,15 +76,15 @@ def review_command(
 
     files: list[str] = []
 
-    def started(url: str, shown: int, done: int, file: str) -> None:
+    def started(url: str, n_showings: int, done: int, file: str) -> None:
         files.append(file)
-        for line in started_lines(url, shown, done, file):
+        for line in started_lines(url, n_showings, done, file):
             click.echo(line, err=True)  # what comes out in the end is the result
 
-    found = candid.review(
+    summary = candid.review(
         place,
         who=who or _user(),
-        config=config_of_labels(**how),
+        config=config_of_labels(**options),
         out=out,
         queues=queues,
         port=port,
@@ -94,12 +94,12 @@ def review_command(
         quiet=is_quiet(),
         started=started,
     )
-    then = [next_line(file) for file in files if found.decided]
-    show(found, [*summary_lines(found), *then])
+    hints = [next_line(file) for file in files if summary.decided]
+    show(summary, [*summary_lines(summary), *hints])
 
 
 def _user() -> str:
-    """The user's name; in a container there may be none."""
+    """The user's name, if the system knows it."""
     import getpass
 
     try:

@@ -54,16 +54,16 @@ def serve_command(
     from candid.config import with_values
 
     config = candid.load_config(file=config_file, overrides=overrides)
-    named: dict[str, Any] = {"host": host, "port": port}
-    config = with_values(config, {"serve": {k: v for k, v in named.items() if v is not None}})
+    addresses: dict[str, Any] = {"host": host, "port": port}
+    config = with_values(config, {"serve": {k: v for k, v in addresses.items() if v is not None}})
     quiet, as_json = is_quiet(), is_json()
 
     def started(url: str) -> None:
         several = "models" if len(runs) > 1 else "a model"
         result = {"url": url, "runs": [str(run) for run in runs]}
         show(result, (f"serving {several} at {url} (Ctrl+C stops it)",))
-        mine = config.serve.host in ("127.0.0.1", "localhost", "::1")
-        if not (mine or quiet or as_json):
+        is_local = config.serve.host in ("127.0.0.1", "localhost", "::1")
+        if not (is_local or quiet or as_json):
             click.echo("everyone who reaches this machine can use it", err=True)
 
     candid.serve(

@@ -1,4 +1,4 @@
-"""What verbs show of a run that was just evaluated."""
+"""How verbs print a run that was just evaluated."""
 
 from __future__ import annotations
 
@@ -27,11 +27,15 @@ def show_evaluation(run: Run) -> None:
         classes, numbers = (
             [t for t in overview.targets if t.is_number is kind] for kind in (False, True)
         )
-        of_each = {t.name: t.metrics["weighted_f1"] for t in classes}
-        told: dict[str, Any] = {"run": str(run.path), "report": str(run.report), "targets": of_each}
+        f1_of = {t.name: t.metrics["weighted_f1"] for t in classes}
+        summary: dict[str, Any] = {
+            "run": str(run.path),
+            "report": str(run.report),
+            "targets": f1_of,
+        }
         if numbers:
-            told["numbers"] = {t.name: t.metrics for t in numbers}
-        show(told, (*lines(overview), *_run_lines(run), f"report: {run.report}"))
+            summary["numbers"] = {t.name: t.metrics for t in numbers}
+        show(summary, (*lines(overview), *_run_lines(run), f"report: {run.report}"))
         return
     evaluation = read_record(run.evaluation, Evaluation)
     f1 = {s.split: s.metrics["weighted_f1"] for s in evaluation.splits}
@@ -62,7 +66,7 @@ def evaluation_lines(evaluation: Evaluation | NumberEvaluation, run: Run) -> Ite
 
 
 def _run_lines(run: Run) -> Iterator[str]:
-    """What its data hold that can change what the figures mean, and what its network sees."""
+    """Serious findings in its data, and the part of the images that its network sees."""
     from candid.records import Exploration, ModelCard, read_record
     from candid.text.console import finding_lines
     from candid.text.window import part_seen

@@ -18,7 +18,7 @@ from candid.cli.options import (
     output_options,
     path_option,
     settings_options,
-    short_for,
+    short_option,
     show,
 )
 
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 @click.command("tune")
 @data_argument(required=True)
 @settings_options
-@option("--trials", "N", "Short for --set tune.trials=N.", type=int, **short_for("tune.trials"))
+@option("--trials", "N", "Short for --set tune.trials=N.", type=int, **short_option("tune.trials"))
 @option(
-    "--minutes", "M", "Short for --set tune.minutes=M.", type=float, **short_for("tune.minutes")
+    "--minutes", "M", "Short for --set tune.minutes=M.", type=float, **short_option("tune.minutes")
 )
 @option(
     "--search",
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     "A setting to search, such as train.learning_rate=1e-4..1e-2 or train.optimizer=adam,muon;"
     " may be repeated. Default: the usual ones.",
     multiple=True,
-    **short_for("tune.search"),
+    **short_option("tune.search"),
 )
 @path_option(
     "--out",
@@ -68,7 +68,7 @@ def tune_command(
     The same command with the same --out goes on with a study that was stopped, and helps with one
     that is running.
     """
-    from candid.pipeline.stopping import stoppable
+    from candid.pipeline.stopping import resume_hint
     from candid.pipeline.tuning import needs_optuna, study_folder
     from candid.text.console import tuning_lines
 
@@ -76,9 +76,9 @@ def tune_command(
     config = config_of_options()
     dataset = candid.load(data, config=config)
     folder = study_folder(out)
-    how: dict[str, Any] = {"storage": storage, "study": study, "cache": cache, "quiet": is_quiet()}
-    with stoppable(f"the same command with --out {shlex.quote(str(folder))}"):
-        result = candid.tune(dataset, config, out=folder, **how)
+    options: dict[str, Any] = {"storage": storage, "study": study, "cache": cache}
+    with resume_hint(f"the same command with --out {shlex.quote(str(folder))}"):
+        result = candid.tune(dataset, config, out=folder, quiet=is_quiet(), **options)
     files = {"folder": str(folder), "best": str(folder / "best.toml")}
-    lie = {"settings": files["best"], "report": str(folder / "report.html")}
-    show(files | {"tuning": result}, tuning_lines(result, lie))
+    places = {"settings": files["best"], "report": str(folder / "report.html")}
+    show(files | {"tuning": result}, tuning_lines(result, places))

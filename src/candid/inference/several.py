@@ -193,8 +193,9 @@ def open_several(
 ) -> SeveralLabeller:
     """The labeller of a run that learned several labels.
 
-    Parameters are as for `candid.pipeline.labelling.labeller`; `threads` as for `open_classifier`.
-    Drift is not watched. Raises ConfigError for int8 or a calibration, which are for one label.
+    Parameters are as for `candid.pipeline.labelling.open_labeller`; `threads` as for
+    `open_classifier`. Drift is not watched. Raises ConfigError for int8 or a calibration, which
+    are for one label.
     """
     if engine == "int8" or calibration:
         raise _single_label_error(

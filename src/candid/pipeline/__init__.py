@@ -1,7 +1,7 @@
-"""The verbs: what `import candid` offers, and what each command is a thin shell round.
+"""The verbs that make a run, behind `import candid` and the commands.
 
-Here the verbs that make a run. Those that look at one are in `judging`, those that put a model to
-use in `using`; the steps of the main job are in `main_job`.
+Those that look at a run are in `judging`, those that use its model in `using`, the steps of the
+main job in `main_job`.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from candid.data.dataset import Dataset
 from candid.pipeline import checking
 from candid.pipeline.aligning import align_data
 from candid.pipeline.data_places import Places, labels_or_place
-from candid.pipeline.drifting import learn_drift
-from candid.pipeline.main_job import everything
+from candid.pipeline.drifting import fit_drift
+from candid.pipeline.main_job import run_main_job
 from candid.pipeline.opening import (
     Data,
     Place,
     begin,
     begin_or_resume,
-    launched,
-    leads,
+    import_torch_meanwhile,
+    is_distributed,
+    is_main_process,
     load_packed,
     needs_torch,
-    together,
-    torch_ahead,
+    process_group,
 )
 from candid.pipeline.seeds import refuse_seeds
 from candid.pipeline.several import predict_targets
-from candid.pipeline.steps import explore_data, learn_unfamiliar, what_is_in
-from candid.pipeline.stopping import trains
-from candid.pipeline.tracking import tracked
+from candid.pipeline.steps import describe_data, explore_data, learn_unfamiliar
+from candid.pipeline.stopping import explain_failure
+from candid.pipeline.tracking import log_to_trackers
 from candid.pipeline.training import draw_augmented, train_framer, train_network
 from candid.records import Exploration, read_record
 from candid.records.label_check import LabelCheck
@@ -81,13 +81,13 @@ def load(
     """
     from candid.data.joining import load_places
 
-    about = (config or Config()).data
-    about = replace(about, layout=layout or about.layout)
+    data_config = (config or Config()).data
+    data_config = replace(data_config, layout=layout or data_config.layout)
     if isinstance(target, str):
-        about = replace(about, target=target, targets=())
+        data_config = replace(data_config, target=target, targets=())
     elif target:
-        about = replace(about, target="", targets=tuple(target))
-    return load_places(labels_or_place(path), about)
+        data_config = replace(data_config, target="", targets=tuple(target))
+    return load_places(labels_or_place(path), data_config)
 
 
 def explore(
@@ -129,18 +129,17 @@ def explore(
         draw_augmented(Path(augmented), data, config)
     if out is None:
         file = None if findings is None else Path(findings)
-        found = what_is_in(data, config, findings=file, quiet=quiet)[0]
+        exploration = describe_data(data, config, findings=file, quiet=quiet)[0]
     else:
         run = replace(begin(Path(out), config, data), quiet=quiet)
         with run.doing("explore"):
             explore_data(run, data)
-        found = read_record(run.data, Exploration)
+        exploration = read_record(run.data, Exploration)
     if croissant is not None:
         from candid.data.croissant import write_croissant
 
-        whole = data.dataset if data.streamed is None else data.streamed.dataset
-        write_croissant(Path(croissant), whole, found)
-    return found
+        write_croissant(Path(croissant), data.all_rows, exploration)
+    return exploration
 
 
 def train(
@@ -185,22 +184,22 @@ def train(
         No progress bars.
     """
     needs_trackers(log)
-    if out is not None and resume is None and not launched():
+    if out is not None and resume is None and not is_distributed():
         refuse_full(Path(out))
-    with together():
+    with process_group():
         run, data = _begin(dataset, config, network, out, resume, name, cache, quiet)
-        with trains("train", run, dataset), tracked(run, log) as followed:
+        with explain_failure("train", run, dataset), log_to_trackers(run, log) as tracked_run:
             data = align_data(run, data)
-            train_network(followed, data)
-            if leads():
+            train_network(tracked_run, data)
+            if is_main_process():
                 run.step("frame", train_framer, data)
-            if leads() and predictions:
+            if is_main_process() and predictions:
                 predict_targets(run, data)
-            if leads() and not run.unfamiliar.is_file():
+            if is_main_process() and not run.unfamiliar.is_file():
                 run.step("unfamiliar", learn_unfamiliar, data)
-            one = not run.settings.data.is_several
-            if leads() and predictions and one and not run.drift.is_file():
-                run.step("drift", learn_drift, data)
+            is_single = not run.settings.data.is_several
+            if is_main_process() and predictions and is_single and not run.drift.is_file():
+                run.step("drift", fit_drift, data)
     return run
 
 
@@ -227,27 +226,27 @@ def run(
     Of a finished run that is resumed, data that are named are only compared with the run's.
     """
     needs_trackers(log)
-    if resume is not None and not launched() and not log:
-        there = replace(open_run(Path(resume)), quiet=quiet)
-        if there.all_whole():
+    if resume is not None and not is_distributed() and not log:
+        existing = replace(open_run(Path(resume)), quiet=quiet)
+        if existing.all_whole():
             if dataset is not None:  # a run that needs nothing says whose data these are, too
                 _begin(dataset, config, network, out, resume, name, cache, quiet)
-            return there
+            return existing
     if config is not None:
         refuse_seeds(config, network)
-    with together():
-        folder, data = _begin(
+    with process_group():
+        run, data = _begin(
             dataset, config, network, out, resume, name, cache, quiet, _refuse_for_run
         )
-        refuse_seeds(folder.settings, network)
-        with trains("run", folder, dataset):
-            if launched():  # what is left after training is done by one process
-                with tracked(folder, log) as followed:
-                    train_network(followed, align_data(folder, data))
-    if leads():
-        with trains("run", folder, dataset), tracked(folder, log) as followed:
-            everything(followed, data, jobs=jobs)
-    return folder
+        refuse_seeds(run.settings, network)
+        with explain_failure("run", run, dataset):
+            if is_distributed():  # what is left after training is done by one process
+                with log_to_trackers(run, log) as tracked_run:
+                    train_network(tracked_run, align_data(run, data))
+    if is_main_process():
+        with explain_failure("run", run, dataset), log_to_trackers(run, log) as tracked_run:
+            run_main_job(tracked_run, data, jobs=jobs)
+    return run
 
 
 def demo(
@@ -263,7 +262,7 @@ def demo(
 
     config, folder = config or Config(), Path(out)
     world = demo_world(images, side=config.data.side, seed=seed)
-    with torch_ahead():
+    with import_torch_meanwhile():
         faces = write_faces(folder / "synthetic-faces", world, quiet=quiet)
     jobs = 2 if config.train.threads == 1 else 1
     cache = folder / "cache"
@@ -318,9 +317,10 @@ def check(
     needs_torch()
     folder = checking.check_folder(None if out is None else Path(out))
     labels = labels_or_place(dataset)
-    how = checking.with_folds(config or load_config(recipe=QUICK_RECIPE))
+    config = config or load_config(recipe=QUICK_RECIPE)
+    config = replace(config, check=replace(config.check, folds=config.check.folds or 5))
     run, data = begin_or_resume(
-        labels, how, folder, refuse=checking.refuse_unexaminable, cache=cache, quiet=quiet
+        labels, config, folder, refuse=checking.refuse_unexaminable, cache=cache, quiet=quiet
     )
     return checking.examine_labels(run, align_data(run, data), jobs=jobs)
 
@@ -336,18 +336,18 @@ def _begin(
     quiet: bool,
     refuse: Callable[[Run, Data], object] | None = None,
 ) -> tuple[Run, Data]:
-    """The run to train in; what cannot go well is said before images are packed."""
+    """The run to train in, and its data; raises before images are packed."""
     needs_torch()
-    asked = None if resume is not None else config or Config()
-    if network is not None and asked is not None:
-        asked = replace(asked, network=OwnConfig())
+    settings = None if resume is not None else config or Config()
+    if network is not None and settings is not None:
+        settings = replace(settings, network=OwnConfig())
         if out is not None:
             refuse_full(Path(out))  # no settings tell one module from another
-    place = out if resume is None else resume
+    path = out if resume is None else resume
     return begin_or_resume(
         None if dataset is None else labels_or_place(dataset),
-        asked,
-        None if place is None else Path(place),
+        settings,
+        None if path is None else Path(path),
         name=name,
         network=network,
         refuse=refuse,
@@ -357,6 +357,6 @@ def _begin(
 
 
 def _refuse_for_run(run: Run, data: Data) -> None:
-    """Raise where what the main job does beside a training cannot be done."""
+    """Raise where a step of the main job beside training cannot be done."""
     checking.refuse_check(run, data)
     refuse_seeds(run.settings, run.network)

@@ -1,7 +1,7 @@
-"""The step that brings the pictures of several data sets to the frame of one, before training.
+"""The step that brings the images of several data sets to the frame of one, before training.
 
-Each data set was cropped by a program of its own. A network that frames learns from the pictures of
-one, the reference, and says how most pictures of each other lie against those.
+A network that frames learns from the images of one, the reference, and finds how most images of
+each other data set lie against those.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from candid.arrays import Indices, Marks
 from candid.data.dataset import Dataset
 from candid.data.splits import SOURCE
 from candid.errors import ConfigError
-from candid.pipeline.opening import Data, aligned_data, by_turns, framed_data, launched
-from candid.pipeline.training import learned_framing
+from candid.pipeline.opening import Data, apply_frames, is_distributed, local_main_first, use_frames
+from candid.pipeline.training import fit_framing
 from candid.progress import progress
 from candid.records import write_record
-from candid.records.framing import DETAIL, FramingCard, SourceFrame, SourceFrames
+from candid.records.framing import DETAIL, SourceFrame, SourceFrames
 from candid.runs import Run
 from candid.runs.frames import source_frames
 from candid.settings import Config
@@ -30,62 +30,62 @@ if TYPE_CHECKING:
     from candid.inference.source_frames import SomePictures
     from candid.models.framing import Framing
 
-    _Rows = dict[str, NDArray[np.intp]]  # the rows of each split
+    _Rows = dict[str, Indices]  # the rows of each split
 
 
 def align_sources(run: Run, data: Data) -> None:
-    """Write source_framing.safetensors and, the last, source_frames.json.
+    """Write source_framing.safetensors and, the last, source_frames.json; go on from a checkpoint.
 
-    Goes on from its checkpoint. What follows is done with `aligned_data`. Raises ConfigError where
-    nothing can be learned from the data set that is to be the reference.
+    Raises ConfigError where nothing can be learned from the reference data set.
     """
-    began = time.monotonic()
+    start_time = time.monotonic()
     rows = _rows_by_source(data)
-    reference = _reference(rows, run.settings)
-    found = _found(run, data, reference, rows) if reference else SourceFrames("")
-    write_record(run.source_frames, found)
+    reference = _choose_reference(rows, run.settings)
+    frames = _measure_frames(run, data, reference, rows) if reference else SourceFrames("")
+    write_record(run.source_frames, frames)
     run.source_checkpoint.unlink(missing_ok=True)
-    run.note("align", time.monotonic() - began)
+    run.note("align", time.monotonic() - start_time)
 
 
-def _found(run: Run, data: Data, reference: str, rows: dict[str, _Rows]) -> SourceFrames:
-    """How the others lie against the reference, of which the network that frames is written."""
+def _measure_frames(run: Run, data: Data, reference: str, rows: dict[str, _Rows]) -> SourceFrames:
+    """Measure the others against the reference; writes its framing network."""
+    from candid.models.forward import Images, channel_statistics
     from candid.models.framing import save_framing
 
-    framing, card = _framing(run, data, rows[reference])
+    pixels, train = data.store.pixels, rows[reference]["train"]
+    images = Images(pixels, *channel_statistics(pixels, train))
+    validation = rows[reference]["validation"]
+    framing, card = fit_framing(run, images, train, validation, run.source_checkpoint)
     save_framing(run.source_framing, framing)
-    found = _sources(framing, data, rows, reference, run) if card.used else ()
-    return SourceFrames(reference, card, file_digest(run.source_framing), found)
+    sources = _list_sources(framing, data, rows, reference, run) if card.used else ()
+    return SourceFrames(reference, card, file_digest(run.source_framing), sources)
 
 
 def align_data(run: Run, data: Data) -> Data:
-    """Do the step where it is to be done, and give the data as the run trains on them.
-
-    Of several processes, the one that leads does it, and each has the data.
-    """
+    """Do the step (in the main process) where it is due; the data as the run trains on them."""
     from candid.training.distributed import team
 
     group = team()
     if group.leads and "align" in run.steps:
         run.step("align", align_sources, data)
-    if not launched():
-        return aligned_data(run, data)
+    if not is_distributed():
+        return use_frames(run, data)
     group.wait()
     frames = group.broadcast(lambda: source_frames(run))
     if frames is None:
         return data
     with group.copied(run.source_framing) as copy:
         framer = copy or run.source_framing
-        return by_turns(group, lambda: framed_data(frames, framer, data, run))
+        return local_main_first(group, lambda: apply_frames(frames, framer, data, run))
 
 
-def rows_at_home(run: Run, dataset: Dataset) -> NDArray[np.bool_]:
-    """(n,) which pictures lie, as they came, as those that a run's network is trained on."""
-    known, attribute = source_frames(run), dataset.attributes.get(SOURCE)
-    if known is None or attribute is None:
+def reference_rows(run: Run, dataset: Dataset) -> Marks:
+    """(n,) which images come in the frame that a run's network is trained on."""
+    frames, attribute = source_frames(run), dataset.attributes.get(SOURCE)
+    if frames is None or attribute is None:
         return np.ones(len(dataset), np.bool_)
-    home = np.array([name not in known.moved for name in attribute.values])
-    marks: NDArray[np.bool_] = home[attribute.data]
+    is_reference = np.array([name not in frames.moved for name in attribute.values])
+    marks: Marks = is_reference[attribute.data]
     return marks
 
 
@@ -96,40 +96,31 @@ def _rows_by_source(data: Data) -> dict[str, _Rows]:
     """The readable rows of each data set by split, and of all."""
     dataset, usable = data.dataset, data.store.usable
     source = dataset.attributes[SOURCE]
-    found = {}
+    rows = {}
     for code, name in enumerate(source.values):
-        mine = usable & (source.data == code)
-        splits = {split: dataset.rows(split, mine) for split in ("train", "validation")}
-        found[name] = splits | {"": np.flatnonzero(mine)}
-    return found
+        mask = usable & (source.data == code)
+        splits = {split: dataset.rows(split, mask) for split in ("train", "validation")}
+        rows[name] = splits | {"": np.flatnonzero(mask)}
+    return rows
 
 
-def _reference(rows: dict[str, _Rows], config: Config) -> str:
+def _choose_reference(rows: dict[str, _Rows], config: Config) -> str:
     """The data set to whose frame the others are brought; "" where none can be."""
-    possible = [n for n, r in rows.items() if len(r["train"]) and len(r["validation"])]
-    named = config.data.reference_source
-    if named and named not in possible:
+    candidates = [n for n, r in rows.items() if len(r["train"]) and len(r["validation"])]
+    source = config.data.reference_source
+    if source and source not in candidates:
         raise ConfigError(
-            f"data.reference_source = {named!r} has no training images, or none for validation.",
+            f"data.reference_source = {source!r} has no training images, or none for validation.",
             expected="a data set with both, to learn its frame from",
-            todo=f"name one of: {', '.join(possible)}" if possible else "leave it out",
+            todo=f"name one of: {', '.join(candidates)}" if candidates else "leave it out",
         )
-    return named or max(possible, key=lambda name: len(rows[name]["train"]), default="")
-
-
-def _framing(run: Run, data: Data, rows: _Rows) -> tuple[Framing, FramingCard]:
-    """The network that frames, of the pictures of the reference alone."""
-    from candid.models.forward import Images, channel_statistics
-
-    pixels, train = data.store.pixels, rows["train"]
-    images = Images(pixels, *channel_statistics(pixels, train))
-    return learned_framing(run, images, train, rows["validation"], run.source_checkpoint)
+    return source or max(candidates, key=lambda name: len(rows[name]["train"]), default="")
 
 
 # --- the others ----------------------------------------------------------------------------------
 
 
-def _sources(
+def _list_sources(
     framing: Framing, data: Data, rows: dict[str, _Rows], reference: str, run: Run
 ) -> tuple[SourceFrame, ...]:
     from candid.inference.common_frame import FEWEST
@@ -137,38 +128,36 @@ def _sources(
     from candid.models.device import threads
     from candid.models.framing import TorchFramer
 
-    framer, found, config = TorchFramer(framing), [], run.settings
+    framer, frames, config = TorchFramer(framing), [], run.settings
     with (
         threads(config.train.threads),
         progress("frames", len(rows) - 1, unit="sources", quiet=run.quiet) as bar,
     ):
-        home = _pictures(data, rows[reference], "validation", config)
+        home = _sample_pictures(data, rows[reference], "validation", config)
         for name in rows:
             if name == reference:
                 continue
-            some = _pictures(data, rows[name], "train", config)
-            few = len(some.pixels) < FEWEST
-            unknown = SourceFrame(name, len(some.pixels))
-            found.append(unknown if few else source_frame(name, framer, some, home))
+            pictures = _sample_pictures(data, rows[name], "train", config)
+            too_few = len(pictures.pixels) < FEWEST
+            unknown = SourceFrame(name, len(pictures.pixels))
+            frames.append(unknown if too_few else source_frame(name, framer, pictures, home))
             bar.update()
-    return tuple(found)
+    return tuple(frames)
 
 
-def _pictures(data: Data, rows: _Rows, split: str, config: Config) -> SomePictures:
-    """Some of a data set's pictures as a network that frames takes them.
-
-    Those of a split, or where these are few, of all.
-    """
+def _sample_pictures(data: Data, rows: _Rows, split: str, config: Config) -> SomePictures:
+    """A sample of a split's images, or where these are few, of all, for a framing network."""
     from candid.data.decode import decode
     from candid.inference.common_frame import FEWEST, SEEN
     from candid.inference.source_frames import SomePictures
 
-    dataset, about = data.dataset, config.data
-    some = rows[split] if len(rows[split]) >= FEWEST else rows[""]
-    some = drawn_rows(some, SEEN, np.random.default_rng([config.train.seed, 4]))
-    how: dict[str, Any] = {"side": about.side, "fit": about.fit, "max_pixels": about.max_pixels}
-    pixels = [decode(dataset.source.read(r), detail=DETAIL, **how).pixels for r in some.tolist()]
-    side = DETAIL * about.side
+    dataset, c = data.dataset, config.data
+    sample = rows[split] if len(rows[split]) >= FEWEST else rows[""]
+    sample = drawn_rows(sample, SEEN, np.random.default_rng([config.train.seed, 4]))
+    options: dict[str, Any] = {"side": c.side, "fit": c.fit, "max_pixels": c.max_pixels}
+    options["detail"] = DETAIL
+    pixels = [decode(dataset.source.read(r), **options).pixels for r in sample.tolist()]
+    side = DETAIL * c.side
     return SomePictures(
-        np.array(pixels, np.uint8).reshape(-1, side, side, 3), dataset.persons(some)
+        np.array(pixels, np.uint8).reshape(-1, side, side, 3), dataset.persons(sample)
     )

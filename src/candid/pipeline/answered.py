@@ -1,4 +1,4 @@
-"""What a model says of labelled pictures, and where their labels are."""
+"""A model's answers for labelled images, with their labels."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from candid.arrays import Floats, Marks
 from candid.data.dataset import Dataset
 from candid.predictions import Predictions
 from candid.predictions.numbers import NumberPredictions
@@ -19,14 +17,14 @@ from candid.tables.numbers import numbers_of
 
 
 @dataclass(frozen=True, eq=False)
-class Answered:
-    """What a model says of labelled pictures."""
+class ModelAnswers:
+    """A model's answers for labelled images."""
 
     # Those that could be read and, where faces were looked for, have one; splits are the data's.
     dataset: Dataset
-    probability: NDArray[np.float64]  # (n, classes), or of a number (n, bins)
+    probability: Floats  # (n, classes), or of a number (n, bins)
     card: ModelCard
-    unlike: NDArray[np.bool_] | None  # (n,) whether flagged; None where nobody looked
+    unlike: Marks | None  # (n,) whether flagged; None where nobody looked
     unread: tuple[Unread, ...]  # at most a hundred that could not be read
     unread_count: int  # and how many there were
     no_face: int  # in how many no face was found
@@ -45,10 +43,7 @@ class Answered:
 
     @cached_property
     def numbers(self) -> NumberPredictions:
-        """Of a model of a number.
-
-        Raises ValueError of any other.
-        """
+        """Of a model of a number; raises ValueError of any other."""
         from candid.inference.numbers import answers_of
 
         if self.card.number is None:

@@ -1,4 +1,4 @@
-"""The page of an audit of answers: what it is made of, and its file."""
+"""The page of an audit: its input, and its file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from candid.errors import ConfigError
 from candid.pipeline.auditing import write_comparison
-from candid.pipeline.provenance import provenance_now
+from candid.pipeline.opening import Place
+from candid.pipeline.provenance import collect_provenance
 from candid.predictions.choosing import Columns
 from candid.predictions.numbers import AnyPredictions, NumberAnswers, NumberPredictions
 from candid.records import Evaluation
@@ -22,11 +23,11 @@ from candid.text.inputs import AuditedSource, AuditInput
 
 if TYPE_CHECKING:
     from candid.data.dataset import Dataset
-    from candid.pipeline.summing import SummedFolder
+    from candid.pipeline.summing import FolderAudit
 
 
 @dataclass(frozen=True, eq=False)
-class Audited:
+class AuditResult:
     """An audit, and what its page is made of beside it.
 
     Attributes
@@ -44,26 +45,27 @@ class Audited:
     """
 
     audit: Audit
-    answers: AnyPredictions | SummedFolder | None = None
+    answers: AnyPredictions | FolderAudit | None = None
     source: AuditedSource = field(default_factory=AuditedSource)
     files: Mapping[str, Path] = field(default_factory=dict)
     dataset: Dataset | None = None
 
 
-def named_columns(columns: Columns) -> dict[str, tuple[str, ...]]:
-    """Role → the columns that somebody named for it."""
+def columns_by_role(columns: Columns) -> dict[str, tuple[str, ...]]:
+    """Role → the columns that the user named."""
     roles = ("label", "prediction", "groups", "person", "split", "ids")
-    found = {role: getattr(columns, role) for role in roles}
+    names_of = {role: getattr(columns, role) for role in roles}
     return {
         role: (names,) if isinstance(names, str) else tuple(names)
-        for role, names in found.items()
+        for role, names in names_of.items()
         if names
     }
 
 
-def require_page(page: Path, *places: Path | None) -> None:
-    """Raise ConfigError where the page would be written over what is read or written besides."""
-    if page.resolve() in [place.resolve() for place in places if place is not None]:
+def require_page(page: Place | None, *places: Path | None) -> None:
+    """Raise ConfigError where the page would replace an input or another output."""
+    resolved = [place.resolve() for place in places if place is not None]
+    if page is not None and Path(page).resolve() in resolved:
         raise ConfigError(
             f"The page {page} is what is audited, or is written besides.",
             expected="a file of its own for the page",
@@ -71,45 +73,45 @@ def require_page(page: Path, *places: Path | None) -> None:
         )
 
 
-def write_page(page: Path, found: Audited, config: Config) -> None:
-    """Write what was found as one HTML file: what changed between two models, or the audit."""
-    if found.audit.comparison is not None:
-        write_comparison(page, found.audit.comparison)
-    else:
-        write_text(page, _rendered(found, config))
+def write_page(page: Place | None, result: AuditResult, config: Config) -> None:
+    """Write one HTML file, if it is named: what changed between two models, or the audit."""
+    if page is not None and result.audit.comparison is not None:
+        write_comparison(Path(page), result.audit.comparison)
+    elif page is not None:
+        write_text(Path(page), _render_page(result, config))
 
 
-def _rendered(found: Audited, config: Config) -> str:
-    from candid.pipeline.summing import SummedFolder
+def _render_page(result: AuditResult, config: Config) -> str:
+    from candid.pipeline.summing import FolderAudit
 
-    answers, how = found.answers, _measured_like(config)
+    answers, settings = result.answers, _evaluate_settings(config)
     if answers is None:
         raise ValueError("the page of a run is its report")
-    if isinstance(answers, SummedFolder):
+    if isinstance(answers, FolderAudit):
         from candid.reporting.audited import render_audit
 
-        about = _about(found, config, answers.rows, has_degrees=answers.has_degrees)
-        return render_audit(about, answers.evaluation)
+        page_input = _build_input(result, config, answers.rows, has_degrees=answers.has_degrees)
+        return render_audit(page_input, answers.evaluation)
     if isinstance(answers, NumberAnswers):
         from candid.evaluation.numbers import evaluate_number
         from candid.reporting.audited import render_number_audit
 
         degrees = isinstance(answers, NumberPredictions)
-        about = _about(found, config, len(answers), has_degrees=degrees)
-        return render_number_audit(about, evaluate_number(answers, how))
+        page_input = _build_input(result, config, len(answers), has_degrees=degrees)
+        return render_number_audit(page_input, evaluate_number(answers, settings))
     from candid.evaluation.performance import evaluate_predictions
     from candid.reporting.audited import render_audit
 
-    about = _about(found, config, len(answers), has_degrees=not answers.hard)
-    evaluation = evaluate_predictions(answers, how)
-    if found.dataset is not None:
-        shown = _pictures(found.dataset, found.audit, evaluation, config)
-        about = replace(about, thumbnails=shown)
-    return render_audit(about, evaluation)
+    page_input = _build_input(result, config, len(answers), has_degrees=not answers.hard)
+    evaluation = evaluate_predictions(answers, settings)
+    if result.dataset is not None:
+        thumbnails = _read_thumbnails(result.dataset, result.audit, evaluation, config)
+        page_input = replace(page_input, thumbnails=thumbnails)
+    return render_audit(page_input, evaluation)
 
 
-def _measured_like(config: Config) -> EvaluateConfig:
-    """How figures are measured beside an audit: with its draws, so that both have one interval."""
+def _evaluate_settings(config: Config) -> EvaluateConfig:
+    """Settings to measure figures beside an audit, with its draws and so the same intervals."""
     audit = config.audit
     return replace(
         config.evaluate,
@@ -120,34 +122,35 @@ def _measured_like(config: Config) -> EvaluateConfig:
     )
 
 
-def _about(found: Audited, config: Config, n: int, *, has_degrees: bool) -> AuditInput:
-    source = replace(found.source, n=n, files=len(found.files), digest=_digest(found.files))
-    about = provenance_now(seed=config.audit.seed, data=source.name, data_fingerprint="")
+def _build_input(result: AuditResult, config: Config, n: int, *, has_degrees: bool) -> AuditInput:
+    files = result.files
+    source = replace(result.source, n=n, files=len(files), digest=_digest_files(files))
+    provenance = collect_provenance(seed=config.audit.seed, data=source.name, data_fingerprint="")
     if "audit" not in sys.argv[1:]:
-        about = replace(about, command="candid.audit(…), from Python")
-    return AuditInput(found.audit, about, source, config, has_degrees)
+        provenance = replace(provenance, command="candid.audit(…), from Python")
+    return AuditInput(result.audit, provenance, source, config, has_degrees)
 
 
-def _digest(files: Mapping[str, Path]) -> str:
+def _digest_files(files: Mapping[str, Path]) -> str:
     """SHA-256 of a file; of several, of the lines that sha256sum writes for them."""
-    each = {}
+    digests = {}
     for name, path in files.items():
         with (
             reading(path, expected="the file that was audited", todo="audit it again"),
             path.open("rb") as file,
         ):
-            each[name] = hashlib.file_digest(file, "sha256").hexdigest()
-    if len(each) < 2:
-        return next(iter(each.values()), "")
-    lines = "".join(f"{digest}  {name}\n" for name, digest in each.items())
+            digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    if len(digests) < 2:
+        return next(iter(digests.values()), "")
+    lines = "".join(f"{digest}  {name}\n" for name, digest in digests.items())
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def _pictures(
+def _read_thumbnails(
     dataset: Dataset, audit: Audit, evaluation: Evaluation, config: Config
 ) -> Mapping[str, bytes]:
     """Small pictures of the images that the page shows."""
-    from candid.pipeline.steps import shown_images, thumbnails
+    from candid.pipeline.steps import page_images, thumbnails
 
-    found = thumbnails(dataset, config, shown_images(evaluation, audit))
-    return {name: picture for (_, name), picture in found.items()}
+    images = thumbnails(dataset, config, page_images(evaluation, audit))
+    return {name: png for (_, name), png in images.items()}

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid import __version__
+from candid.arrays import Indices
 from candid.errors import ConfigError, RunError, go_on_with
 from candid.pipeline.opening import Data, only_label
 from candid.predictions import Predictions, read_predictions
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 
 
 def audited_split(run: Run) -> SplitAudit | None:
-    """The audit of the split that speaks for a run; None where there is none."""
+    """The audit of the first split; None where there is none."""
     if not run.audit.is_file():
         return None
     splits = read_record(run.audit, Audit).splits
@@ -53,7 +54,7 @@ def audited_split(run: Run) -> SplitAudit | None:
 
 
 def furthest_behind(audit: Audit | None, *, is_number: bool) -> tuple[Group, Gap] | None:
-    """The group that is furthest behind the rest, in accuracy or of a number in its error."""
+    """The group furthest behind the rest, in accuracy, or in error of a number."""
     if is_number:
         return next(iter(behind(audit)), None)
     return audit.splits[0].furthest_behind() if audit is not None and audit.splits else None
@@ -62,17 +63,17 @@ def furthest_behind(audit: Audit | None, *, is_number: bool) -> tuple[Group, Gap
 def read_any(path: Path, columns: Columns) -> Predictions:
     """Predictions from a run folder, from a file that Candid wrote, or from a stranger's table.
 
-    Raises RunError where there is nothing, or a run without predictions; ConfigError where columns
-    are named and need not be, or need to be and are not.
+    Raises RunError where there are none; ConfigError where columns are named needlessly, or must
+    be.
     """
-    ours = path.is_dir() or (path.is_file() and written_by_candid(path))
+    is_own_format = path.is_dir() or (path.is_file() and written_by_candid(path))
     if not path.exists():
         raise RunError(
             f"There is no {path}.",
             expected="a run folder, or a file with predictions (CSV, TSV, JSON lines, Parquet)",
             todo="check the path",
         )
-    if ours and columns.named():
+    if is_own_format and columns.named():
         raise ConfigError(
             f"{path} was written by Candid, and columns are named for it.",
             expected="column names (--label, --prediction, …) for other people's tables only",
@@ -87,7 +88,7 @@ def read_any(path: Path, columns: Columns) -> Predictions:
                 todo=go_on_with(path),
             )
         return read_predictions(run.predictions_file)
-    if ours:
+    if is_own_format:
         return read_predictions(path)
     if columns.label is None or not columns.prediction:
         raise must_name_columns(path, columns.encoding)
@@ -95,10 +96,10 @@ def read_any(path: Path, columns: Columns) -> Predictions:
 
 
 def read_any_number(path: Path, columns: Columns) -> NumberAnswers:
-    """What is said of a number by a run, by a file of Candid's, or by a stranger's table.
+    """Answers about a number from a run, a file that Candid wrote, or a stranger's table.
 
-    Raises as `read_any`; PredictionsError where its columns hold no numbers; RunError where a run
-    learned classes.
+    Raises as `read_any`; PredictionsError for columns without numbers; RunError for runs of
+    classes.
     """
     if path.is_dir():
         run = only_label(open_run(path))
@@ -109,9 +110,9 @@ def read_any_number(path: Path, columns: Columns) -> NumberAnswers:
             expected="the folder of a label that is a number, or a table of one",
             todo=f"name a folder in {path / TARGETS}, if there is one",
         )
-    named = replace(columns, number=False) if path.exists() and holds_number(path) else columns
-    if not path.exists() or (written_by_candid(path) and named.named()):
-        read_any(path, named)  # says why not
+    unnamed = replace(columns, number=False) if path.exists() and holds_number(path) else columns
+    if not path.exists() or (written_by_candid(path) and unnamed.named()):
+        read_any(path, unnamed)  # says why not
     if holds_number(path):
         return read_number_predictions(path)
     if columns.label is None or not columns.prediction:
@@ -119,8 +120,8 @@ def read_any_number(path: Path, columns: Columns) -> NumberAnswers:
     return number_answers_from(path, columns)
 
 
-def comparing(config: AuditConfig) -> dict[str, Any]:
-    """How models are compared, by the settings of an audit."""
+def compare_options(config: AuditConfig) -> dict[str, Any]:
+    """Options to compare models with, from the settings of an audit."""
     return {
         "draws": config.draws,
         "confidence": config.confidence,
@@ -145,13 +146,13 @@ def audit_predictions(
     before: AnyPredictions | None = None,
     names: tuple[str, str] = ("A", "B"),
 ) -> Audit:
-    """The audit of what any model says, compared with another's where that is given."""
-    found = audit_for(answers)(answers, config, source=source)
-    return found if before is None else compared(found, answers, config, before, names)
+    """The audit of any model's answers, with a comparison where there are `before`."""
+    result = audit_function(answers)(answers, config, source=source)
+    return result if before is None else add_comparison(result, answers, config, before, names)
 
 
-def audit_for(answers: AnyPredictions) -> Callable[..., Audit]:
-    """What audits answers of their kind."""
+def audit_function(answers: AnyPredictions) -> Callable[..., Audit]:
+    """The function that audits answers of this kind."""
     if isinstance(answers, NumberAnswers):
         from candid.auditing.number_gaps import audit_number
 
@@ -161,73 +162,64 @@ def audit_for(answers: AnyPredictions) -> Callable[..., Audit]:
     return audit_groups
 
 
-def compared(
-    found: Audit,
+def add_comparison(
+    audit: Audit,
     answers: AnyPredictions,
     config: AuditConfig,
     before: AnyPredictions,
     names: tuple[str, str] = ("A", "B"),
 ) -> Audit:
-    """The audit of these answers with what changed from another model's."""
+    """The audit with what changed from another model's answers."""
     from candid.evaluation.several_models import compare_two
 
-    split = found.splits[0].split
-    comparison = compare_two(before, answers, names=names, split=split, **comparing(config))
-    return replace(found, comparison=comparison)
+    options = compare_options(config) | {"names": names, "split": audit.splits[0].split}
+    comparison = compare_two(before, answers, **options)
+    return replace(audit, comparison=comparison)
 
 
-class MeasuredTone:
-    """Skin tone of a data set's pictures, each measured once however often it is asked for.
-
-    Labels that are learned together have the same pictures.
-    """
+class ToneCache:
+    """Skin tone of a data set's images, each measured once: several labels share their images."""
 
     def __init__(self, data: Data, *, quiet: bool = False) -> None:
         self.data, self.quiet = data, quiet
-        self._known: Tone | None = None  # of the pictures that were asked for, in that order
+        self._measured: Tone | None = None  # of the pictures that were asked for, in that order
 
     @cached_property
     def _row(self) -> dict[str, int]:
         return {str(name): row for row, name in enumerate(self.data.dataset.ids)}
 
     @cached_property
-    def _place(self) -> NDArray[np.intp]:
-        """(images,) where among the measured each is; -1 where it is not."""
+    def _position(self) -> Indices:
+        """(images,) the place of each among the measured; -1: not measured."""
         return np.full(len(self.data.dataset.ids), -1, np.intp)
 
     def of(self, ids: Sequence[str] | NDArray[Any]) -> Tone:
-        """What was measured of these pictures.
-
-        Raises RunError where some are no longer in the data.
-        """
+        """Measure these images; raises RunError where some are no longer in the data."""
         from candid.auditing.skin_tone import measure_tone
 
-        missing = [str(name) for name in ids if str(name) not in self._row]
-        if missing:
+        absent = [str(name) for name in ids if str(name) not in self._row]
+        if absent:
             raise RunError(
-                f"{words.many(len(missing), 'predicted image is', 'predicted images are')} not in "
-                f"the data, such as {missing[0]!r}.",
+                f"{words.many(len(absent), 'predicted image is', 'predicted images are')} not in "
+                f"the data, such as {absent[0]!r}.",
                 expected="the data that the run was made from",
                 todo="audit without measuring skin tone, or make the predictions again",
             )
         rows = np.asarray([self._row[str(name)] for name in ids], dtype=np.intp)
-        fresh = np.asarray([*dict.fromkeys(rows[self._place[rows] < 0].tolist())], np.intp)
-        if self._known is None or len(fresh):
-            more = measure_tone(self.data.store.pixels, rows=fresh, quiet=self.quiet)
-            before = 0 if self._known is None else len(self._known.ita)
-            self._place[fresh] = before + np.arange(len(fresh))
-            self._known = more if self._known is None else self._known.joined(more)
-        return self._known.at(self._place[rows])
+        fresh = np.asarray([*dict.fromkeys(rows[self._position[rows] < 0].tolist())], np.intp)
+        if self._measured is None or len(fresh):
+            measured = measure_tone(self.data.store.pixels, rows=fresh, quiet=self.quiet)
+            count = 0 if self._measured is None else len(self._measured.ita)
+            self._position[fresh] = count + np.arange(len(fresh))
+            self._measured = measured if self._measured is None else self._measured.joined(measured)
+        return self._measured.at(self._position[rows])
 
 
-Said = TypeVar("Said", bound=AnyPredictions)
+AnyAnswers = TypeVar("AnyAnswers", bound=AnyPredictions)
 
 
-def with_tone(predictions: Said, measured: MeasuredTone) -> tuple[Said, ToneSummary]:
-    """The predictions with skin tone as further attributes, measured from the pictures.
-
-    Raises RunError where the pictures of some predictions are no longer in the data.
-    """
-    tone = measured.of(predictions.ids)
+def add_tone(predictions: AnyAnswers, tones: ToneCache) -> tuple[AnyAnswers, ToneSummary]:
+    """The predictions with measured skin tone as further attributes; raises as `ToneCache.of`."""
+    tone = tones.of(predictions.ids)
     attributes = dict(predictions.attributes) | tone.attributes()
     return replace(predictions, attributes=attributes), tone.summary()

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 def initial_weights(
     config: Config, dataset: Dataset, network: nn.Module | None = None
 ) -> tuple[InitialWeights, Beginning] | None:
-    """What training begins with by the settings, and what is noted of it; None where all is fresh.
+    """The weights that training begins with, and their record; None where all are fresh.
 
-    `network` is the module of the caller's own, where there is one. Raises ConfigError where the
-    weights are not there, are damaged, or are another network's.
+    `network` is the caller's own module, if any. Raises ConfigError where the weights are missing,
+    damaged, or another network's.
     """
     if not config.begins_with:
         return None
@@ -38,9 +38,8 @@ def initial_weights(
 
     if isinstance(config.network, TimmConfig) and config.network.pretrained:
         n_classes = len(outputs_of(dataset))
-        found, name = pretrained_weights(config.network.model, config.data.side, n_classes)
-        return found, Beginning(f"{name} of timm", found.digest, "", len(found.tensors), found.anew)
-
+        weights, name = pretrained_weights(config.network.model, config.data.side, n_classes)
+        return weights, _describe_weights(f"{name} of timm", weights)
     if config.network.name == "features":
         raise ConfigError(
             "The network 'features' is fitted at once, and begins with no weights.",
@@ -50,48 +49,48 @@ def initial_weights(
     outputs, side = outputs_of(dataset), config.data.side
     if network is None:
         with torch.random.fork_rng(), torch.device("meta"):
-            chosen = options(config.network)
-            network = build(config.network.name, side=side, n_classes=len(outputs), **chosen)
+            kwargs = options(config.network)
+            network = build(config.network.name, side=side, n_classes=len(outputs), **kwargs)
         freeze(network, config.train)  # refused here, before the run has a folder
-    place = Path(config.train.initial)
-    card, file = source_of_weights(place)
+    path = Path(config.train.initial)
+    card, file = read_weights_source(path)
     target = ", ".join(dataset.targets)
-    same = card is None or (card.target, card.classes) == (target, outputs)
-    found = read_initial(file, network, same_head=same)
-    known = "" if card is None else card.target
-    return found, Beginning(str(place), found.digest, known, len(found.tensors), found.anew)
+    same_head = card is None or (card.target, card.classes) == (target, outputs)
+    weights = read_initial(file, network, same_head=same_head)
+    return weights, _describe_weights(str(path), weights, "" if card is None else card.target)
 
 
-def take_initial(
-    network: nn.Module, config: Config, dataset: Dataset, noted: Beginning | None
+def _describe_weights(place: str, weights: InitialWeights, target: str = "") -> Beginning:
+    return Beginning(place, weights.digest, target, len(weights.tensors), weights.anew)
+
+
+def load_initial(
+    network: nn.Module, config: Config, dataset: Dataset, expected: Beginning | None
 ) -> None:
-    """Fill a fresh network with the weights that its run was to begin with.
-
-    Raises RunError where they are no longer those that were noted when the run began.
-    """
-    found = initial_weights(config, dataset, network)
-    if found is None:
+    """Fill a fresh network with its run's initial weights; RunError where these have changed."""
+    current = initial_weights(config, dataset, network)
+    if current is None:
         return
-    initial, about = found
-    if noted is not None and noted.digest != about.digest:
+    initial, beginning = current
+    if expected is not None and expected.digest != beginning.digest:
         raise RunError(
-            f"The weights in {about.place} are not those that this run was to begin with.",
-            expected=f"the file with the digest {noted.digest}",
+            f"The weights in {beginning.place} are not those that this run was to begin with.",
+            expected=f"the file with the digest {expected.digest}",
             todo="put it back, or start a new run",
         )
     initial.fill(network)
 
 
-def source_of_weights(place: Path) -> tuple[ModelCard | None, Path]:
-    """What is known of weights to begin with, a run's or a file's, and the file that holds them."""
-    if not place.is_dir():
-        return None, place
-    run = Run(place)
+def read_weights_source(path: Path) -> tuple[ModelCard | None, Path]:
+    """The card of a run to begin with (None for a file), and the file of its weights."""
+    if not path.is_dir():
+        return None, path
+    run = Run(path)
     if run.whole is None and run.targets.is_file():
         return read_record(run.targets, Targets).model, run.weights
     if not run.model_file.is_file():
         raise ConfigError(
-            f"{place} holds no trained network to begin from.",
+            f"{path} holds no trained network to begin from.",
             expected="a run whose training was finished, or a .safetensors file",
             todo="finish it with candid run --resume, or name another",
         )

@@ -36,8 +36,8 @@ def list_packs(
     """
     from candid.data.cached import packs_in, prunable, remove_pack
 
-    found = packs_in(None if cache is None else Path(cache))
-    gone = prunable(found, older=prune_older, above=prune_above)
+    packs = packs_in(None if cache is None else Path(cache))
+    pruned = prunable(packs, older=prune_older, above=prune_above)
     if remove:
-        gone = tuple(pack for pack in gone if remove_pack(pack))
-    return replace(found, pruned=gone, done=remove)
+        pruned = tuple(pack for pack in pruned if remove_pack(pack))
+    return replace(packs, pruned=pruned, done=remove)

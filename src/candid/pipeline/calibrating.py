@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +11,16 @@ import numpy as np
 
 from candid.data.dataset import Dataset
 from candid.errors import PredictionsError
-from candid.pipeline.labelled import answer, answering_run, check_name, choose_rows
-from candid.pipeline.labelling import Answering, labeller
+from candid.pipeline.labelled import (
+    check_name,
+    choose_rows,
+    describe_source,
+    open_trained_run,
+    predict_dataset,
+)
+from candid.pipeline.labelling import PredictOptions, open_labeller
 from candid.pipeline.opening import Place
+from candid.pipeline.provenance import utc_now
 from candid.predictions import Predictions
 from candid.records import Estimate, write_record
 from candid.records.calibration import PlaceCalibration, calibration_path
@@ -30,8 +36,8 @@ from candid.text import words
 if TYPE_CHECKING:
     from candid.inference.classifier import Engine
 
-_FITTED = 1 / 3  # of the people; the others choose the threshold, which takes hundreds
-_COMPARED = ("log_loss", "calibration_error", "accuracy")
+_FIT_SHARE = 1 / 3  # of the people; the others choose the threshold, which takes hundreds
+_METRICS = ("log_loss", "calibration_error", "accuracy")
 
 
 def calibrate(
@@ -52,93 +58,83 @@ def calibrate(
 ) -> PlaceCalibration:
     """Adapt a run's probabilities and its promise to a place, as `calibrations/<name>.json`.
 
-    On a third of the people (or pictures) a temperature and a bias for each class are fitted; on
-    the others the threshold is found above which at most `predict.target_error` of the answers
-    are wrong, with the guarantee that the audit's thresholds have, and the figures are measured.
-    `candid.predict(run, pictures, calibration=name)` uses it.
+    A temperature and a bias for each class are fitted on a third of the people (or pictures). The
+    others set the threshold above which at most `predict.target_error` of the answers are wrong,
+    guaranteed as by the audit. `candid.predict(run, pictures, calibration=name)` uses it.
 
     Parameters
     ----------
-    run
-        A run whose training was finished.
-    data
-        A few hundred labelled pictures of the place, as `candid.load` gave them or where they lie.
+    run, data
+        A run whose training was finished, and a few hundred labelled pictures of the place, as
+        `candid.load` gave them or their path.
     config
-        Its `data` section says how they are read, `predict.target_error` what is promised; None:
-        the defaults, and the run's own.
+        How they are read (`data`) and what is promised (`predict.target_error`); None: the
+        defaults, and the run's own.
     name
         What to call it; one of the same name is replaced.
-    target, split, engine, crop, detector, common_frame, workers
-        As for `candid.transfer`. The frame that the pictures have in common is kept, and used
-        wherever the calibration is.
-    seed, quiet
-        Who has a part in the fit; and no progress bar.
+    target, split, engine, crop, detector, common_frame, workers, quiet
+        As for `candid.transfer`. The frame that the pictures have in common is kept with it.
+    seed
+        Decides who is fitted on.
 
     Raises
     ------
-    DataError
-        Where the pictures cannot be read, or their classes are not the run's.
-    PredictionsError
-        Where all pictures bear the same label, or the people (or pictures) are too few to fit on.
+    DataError, PredictionsError
+        Where the pictures cannot be read, or their classes are not the run's; where all have the
+        same label, or the people (or pictures) are too few to fit on.
     """
     check_name(name)
-    asked = answering_run(run, config, quiet)
-    dataset = asked.read(data, target)
-    chosen = choose_rows(asked.run, dataset, split)
-    face = crop or detector is not None
-    how: Answering = {"engine": engine, "crop": face, "detector": detector, "abstain_below": 0}
-    how |= {"check": False, "common_frame": common_frame}
-    ready = labeller(asked.run, quiet=quiet, **how)
-    file = calibration_path(asked.run.path, name)
+    trained_run = open_trained_run(run, config, quiet)
+    dataset = trained_run.read(data, target)
+    choice = choose_rows(trained_run.run, dataset, split)
+    crop = crop or detector is not None
+    options: PredictOptions = {"engine": engine, "crop": crop, "detector": detector}
+    options |= {"abstain_below": 0, "check": False, "common_frame": common_frame}
+    labeller = open_labeller(trained_run.run, quiet=quiet, **options)
+    file = calibration_path(trained_run.run.path, name)
     table = file.with_suffix(".labels.parquet")
-    answered = answer(ready, dataset, chosen.rows, table, workers=workers, quiet=quiet)
-    made = replace(
-        _calibrated(answered.predictions, asked.settings, seed),
-        name=name,
-        model=ready.classifier.made_from,
-        data=dataset.origin or dataset.name,
-        layout=dataset.layout,
-        split=chosen.split,
-        cropped=ready.finder is not None,
-        calibrated=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        frame=answered.frame,
-    )
-    write_record(file, made)
-    return made
+    answers = predict_dataset(labeller, dataset, choice.rows, table, workers=workers, quiet=quiet)
+    record = _fit_place(answers.predictions, trained_run.settings, seed)
+    source = describe_source(labeller, dataset, choice, answers)
+    model = labeller.classifier.made_from
+    record = replace(record, name=name, model=model, calibrated=utc_now(), **source)
+    write_record(file, record)
+    return record
 
 
-def _calibrated(p: Predictions, settings: Config, seed: int) -> PlaceCalibration:
-    """The fit on a third, the rule and the figures on the rest."""
+def _fit_place(p: Predictions, settings: Config, seed: int) -> PlaceCalibration:
+    """Fit on a third of the people; find the rule and measure on the rest."""
     from candid.auditing.abstention import answering_rule
     from candid.stats.shift import fit_shift
 
-    fitted, rest = _shared_out(p, seed)
+    fit_part, rest = _split_people(p, seed)
     _refuse_one_class(p)
-    shift = fit_shift(fitted.probability, fitted.label)
-    after = replace(rest, probability=shift.apply(rest.probability))
+    shift = fit_shift(fit_part.probability, fit_part.label)
+    calibrated = replace(rest, probability=shift.apply(rest.probability))
     confidence = settings.audit.confidence
     target_error = settings.predict.target_error
     rule, sentence = None, "Nothing was promised: predict.target_error is 0."
     if target_error:
-        rule, sentence = answering_rule(after, target_error, confidence, seed)
+        rule, sentence = answering_rule(calibrated, target_error, confidence, seed)
     hot = p.label[:, None] == list(range(len(p.classes)))
-    losses = [log_losses(rest.label, one.probability) for one in (after, rest)]
-    apart = mean(losses[0] - losses[1], rest.persons(), confidence=confidence)
-    absent = [c for k, c in enumerate(p.classes) if not (fitted.label == k).any()]
-    notes = [*text.effect(apart), *text.absent_from_the_fit(absent)]
+    losses = [log_losses(rest.label, part.probability) for part in (calibrated, rest)]
+    difference = mean(losses[0] - losses[1], rest.persons(), confidence=confidence)
+    absent = [c for k, c in enumerate(p.classes) if not (fit_part.label == k).any()]
+    notes = [*text.effect(difference), *text.absent_from_the_fit(absent)]
     if rule is None and target_error:
-        notes += _too_few(rest, target_error, confidence)
+        notes += _note_too_few(rest, target_error, confidence)
     return PlaceCalibration(
         name="", target=p.target, classes=p.classes, model="", data="", layout="", split="",
         cropped=False, calibrated="",
         temperature=shift.temperature,
         bias=tuple(shift.bias.tolist()),
         shares=tuple(wilson_shares(hot, None, p.persons(), confidence)),
-        fitted_n=len(fitted), fitted_people=fitted.n_people(), n=len(rest), people=rest.n_people(),
-        before=_figures(rest, settings.evaluate),
-        after=_figures(after, settings.evaluate),
+        fitted_n=len(fit_part), fitted_people=fit_part.n_people(),
+        n=len(rest), people=rest.n_people(),
+        before=_measure(rest, settings.evaluate),
+        after=_measure(calibrated, settings.evaluate),
         rule=rule, sentence=sentence, seed=seed,
-        differences={"log_loss": apart}, notes=tuple(notes),
+        differences={"log_loss": difference}, notes=tuple(notes),
     )  # fmt: skip
 
 
@@ -153,45 +149,46 @@ def _refuse_one_class(p: Predictions) -> None:
         )
 
 
-def _too_few(rest: Predictions, target: float, confidence: float) -> Iterator[str]:
-    """What follows where the people (or pictures) are too few for the promise, if they are."""
+def _note_too_few(rest: Predictions, target: float, confidence: float) -> Iterator[str]:
+    """A note where the people (or pictures) are too few for the promise."""
     people = rest.n_people()
     n = len(rest) if people is None else people
-    total = needed = fewest(0, target, confidence)
+    enough = needed = fewest(0, target, confidence)
     if n >= needed:
         return
-    while total - _fitted(total) < needed:
-        total += 1
+    while enough - _fit_count(enough) < needed:
+        enough += 1
     possible = binomial_bounds(0, n, confidence)[1]
-    yield text.too_few_to_promise(n, possible, total, target, people is not None)
+    yield text.too_few_to_promise(n, possible, enough, target, people is not None)
 
 
-def _fitted(people: int) -> int:
-    """How many of so many people (or pictures) the fit is made on."""
-    return max(1, round(_FITTED * people))
+def _fit_count(people: int) -> int:
+    """How many of these people (or pictures) the fit is made on."""
+    return max(1, round(_FIT_SHARE * people))
 
 
-def _shared_out(p: Predictions, seed: int) -> tuple[Predictions, Predictions]:
-    """Two parts without a person in common.
+def _split_people(p: Predictions, seed: int) -> tuple[Predictions, Predictions]:
+    """The part to fit on and the rest, without a person in common.
 
-    Raises a PredictionsError where the fit would set more numbers than it has people (or pictures).
+    Raises PredictionsError where the fit would set more numbers than it has people (or pictures).
     """
-    mine, people = part_of_people(p.persons(), len(p), _fitted, np.random.default_rng(seed))
-    if _fitted(people) < len(p.classes):
-        known = p.persons() is not None
+    is_fit, people = part_of_people(p.persons(), len(p), _fit_count, np.random.default_rng(seed))
+    if _fit_count(people) < len(p.classes):
         few = f"labelled pictures of {words.persons(people)}"
+        if p.persons() is None:
+            few = f"{words.images(people)} with a label"
         raise PredictionsError(
-            f"Only {few if known else f'{words.images(people)} with a label'} could be answered.",
+            f"Only {few} could be answered.",
             expected=f"a few hundred, and {3 * len(p.classes) - 1} at the least: a third sets a "
             f"temperature and the biases of {len(p.classes)} classes, the others find a threshold",
             todo="name more labelled pictures of the place",
         )
-    return p[mine], p[~mine]
+    return p[is_fit], p[~is_fit]
 
 
-def _figures(p: Predictions, config: EvaluateConfig) -> dict[str, Estimate]:
+def _measure(p: Predictions, config: EvaluateConfig) -> dict[str, Estimate]:
     from candid.evaluation.performance import evaluate_predictions
 
-    everyone = replace(p, split=np.full(len(p), "test"))
-    found = evaluate_predictions(everyone, replace(config, examples=0)).splits[0]
-    return {name: found.metrics[name] for name in _COMPARED}
+    as_test = replace(p, split=np.full(len(p), "test"))
+    evaluation = evaluate_predictions(as_test, replace(config, examples=0)).splits[0]
+    return {name: evaluation.metrics[name] for name in _METRICS}

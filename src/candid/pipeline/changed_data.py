@@ -1,4 +1,4 @@
-"""How data differ from those that a run began with, as far as the run wrote these down."""
+"""How data differ from those that a run began with, as far as its files tell."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.arrays import Marks
 from candid.data.dataset import Dataset
 from candid.errors import CandidError
 from candid.predictions import Predictions, read_predictions
@@ -18,108 +19,105 @@ from candid.text import words
 _SHOWN = 3  # names of one kind that a message tells
 
 
-def known_of(run: Run) -> str:
-    """What a run says of the data that it began with, in a few words; "" where nothing."""
+def describe_original(run: Run) -> str:
+    """The data that a run began with, in a few words; "" where it does not say."""
     with contextlib.suppress(CandidError):
-        found = read_record(_root(run).data, Exploration)
-        return f"{words.images(found.n)}, {_labels(found.target, found.classes)}"
+        exploration = read_record(_shared_run(run).data, Exploration)
+        labels = _describe_labels(exploration.target, exploration.classes)
+        return f"{words.images(exploration.n)}, {labels}"
     with contextlib.suppress(CandidError):
         card = read_record(run.model_file, ModelCard)
-        return _labels(card.target, card.classes)
+        return _describe_labels(card.target, card.classes)
     return ""
 
 
-def data_changes(run: Run, dataset: Dataset, usable: NDArray[np.bool_] | None) -> str:
-    """What differs in the data set that is there now, in words.
-
-    `usable` (n,) are the images that can be read; None: all.
-    """
-    told: list[str] = []
+def describe_changes(run: Run, dataset: Dataset, usable: Marks | None) -> str:
+    """What differs in the present data, in words; `usable` (n,) images can be read, None: all."""
+    changes: list[str] = []
     with contextlib.suppress(CandidError):
-        told += _counted(read_record(_root(run).data, Exploration), dataset, usable)
+        changes += _compare_counts(read_record(_shared_run(run).data, Exploration), dataset, usable)
     with contextlib.suppress(CandidError):
-        one = next(iter(run.of_targets()), run)
-        told += _by_name(read_predictions(one.predictions_file), dataset)
-    there = f"{words.images(len(dataset))}, {_labels(dataset.target, dataset.classes)}"
-    if told:
-        return "; ".join(told)
-    if not known_of(run):
-        return f"now there are {there}, and the run does not say what there was"
+        label_run = next(iter(run.of_targets()), run)
+        changes += _compare_names(read_predictions(label_run.predictions_file), dataset)
+    now = f"{words.images(len(dataset))}, {_describe_labels(dataset.target, dataset.classes)}"
+    if changes:
+        return "; ".join(changes)
+    if not describe_original(run):
+        return f"now there are {now}, and the run does not say what there was"
     return (
-        f"now there are {there}; what the run wrote down of names and labels fits, so that pictures"
+        f"now there are {now}; what the run wrote down of names and labels fits, so that pictures"
         " have other bytes under the same names, or it did not write down what has changed"
     )
 
 
-def _root(run: Run) -> Run:
+def _shared_run(run: Run) -> Run:
     return run if run.whole is None else Run(run.whole)
 
 
-def _labels(target: str, classes: tuple[str, ...]) -> str:
-    return f"labelled {target} ({_first(classes)})"
+def _describe_labels(target: str, classes: tuple[str, ...]) -> str:
+    return f"labelled {target} ({_join_first(classes)})"
 
 
-def _counted(
-    then: Exploration, dataset: Dataset, usable: NDArray[np.bool_] | None
+def _compare_counts(
+    exploration: Exploration, dataset: Dataset, usable: Marks | None
 ) -> Iterator[str]:
     """Differences from what a run's exploration counted."""
-    if then.n != len(dataset):
-        yield f"{words.images(len(dataset))}, not {words.count(then.n)}"
-    labels, before = (_labels(one.target, one.classes) for one in (dataset, then))
-    if dataset.target != then.target:
+    if exploration.n != len(dataset):
+        yield f"{words.images(len(dataset))}, not {words.count(exploration.n)}"
+    labels, before = (_describe_labels(x.target, x.classes) for x in (dataset, exploration))
+    if dataset.target != exploration.target:
         yield f"{labels}, not {before}"
     elif not dataset.is_number:
-        yield from _classes(then, dataset, usable)
-    known = {one.attribute for one in then.attributes}
-    gone = sorted(known - set(dataset.attributes))
-    new = sorted(name for name, one in dataset.attributes.items() if one.known.any())
-    new = [name for name in new if name not in known]
-    if gone:
-        yield f"without {_first(gone)}"
-    if new and known:
-        yield f"with {_first(new)}"
+        yield from _compare_classes(exploration, dataset, usable)
+    old = {balance.attribute for balance in exploration.attributes}
+    missing = sorted(old - set(dataset.attributes))
+    new = sorted(name for name, attribute in dataset.attributes.items() if attribute.known.any())
+    new = [name for name in new if name not in old]
+    if missing:
+        yield f"without {_join_first(missing)}"
+    if new and old:
+        yield f"with {_join_first(new)}"
 
 
-def _classes(
-    then: Exploration, dataset: Dataset, usable: NDArray[np.bool_] | None
+def _compare_classes(
+    exploration: Exploration, dataset: Dataset, usable: Marks | None
 ) -> Iterator[str]:
     """Classes that came, went, or have another count of images."""
     label = dataset.label if usable is None else dataset.label[usable]
     numbers = np.bincount(label[label >= 0], minlength=len(dataset.classes)).tolist()
-    now = dict(zip(dataset.classes, numbers, strict=True))
-    was = dict.fromkeys(then.classes, 0)
-    for split in then.splits:
-        for name, count in zip(then.classes, split.counts, strict=False):
-            was[name] += count
-    other = [name for name in {**was, **now} if now.get(name, 0) != was.get(name, 0)]
-    each = [f"{name} {now.get(name, 0):,} (then {was.get(name, 0):,})" for name in other]
-    if each:
-        yield f"labelled {_first(each)}"
+    after = dict(zip(dataset.classes, numbers, strict=True))
+    before = dict.fromkeys(exploration.classes, 0)
+    for split in exploration.splits:
+        for name, count in zip(exploration.classes, split.counts, strict=False):
+            before[name] += count
+    changed = [name for name in {**before, **after} if after.get(name, 0) != before.get(name, 0)]
+    changes = [f"{name} {after.get(name, 0):,} (then {before.get(name, 0):,})" for name in changed]
+    if changes:
+        yield f"labelled {_join_first(changes)}"
 
 
-def _by_name(then: Predictions, dataset: Dataset) -> Iterator[str]:
+def _compare_names(old: Predictions, dataset: Dataset) -> Iterator[str]:
     """Differences in the images of which a run kept name, split and label."""
-    place = {name: row for row, name in enumerate(dataset.ids.tolist())}
-    rows = np.array([place.get(name, -1) for name in then.ids.tolist()], dtype=np.intp)
-    there = rows >= 0
-    of = f"of {words.many(len(then), 'image', 'images')} in validation and test"
-    if gone := int((~there).sum()):
-        yield f"{of} {words.many(gone, 'is', 'are')} gone ({_first(then.ids[~there])})"
-    ids, rows = then.ids[there], rows[there]
-    if then.target == dataset.target:
-        before = np.array([*then.classes, "nothing"])[then.label[there]]
+    row_of = {name: row for row, name in enumerate(dataset.ids.tolist())}
+    rows = np.array([row_of.get(name, -1) for name in old.ids.tolist()], dtype=np.intp)
+    exists = rows >= 0
+    prefix = f"of {words.many(len(old), 'image', 'images')} in validation and test"
+    if missing := int((~exists).sum()):
+        yield f"{prefix} {words.many(missing, 'is', 'are')} gone ({_join_first(old.ids[~exists])})"
+    ids, rows = old.ids[exists], rows[exists]
+    if old.target == dataset.target:
+        before = np.array([*old.classes, "nothing"])[old.label[exists]]
         now = np.array([*dataset.classes, "nothing"])[dataset.label[rows]]
-        other = before != now
-        if other.any():
-            first = int(np.argmax(other))
-            yield (
-                f"{of} {words.many(int(other.sum()), 'has another label', 'have other labels')} "
-                f"({ids[first]}: {now[first]}, not {before[first]})"
-            )
-    moved = dataset.split[rows] != then.split[there]
-    if count := int(moved.sum()):
-        yield f"{of} {words.many(count, 'is', 'are')} in another split ({_first(ids[moved])})"
+        differs = before != now
+        if differs.any():
+            first = int(np.argmax(differs))
+            count = words.many(int(differs.sum()), "has another label", "have other labels")
+            yield f"{prefix} {count} ({ids[first]}: {now[first]}, not {before[first]})"
+    moved = dataset.split[rows] != old.split[exists]
+    if moved.any():
+        count = words.many(int(moved.sum()), "is", "are")
+        yield f"{prefix} {count} in another split ({_join_first(ids[moved])})"
 
 
-def _first(names: Sequence[str] | NDArray[np.str_]) -> str:
+def _join_first(names: Sequence[str] | NDArray[np.str_]) -> str:
     return ", ".join([*map(str, names[:_SHOWN]), *(["…"] if len(names) > _SHOWN else [])])

@@ -1,8 +1,7 @@
-"""The check of all labels: folds of people, a network for each, what it says of the others.
+"""The check of all labels: folds of people, and a network for each that learned from the others.
 
-Each fold's answers are one file, written whole, whose name tells which data, folds and settings it
-belongs to. So a check that was stopped goes on: with the folds that are missing, and in the midst
-of a fold from its checkpoint.
+Each fold's answers are one file, whose name is a digest of its data, folds and settings. A check
+that was stopped goes on with the missing folds, and within one from its checkpoint.
 """
 
 from __future__ import annotations
@@ -18,12 +17,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.arrays import Indices
 from candid.data.splits import hashed, join_groups
 from candid.errors import ConfigError, DataError, OutputError, RunError
 from candid.pipeline.opening import Data
-from candid.pipeline.steps import calibrated_predictions
-from candid.pipeline.training import begun, task_of, validation_logits
-from candid.pipeline.views import with_window
+from candid.pipeline.steps import calibrate_predictions
+from candid.pipeline.training import build_task, start_training, validation_logits
+from candid.pipeline.views import choose_window
 from candid.predictions import Predictions, write_predictions
 from candid.progress import progress, stages
 from candid.records import Provenance, read_record, write_record
@@ -42,10 +42,7 @@ if TYPE_CHECKING:
 
 
 def check_folder(path: Path | None) -> Path:
-    """The folder that is named, or the next free one below runs/.
-
-    Raises OutputError where it holds a run.
-    """
+    """The named folder, or the next free one below runs/; OutputError where it holds a run."""
     if path is None:
         return claim(Path("runs"), "check")
     run = Run(path)
@@ -58,46 +55,41 @@ def check_folder(path: Path | None) -> Path:
     return path
 
 
-def with_folds(config: Config) -> Config:
-    """The settings with folds to check in: 5 where they name none."""
-    return replace(config, check=replace(config.check, folds=config.check.folds or 5))
-
-
 def check_run(run: Run, data: Data) -> None:
     """Write check/, a check's folder inside a run, for a run with `check.folds`."""
     folder = run.checked.parent
-    there = Run(folder)
-    same = False
-    if there.config.is_file():
-        about = read_record(there.provenance, Provenance)
+    check = Run(folder)
+    is_same = False
+    if check.config.is_file():
+        provenance = read_record(check.provenance, Provenance)
         settings = open_run(folder).settings
-        same = settings == run.settings and about.data_fingerprint == data.fingerprint
-    if not same:
+        is_same = settings == run.settings and provenance.data_fingerprint == data.fingerprint
+    if not is_same:
         # What the folds answered is kept where it is of these settings: its names say so.
         for file in (
-            there.config,
-            there.provenance,
-            there.predictions_file,
-            there.check,
-            there.views,
+            check.config,
+            check.provenance,
+            check.predictions_file,
+            check.check,
+            check.views,
         ):
             file.unlink(missing_ok=True)
-        write_record(there.provenance, read_record(run.provenance, Provenance))
-        copy_files(run, there, FRAME_FILES)  # the data are given in one frame
-        copied(run.config, there.config)
+        write_record(check.provenance, read_record(run.provenance, Provenance))
+        copy_files(run, check, FRAME_FILES)  # the data are given in one frame
+        copied(run.config, check.config)
         if run.views.is_file():
-            copied(run.views, there.views)
+            copied(run.views, check.views)
     examine_labels(Run(folder, run.settings, quiet=run.quiet), data)
 
 
 def refuse_check(run: Run, data: Data) -> None:
-    """Raise a ConfigError where a run is to examine labels that cannot be examined."""
+    """Raise a ConfigError where `check.folds` cannot be done."""
     if run.settings.check.folds:
         refuse_unexaminable(run, data)
 
 
 def refuse_unexaminable(run: Run, data: Data) -> None:
-    """Raise a ConfigError where labels cannot be examined by networks of the run's settings."""
+    """Raise a ConfigError where networks of the run's settings cannot check labels."""
     if data.streamed is not None:
         raise ConfigError(
             "Labels cannot be checked on pictures that are streamed.",
@@ -118,12 +110,12 @@ def refuse_unexaminable(run: Run, data: Data) -> None:
             todo=f"leave {begins_with} out, or set check.folds = 0",
         )
     if run.settings.data.is_several:
-        several = bool(run.settings.data.targets)
+        is_several = bool(run.settings.data.targets)
         raise ConfigError(
             "Several labels cannot be checked at once."
-            if several
+            if is_several
             else "A label that is a number cannot be checked.",
-            expected="one label" if several else "one label with classes",
+            expected="one label" if is_several else "one label with classes",
             todo="name one with data.target, and check the others one by one",
         )
 
@@ -131,10 +123,10 @@ def refuse_unexaminable(run: Run, data: Data) -> None:
 def examine_labels(run: Run, data: Data, *, jobs: int = 1) -> LabelCheck:
     """Write folds/, predictions.parquet (out of fold, of all labelled images) and check.json.
 
-    So many folds as `jobs` are trained at a time, in a process each; what comes out is the same.
-    Raises ConfigError where the pictures are streamed, several labels are named, or the network is
-    none to be built by name; DataError where there are too few people for the folds, or a fold
-    leaves one class to learn from; OutputError where another process checks in this folder.
+    `jobs` folds are trained at a time, in a process each; the result is the same. Raises
+    ConfigError for streamed images, several labels, or a network that no name builds; DataError for
+    too few people, or a fold that leaves one class to learn from; OutputError where another process
+    checks here.
     """
     from candid.auditing.label_check import check_labels
 
@@ -148,48 +140,47 @@ def examine_labels(run: Run, data: Data, *, jobs: int = 1) -> LabelCheck:
     folder = run.path / FOLDS
     todo = "wait for it, or name another place with --out"
     with alone(folder / ".lock", output=str(run.path), expected="one process", todo=todo):
-        fold = folds_of(data, run.settings, quiet=run.quiet)
-        config = _with_window(run, data)
-        parts = list(_parts(folder, data, fold, config))
-        with stages([*(part.name for part in parts), "labels"], quiet=run.quiet) as shown:
+        fold_of = assign_folds(data, run.settings, quiet=run.quiet)
+        config = _use_window(run, data)
+        folds = list(_list_folds(folder, data, fold_of, config))
+        with stages([*(f.name for f in folds), "labels"], quiet=run.quiet) as display:
             if jobs > 1:
-                _train_together([p for p in parts if not p.file.is_file()], data, jobs, run.quiet)
-            for part in parts:
-                if part.file.is_file():
-                    shown.skip(part.name)
+                _train_parallel([p for p in folds if not p.file.is_file()], data, jobs, run.quiet)
+            for f in folds:
+                if f.file.is_file():
+                    display.skip(f.name)
                     continue
-                with shown.begin(part.name):
-                    _train(part, data, run.quiet)
-            with shown.begin("labels"):
-                predictions, asked = _joined(parts, data, config)
+                with display.begin(f.name):
+                    _train_fold(f, data, run.quiet)
+            with display.begin("labels"):
+                predictions, fold_numbers = _join_folds(folds, data, config)
                 write_predictions(run.predictions_file, predictions)
-                found = check_labels(predictions, asked, config.check, config.evaluate)
-                write_record(run.check, found)
-        for file in {*folder.glob("[0-9]*")} - {part.file for part in parts}:
+                result = check_labels(predictions, fold_numbers, config.check, config.evaluate)
+                write_record(run.check, result)
+        for file in {*folder.glob("[0-9]*")} - {f.file for f in folds}:
             file.unlink(missing_ok=True)  # of other settings
-    return found
+    return result
 
 
-def _with_window(run: Run, data: Data) -> Config:
-    """The settings with the part of the pictures that all folds are to see, found once."""
+def _use_window(run: Run, data: Data) -> Config:
+    """The settings with one window for all folds."""
     from candid.models.device import memory_kept, threads
 
     config = run.settings
     if not isinstance(config.network, DeepConfig) or not config.network.finds_window:
         return config
     with threads(config.train.threads), memory_kept():
-        task = task_of(data, config)
-        return with_window(task, config, data.dataset, noted=run.views, quiet=run.quiet).config
+        task = build_task(data, config)
+        return choose_window(task, config, data.dataset, record=run.views, quiet=run.quiet).config
 
 
 # --- folds ---------------------------------------------------------------------------------------
 
 
-def folds_of(data: Data, config: Config, *, quiet: bool = True) -> NDArray[np.intp]:
-    """(n,) the fold of each labelled image that can be read, from 0; -1 for the others.
+def assign_folds(data: Data, config: Config, *, quiet: bool = True) -> Indices:
+    """(n,) the fold of each readable labelled image, from 0; -1 for the others.
 
-    People stay together, and so do copies and near copies of a picture. `train.seed` decides who
-    goes where, whatever the order of the rows.
+    People stay together, and so do copies. `train.seed` decides, whatever the order of the rows.
     """
     from candid.data.duplicates import find_copies
     from candid.data.folds import fold_groups
@@ -202,38 +193,36 @@ def folds_of(data: Data, config: Config, *, quiet: bool = True) -> NDArray[np.in
             expected="labels to check",
             todo="check the data, or name another label with --target",
         )
-    keys = _keys(dataset.ids[rows], None if dataset.person is None else dataset.person[rows])
-    group = hashed(f"{config.train.seed}/{key}" for key in keys)
-    place = np.full(len(dataset), -1, np.intp)
-    place[rows] = np.arange(len(rows))
-    first, second = (place[end] for end in find_copies(data.store, quiet=quiet).links())
-    both = (first >= 0) & (second >= 0)
-    group = join_groups(group, first[both], second[both])
+    keys = _person_keys(dataset.ids[rows], None if dataset.person is None else dataset.person[rows])
+    groups = hashed(f"{config.train.seed}/{key}" for key in keys)
+    position = np.full(len(dataset), -1, np.intp)
+    position[rows] = np.arange(len(rows))
+    first, second = (position[end] for end in find_copies(data.store, quiet=quiet).links())
+    in_both = (first >= 0) & (second >= 0)
+    groups = join_groups(groups, first[in_both], second[in_both])
     fold = np.full(len(dataset), -1, np.intp)
-    fold[rows] = fold_groups(group, dataset.label[rows], config.check.folds)
+    fold[rows] = fold_groups(groups, dataset.label[rows], config.check.folds)
     return fold
 
 
-def _keys(ids: NDArray[np.str_], person: NDArray[np.int64] | None) -> list[str]:
-    """What tells people apart, whatever their numbers: the first name among a person's images."""
+def _person_keys(ids: NDArray[np.str_], person: NDArray[np.int64] | None) -> list[str]:
+    """A key per person, whatever their numbers: the first name among a person's images."""
     names: list[str] = ids.tolist()
     if person is None:
         return names
     first: dict[int, str] = {}
-    for name, who in zip(names, person.tolist(), strict=True):
-        first[who] = min(name, first.get(who, name))
-    return [
-        name if who < 0 else first[who] for name, who in zip(names, person.tolist(), strict=True)
-    ]
+    for name, number in zip(names, person.tolist(), strict=True):
+        first[number] = min(name, first.get(number, name))
+    return [name if k < 0 else first[k] for name, k in zip(names, person.tolist(), strict=True)]
 
 
 @dataclass(frozen=True, eq=False)
-class _Part:
-    """One fold: who is asked about and who is learned from, and where its answers lie."""
+class _Fold:
+    """One fold: who is predicted, who is learned from, and the file of its answers."""
 
     name: str
     file: Path
-    split: NDArray[np.str_]  # of all images: "validation" asked about, "train" learned from, or ""
+    split: NDArray[np.str_]  # of all images: "validation" predicted, "train" learned from, or ""
     config: Config
 
     @property
@@ -241,9 +230,9 @@ class _Part:
         return self.file.with_suffix(".safetensors")
 
 
-def _parts(folder: Path, data: Data, fold: NDArray[np.intp], config: Config) -> Iterator[_Part]:
+def _list_folds(folder: Path, data: Data, fold: Indices, config: Config) -> Iterator[_Fold]:
     check, label = config.check, data.dataset.label
-    # Nothing is chosen on the images that are asked about: the last weights answer.
+    # Nothing is chosen on the images that are predicted: the last weights answer.
     train = replace(
         config.train,
         steps=check.steps or config.train.steps,
@@ -251,7 +240,7 @@ def _parts(folder: Path, data: Data, fold: NDArray[np.intp], config: Config) -> 
         keep="last",
         patience=0,
     )
-    quick = replace(config, train=train)
+    fold_config = replace(config, train=train)
     for k in range(int(fold.max()) + 1):
         split = np.select([fold == k, fold >= 0], ["validation", "train"], "")
         if len(np.unique(label[split == "train"])) < 2:
@@ -263,39 +252,40 @@ def _parts(folder: Path, data: Data, fold: NDArray[np.intp], config: Config) -> 
         job: dict[str, object] = {
             "data": data.fingerprint,
             "folds": hashlib.blake2b(fold.astype(np.int64).tobytes(), digest_size=16).hexdigest(),
-            "settings": [repr(s) for s in (quick.network, quick.augment, train)],
+            "settings": [repr(s) for s in (fold_config.network, fold_config.augment, train)],
             "fold": k,
         }
         if data.frames:
             job["frames"] = data.frames
         file = folder / f"{k + 1}-{job_digest(job)[:16]}.npz"
-        yield _Part(f"fold {k + 1}", file, split, quick)
+        yield _Fold(f"fold {k + 1}", file, split, fold_config)
 
 
 # --- a network for each --------------------------------------------------------------------------
 
 
-def _train(part: _Part, data: Data, quiet: bool) -> None:
+def _train_fold(fold: _Fold, data: Data, quiet: bool) -> None:
     """Train on the other folds and write the logits of this one."""
     from candid.models.device import memory_kept, threads
 
-    config = part.config.train
+    config = fold.config.train
     with threads(config.threads), memory_kept():
-        task = task_of(replace(data, dataset=replace(data.dataset, split=part.split)), part.config)
-        state = _trained(task, part, quiet)
-        found = validation_logits(task, state, config, title="predict", quiet=quiet)
-    write_archive(part.file, {"rows": task.validation, "logits": found})
-    part.checkpoint.unlink(missing_ok=True)
+        dataset = replace(data.dataset, split=fold.split)
+        task = build_task(replace(data, dataset=dataset), fold.config)
+        state = _fit_fold(task, fold, quiet)
+        logits = validation_logits(task, state, config, title="predict", quiet=quiet)
+    write_archive(fold.file, {"rows": task.validation, "logits": logits})
+    fold.checkpoint.unlink(missing_ok=True)
 
 
-def _train_together(parts: list[_Part], data: Data, jobs: int, quiet: bool) -> None:
-    """Train several folds at a time, each in a process that opens the pixels for itself."""
+def _train_parallel(folds: list[_Fold], data: Data, jobs: int, quiet: bool) -> None:
+    """Train several folds at a time, in a process each."""
     from candid.data.processes import in_processes
 
-    work = partial(_train_alone, data=data.without_pixels())
+    work = partial(_train_in_process, data=data.without_pixels())
     try:
-        with progress("folds", len(parts), unit="folds", quiet=quiet) as bar:
-            for _ in in_processes(work, parts, min(jobs, len(parts) or 1)):
+        with progress("folds", len(folds), unit="folds", quiet=quiet) as bar:
+            for _ in in_processes(work, folds, min(jobs, len(folds) or 1)):
                 bar.update()
     except BrokenProcessPool as error:
         raise RunError(
@@ -305,42 +295,44 @@ def _train_together(parts: list[_Part], data: Data, jobs: int, quiet: bool) -> N
         ) from error
 
 
-def _train_alone(part: _Part, data: Data) -> None:
-    _train(part, data.with_pixels(), True)
+def _train_in_process(fold: _Fold, data: Data) -> None:
+    _train_fold(fold, data.with_pixels(), True)
 
 
-def _trained(task: Task, part: _Part, quiet: bool) -> TrainingState:
+def _fit_fold(task: Task, fold: _Fold, quiet: bool) -> TrainingState:
     from candid.models.features import Features
     from candid.training import checkpoint
     from candid.training.fitting import fit_state
     from candid.training.loop import train_in_steps as steps
 
-    config, state = part.config, begun(task, part.config)
+    config, state = fold.config, start_training(task, fold.config)
     if isinstance(state.network, Features):
         fit_state(task, state, config.train, quiet=quiet)
         return state
-    if part.checkpoint.is_file():
-        checkpoint.restore(part.checkpoint, state)
-    for _ in steps(task, state, config.train, config.augment, save_to=part.checkpoint, quiet=quiet):
+    if fold.checkpoint.is_file():
+        checkpoint.restore(fold.checkpoint, state)
+    for _ in steps(task, state, config.train, config.augment, save_to=fold.checkpoint, quiet=quiet):
         pass
     return state
 
 
-def _joined(parts: list[_Part], data: Data, config: Config) -> tuple[Predictions, NDArray[np.intp]]:
-    """What the networks say of all images, in the data's order; and the fold of each."""
-    found, rows, fold = [], [], []
-    for k, part in enumerate(parts):
-        todo = f"remove {part.file}, then give the same command again"
-        with reading_archive(part.file, expected="what a fold's network said", todo=todo) as kept:
-            found.append(kept["logits"].astype(np.float64))
-            rows.append(kept["rows"])
+def _join_folds(folds: list[_Fold], data: Data, config: Config) -> tuple[Predictions, Indices]:
+    """The networks' predictions for all images, in the data's order; and the fold of each."""
+    logits, rows, fold = [], [], []
+    for k, f in enumerate(folds):
+        todo = f"remove {f.file}, then give the same command again"
+        with reading_archive(f.file, expected="what a fold's network said", todo=todo) as archive:
+            logits.append(archive["logits"].astype(np.float64))
+            rows.append(archive["rows"])
         fold.append(np.full(len(rows[-1]), k))
     order = np.argsort(np.concatenate(rows))
-    raw, at = np.concatenate(found)[order], np.concatenate(rows)[order]
-    about = {
+    all_logits, data_rows = np.concatenate(logits)[order], np.concatenate(rows)[order]
+    provenance = {
         "data_fingerprint": data.fingerprint,
         "network": config.network.name,
         "kept": "out of fold",
     }
-    predictions = calibrated_predictions(data, at, raw, np.ones(len(at), np.bool_), about)
+    predictions = calibrate_predictions(
+        data, data_rows, all_logits, np.ones(len(data_rows), np.bool_), provenance
+    )
     return replace(predictions, out_of_fold=True), np.concatenate(fold)[order]

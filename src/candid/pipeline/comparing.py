@@ -1,4 +1,4 @@
-"""Several models on the same images: runs, files of predictions, or predictions in memory."""
+"""Several models on the same images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from candid import __version__
 from candid.config import load_config
 from candid.errors import ConfigError
-from candid.pipeline.auditing import comparing, read_any, read_any_number
+from candid.pipeline.auditing import compare_options, read_any, read_any_number
 from candid.pipeline.opening import Place, only_label, path_of
 from candid.predictions import Predictions
 from candid.predictions.choosing import Columns
@@ -52,22 +52,22 @@ def compare(
     """
     from candid.evaluation.several_models import compare_models
 
-    about = (config or load_config()).audit
-    predictions = [_predictions_of(model) for model in models]
-    found = compare_models(
+    audit_config = (config or load_config()).audit
+    predictions = [_read_predictions(model) for model in models]
+    comparison = compare_models(
         predictions,
-        _names_of(models),
+        _choose_names(models),
         quiet=quiet,
-        **comparing(about),
+        **compare_options(audit_config),
     )
     if page is not None:
         from candid.reporting.page import render_run_comparison
 
-        write_text(Path(page), render_run_comparison(found, __version__))
-    return found
+        write_text(Path(page), render_run_comparison(comparison, __version__))
+    return comparison
 
 
-def _predictions_of(
+def _read_predictions(
     model: Predictions | NumberAnswers | Run | Place,
 ) -> Predictions | NumberAnswers:
     if isinstance(model, Predictions | NumberAnswers):
@@ -84,14 +84,14 @@ def _predictions_of(
     if Run(path).config.is_file():
         path = only_label(Run(path)).path
         refuse_several(Run(path))
-    require_ours(path)
+    require_own_format(path)
     if is_number_run(Run(path)) or (path.is_file() and holds_number(path)):
         return read_any_number(path, Columns())
     return read_any(path, Columns())
 
 
-def require_ours(path: Path) -> None:
-    """Raise ConfigError for a table of anybody's, whose columns would have to be named."""
+def require_own_format(path: Path) -> None:
+    """Raise ConfigError for a table that Candid did not write."""
     if path.is_file() and not written_by_candid(path):
         raise ConfigError(
             f"{path} is a table whose columns nobody names.",
@@ -101,17 +101,17 @@ def require_ours(path: Path) -> None:
         )
 
 
-def _names_of(models: Sequence[Predictions | NumberAnswers | Run | Place]) -> list[str]:
-    """The last part of each path, with as many before it as tell them apart."""
+def _choose_names(models: Sequence[Predictions | NumberAnswers | Run | Place]) -> list[str]:
+    """The last part of each path, with as many before it as distinguish them."""
     parts = [
-        (chr(ord("A") + place),)
+        (chr(ord("A") + index),)
         if isinstance(model, Predictions | NumberAnswers)
         else path_of(model).absolute().parts
-        for place, model in enumerate(models)
+        for index, model in enumerate(models)
     ]
-    longest = max((len(one) for one in parts), default=1)
-    for count in range(1, longest + 1):
-        names = ["/".join(one[-count:]) for one in parts]
+    n_parts = max((len(path) for path in parts), default=1)
+    for count in range(1, n_parts + 1):
+        names = ["/".join(path[-count:]) for path in parts]
         if len({*names}) == len(names):
             return names
-    return [f"{name} ({place})" for place, name in enumerate(names, 1)]  # one model twice
+    return [f"{name} ({index})" for index, name in enumerate(names, 1)]  # one model twice

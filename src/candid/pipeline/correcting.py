@@ -1,4 +1,4 @@
-"""Corrections as verbs: written back into label files, and two people's brought together."""
+"""Corrections written back into label files, and two people's merged."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ def apply_corrections(
     from candid.data.joining import load_places
     from candid.data.label_files import write_labels
 
-    about = replace((config or Config()).data, corrections=fspath(file))
-    dataset = load_places(places_of(data), about)
+    data_config = replace((config or Config()).data, corrections=fspath(file))
+    dataset = load_places(places_of(data), data_config)
     files = write_labels(Path(out), dataset)
-    done = next(f for f in reversed(dataset.findings) if f.code == "CORRECTIONS")
-    return done, len(dataset), files
+    finding = next(f for f in reversed(dataset.findings) if f.code == "CORRECTIONS")
+    return finding, len(dataset), files
 
 
 def merge_corrections(
@@ -74,18 +74,18 @@ def merge_corrections(
     from candid.stats.agreement import agreement_of
 
     a, b = read_corrections(Path(first)), read_corrections(Path(second))
-    said = words_by_image(a), words_by_image(b)
-    both = [image for image in said[0] if image in said[1]]
-    left, right = ([some[image] for image in both] for some in said)
+    words_of = words_by_image(a), words_by_image(b)
+    shared = [image for image in words_of[0] if image in words_of[1]]
+    left, right = ([words[image] for image in shared] for words in words_of)
     agreement, kappa = agreement_of(left, right, draws=draws, confidence=confidence)
-    apart = Counter((x, y) for x, y in zip(left, right, strict=True) if x != y)
-    together = merged(a, b)
-    write_corrections(Path(out), together)
+    differing = Counter((x, y) for x, y in zip(left, right, strict=True) if x != y)
+    merged_lines = merged(a, b)
+    write_corrections(Path(out), merged_lines)
     return Agreement(
-        lines=len(together),
-        images=len({c.id for c in together}),
-        both=len(both),
+        lines=len(merged_lines),
+        images=len({c.id for c in merged_lines}),
+        both=len(shared),
         agreement=agreement,
         kappa=kappa,
-        apart=tuple(Apart(x, y, count) for (x, y), count in apart.most_common()),
+        apart=tuple(Apart(x, y, count) for (x, y), count in differing.most_common()),
     )

@@ -21,7 +21,7 @@ def places_of(data: Places) -> Where:
     """Where data lie: one path, or several in a tuple."""
     if isinstance(data, str | PathLike):
         return Path(data)
-    paths = tuple(Path(one) for one in data)
+    paths = tuple(Path(path) for path in data)
     if not paths:
         raise ConfigError(
             "No data set was named.",
@@ -31,40 +31,39 @@ def places_of(data: Places) -> Where:
     return paths if len(paths) > 1 else paths[0]
 
 
-def place_of(run: Run, about: Provenance, where: Where | None) -> Where:
+def place_of(run: Run, provenance: Provenance, where: Where | None) -> Where:
     """Where a run's data lie on this machine, or where the user says that they lie.
 
-    Raises RunError where they are gone, are a URL that was not named, or another number of places
-    was named.
+    Raises RunError where they are gone, a URL was not named, or too many or too few places were.
     """
-    known = list(about.sources.values()) or [about.data]
+    original = list(provenance.sources.values()) or [provenance.data]
     paths = where if isinstance(where, tuple) else (where,) if where is not None else None
-    if paths is not None and len(paths) != len(known):
+    if paths is not None and len(paths) != len(original):
         raise RunError(
-            f"The run {run.path} began with {_sets(len(known))}"
-            f"{' (' + ', '.join(about.sources) + ')' if about.sources else ''}, and "
-            f"{_sets(len(paths))} {'was' if len(paths) == 1 else 'were'} named.",
+            f"The run {run.path} began with {_count_data_sets(len(original))}"
+            f"{' (' + ', '.join(provenance.sources) + ')' if provenance.sources else ''}, and "
+            f"{_count_data_sets(len(paths))} {'was' if len(paths) == 1 else 'were'} named.",
             expected="the place of each, in the same order",
             todo="name them all (--data A --data B; to go on with a run: as DATA), or none where "
             "they lie where they lay",
         )
-    found = [
-        _one_place(run, Path(one), named=where is not None)
-        for one in (known if paths is None else paths)
+    places = [
+        _check_place(run, Path(path), is_named=where is not None)
+        for path in (original if paths is None else paths)
     ]
-    return tuple(found) if about.sources else found[0]
+    return tuple(places) if provenance.sources else places[0]
 
 
-def _sets(count: int) -> str:
+def _count_data_sets(count: int) -> str:
     return f"{count} data set{'' if count == 1 else 's'}"
 
 
-def _one_place(run: Run, where: Path, *, named: bool) -> Path:
+def _check_place(run: Run, path: Path, *, is_named: bool) -> Path:
     from candid.storage import filesystem
 
     # As `load` will take it, which knows a URL again that was a path.
-    name = filesystem.name_of(where)
-    if not named and filesystem.local(name) is None:
+    name = filesystem.name_of(path)
+    if not is_named and filesystem.local(name) is None:
         raise RunError(
             f"The run {run.path} says that its data lie at {name}, which is not followed unasked: "
             "a stranger may have written it.",
@@ -73,12 +72,12 @@ def _one_place(run: Run, where: Path, *, named: bool) -> Path:
         )
     if not filesystem.found(name):
         raise RunError(
-            f"The data that the run {run.path} began with are gone: there is no {where}.",
+            f"The data that the run {run.path} began with are gone: there is no {path}.",
             expected="the same images and labels in the same place",
             todo="put them back (a link will do), say where they lie now with --data (to go on "
             "with a run: as DATA), or start a new run",
         )
-    return where
+    return path
 
 
 @overload

@@ -1,4 +1,4 @@
-"""A run's model for its own report, or why there is none in it."""
+"""A run's model inside its own report."""
 
 from __future__ import annotations
 
@@ -11,11 +11,8 @@ from candid.text import trying as text
 _MOST_WEIGHTS = 8_000_000  # what a page should carry: about 10 MB of them, and 12 as text
 
 
-def embedded_model(run: Run) -> EmbeddedModel | str:
-    """All that the report's page needs to label a picture, or a sentence that says why not.
-
-    Raises RunError where files that it is made of are damaged.
-    """
+def embed_model(run: Run) -> EmbeddedModel | str:
+    """The model for the report's page, or a sentence that says why not; may raise RunError."""
     from candid.inference.abstaining import abstention_rule
     from candid.models.flat import flat_framing, flat_network
 
@@ -40,7 +37,7 @@ def embedded_model(run: Run) -> EmbeddedModel | str:
     return EmbeddedModel(
         network=network,
         framing=framing,
-        look=_look(run),
+        look=_flatten_unfamiliar(run),
         fit=config.data.fit,
         max_pixels=config.data.max_pixels,
         threshold=None if rule is None else rule.threshold,
@@ -48,18 +45,18 @@ def embedded_model(run: Run) -> EmbeddedModel | str:
     )
 
 
-def _look(run: Run) -> FlatLook | None:
+def _flatten_unfamiliar(run: Run) -> FlatLook | None:
     from candid.inference.unfamiliar import read_unfamiliar
 
-    found = read_unfamiliar(run.unfamiliar)
-    if found is None:
+    unfamiliar = read_unfamiliar(run.unfamiliar)
+    if unfamiliar is None:
         return None
     return FlatLook(
-        weight=tuple(found.weight.tolist()),
-        limit=found.limit,
-        narrowest=found.narrowest,
-        widest=found.widest,
-        smallest=found.smallest,
-        faintest=found.faintest,
-        told=found.told(),
+        weight=tuple(unfamiliar.weight.tolist()),
+        limit=unfamiliar.limit,
+        narrowest=unfamiliar.narrowest,
+        widest=unfamiliar.widest,
+        smallest=unfamiliar.smallest,
+        faintest=unfamiliar.faintest,
+        told=unfamiliar.told(),
     )

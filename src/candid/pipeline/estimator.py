@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.arrays import Floats
 from candid.config import DEFAULT_RECIPE, load_config, with_values
 from candid.data.arrays import ImageLike, encode_image, image_name, images_of
 from candid.data.dataset import Dataset
@@ -28,7 +29,7 @@ from candid.data.decode import decode
 from candid.data.in_memory import load_images
 from candid.errors import CandidError, DataError, DependencyError, ImageError, needing
 from candid.inference.numbers import answers_of
-from candid.pipeline.keeping import kept_files, run_of
+from candid.pipeline.keeping import open_model_files, read_model_files
 from candid.pipeline.opening import begin_or_resume
 from candid.pipeline.steps import predict_splits
 from candid.pipeline.training import train_framer, train_network
@@ -51,14 +52,14 @@ if TYPE_CHECKING:
     from candid.models.model import Whole
 
 # What is read from a run's files, and so not saved beside them.
-_FROM_RUN = ("model_", "config_", "number_", "validation_predictions_")
-_AT_ONCE = 32  # images that pass the network together
+_RUN_ATTRIBUTES = ("model_", "config_", "number_", "validation_predictions_")
+_BATCH = 32  # images that pass the network together
 # One process, and nothing to go on from: the folder is temporary.
-_OWN = {"data": {"workers": 1, "test_share": 0.0}, "train": {"checkpoints": 0}}
+_FIXED_SETTINGS = {"data": {"workers": 1, "test_share": 0.0}, "train": {"checkpoints": 0}}
 
 
-class _OfFaces(BaseEstimator):  # type: ignore[misc]
-    """What both estimators share: their parameters, how they train, and pixels to probabilities."""
+class _FaceEstimator(BaseEstimator):  # type: ignore[misc]
+    """Parameters, training and probabilities of both estimators."""
 
     model_: Whole
     config_: Config
@@ -92,11 +93,11 @@ class _OfFaces(BaseEstimator):  # type: ignore[misc]
         tags.no_validation = True
         return tags
 
-    def _config(self) -> Config:
+    def _build_config(self) -> Config:
         seed = self.random_state
         if not isinstance(seed, int | np.integer):
             seed = check_random_state(seed).randint(2**31 - 1)
-        own = {
+        parameters = {
             "data.side": self.side,
             "data.validation_share": float(self.validation_fraction),
             "train.steps": self.steps,
@@ -104,16 +105,16 @@ class _OfFaces(BaseEstimator):  # type: ignore[misc]
             "train.seed": int(seed),
         }
         sections: dict[str, dict[str, Any]] = {}
-        named = {name: value for name, value in own.items() if value is not None}
-        for name, value in (named | dict(self.settings or {})).items():
+        given_values = {name: value for name, value in parameters.items() if value is not None}
+        for name, value in (given_values | dict(self.settings or {})).items():
             section, _, key = name.partition(".")
             sections.setdefault(section, {})[key] = value
-        return with_values(with_values(load_config(recipe=self.recipe), _OWN), sections)
+        return with_values(with_values(load_config(recipe=self.recipe), _FIXED_SETTINGS), sections)
 
-    def _prepared(self, X: Any, y: Any, groups: Any) -> tuple[list[ImageLike], Config]:
-        """The images of X, of which there are as many as of the others, and all settings."""
-        with _as_value_error():
-            images, config = images_of(X), self._config()
+    def _prepare(self, X: Any, y: Any, groups: Any) -> tuple[list[ImageLike], Config]:
+        """The images of X, as many as there are labels and groups, and all settings."""
+        with _raise_value_errors():
+            images, config = images_of(X), self._build_config()
         check_consistent_length(images, y, groups)
         return images, config
 
@@ -127,50 +128,50 @@ class _OfFaces(BaseEstimator):  # type: ignore[misc]
             train_network(run, data)
             run.step("frame", train_framer, data)
             run.step("predict", predict_splits, data)
-            self._files = kept_files(run)
-            self._take(run)
+            self._files = read_model_files(run)
+            self._load_run(run)
 
-    def _take(self, run: Run) -> None:
-        """What answers, from the run's files."""
+    def _load_run(self, run: Run) -> None:
+        """Load the model and its validation predictions."""
         raise NotImplementedError
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())
         if "_files" in state:
-            state = {name: value for name, value in state.items() if name not in _FROM_RUN}
+            state = {name: value for name, value in state.items() if name not in _RUN_ATTRIBUTES}
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         if "_files" in state:
-            with run_of(self._files) as run:
-                self._take(run)
+            with open_model_files(self._files) as run:
+                self._load_run(run)
 
-    def _probabilities(self, X: Any) -> NDArray[np.float64]:
+    def _predict_probability(self, X: Any) -> Floats:
         """(n, outputs) of images; rows sum to 1."""
         check_is_fitted(self)
         from candid.models.model import TorchEngine
 
         engine = TorchEngine(self.model_)
-        with _as_value_error():
+        with _raise_value_errors():
             images = images_of(X)
-            blocks = [images[i : i + _AT_ONCE] for i in range(0, len(images), _AT_ONCE)]
-            found = [engine(np.stack([self._pixels(one) for one in block])) for block in blocks]
-        if not found:
+            blocks = [images[i : i + _BATCH] for i in range(0, len(images), _BATCH)]
+            outputs = [engine(np.stack(list(map(self._decode, block)))) for block in blocks]
+        if not outputs:
             raise ValueError("Found array with 0 sample(s) while a minimum of 1 is required.")
-        probability = np.concatenate(found).astype(np.float64)
-        normalised: NDArray[np.float64] = probability / probability.sum(axis=1, keepdims=True)
+        probability = np.concatenate(outputs).astype(np.float64)
+        normalised: Floats = probability / probability.sum(axis=1, keepdims=True)
         return normalised
 
-    def _pixels(self, image: Any) -> NDArray[np.uint8]:
-        whole, about = self.model_, self.config_.data
-        detail = whole.input_side // whole.side
+    def _decode(self, image: Any) -> NDArray[np.uint8]:
+        model, data_config = self.model_, self.config_.data
+        detail = model.input_side // model.side
         try:
             return decode(
                 encode_image(image),
-                side=whole.side,
-                fit=about.fit,
-                max_pixels=about.max_pixels,
+                side=model.side,
+                fit=data_config.fit,
+                max_pixels=data_config.max_pixels,
                 detail=detail,
             ).pixels
         except ImageError as error:
@@ -181,7 +182,7 @@ class _OfFaces(BaseEstimator):  # type: ignore[misc]
             ) from error
 
 
-class CandidClassifier(ClassifierMixin, _OfFaces):  # type: ignore[misc]
+class CandidClassifier(ClassifierMixin, _FaceEstimator):  # type: ignore[misc]
     """A network that is trained from scratch on images of faces, as a scikit-learn classifier.
 
     X is a list of paths, or uint8 pixels (n, height, width, 3) in the order RGB. Probabilities are
@@ -248,20 +249,20 @@ class CandidClassifier(ClassifierMixin, _OfFaces):  # type: ignore[misc]
         classes, code = np.unique(y, return_inverse=True)
         if len(classes) < 2:
             raise ValueError(f"y has {len(classes)} class, and at least two are needed to train")
-        images, config = self._prepared(X, y, groups)
+        images, config = self._prepare(X, y, groups)
         words = [str(name) for name in classes.tolist()]
-        with _as_value_error():
+        with _raise_value_errors():
             label = [words[c] for c in code]
             dataset = load_images(images, label, classes=words, person=groups, config=config)
             self._train(dataset, config)
         self.classes_ = classes
         return self
 
-    def _take(self, run: Run) -> None:
+    def _load_run(self, run: Run) -> None:
         self.config_, self.model_ = run.settings, run.model
         self.validation_predictions_ = run.predictions
 
-    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+    def predict_proba(self, X: Any) -> Floats:
         """Calibrated probabilities (n, classes), in the order of `classes_`.
 
         Raises
@@ -269,7 +270,7 @@ class CandidClassifier(ClassifierMixin, _OfFaces):  # type: ignore[misc]
         ValueError
             Where X holds no images, or one that cannot be read.
         """
-        return self._probabilities(X)
+        return self._predict_probability(X)
 
     def predict(self, X: Any) -> NDArray[Any]:
         """(n,) the most probable class of each image."""
@@ -278,7 +279,7 @@ class CandidClassifier(ClassifierMixin, _OfFaces):  # type: ignore[misc]
         return answers
 
 
-class CandidRegressor(RegressorMixin, _OfFaces):  # type: ignore[misc]
+class CandidRegressor(RegressorMixin, _FaceEstimator):  # type: ignore[misc]
     """A network that learns a number from images of faces, as a scikit-learn regressor.
 
     As `CandidClassifier`, whose parameters it has. It predicts a distribution, and so an interval,
@@ -305,25 +306,25 @@ class CandidRegressor(RegressorMixin, _OfFaces):  # type: ignore[misc]
             raise ValueError("CandidRegressor requires y to be passed, but the target y is None")
         y = column_or_1d(y, dtype=np.float64, warn=True)
         assert_all_finite(y, input_name="y")
-        images, config = self._prepared(X, y, groups)
+        images, config = self._prepare(X, y, groups)
         config = replace(config, data=replace(config.data, numbers=("label",)))
-        with _as_value_error():
+        with _raise_value_errors():
             dataset = load_images(images, y, person=groups, config=config)
             self._train(dataset, config)
         return self
 
-    def _take(self, run: Run) -> None:
+    def _load_run(self, run: Run) -> None:
         from candid.models.framing import framing_of
         from candid.models.model import load_whole_model
 
-        one = run.of_targets()[0]
-        card = read_record(one.model_file, ModelCard)
-        predictions = read_number_predictions(one.predictions_file)
+        label_run = run.of_targets()[0]
+        card = read_record(label_run.model_file, ModelCard)
+        predictions = read_number_predictions(label_run.predictions_file)
         self.model_ = load_whole_model(run.weights, card, None, framing_of(run))
         self.config_, self.number_ = run.settings, predictions.card
         self.validation_predictions_ = predictions
 
-    def predict(self, X: Any) -> NDArray[np.float64]:
+    def predict(self, X: Any) -> Floats:
         """(n,) the number of each image.
 
         Raises
@@ -331,21 +332,21 @@ class CandidRegressor(RegressorMixin, _OfFaces):  # type: ignore[misc]
         ValueError
             Where X holds no images, or one that cannot be read.
         """
-        return self._answers(X)[0]
+        return self._predict_numbers(X)[0]
 
-    def predict_interval(self, X: Any) -> NDArray[np.float64]:
+    def predict_interval(self, X: Any) -> Floats:
         """(n, 2) the ends of the interval of each image; see `number_.coverage`."""
-        _, low, high = self._answers(X)
+        _, low, high = self._predict_numbers(X)
         return np.column_stack([low, high])
 
-    def _answers(self, X: Any) -> tuple[NDArray[np.float64], ...]:
-        probability = self._probabilities(X)
+    def _predict_numbers(self, X: Any) -> tuple[Floats, ...]:
+        probability = self._predict_probability(X)
         return answers_of(self.number_, probability)
 
 
 @contextmanager
-def _as_value_error() -> Iterator[None]:
-    """What the user can mend is a ValueError for scikit-learn."""
+def _raise_value_errors() -> Iterator[None]:
+    """Turn errors that the user can mend into ValueError, as scikit-learn does."""
     try:
         yield
     except DependencyError:

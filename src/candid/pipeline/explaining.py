@@ -1,4 +1,4 @@
-"""What a run's network looks at, in its images or some pictures, and what it is like inside."""
+"""Explanations of a network: what it looks at, in data or pictures, and its inside."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.arrays import Singles
 from candid.errors import ConfigError
-from candid.pipeline.loading import loaded
+from candid.pipeline.loading import open_network
 from candid.pipeline.opening import Data, needs_torch
 from candid.predictions import Predictions, read_predictions
 from candid.predictions.numbers import NumberPredictions, read_number_predictions
@@ -38,18 +39,18 @@ if TYPE_CHECKING:
 def explain_images(run: Run, data: Data) -> None:
     """Write explanation.json and explanation.npz; nothing where `explain.make` is off.
 
-    Of a number, what moves the mean of its distribution is explained. Raises RunError where the run
-    holds no trained network; DataError where the split holds no labelled images.
+    Of a number, the mean of its distribution is explained. Raises RunError without a trained
+    network; DataError where the split holds no labelled images.
     """
     if not run.settings.explain.make:
         return
-    with loaded(run) as model:
+    with open_network(run) as model:
         from candid.explanation.trained import explain_dataset, explain_number_dataset
 
         explain: Callable[..., tuple[Explanation, ExplanationArrays]] = explain_dataset
         if (number := model.card.number) is not None:
-            explain = partial(explain_number_dataset, **_reading(number, run.settings))
-        record, arrays = explain(
+            explain = partial(explain_number_dataset, **_number_options(number, run.settings))
+        explanation, arrays = explain(
             model.network,
             model.card,
             data.dataset,
@@ -59,11 +60,11 @@ def explain_images(run: Run, data: Data) -> None:
             quiet=run.quiet,
         )
         write_explanation_arrays(run.explanation_arrays, arrays)
-        write_record(run.explanation, record)  # the last: it says that the stage was finished
+        write_record(run.explanation, explanation)  # the last: it says that the stage was finished
 
 
-def _reading(number: NumberCard, config: Config) -> dict[str, Any]:
-    """What makes values and intervals of distributions, and how far off counts as near."""
+def _number_options(number: NumberCard, config: Config) -> dict[str, Any]:
+    """Options to explain a number: how it is read of distributions, and the tolerance."""
     from candid.evaluation.numbers import tolerance_of
     from candid.inference.numbers import answers_of
 
@@ -74,47 +75,43 @@ def _reading(number: NumberCard, config: Config) -> dict[str, Any]:
 
 
 def show_inside(run: Run, data: Data, *, most_training: int = 10_000) -> Inside | None:
-    """Write inside.json and inside.npz; nothing of a network of a single layer.
+    """Write inside.json and inside.npz, unless `explain.make` is off or the network has one layer.
 
-    Nor where `explain.make` is off.
-
-    Units and mistakes are those of validation; mistakes are what `predictions.parquet` calls so,
-    where it has the split. They are compared with `most_training` training images, drawn at random;
-    0: with all. Of a number, mistakes are what is further off than counts as near. Raises RunError
-    where the run holds no trained network.
+    Units and mistakes are those of validation; mistakes are those of `predictions.parquet`, and of
+    a number what is not near. They are compared with `most_training` random training images; 0:
+    all. Raises RunError without a trained network.
     """
     if not run.settings.explain.make:
         return None
-    with contextlib.suppress(ConfigError), loaded(run) as model:
+    with contextlib.suppress(ConfigError), open_network(run) as model:
         from candid.explanation.trained_inside import look_into, look_into_number
 
-        look: Callable[..., tuple[Inside, dict[str, NDArray[np.uint8]]]] = look_into
-        read: Callable[[Path], Predictions | NumberPredictions] = read_predictions
+        inspect: Callable[..., tuple[Inside, dict[str, NDArray[np.uint8]]]] = look_into
+        read_answers: Callable[[Path], Predictions | NumberPredictions] = read_predictions
         if (number := model.card.number) is not None:
-            look = partial(look_into_number, **_reading(number, run.settings))
-            read = read_number_predictions
-        record, arrays = look(
+            inspect = partial(look_into_number, **_number_options(number, run.settings))
+            read_answers = read_number_predictions
+        inside, arrays = inspect(
             model.network,
             model.card,
             data.dataset,
             data.store,
-            read(run.predictions_file) if run.predictions_file.is_file() else None,
+            read_answers(run.predictions_file) if run.predictions_file.is_file() else None,
             most_training=most_training,
             bfloat16=model.bfloat16,
             quiet=run.quiet,
         )
         write_inside_arrays(run.inside_arrays, arrays)
-        write_record(run.inside, record)  # the last: it says that the stage was finished
-        return record
+        write_record(run.inside, inside)  # the last: it says that the stage was finished
+        return inside
     return None
 
 
 def explain_pictures(run: Run, files: Sequence[Path]) -> list[ExplainedPicture]:
     """What the run's network looks at in some pictures; writes nothing, needs no data.
 
-    Where the run frames, maps are drawn back onto the pictures as they came. Of a number, what is
-    explained is its expected value. Raises RunError where the run holds no trained network;
-    ImageError where a file is not a picture.
+    Maps are drawn onto the original pictures. Of a number, its expected value is explained. Raises
+    RunError without a trained network; ImageError where a file is not a picture.
     """
     from candid.explanation.drawing import decode_pictures
 
@@ -127,51 +124,51 @@ def explain_pictures(run: Run, files: Sequence[Path]) -> list[ExplainedPicture]:
     badges: dict[str, str] = {}
     if run.explanation.is_file():
         badges = {m.name: m.state for m in read_record(run.explanation, Explanation).methods}
-    with loaded(run) as model:
+    with open_network(run) as model:
         from candid.explanation.trained import explained_numbers, explained_pictures
         from candid.inference.numbers import answers_of
 
-        pixels, matrices = np.stack([one.pixels for one in decoded]), None
+        pixels, matrices = np.stack([square.pixels for square in decoded]), None
         if frames:
             from candid.models.framing import TorchFramer, load_framing
 
             framing = load_framing(run.framing_weights).to(model.device)
             pixels, matrices, *_ = TorchFramer(framing)(pixels)
-        seen = list(zip(map(str, files), pixels, strict=True))
-        network, card, how = model.network, model.card, config.explain
+        images = list(zip(map(str, files), pixels, strict=True))
+        network, card, settings = model.network, model.card, config.explain
         if card.number is None:
-            explained = explained_pictures(network, card, seen, how, badges)
+            explained = explained_pictures(network, card, images, settings, badges)
         else:
             answers = partial(answers_of, card.number)
-            explained = explained_numbers(network, card, seen, how, answers, badges)
+            explained = explained_numbers(network, card, images, settings, answers, badges)
     if matrices is None:
         return explained
-    return _as_they_came(explained, files, decoded, matrices, config.data)
+    return _project_back(explained, files, decoded, matrices, config.data)
 
 
-def _as_they_came(
+def _project_back(
     explained: Sequence[ExplainedPicture],
     files: Sequence[Path],
     decoded: Sequence[Decoded],
-    frames: NDArray[np.float32],
+    frames: Singles,
     config: DataConfig,
 ) -> list[ExplainedPicture]:
-    """The pictures as they came with their maps, which were made in their frames (n, 3, 3)."""
+    """The original pictures with their maps, which were made in their frames (n, 3, 3)."""
     from candid.explanation.drawing import decode_as_it_came
     from candid.explanation.projection import frame_corners, onto_picture, projected
 
-    drawn = []
-    for one, file, square, frame in zip(explained, files, decoded, frames, strict=True):
-        whole = decode_as_it_came(file, config)
+    pictures = []
+    for picture, file, square, frame in zip(explained, files, decoded, frames, strict=True):
+        original = decode_as_it_came(file, config)
         matrix = onto_picture(frame, square.width, square.height, config.fit)
-        size = whole.shape[:2]
-        maps = {name: projected(m[None], matrix, *size)[0] for name, m in one.maps.items()}
-        drawn.append(replace(one, pixels=whole, maps=maps, corners=frame_corners(matrix)))
-    return drawn
+        size = original.shape[:2]
+        maps = {name: projected(m[None], matrix, *size)[0] for name, m in picture.maps.items()}
+        pictures.append(replace(picture, pixels=original, maps=maps, corners=frame_corners(matrix)))
+    return pictures
 
 
 def draw_explained(path: Path, explained: Sequence[ExplainedPicture]) -> None:
-    """Write a PNG: a row per picture, the picture itself and then it below each method's map."""
+    """Write a PNG: a row per picture, first alone and then below each method's map."""
     from candid.explanation import drawing
     from candid.explanation.attribution import METHODS
 

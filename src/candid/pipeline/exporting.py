@@ -1,4 +1,4 @@
-"""A run's model as ONNX: checked against torch, and quantised; and as a folder of transformers."""
+"""A run's model as ONNX, checked and quantised, or for transformers."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.errors import RunError
-from candid.pipeline.drifting import learn_drift
+from candid.pipeline.drifting import fit_drift
 from candid.pipeline.opening import Data
-from candid.pipeline.steps import learn_unfamiliar, predictions_of
+from candid.pipeline.steps import build_predictions, learn_unfamiliar
 from candid.predictions import Predictions
 from candid.records import Estimate, ModelCard, read_record
 from candid.records.targets import Targets
@@ -29,7 +29,7 @@ _CALIBRATION = 512  # pictures that set the scales of int8
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What `export` wrote, and how good it is."""
+    """The files of `export`, and how good they are."""
 
     onnx: str  # the exported model
     onnx_bytes: int
@@ -54,59 +54,59 @@ def export_run(
 ) -> Exported:
     """Write model.onnx, checked against torch, and on request model-int8.onnx.
 
-    Where the run frames, framing.onnx stands beside it, and model.onnx names it. `out` is a folder,
-    or a file that ends with .onnx, whose name the others begin with. Without data, the check is on
-    noise, and int8 is refused.
+    A framing network goes to framing.onnx beside it, which model.onnx names. `out` is a folder, or
+    a .onnx file whose name the others begin with. Without data, noise is checked and int8 refused.
     """
     from candid.inference.export_facts import fact_marks
     from candid.inference.exporting import export_float
     from candid.inference.framed_export import framing_marks
 
     if run.of_targets():
-        return _export_several(run, data, out, int8=int8)
+        return _export_targets(run, data, out, int8=int8)
     card = read_record(run.model_file, ModelCard)
-    path, framing, int8_path = _places(run, out)
-    marks, pixels = framing_marks(run, framing.name) | fact_marks(run, card), _validation(data)
-    framed = _framing(run, framing, pixels) if is_framed(run) else {}
+    path, framing, int8_path = _output_paths(run, out)
+    marks = framing_marks(run, framing.name) | fact_marks(run, card)
+    pixels = _validation_pixels(data)
+    fields = _export_framing(run, framing, pixels) if is_framed(run) else {}
     check = export_float(run, card, path, pixels, run.network, marks)
-    done = Exported(str(path), path.stat().st_size, check.images, check.largest, **framed)
+    exported = Exported(str(path), path.stat().st_size, check.images, check.largest, **fields)
     if data is not None:
         with run.doing("unfamiliar"):
             unfamiliar = learn_unfamiliar(run, data)
-        run.step("drift", learn_drift, data)
-        done = replace(done, unfamiliar=unfamiliar.told())
+        run.step("drift", fit_drift, data)
+        exported = replace(exported, unfamiliar=unfamiliar.told())
     if not int8:
-        return done
+        return exported
     if data is None:
         raise RunError(
             "A quantised model cannot be made without the run's data.",
             expected="training pictures to calibrate on and validation pictures to measure on",
             todo="put the data back (a link will do), or export without --int8",
         )
-    return replace(done, **_quantised(run, path, int8_path, card, data, marks))
+    return replace(exported, **_export_int8(run, path, int8_path, card, data, marks))
 
 
-def _export_several(run: Run, data: Data | None, out: Path | None, *, int8: bool) -> Exported:
-    """`export_run` of a network that learned several labels; its model has an output for each."""
+def _export_targets(run: Run, data: Data | None, out: Path | None, *, int8: bool) -> Exported:
+    """`export_run` for several labels; the model has an output for each."""
     from candid.inference.exporting import export_several
     from candid.inference.framed_export import framing_marks
 
     if int8:
         refuse_number(run)
-        raise _for_one_label("--int8", run)
-    about = read_record(run.targets, Targets)
-    cards = [read_record(one.model_file, ModelCard) for one in run.of_targets()]
-    path, framing, _ = _places(run, out)
-    pixels = _validation(data)
-    framed = _framing(run, framing, pixels) if is_framed(run) else {}
-    marks = framing_marks(run, framing.name)
-    check = export_several(run, about, cards, path, pixels, marks)
-    return Exported(str(path), path.stat().st_size, check.images, check.largest, **framed)
+        raise _one_label_error("--int8", run)
+    targets = read_record(run.targets, Targets)
+    cards = [read_record(label_run.model_file, ModelCard) for label_run in run.of_targets()]
+    path, framing, _ = _output_paths(run, out)
+    pixels = _validation_pixels(data)
+    fields = _export_framing(run, framing, pixels) if is_framed(run) else {}
+    metadata = framing_marks(run, framing.name)
+    check = export_several(run, targets, cards, path, pixels, metadata)
+    return Exported(str(path), path.stat().st_size, check.images, check.largest, **fields)
 
 
-def _for_one_label(asked: str, run: Run) -> RunError:
+def _one_label_error(option: str, run: Run) -> RunError:
     return RunError(
-        f"{asked} is for one label, and {run.path} learned several.",
+        f"{option} is for one label, and {run.path} learned several.",
         expected="an ONNX file, or the folder of one label",
         todo=f"leave it out, or name one, such as {run.of_targets()[0].path}",
     )
@@ -114,7 +114,7 @@ def _for_one_label(asked: str, run: Run) -> RunError:
 
 @dataclass(frozen=True, slots=True)
 class TransformersFolder:
-    """A folder that transformers reads, what lies in it, and how large that is."""
+    """A folder for transformers, its files, and their size."""
 
     folder: str
     files: tuple[str, ...]
@@ -127,7 +127,7 @@ def export_transformers(run: Run, out: Path | None, *, int8: bool = False) -> Tr
 
     if run.of_targets():
         refuse_number(run)
-        raise _for_one_label("--to transformers", run)
+        raise _one_label_error("--to transformers", run)
     if int8 or (out is not None and out.suffix == ".onnx"):
         raise RunError(
             "--int8 and a name that ends with .onnx are for ONNX, and --to is transformers.",
@@ -139,8 +139,8 @@ def export_transformers(run: Run, out: Path | None, *, int8: bool = False) -> Tr
     return TransformersFolder(str(files[0].parent), tuple(path.name for path in files), size)
 
 
-def _places(run: Run, out: Path | None) -> tuple[Path, Path, Path]:
-    """Where the model, the framing network and the quantised model go."""
+def _output_paths(run: Run, out: Path | None) -> tuple[Path, Path, Path]:
+    """The files of the model, the framing network and the quantised model."""
     from candid.models.onnx_file import int8_path, onnx_path
     from candid.models.onnx_framing import framing_path
 
@@ -151,12 +151,12 @@ def _places(run: Run, out: Path | None) -> tuple[Path, Path, Path]:
     return onnx_path(target), framing_path(target), int8_path(target)
 
 
-def _framing(run: Run, path: Path, pixels: NDArray[np.uint8] | None) -> dict[str, Any]:
-    """Write the framing network; what is known of it, by the names of `Exported`."""
+def _export_framing(run: Run, path: Path, pixels: NDArray[np.uint8] | None) -> dict[str, Any]:
+    """Write the framing network; its fields of `Exported`."""
     from candid.inference.exporting import export_framing
 
-    few = None if pixels is None else pixels[:: max(1, math.ceil(len(pixels) / _FRAMED))]
-    check = export_framing(run, path, few)
+    sample = None if pixels is None else pixels[:: max(1, math.ceil(len(pixels) / _FRAMED))]
+    check = export_framing(run, path, sample)
     return {
         "framing": str(path),
         "framing_bytes": path.stat().st_size,
@@ -166,31 +166,31 @@ def _framing(run: Run, path: Path, pixels: NDArray[np.uint8] | None) -> dict[str
     }
 
 
-def _validation(data: Data | None) -> NDArray[np.uint8] | None:
-    """Some validation pictures, spread evenly."""
+def _validation_pixels(data: Data | None) -> NDArray[np.uint8] | None:
+    """Validation images, spread evenly."""
     if data is None:
         return None
     rows = data.dataset.rows("validation", data.store.usable)
-    every = max(1, math.ceil(len(rows) / _CHECKED))
-    return data.store.pixels[rows[::every]]
+    step = max(1, math.ceil(len(rows) / _CHECKED))
+    return data.store.pixels[rows[::step]]
 
 
-def _quantised(
-    run: Run, source: Path, path: Path, card: ModelCard, data: Data, marks: dict[str, str]
+def _export_int8(
+    run: Run, source: Path, path: Path, card: ModelCard, data: Data, metadata: dict[str, str]
 ) -> dict[str, Any]:
-    """Write the quantised model; what is known of it, by the names of `Exported`."""
+    """Write the quantised model; its fields of `Exported`."""
     from candid.evaluation.comparison import compare_predictions
     from candid.inference.exporting import export_int8
     from candid.models.onnx_file import OnnxEngine
 
     rng = np.random.default_rng(run.settings.train.seed)
     train = data.dataset.rows("train", data.store.usable)
-    few = drawn_rows(train, _CALIBRATION, rng)
-    export_int8(run, card, path, data.store.pixels[few], run.network, marks)
-    both = [_predicted(OnnxEngine(p), card, data) for p in (source, path)]
+    sample = drawn_rows(train, _CALIBRATION, rng)
+    export_int8(run, card, path, data.store.pixels[sample], run.network, metadata)
+    predictions = [_predict_validation(OnnxEngine(p), card, data) for p in (source, path)]
     settings = run.settings.evaluate
-    change = compare_predictions(
-        *both,
+    comparison = compare_predictions(
+        *predictions,
         names=("float", "int8"),
         split="validation",
         draws=settings.draws,
@@ -200,13 +200,13 @@ def _quantised(
     return {
         "int8": str(path),
         "int8_bytes": path.stat().st_size,
-        "f1": change.a,
-        "int8_f1": change.b,
-        "f1_change": change.difference,
+        "f1": comparison.a,
+        "int8_f1": comparison.b,
+        "f1_change": comparison.difference,
     }
 
 
-def _predicted(engine: Callable[..., Any], card: ModelCard, data: Data) -> Predictions:
+def _predict_validation(engine: Callable[..., Any], card: ModelCard, data: Data) -> Predictions:
     from candid.inference.classifier import Classifier
 
     rows = data.dataset.rows("validation", data.store.usable)
@@ -215,4 +215,4 @@ def _predicted(engine: Callable[..., Any], card: ModelCard, data: Data) -> Predi
         model.probabilities(data.store.pixels[rows[start : start + 1024]])
         for start in range(0, len(rows), 1024)
     ]
-    return predictions_of(data, rows, np.concatenate(parts))
+    return build_predictions(data, rows, np.concatenate(parts))

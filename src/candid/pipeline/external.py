@@ -1,8 +1,7 @@
-"""How a run's model does on another place's pictures: `candid evaluate RUN DATA` from Python."""
+"""How well a run's model does on other data: `candid evaluate RUN DATA` from Python."""
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -14,28 +13,32 @@ from numpy.typing import NDArray
 
 from candid.data.dataset import Dataset
 from candid.errors import ConfigError
-from candid.pipeline.answered import Answered
+from candid.pipeline.answered import ModelAnswers
 from candid.pipeline.external_numbers import (
-    NumberHome,
-    number_at_home,
-    number_begun,
-    number_source,
+    UNLIKE,
+    HomeResult,
+    add_marks,
+    build_number_source,
+    evaluate_number_home,
+    open_number_record,
     refuse_for_number,
-    singles_there,
+    single_group_settings,
 )
 from candid.pipeline.judging import evaluate
 from candid.pipeline.labelled import (
-    AnsweringRun,
-    Chosen,
-    answer,
-    answering_run,
+    LabelledRows,
+    TrainedRun,
     check_distinct,
     check_name,
     choose_rows,
-    name_for,
+    default_name,
+    describe_source,
+    open_trained_run,
+    predict_dataset,
 )
-from candid.pipeline.labelling import Answering, labeller
+from candid.pipeline.labelling import PredictOptions, open_labeller
 from candid.pipeline.opening import Place
+from candid.pipeline.provenance import utc_now
 from candid.predictions import Predictions, read_predictions, write_predictions
 from candid.records import Estimate, read_record, write_record
 from candid.records.audit import SplitAudit
@@ -44,8 +47,6 @@ from candid.records.external import ExternalFigures, ExternalSource, Transfer
 from candid.records.external_number import NumberSource, NumberTransfer
 from candid.runs import Run
 from candid.settings import AuditConfig, Config
-from candid.tables.attributes import Attribute
-from candid.tables.columns import NO_YES
 
 if TYPE_CHECKING:
     from candid.evaluation.external import GivenAnswers
@@ -65,7 +66,7 @@ def transfer(
     home: Place | None = None,
     cache: Path | None = None,
     quiet: bool = True,
-    **how: Unpack[Answering],
+    **how: Unpack[PredictOptions],
 ) -> Transfer | NumberTransfer:
     """How a run's model does on labelled pictures from elsewhere, into its `transfer.json`.
 
@@ -102,87 +103,68 @@ def transfer(
     DataError
         Where a data set cannot be read, or its classes are not the run's.
     """
-    answering = answering_run(run, config, quiet, number=True)
-    read = [answering.read(d, target) for d in _each(data)]
-    names = _names(read, name, how)
-    asked = _asked(answering, home, cache, workers, how)
-    found = _begun(asked)
-    for one, called in zip(read, names, strict=True):
-        found = _with_source(asked, found, one, called, split)
-    return found
+    trained_run = open_trained_run(run, config, quiet, number=True)
+    sources = [data] if isinstance(data, Dataset | str | PathLike) else data
+    datasets = [trained_run.read(source, target) for source in sources]
+    names = _set_names(datasets, name, how)
+    job = _prepare_job(trained_run, home, cache, workers, how)
+    record = _open_record(job)
+    for dataset, label in zip(datasets, names, strict=True):
+        record = _add_source(job, record, dataset, label, split)
+    return record
 
 
 @dataclass(frozen=True, eq=False)
-class _Home:
-    """The run's own test images: what the model says of them, and how it does."""
+class _TransferJob:
+    """A model to evaluate, and how it does at home, if that is known."""
 
-    predictions: Predictions
-    figures: ExternalFigures
-
-
-@dataclass(frozen=True, eq=False)
-class _Asked:
-    """A model that is ready to answer, and how it does at home, if that is known."""
-
-    answering: AnsweringRun
-    ready: Labeller
-    own: _Home | NumberHome | None
+    trained_run: TrainedRun
+    labeller: Labeller
+    home: HomeResult | None
     calibration: str
     workers: int
 
 
-def _asked(
-    answering: AnsweringRun, home: Place | None, cache: Path | None, workers: int, how: Answering
-) -> _Asked:
+def _prepare_job(
+    trained_run: TrainedRun,
+    home: Place | None,
+    cache: Path | None,
+    workers: int,
+    options: PredictOptions,
+) -> _TransferJob:
     from candid.inference.abstaining import abstention_rule
 
-    run, data = answering.run, None if home is None else Path(home)
-    how = {**how, "crop": how.get("crop", False) or how.get("detector") is not None}
-    if answering.card.number is not None:
-        refuse_for_number(how)
-    ready = labeller(run, data=data, cache=cache, quiet=run.quiet, number=True, **how)
-    own: _Home | NumberHome | None
-    if answering.card.number is not None:
-        own = number_at_home(run, answering.settings)
+    run, data = trained_run.run, None if home is None else Path(home)
+    options = {**options, "crop": options.get("crop", False) or options.get("detector") is not None}
+    if trained_run.card.number is not None:
+        refuse_for_number(options)
+    labeller = open_labeller(run, data=data, cache=cache, quiet=run.quiet, number=True, **options)
+    if trained_run.card.number is not None:
+        home_result = evaluate_number_home(run, trained_run.settings)
     else:
-        rule = abstention_rule(run, how.get("abstain_below"), run.settings.predict.target_error)
-        own = _at_home(run, rule, answering.settings, home, cache)
-    return _Asked(answering, ready, own, how.get("calibration", ""), workers)
+        rule = abstention_rule(run, options.get("abstain_below"), run.settings.predict.target_error)
+        home_result = _evaluate_home(run, rule, trained_run.settings, home, cache)
+    return _TransferJob(trained_run, labeller, home_result, options.get("calibration", ""), workers)
 
 
-def _with_source(
-    asked: _Asked,
-    found: Transfer | NumberTransfer,
-    dataset: Dataset,
-    name: str,
-    split: str | None,
-) -> Transfer | NumberTransfer:
-    """The record with how the model does on one more data set, written down."""
-    chosen = choose_rows(asked.answering.run, dataset, split)
-    found = _replaced(found, _source(asked, dataset, chosen, name))
-    write_record(asked.answering.run.transfer, found)
-    return found
+def _add_source(
+    job: _TransferJob, record: Any, dataset: Dataset, name: str, split: str | None
+) -> Any:
+    """Evaluate on one more data set, and write the record with it, in place of one of its name."""
+    choice = choose_rows(job.trained_run.run, dataset, split)
+    source = _evaluate_source(job, dataset, choice, name)
+    others = [s for s in record.sources if s.name != source.name]
+    record = replace(record, sources=(*others, source))
+    write_record(job.trained_run.run.transfer, record)
+    return record
 
 
-def _replaced(
-    found: Transfer | NumberTransfer, source: ExternalSource | NumberSource
-) -> Transfer | NumberTransfer:
-    """The record with a source, in place of one of the same name."""
-    if isinstance(found, NumberTransfer) and isinstance(source, NumberSource):
-        others = [s for s in found.sources if s.name != source.name]
-        return replace(found, sources=(*others, source))
-    if isinstance(found, Transfer) and isinstance(source, ExternalSource):
-        kept = [s for s in found.sources if s.name != source.name]
-        return replace(found, sources=(*kept, source))
-    raise ValueError(f"{type(source).__name__} is no source of {type(found).__name__}")
-
-
-def _flattered(run: Run, dataset: Dataset, calibration: str) -> tuple[str, ...]:
-    """A note where a calibration is tried on the data that it was made on."""
+def _calibration_notes(run: Run, dataset: Dataset, calibration: str) -> tuple[str, ...]:
+    """A note where a calibration is evaluated on the data that it was fitted on."""
     if not calibration or not dataset.origin:
         return ()
-    made = read_record(calibration_path(run.path, calibration), PlaceCalibration)
-    if made.data != dataset.origin:
+    calibration_record = read_record(calibration_path(run.path, calibration), PlaceCalibration)
+    if calibration_record.data != dataset.origin:
         return ()
     return (
         f"The calibration {calibration} was made on these data, so these figures flatter it; its "
@@ -190,161 +172,145 @@ def _flattered(run: Run, dataset: Dataset, calibration: str) -> tuple[str, ...]:
     )
 
 
-def _each(data: Dataset | Place | Sequence[Dataset | Place]) -> list[Dataset | Path]:
-    several = [data] if isinstance(data, Dataset | str | PathLike) else data
-    return [Path(d) if isinstance(d, str | PathLike) else d for d in several]
-
-
-def _names(read: Sequence[Dataset], name: str | None, how: Answering) -> list[str]:
-    if name is not None and len(read) > 1:
+def _set_names(datasets: Sequence[Dataset], name: str | None, options: PredictOptions) -> list[str]:
+    if name is not None and len(datasets) > 1:
         raise ConfigError(
-            f"The name {name!r} was given for {len(read)} data sets.",
+            f"The name {name!r} was given for {len(datasets)} data sets.",
             expected="a name for one",
             todo="name them one by one, each with --name",
         )
-    suffixes = "cropped" if how.get("crop") else "", how.get("calibration", "")
-    names = [name_for(d, *suffixes) if name is None else name for d in read]
+    suffixes = "cropped" if options.get("crop") else "", options.get("calibration", "")
+    names = [default_name(d, *suffixes) if name is None else name for d in datasets]
     check_distinct(names)
     return [check_name(n) for n in names]
 
 
-def _at_home(
+def _evaluate_home(
     run: Run, rule: Rule | None, settings: Config, data: Place | None, cache: Path | None
-) -> _Home | None:
-    """On the run's own test predictions; None where there are none with a label."""
+) -> HomeResult | None:
+    """Evaluate the run's own test predictions; None where there are none with a label."""
     from candid.evaluation.external import external_figures
 
     if not run.predictions_file.is_file():
         evaluate(run, data=data, cache=cache, quiet=run.quiet)
-    own = read_predictions(run.predictions_file)
-    tested = own[(own.split == "test") & (own.label >= 0)]
-    if not len(tested):
+    predictions = read_predictions(run.predictions_file)
+    labelled = predictions[(predictions.split == "test") & (predictions.label >= 0)]
+    if not len(labelled):
         return None
-    figures = external_figures(tested, _answers(tested, rule), settings.evaluate)
-    return _Home(tested, figures)
+    figures = external_figures(labelled, _apply_rule(labelled, rule), settings.evaluate)
+    return HomeResult(labelled, figures)
 
 
-def _answers(p: Predictions, rule: Rule | None, answered: Answered | None = None) -> GivenAnswers:
+def _apply_rule(
+    p: Predictions, rule: Rule | None, answers: ModelAnswers | None = None
+) -> GivenAnswers:
     from candid.evaluation.external import GivenAnswers
 
-    unlike = None if answered is None else answered.unlike
+    unlike = None if answers is None else answers.unlike
     if rule is None:
         return GivenAnswers(np.ones(len(p), np.bool_), unlike)
-    sure = ~rule.abstains(p.probability)
-    return GivenAnswers(sure, unlike, rule.target_error, rule.confidence)
+    is_sure = ~rule.abstains(p.probability)
+    return GivenAnswers(is_sure, unlike, rule.target_error, rule.confidence)
 
 
-def _begun(asked: _Asked) -> Transfer | NumberTransfer:
-    """The record with what it held of this model before."""
-    run, ready, own = asked.answering.run, asked.ready, asked.own
-    card, model = ready.classifier.card, ready.classifier.made_from
+def _open_record(job: _TransferJob) -> Transfer | NumberTransfer:
+    """The record, with what it already holds of this model."""
+    run, classifier = job.trained_run.run, job.labeller.classifier
+    card, model = classifier.card, classifier.made_from
+    figures = None if job.home is None else job.home.figures
     if card.number is not None:
-        home = own.figures if isinstance(own, NumberHome) else None
-        return number_begun(run, card, model, home, asked.answering.settings)
+        return open_number_record(run, card, model, figures, job.trained_run.settings)
     sources: tuple[ExternalSource, ...] = ()
     if run.transfer.is_file():
-        before = read_record(run.transfer, Transfer)
-        sources = before.sources if before.model == model else ()
-    return Transfer(
-        card.target, card.classes, model, own.figures if isinstance(own, _Home) else None, sources
-    )
+        previous = read_record(run.transfer, Transfer)
+        sources = previous.sources if previous.model == model else ()
+    return Transfer(card.target, card.classes, model, figures, sources)
 
 
-def _source(
-    asked: _Asked, dataset: Dataset, chosen: Chosen, name: str
+def _evaluate_source(
+    job: _TransferJob, dataset: Dataset, choice: LabelledRows, name: str
 ) -> ExternalSource | NumberSource:
-    """Ask, judge, and write the predictions."""
+    """Predict, evaluate, and write the predictions."""
     from candid.evaluation.external import require_answers
 
-    run, ready = asked.answering.run, asked.ready
+    run, labeller = job.trained_run.run, job.labeller
     file = run.path / "transfer" / f"{name}.parquet"
     table = file.with_name(f"{name}.labels.parquet")
-    answered = answer(ready, dataset, chosen.rows, table, workers=asked.workers, quiet=run.quiet)
-    require_answers(answered.dataset, dataset.name)
-    about: dict[str, Any] = {
+    options: dict[str, Any] = {"workers": job.workers, "quiet": run.quiet}
+    answers = predict_dataset(labeller, dataset, choice.rows, table, **options)
+    require_answers(answers.dataset, dataset.name)
+    fields: dict[str, Any] = {
+        **describe_source(labeller, dataset, choice, answers),
         "name": name,
-        "data": dataset.origin or dataset.name,
-        "layout": dataset.layout,
         "target": dataset.target,
-        "split": chosen.split,
-        "evaluated": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "cropped": ready.finder is not None,
-        "engine": ready.classifier.engine,
-        "pictures": len(chosen.rows),
-        "unlabelled": chosen.unlabelled,
-        "unread": answered.unread,
-        "unread_count": answered.unread_count,
-        "no_face": answered.no_face,
-        "frame": answered.frame,
-        "notes": (*chosen.notes, *_flattered(run, dataset, asked.calibration)),
+        "evaluated": utc_now(),
+        "engine": labeller.classifier.engine,
+        "pictures": len(choice.rows),
+        "unlabelled": choice.unlabelled,
+        "unread": answers.unread,
+        "unread_count": answers.unread_count,
+        "no_face": answers.no_face,
+        "notes": (*choice.notes, *_calibration_notes(run, dataset, job.calibration)),
     }
-    # None of them was learned from, whatever the data call a split, unless one was asked for.
-    unseen = np.full(len(answered.dataset), chosen.split or "test")
-    if answered.card.number is not None:
-        home = asked.own if isinstance(asked.own, NumberHome) else None
-        return number_source(about, answered, home, asked.answering.settings, file, unseen)
-    return _class_source(about, answered, asked, file, unseen)
+    # None of them was learned from, whatever the data call a split, unless one was named.
+    split = np.full(len(answers.dataset), choice.split or "test")
+    if answers.card.number is not None:
+        settings = job.trained_run.settings
+        return build_number_source(fields, answers, job.home, settings, file, split)
+    return _build_source(fields, answers, job, file, split)
 
 
-def _class_source(
-    about: dict[str, Any], answered: Answered, asked: _Asked, file: Path, unseen: NDArray[np.str_]
+def _build_source(
+    fields: dict[str, Any],
+    model_answers: ModelAnswers,
+    job: _TransferJob,
+    file: Path,
+    split: NDArray[np.str_],
 ) -> ExternalSource:
-    """How a model of classes does on the pictures that were answered; writes the predictions."""
+    """Evaluate a model of classes on the answered images; writes the predictions."""
     from candid.evaluation.external import external_figures
     from candid.inference.promise import lies_elsewhere
 
-    settings, classifier, p = asked.answering.settings, asked.ready.classifier, answered.predictions
+    settings, classifier = job.trained_run.settings, job.labeller.classifier
+    p = model_answers.predictions
     rule = classifier.rule
-    if rule is not None and lies_elsewhere(classifier, answered.frame):
+    if rule is not None and lies_elsewhere(classifier, model_answers.frame):
         rule = replace(rule, target_error=None)
-    answers = _answers(p, rule, answered)
+    answers = _apply_rule(p, rule, model_answers)
     figures = external_figures(p, answers, settings.evaluate)
-    own = asked.own if isinstance(asked.own, _Home) else None
-    paired, differences = _less_home(p, figures, own, settings)
-    write_predictions(file, _with_answers(replace(p, split=unseen), answers))
+    paired, differences = _compare_home(p, figures, job.home, settings)
+    marks = {"answered": answers.given, UNLIKE: answers.unlike}
+    write_predictions(file, add_marks(replace(p, split=split), marks))
     return ExternalSource(
-        **about,
-        calibration=asked.calibration,
+        **fields,
+        calibration=job.calibration,
         figures=figures,
         differences=differences,
         paired=paired,
-        audit=_by_group(p, settings.audit) if p.attributes else None,
+        audit=_audit_groups(p, settings.audit) if p.attributes else None,
     )
 
 
-def _less_home(
-    p: Predictions, figures: ExternalFigures, own: _Home | None, settings: Config
+def _compare_home(
+    p: Predictions, figures: ExternalFigures, home: HomeResult | None, settings: Config
 ) -> tuple[bool, dict[str, Estimate]]:
     """Whether these are the run's own pictures, and the figures less those at home."""
     from candid.evaluation.external import differences_to_home, paired_differences, same_images
 
-    if own is None:
+    if home is None:
         return False, {}
-    if same_images(p, own.predictions):
-        return True, paired_differences(p, own.predictions, settings.evaluate)
-    return False, differences_to_home(figures.evaluation, own.figures.evaluation)
+    if same_images(p, home.predictions):
+        return True, paired_differences(p, home.predictions, settings.evaluate)
+    return False, differences_to_home(figures.evaluation, home.figures.evaluation)
 
 
-def _with_answers(p: Predictions, answers: GivenAnswers) -> Predictions:
-    """The predictions with whether each was answered, and flagged, as further attributes."""
-    marks = {"answered": answers.given}
-    if answers.unlike is not None:
-        marks["unlike the training data"] = answers.unlike
-    more = {
-        name: Attribute(name, "binary", NO_YES, mark.astype(np.int16))
-        for name, mark in marks.items()
-        if name not in p.attributes
-    }
-    return replace(p, attributes={**p.attributes, **more})
-
-
-def _by_group(p: Predictions, config: AuditConfig) -> SplitAudit:
+def _audit_groups(p: Predictions, config: AuditConfig) -> SplitAudit:
     """The gaps between the groups of the data set's own attributes, one by one."""
     from candid.auditing.audit import audit_groups
 
-    single = replace(
-        singles_there(config, p.attributes), pairs=False, slices=0, more=False, examples=0
+    settings = replace(
+        single_group_settings(config, p.attributes), pairs=False, slices=0, more=False, examples=0
     )
-    everyone = replace(p, split=np.full(len(p), "test"))
-    found = audit_groups(everyone, single).splits[0]
-    return replace(found, groups=tuple(g for g in found.groups if g.label is None))
+    as_test = replace(p, split=np.full(len(p), "test"))
+    audit = audit_groups(as_test, settings).splits[0]
+    return replace(audit, groups=tuple(g for g in audit.groups if g.label is None))

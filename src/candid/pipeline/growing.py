@@ -1,7 +1,7 @@
 """Learning curves within groups: trainings on parts of a group's people (`curve.json`).
 
-The others are learned from as before. Each training is a folder below `improve/curve/` until it has
-answered; its answers stay, so that the same command goes on where it was stopped.
+Each is a folder below `improve/curve/` until it has answered. Its answers stay, so that the same
+command goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from candid.arrays import Marks
 from candid.errors import ConfigError, RunError, did_you_mean
 from candid.improvement.retrained import CONTROL, TrainingChange
 from candid.pipeline.auditing import audited_split
 from candid.pipeline.data_places import Places
-from candid.pipeline.improved import alone_improving
-from candid.pipeline.loading import loaded
+from candid.pipeline.improved import lock_improving
+from candid.pipeline.loading import open_network
 from candid.pipeline.opening import Data, Place, needs_torch, reload, run_at
 from candid.pipeline.retraining import Retraining, remedy_folder
 from candid.pipeline.training import train_network
@@ -77,19 +77,20 @@ def learning_curves(
     needs_torch()
     folder = run_at(run, quiet=quiet)
     refuse_untrained(folder)
-    split = _audited(folder)
-    wanted = _wanted(split, groups)
-    with alone_improving(folder):
-        there = reload(folder, data, cache=cache)
-        growing = _Growing(Retraining(folder, there, None, data, cache), split)
-        growing.refuse()
-        found = growing.measure(wanted) if wanted else ()
-        about = GroupCurves(there.dataset.target, file_digest(folder.weights), split.split, found)
-        write_record(folder.curves, about)
-    return about
+    split = _read_split(folder)
+    gaps = _choose_gaps(split, groups)
+    with lock_improving(folder):
+        packed = reload(folder, data, cache=cache)
+        trainer = _CurveTrainer(Retraining(folder, packed, None, data, cache), split)
+        trainer.refuse()
+        curves = trainer.measure(gaps) if gaps else ()
+        target, model = packed.dataset.target, file_digest(folder.weights)
+        record = GroupCurves(target, model, split.split, curves)
+        write_record(folder.curves, record)
+    return record
 
 
-def _audited(run: Run) -> SplitAudit:
+def _read_split(run: Run) -> SplitAudit:
     split = audited_split(run)
     if run.whole is not None or split is None:
         raise RunError(
@@ -100,21 +101,21 @@ def _audited(run: Run) -> SplitAudit:
     return split
 
 
-def _wanted(split: SplitAudit, groups: Sequence[str]) -> list[AuditFinding]:
-    """The gaps to look into: of values of single attributes, of each story the surest."""
+def _choose_gaps(split: SplitAudit, groups: Sequence[str]) -> list[AuditFinding]:
+    """The gaps to measure: of values of single attributes, the surest of each story."""
     stories = [s.findings for s in split.stories if s.stands_for is None]
-    behind = []
-    for places in stories if split.stories else [(i,) for i in range(len(split.findings))]:
-        mine = [f for f in map(split.findings.__getitem__, places) if _is_behind(f)]
-        behind += mine[:1]
-    known = list(dict.fromkeys(f.conditions[0].attribute for f in behind))
-    if missing := [name for name in groups if name not in known]:
+    gaps = []
+    for indices in stories if split.stories else [(i,) for i in range(len(split.findings))]:
+        findings = [f for f in map(split.findings.__getitem__, indices) if _is_behind(f)]
+        gaps += findings[:1]
+    attributes = list(dict.fromkeys(f.conditions[0].attribute for f in gaps))
+    if missing := [name for name in groups if name not in attributes]:
         raise ConfigError(
             f"The audit found no gap of {missing[0]!r} alone.",
-            expected=f"one of: {', '.join(known)}" if known else "a gap that was found",
-            todo=did_you_mean(missing[0], known) if known else "leave --curve out",
+            expected=f"one of: {', '.join(attributes)}" if attributes else "a gap that was found",
+            todo=did_you_mean(missing[0], attributes) if attributes else "leave --curve out",
         )
-    return [f for f in behind if not groups or f.conditions[0].attribute in groups][:_MOST]
+    return [f for f in gaps if not groups or f.conditions[0].attribute in groups][:_MOST]
 
 
 def _is_behind(f: AuditFinding) -> bool:
@@ -123,15 +124,15 @@ def _is_behind(f: AuditFinding) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class _Group:
-    """Whose curve it is: (n,) marks of the data's images."""
+    """A finding with masks (n,) of its group's images and of the rest."""
 
     finding: AuditFinding
-    inside: NDArray[np.bool_]
-    rest: NDArray[np.bool_]
+    inside: Marks
+    rest: Marks
 
 
 @dataclass(frozen=True, eq=False)
-class _Growing:
+class _CurveTrainer:
     retraining: Retraining
     split: SplitAudit
 
@@ -144,7 +145,7 @@ class _Growing:
         return self.retraining.data
 
     def refuse(self) -> None:
-        """Raise where parts of a group cannot be trained on."""
+        """Raise where the run cannot be trained anew on parts of a group."""
         self.retraining.refuse()
         if self.data.streamed is not None:
             raise ConfigError(
@@ -153,25 +154,25 @@ class _Growing:
                 todo="set data.stream = never in a new run where a pack fits on the disk",
             )
 
-    def measure(self, wanted: Sequence[AuditFinding]) -> tuple[GroupCurve, ...]:
-        groups = [self._group(f) for f in wanted]
-        names = ["another seed", *(_name(g, part) for g in groups for part in SHARES)]
-        with stages(names, quiet=self.run.quiet) as shown:
-            with shown.begin(names[0]):
+    def measure(self, gaps: Sequence[AuditFinding]) -> tuple[GroupCurve, ...]:
+        groups = [self._find_group(f) for f in gaps]
+        names = ["another seed", *(_stage_name(g, part) for g in groups for part in SHARES)]
+        with stages(names, quiet=self.run.quiet) as display:
+            with display.begin(names[0]):
                 seed = {"train": {"seed": self.run.settings.train.seed + 1}}
                 control = self.retraining.train(TrainingChange(CONTROL, "another seed", "", seed))
-                again = self._answers(control, self.data)
-            as_it_is = self._answers(self.run, self.data)
+                repeated = self._find_errors(control, self.data)
+            original = self._find_errors(self.run, self.data)
             curves = []
             for group in groups:
                 parts = []
                 for part in SHARES:
-                    with shown.begin(_name(group, part)):
-                        parts.append(self._part(group, part))
-                curves.append(self._curve(group, parts, as_it_is, again))
+                    with display.begin(_stage_name(group, part)):
+                        parts.append(self._train_part(group, part))
+                curves.append(self._build_curve(group, parts, original, repeated))
         return tuple(curves)
 
-    def _group(self, finding: AuditFinding) -> _Group:
+    def _find_group(self, finding: AuditFinding) -> _Group:
         (condition,) = finding.conditions
         dataset = self.data.dataset
         attribute = dataset.attributes[condition.attribute]
@@ -181,116 +182,115 @@ class _Growing:
                 expected="an attribute with values",
                 todo="name others with --group",
             )
-        there = attribute.data == attribute.values.index(condition.value)
-        among = (attribute.data >= 0) & (dataset.label >= 0) & self.data.store.usable
+        has_value = attribute.data == attribute.values.index(condition.value)
+        usable = (attribute.data >= 0) & (dataset.label >= 0) & self.data.store.usable
         if finding.label is not None:
-            among &= dataset.label == dataset.classes.index(finding.label)
-        return _Group(finding, there & among, among & ~there)
+            usable &= dataset.label == dataset.classes.index(finding.label)
+        return _Group(finding, has_value & usable, usable & ~has_value)
 
     # --- trainings -------------------------------------------------------------------------------
 
-    def _kept(self, group: _Group, part: float) -> NDArray[np.bool_]:
-        """(n,) the group's training images of so large a part of its people; parts are nested."""
+    def _select_images(self, group: _Group, part: float) -> Marks:
+        """(n,) mask of the group's training images of a part of its people; parts are nested."""
         dataset = self.data.dataset
-        mine = group.inside & (dataset.split == "train")
-        known = dataset.persons()
-        person = np.arange(len(dataset)) if known is None else known
-        names = np.unique(person[mine])
-        luck = np.random.default_rng(self.run.settings.train.seed).permutation(len(names))
-        chosen = names[luck[: max(1, round(part * len(names)))]]
-        kept: NDArray[np.bool_] = mine & np.isin(person, chosen)
-        return kept
+        training = group.inside & (dataset.split == "train")
+        persons = dataset.persons()
+        person = np.arange(len(dataset)) if persons is None else persons
+        names = np.unique(person[training])
+        order = np.random.default_rng(self.run.settings.train.seed).permutation(len(names))
+        selected = names[order[: max(1, round(part * len(names)))]]
+        subset: Marks = training & np.isin(person, selected)
+        return subset
 
-    def _part(self, group: _Group, part: float) -> tuple[int, int, NDArray[np.bool_]]:
-        """People and images that were learned from, and which of all images come out wrong."""
-        dataset, kept = self.data.dataset, self._kept(group, part)
-        away = group.inside & (dataset.split == "train") & ~kept
-        less = replace(dataset, split=np.where(away, "", dataset.split))
-        data, config = replace(self.data, dataset=less), self.run.settings
+    def _train_part(self, group: _Group, part: float) -> tuple[int, int, Marks]:
+        """Numbers of people and images that are learned from, and (n,) mask of the errors."""
+        dataset, mask = self.data.dataset, self._select_images(group, part)
+        removed = group.inside & (dataset.split == "train") & ~mask
+        reduced = replace(dataset, split=np.where(removed, "", dataset.split))
+        data, config = replace(self.data, dataset=reduced), self.run.settings
         job = {"data": data.fingerprint, "settings": [repr(config.network), repr(config.train)]}
         job |= {"augment": repr(config.augment), "split": self.split.split}
         name = f"curve/{job_digest(job)[:16]}"
         file = self.run.path / IMPROVED / f"{name}.npz"
         if not file.is_file():
-            made = remedy_folder(self.run, name, config, data)
-            train_network(made, data)
-            write_archive(file, {"wrong": self._answers(made, data)})
-            shutil.rmtree(made.path)
+            trained_run = remedy_folder(self.run, name, config, data)
+            train_network(trained_run, data)
+            write_archive(file, {"wrong": self._find_errors(trained_run, data)})
+            shutil.rmtree(trained_run.path)
         with reading_archive(file, expected="what a training answered", todo=f"remove {file}") as a:
             wrong = a["wrong"]
-        return self._people(kept), int(np.count_nonzero(kept)), wrong
+        return self._count_people(mask), int(np.count_nonzero(mask)), wrong
 
-    def _people(self, kept: NDArray[np.bool_]) -> int:
-        people = self.data.dataset.n_people(kept)
-        return int(np.count_nonzero(kept)) if people is None else people
+    def _count_people(self, mask: Marks) -> int:
+        people = self.data.dataset.n_people(mask)
+        return int(np.count_nonzero(mask)) if people is None else people
 
-    def _answers(self, made: Run, data: Data) -> NDArray[np.bool_]:
-        """(n,) which images of the split the network of a run gets wrong; False elsewhere."""
+    def _find_errors(self, run: Run, data: Data) -> Marks:
+        """(n,) mask of the split's images that a run's network gets wrong; False elsewhere."""
         rows = data.dataset.rows(self.split.split, data.store.usable)
-        with loaded(made) as model:
-            said = model.logits(data.store.pixels, rows, quiet=self.run.quiet)
+        with open_network(run) as model:
+            logits = model.logits(data.store.pixels, rows, quiet=self.run.quiet)
         wrong = np.zeros(len(data.dataset), np.bool_)
-        wrong[rows] = said.argmax(axis=1) != data.dataset.label[rows]
+        wrong[rows] = logits.argmax(axis=1) != data.dataset.label[rows]
         return wrong
 
     # --- what they amount to ---------------------------------------------------------------------
 
-    def _curve(
+    def _build_curve(
         self,
         group: _Group,
-        parts: Sequence[tuple[int, int, NDArray[np.bool_]]],
-        as_it_is: NDArray[np.bool_],
-        again: NDArray[np.bool_],
+        parts: Sequence[tuple[int, int, Marks]],
+        original: Marks,
+        repeated: Marks,
     ) -> GroupCurve:
         dataset, audit = self.data.dataset, self.run.settings.audit
-        judged = group.inside & (dataset.split == self.split.split)
+        mask = group.inside & (dataset.split == self.split.split)
         rest = group.rest & (dataset.split == self.split.split)
-        everyone = group.inside & (dataset.split == "train")
-        full = self._people(everyone), int(np.count_nonzero(everyone))
+        training = group.inside & (dataset.split == "train")
+        full = self._count_people(training), int(np.count_nonzero(training))
         seed = self.run.settings.train.seed
-        trainings = [*parts, (*full, as_it_is), (*full, again)]
+        trainings = [*parts, (*full, original), (*full, repeated)]
         seeds = [*(seed for _ in parts), seed, seed + 1]
         person = dataset.persons()
         law = fit_power_law(
             np.array([float(people) for people, _, _ in trainings]),
-            np.stack([wrong[judged] for _, _, wrong in trainings]),
-            dataset.persons(judged),
+            np.stack([wrong[mask] for _, _, wrong in trainings]),
+            dataset.persons(mask),
             draws=audit.draws,
             confidence=audit.confidence,
         )
         points = tuple(
-            CurvePoint(n, images, s, share(wrong & judged, judged, person, audit.confidence))
+            CurvePoint(n, images, s, share(wrong & mask, mask, person, audit.confidence))
             for (n, images, wrong), s in zip(trainings, seeds, strict=True)
         )
-        others = float(as_it_is[rest].mean()) if rest.any() else math.nan
-        return grown_curve(group.finding, points, law, others)
+        others = float(original[rest].mean()) if rest.any() else math.nan
+        return build_curve(group.finding, points, law, others)
 
 
-def _name(group: _Group, part: float) -> str:
+def _stage_name(group: _Group, part: float) -> str:
     (condition,) = group.finding.conditions
     label = "" if group.finding.label is None else f" labelled {group.finding.label}"
     return f"{condition.attribute}: {condition.value}{label}, {part:.0%}"
 
 
-def grown_curve(
+def build_curve(
     finding: AuditFinding, points: tuple[CurvePoint, ...], law: PowerLaw, others: float
 ) -> GroupCurve:
-    """What trainings on parts of a group say of how many more would halve its gap.
+    """How many more people would halve a gap; the last of `points` are of all people.
 
-    `points` end in those of all people; `others` is the error of the rest.
+    `others` is the error of the rest.
     """
     (condition,) = finding.conditions
     now = points[-1]
     error = law.error_at(now.people).value
     target = others + (error - others) / 2
     size = law.size_for(target)
-    why = ""
+    reason = ""
     if not law.fall > 0:
-        why = FLAT
+        reason = FLAT
     elif not size.value <= MOST_PEOPLE:
-        why = BEYOND
-    more = _less(size, now.people, undefined=bool(why))
-    per = now.images / now.people
+        reason = BEYOND
+    more = _subtract_people(size, now.people, undefined=bool(reason))
     return GroupCurve(
         attribute=condition.attribute,
         value=condition.value,
@@ -301,13 +301,17 @@ def grown_curve(
         others=others,
         target=target,
         more_people=more,
-        more_images=replace(more, value=more.value * per, low=more.low * per, high=more.high * per),
-        why=why,
+        more_images=_scale(more, now.images / now.people),
+        why=reason,
     )
 
 
-def _less(size: Estimate, people: int, *, undefined: bool) -> Estimate:
-    """How many more than those who are there; an end beyond all planning is none."""
+def _scale(size: Estimate, factor: float) -> Estimate:
+    return replace(size, value=size.value * factor, low=size.low * factor, high=size.high * factor)
+
+
+def _subtract_people(size: Estimate, people: int, *, undefined: bool) -> Estimate:
+    """How many more people than the present ones; NaN for an end beyond all planning."""
     if undefined:
         return replace(size, value=math.nan, low=math.nan, high=math.nan)
     high = size.high - people if size.high <= MOST_PEOPLE else math.nan

@@ -1,4 +1,4 @@
-"""A run with another last layer, as a run folder of its own; and which runs can be improved."""
+"""A run with another last layer, as a run of its own; which runs can be improved."""
 
 from __future__ import annotations
 
@@ -48,52 +48,53 @@ def write_improved(
 ) -> Run:
     """Write `improve/<name>/`: everything that `run` has, but for the last layer and what follows.
 
-    `network` gets the new last layer, too. Its predictions for validation are out of fold: what
-    each image's people had no part in; so figures and thresholds from them promise nothing too
-    much. The new layer's logits are calibrated by the remedy's temperature.
+    `network` gets the new last layer, too. Its predictions for validation are out of fold, so that
+    their figures and thresholds do not flatter. The remedy's temperature calibrates the logits.
     """
     from candid.models.last_layer import set_last_layer
     from candid.models.weights import save_weights
 
     name = re.sub(r"[^\w.-]", "-", remedy.name)  # an attribute may be called anything
-    made = Run(run.path / IMPROVED / name, run.settings, quiet=run.quiet)
-    if made.path.exists():
-        shutil.rmtree(made.path)
-    made.path.mkdir(parents=True)
-    copy_files(run, made, _SHARED)
+    improved = Run(run.path / IMPROVED / name, run.settings, quiet=run.quiet)
+    if improved.path.exists():
+        shutil.rmtree(improved.path)
+    improved.path.mkdir(parents=True)
+    copy_files(run, improved, _SHARED)
     card = read_record(run.model_file, ModelCard)
     if remedy.layer is not None:
         new = remedy.layer
         set_last_layer(layer, new.weight, new.bias, new.scale / card.temperature)
-    save_weights(made.weights, network.state_dict())
-    write_record(made.model_file, replace(card, temperature=remedy.temperature))
-    about = read_record(run.provenance, Provenance)
-    kept = {name: digest for name, digest in about.digests.items() if name in _STEPS}
-    seconds = {name: s for name, s in about.seconds.items() if name in _STEPS}
-    write_record(made.provenance, replace(about, digests=kept, seconds=seconds))
-    write_predictions(made.predictions_file, _answers(predictions, arena, remedy, test))
-    copied(run.config, made.config)  # the last: it makes the folder a run
-    made.note("predict")
-    with made.doing("evaluate"):
-        evaluate_run(made)
-    return made
+    save_weights(improved.weights, network.state_dict())
+    write_record(improved.model_file, replace(card, temperature=remedy.temperature))
+    provenance = read_record(run.provenance, Provenance)
+    digests = {name: digest for name, digest in provenance.digests.items() if name in _STEPS}
+    seconds = {name: s for name, s in provenance.seconds.items() if name in _STEPS}
+    write_record(improved.provenance, replace(provenance, digests=digests, seconds=seconds))
+    write_predictions(
+        improved.predictions_file, _build_predictions(predictions, arena, remedy, test)
+    )
+    copied(run.config, improved.config)  # the last: it makes the folder a run
+    improved.note("predict")
+    with improved.doing("evaluate"):
+        evaluate_run(improved)
+    return improved
 
 
-def _answers(
+def _build_predictions(
     predictions: Predictions, arena: Arena, remedy: Remedy, test: Predictions
 ) -> Predictions:
     """The run's predictions with the new probabilities, in its order."""
-    after = dict(zip(arena.before.ids.tolist(), remedy.after.probability, strict=True))
-    after |= dict(zip(test.ids.tolist(), test.probability, strict=True))
-    known = np.array([name in after for name in predictions.ids.tolist()])
-    some = predictions[known]
-    probability = np.stack([after[name] for name in some.ids.tolist()])
-    about = {**predictions.provenance, "last layer": remedy.name}
-    return replace(some, probability=probability, temperature=remedy.temperature, provenance=about)
+    answers = dict(zip(arena.before.ids.tolist(), remedy.after.probability, strict=True))
+    answers |= dict(zip(test.ids.tolist(), test.probability, strict=True))
+    p = predictions[np.array([name in answers for name in predictions.ids.tolist()])]
+    probability = np.stack([answers[name] for name in p.ids.tolist()])
+    provenance = {**predictions.provenance, "last layer": remedy.name}
+    temperature = remedy.temperature
+    return replace(p, probability=probability, temperature=temperature, provenance=provenance)
 
 
 def refuse_improving(run: Run, aim: Aim, folds: int, *, train: bool, corrections: bool) -> None:
-    """Raise where a run cannot be improved, or not so."""
+    """Raise where a run cannot be improved, or not with these options."""
     refuse_untrained(run)
     if corrections and not train:
         raise ConfigError(
@@ -115,7 +116,7 @@ def refuse_improving(run: Run, aim: Aim, folds: int, *, train: bool, corrections
         )
 
 
-def alone_improving(run: Run) -> AbstractContextManager[object]:
-    """Nobody else improves the run meanwhile."""
+def lock_improving(run: Run) -> AbstractContextManager[object]:
+    """Lock the run against others who improve it."""
     lock = run.path / IMPROVED / ".lock"
     return alone(lock, output=str(run.path), expected="one process", todo="wait for it")

@@ -1,8 +1,7 @@
 """`candid improve`: remedies for what an audit found, and the winner as a run of its own.
 
-The network runs once over validation, test and some training images; what its last layer takes is
-kept in `improve/`, so that the same command again takes seconds. What trains anew does so only
-where it is asked to; `candid.pipeline.retraining` does it.
+The inputs of the last layer are computed once and kept in `improve/`, so that the same command
+again takes seconds. Remedies that train anew are in `candid.pipeline.retraining`.
 """
 
 from __future__ import annotations
@@ -14,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from candid.arrays import Indices, Singles
 from candid.improvement.arena import Arena, attributes_found, enter
 from candid.improvement.last_layer import LastLayer
 from candid.improvement.remedies import (
@@ -32,11 +31,11 @@ from candid.improvement.retrained import TrainingChange
 from candid.improvement.tournament import Rules, hold_tournament, look_at_test
 from candid.pipeline.auditing import audited_split
 from candid.pipeline.data_places import Places
-from candid.pipeline.improved import alone_improving, refuse_improving, write_improved
-from candid.pipeline.loading import Loaded, loaded
+from candid.pipeline.improved import lock_improving, refuse_improving, write_improved
+from candid.pipeline.loading import LoadedNetwork, open_network
 from candid.pipeline.opening import Data, Place, needs_torch, reload, run_at
 from candid.pipeline.retraining import Retraining
-from candid.pipeline.steps import predict_splits, predictions_of
+from candid.pipeline.steps import build_predictions, predict_splits
 from candid.predictions import Predictions, read_predictions
 from candid.progress import stages
 from candid.records import write_record
@@ -106,26 +105,26 @@ def improve(
     folder = run_at(run, quiet=quiet)
     train = train or bool(only)
     refuse_improving(folder, aim, folds, train=train, corrections=corrections is not None)
-    about = folder.settings.audit
-    rules = Rules(aim, about.false_discovery_rate, about.draws, seed)
-    with alone_improving(folder):
-        there = reload(folder, data, cache=cache)
-        retraining = _retraining(folder, there, corrections, data, cache) if train else None
-        contest = _opened(folder, there, tuple(groups), folds, rules, retraining)
+    audit_config = folder.settings.audit
+    rules = Rules(aim, audit_config.false_discovery_rate, audit_config.draws, seed)
+    with lock_improving(folder):
+        packed = reload(folder, data, cache=cache)
+        retraining = _build_retraining(folder, packed, corrections, data, cache) if train else None
+        contest = _open_contest(folder, packed, tuple(groups), folds, rules, retraining)
         changes, notes = contest.changes(groups, only)
         names = [*_STAGES[:3], *(change.name for change in changes), *_STAGES[3:]]
-        with stages(names, quiet=quiet) as shown:
-            return contest.hold(bool(groups), changes, notes, shown)
+        with stages(names, quiet=quiet) as display:
+            return contest.hold(bool(groups), changes, notes, display)
 
 
-def _retraining(
-    run: Run, there: Data, corrections: Place | None, data: Places | None, cache: Path | None
+def _build_retraining(
+    run: Run, packed: Data, corrections: Place | None, data: Places | None, cache: Path | None
 ) -> Retraining:
     file = None if corrections is None else Path(corrections).absolute()
-    return Retraining(run, there, file, data, cache)
+    return Retraining(run, packed, file, data, cache)
 
 
-def _opened(
+def _open_contest(
     run: Run,
     data: Data,
     groups: tuple[str, ...],
@@ -133,7 +132,7 @@ def _opened(
     rules: Rules,
     retraining: Retraining | None,
 ) -> _Contest:
-    """The contest between a run's remedies, whose predictions are made where there are none."""
+    """The contest between a run's remedies; predicts where the run has not."""
     if retraining is not None:
         retraining.refuse()
     if not run.predictions_file.is_file():
@@ -141,26 +140,26 @@ def _opened(
     predictions = read_predictions(run.predictions_file)
     if retraining is not None:
         predictions = retraining.corrected(predictions)
-    binned = predictions.with_bins()
+    without_numbers = predictions.with_bins()
     arena = enter(
-        binned[binned.split == "validation"],
+        without_numbers[without_numbers.split == "validation"],
         groups or attributes_found(audited_split(run)),
         folds=folds,
         seed=rules.seed,
         confidence=run.settings.audit.confidence,
         smallest=run.settings.audit.smallest,
     )
-    return _Contest(run, data, predictions, binned, arena, rules, retraining)
+    return _Contest(run, data, predictions, without_numbers, arena, rules, retraining)
 
 
 @dataclass(frozen=True, eq=False)
-class _Kept:
-    """What the last layer takes of the arena's images, of test images, and of training images."""
+class _Features:
+    """Inputs of the last layer for the arena's images, test images, and training images."""
 
-    validation: NDArray[np.float32]
-    test: NDArray[np.float32]
-    train: NDArray[np.float32]
-    train_rows: NDArray[np.intp]
+    validation: Singles
+    test: Singles
+    train: Singles
+    train_rows: Indices
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,7 +167,7 @@ class _Contest:
     run: Run
     data: Data
     predictions: Predictions
-    binned: Predictions  # the same without numbers
+    without_numbers: Predictions  # the same without numbers
     arena: Arena
     rules: Rules
     retraining: Retraining | None
@@ -180,64 +179,70 @@ class _Contest:
         if self.retraining is None:
             return [], ()
         attributes = [*self.arena.before.attributes]
-        named = attributes if groups else attributes[:1]
-        changes, missing = self.retraining.changes(named, only)
+        names = attributes if groups else attributes[:1]
+        changes, missing = self.retraining.changes(names, only)
         return changes, tuple(text.retraining_notes(missing, self.retraining.corrections))
 
     def hold(
-        self, named: bool, changes: Sequence[TrainingChange], notes: tuple[str, ...], shown: Any
+        self,
+        is_named: bool,
+        changes: Sequence[TrainingChange],
+        notes: tuple[str, ...],
+        display: Any,
     ) -> Improvement:
-        """Everything; writes improve.json and, where one wins, its run."""
+        """Try all remedies; write improve.json and, if one wins, its run."""
         arena, rules = self.arena, self.rules
-        with loaded(self.run) as model:
-            layer = self._last_layer(model)
-            with shown.begin("features"):
-                kept = None if layer is None else self._features(model, layer)
-            with shown.begin("last layers"):
-                remedies = [] if kept is None else self._last_layers(model, layer, kept)
-            with shown.begin("other remedies"):
-                remedies += self._others()
+        with open_network(self.run) as model:
+            layer = self._find_last_layer(model)
+            with display.begin("features"):
+                features = None if layer is None else self._load_features(model, layer)
+            with display.begin("last layers"):
+                remedies = [] if features is None else self._fit_last_layers(model, layer, features)
+            with display.begin("other remedies"):
+                remedies += self._other_remedies()
             if self.retraining is not None:
                 for change in changes:
-                    with shown.begin(change.name):
+                    with display.begin(change.name):
                         remedies.append(self.retraining.retrain(change, arena))
-            with shown.begin("contest"):
+            with display.begin("contest"):
                 outcomes, winner = hold_tournament(arena, remedies, rules)
             best = next((r for r in remedies if r.name == winner), None)
-            folder, look = "", None
-            with shown.begin("winner"):
+            folder, test_look = "", None
+            with display.begin("winner"):
                 if best is not None and best.layer is not None and layer is not None:
-                    test = self._on_test(best, best.layer, kept)
-                    look = self._look(test, best)
-                    made = write_improved(
+                    test = self._predict_test(best, best.layer, features)
+                    test_look = self._look_at_test(test, best)
+                    improved = write_improved(
                         self.run, best, self.predictions, arena, test, model.network, layer
                     )
-                    folder = str(made.path.relative_to(self.run.path))
+                    folder = str(improved.path.relative_to(self.run.path))
                 elif best is not None and best.trained and self.retraining is not None:
                     change = next(c for c in changes if c.name == winner)
-                    made, said = self.retraining.finish(change, best, self._test())
-                    look = self._look(said, best)
-                    folder = str(made.path.relative_to(self.run.path))
-        notes = (*self._notes(remedies, named, layer is not None), *notes)
-        found = self._record(outcomes, winner, look, folder, notes, named=named)
-        write_record(self.run.improvement, found)
-        return found
+                    improved, answers = self.retraining.finish(change, best, self._test_rows())
+                    test_look = self._look_at_test(answers, best)
+                    folder = str(improved.path.relative_to(self.run.path))
+        notes = (*self._list_notes(remedies, is_named, layer is not None), *notes)
+        record = self._build_record(outcomes, winner, test_look, folder, notes, is_named=is_named)
+        write_record(self.run.improvement, record)
+        return record
 
-    def _notes(self, remedies: Sequence[Remedy], named: bool, layer: bool) -> Iterator[str]:
+    def _list_notes(
+        self, remedies: Sequence[Remedy], is_named: bool, has_layer: bool
+    ) -> Iterator[str]:
         attributes = [*self.arena.before.attributes]
-        balanced = {remedy.attribute for remedy in remedies if remedy.kind == "group layer"}
-        not_so = [name for name in attributes if name not in balanced]
-        return text.remedy_notes(attributes, named, layer, not_so)
+        balanced_names = {remedy.attribute for remedy in remedies if remedy.kind == "group layer"}
+        unbalanced = [name for name in attributes if name not in balanced_names]
+        return text.remedy_notes(attributes, is_named, has_layer, unbalanced)
 
-    def _record(
+    def _build_record(
         self,
         outcomes: tuple[RemedyOutcome, ...],
         winner: str,
-        look: TestLook | None,
+        test_look: TestLook | None,
         folder: str,
         notes: tuple[str, ...],
         *,
-        named: bool,
+        is_named: bool,
     ) -> Improvement:
         arena, rules = self.arena, self.rules
         p = arena.before
@@ -247,14 +252,14 @@ class _Contest:
             model=file_digest(self.run.weights),
             aim=rules.aim,
             attributes=tuple(p.attributes),
-            named=named,
+            named=is_named,
             folds=int(arena.fold.max()) + 1,
             n=len(p),
             people=p.n_people(),
             cells=tuple(arena.accuracies(p, list(arena.cells()))),
             remedies=outcomes,
             winner=winner,
-            test=look,
+            test=test_look,
             folder=folder,
             alpha=rules.alpha,
             seed=rules.seed,
@@ -263,7 +268,7 @@ class _Contest:
 
     # --- features --------------------------------------------------------------------------------
 
-    def _last_layer(self, model: Loaded) -> nn.Linear | None:
+    def _find_last_layer(self, model: LoadedNetwork) -> nn.Linear | None:
         import torch
 
         from candid.models.last_layer import find_last_layer
@@ -271,12 +276,12 @@ class _Contest:
         side = model.card.side
         return find_last_layer(model.network, torch.zeros(1, 3, side, side, device=model.device))
 
-    def _features(self, model: Loaded, layer: nn.Linear) -> _Kept:
-        """Read from the file of the run's weights and these rows, or made and written to it."""
+    def _load_features(self, model: LoadedNetwork, layer: nn.Linear) -> _Features:
+        """Read the last layer's inputs from their file, or compute and write them."""
         row = {str(name): i for i, name in enumerate(self.data.dataset.ids.tolist())}
         rows = {
             "validation": np.array([row[str(i)] for i in self.arena.before.ids], np.intp),
-            "test": np.array([row[str(i)] for i in self._test().ids], np.intp),
+            "test": np.array([row[str(i)] for i in self._test_rows().ids], np.intp),
             "train": self._training_rows(),
         }
         job = {name: hashlib.blake2b(r.tobytes()).hexdigest() for name, r in rows.items()}
@@ -285,19 +290,19 @@ class _Contest:
         if not file.is_file():
             for old in file.parent.glob("features-*.npz"):
                 old.unlink(missing_ok=True)
-            write_archive(file, self._passed(model, layer, rows), compressed=False)
+            write_archive(file, self._compute_features(model, layer, rows), compressed=False)
         todo = f"remove {file}, then give the same command again"
-        with reading_archive(file, expected="what the last layer takes", todo=todo) as found:
-            return _Kept(found["validation"], found["test"], found["train"], rows["train"])
+        with reading_archive(file, expected="what the last layer takes", todo=todo) as archive:
+            return _Features(**{name: archive[name] for name in rows}, train_rows=rows["train"])
 
-    def _passed(
-        self, model: Loaded, layer: nn.Linear, rows: dict[str, NDArray[np.intp]]
-    ) -> dict[str, NDArray[np.float32]]:
+    def _compute_features(
+        self, model: LoadedNetwork, layer: nn.Linear, rows: dict[str, Indices]
+    ) -> dict[str, Singles]:
         from candid.models.forward import Images
         from candid.models.last_layer import last_features
 
         card = model.card
-        found = last_features(
+        features = last_features(
             model.network,
             layer,
             Images(self.data.store.pixels, card.mean, card.std),
@@ -308,75 +313,79 @@ class _Contest:
             quiet=self.run.quiet,
         )
         ends = np.cumsum([len(r) for r in rows.values()])[:-1]
-        return dict(zip(rows, np.split(found, ends), strict=True))
+        return dict(zip(rows, np.split(features, ends), strict=True))
 
-    def _training_rows(self) -> NDArray[np.intp]:
-        """Training images, of rare combinations of label and attributes all that there are."""
+    def _training_rows(self) -> Indices:
+        """(m,) rows of training images, with all of rare combinations of label and attributes."""
         names = [*self.arena.before.attributes]
         rows = self.data.dataset.rows("train", self.data.store.usable)
         if not names or len(rows) <= _MOST_TRAINING:
             return rows if names else rows[:0]
-        table = self._attributes(rows)
-        key = np.stack([table.label, *(table.attributes[n].data for n in names)], axis=1)
-        cell = np.unique(key, axis=0, return_inverse=True)[1].reshape(-1)
-        luck = np.random.default_rng(self.rules.seed).permutation(len(rows))
-        order = luck[np.argsort(cell[luck], kind="stable")]
-        starts = np.searchsorted(cell[order], np.arange(int(cell.max()) + 1))
+        table = self._training_set(rows)
+        codes = np.stack([table.label, *(table.attributes[n].data for n in names)], axis=1)
+        cells = np.unique(codes, axis=0, return_inverse=True)[1].reshape(-1)
+        shuffled = np.random.default_rng(self.rules.seed).permutation(len(rows))
+        sorted_rows = shuffled[np.argsort(cells[shuffled], kind="stable")]
+        starts = np.searchsorted(cells[sorted_rows], np.arange(int(cells.max()) + 1))
         rank = np.empty(len(rows), np.intp)
-        rank[order] = np.arange(len(rows)) - starts[cell[order]]
+        rank[sorted_rows] = np.arange(len(rows)) - starts[cells[sorted_rows]]
         return np.sort(rows[np.argsort(rank, kind="stable")[:_MOST_TRAINING]])
 
-    def _attributes(self, rows: NDArray[np.intp]) -> Predictions:
-        """Training images with the arena's attributes and nothing said of them yet."""
+    def _training_set(self, rows: Indices) -> Predictions:
+        """Training images with the arena's attributes, and uniform probabilities."""
         n, classes = len(rows), len(self.arena.before.classes)
-        p = predictions_of(self.data, rows, np.full((n, classes), 1 / classes))
-        names, known = self.arena.before.attributes, self.data.dataset.attributes
-        kept = {n: known[n] for n in names if n in known and known[n].kind != "numeric"}
-        return replace(p, attributes={n: a[rows] for n, a in kept.items()})
+        p = build_predictions(self.data, rows, np.full((n, classes), 1 / classes))
+        names, columns = self.arena.before.attributes, self.data.dataset.attributes
+        attributes = {n: columns[n] for n in names if n in columns and columns[n].kind != "numeric"}
+        return replace(p, attributes={n: a[rows] for n, a in attributes.items()})
 
     # --- remedies --------------------------------------------------------------------------------
 
-    def _last_layers(self, model: Loaded, layer: nn.Linear | None, kept: _Kept) -> list[Remedy]:
+    def _fit_last_layers(
+        self, model: LoadedNetwork, layer: nn.Linear | None, features: _Features
+    ) -> list[Remedy]:
         training = None
-        some = self._attributes(kept.train_rows)
+        training_set = self._training_set(features.train_rows)
         # An attribute of numbers was cut by the validation images' quartiles: not those of these.
         if (
             layer is not None
-            and len(some)
-            and {*some.attributes} >= {*self.arena.before.attributes}
+            and len(training_set)
+            and {*training_set.attributes} >= {*self.arena.before.attributes}
         ):
             weight = layer.weight.detach().double().cpu().numpy()
-            raw = kept.train @ weight.T + layer.bias.detach().double().cpu().numpy()
-            said = apply_temperature(raw, model.card.temperature)
-            training = Training(replace(some, probability=said), kept.train)
-        found = list(last_layers(self.arena, LastFeatures(kept.validation, training)))
-        return [*found, prior_shift(self.arena)]
+            logits = features.train @ weight.T + layer.bias.detach().double().cpu().numpy()
+            probability = apply_temperature(logits, model.card.temperature)
+            training = Training(replace(training_set, probability=probability), features.train)
+        remedies = list(last_layers(self.arena, LastFeatures(features.validation, training)))
+        return [*remedies, prior_shift(self.arena)]
 
-    def _others(self) -> list[Remedy]:
+    def _other_remedies(self) -> list[Remedy]:
         target = self.run.settings.predict.target_error
-        none = abstention_remedy(self.arena, target, self.rules.seed) if target else None
+        abstention = abstention_remedy(self.arena, target, self.rules.seed) if target else None
         calibrated = [group_calibration(self.arena, name) for name in self.arena.before.attributes]
-        return calibrated if none is None else [*calibrated, none]
+        return calibrated if abstention is None else [*calibrated, abstention]
 
     # --- the winner ------------------------------------------------------------------------------
 
-    def _test(self) -> Predictions:
-        p = self.binned
+    def _test_rows(self) -> Predictions:
+        p = self.without_numbers
         return p[(p.split == "test") & (p.label >= 0)]
 
-    def _on_test(self, remedy: Remedy, layer: LastLayer, kept: _Kept | None) -> Predictions:
-        p = self._test()
-        features = np.zeros((len(p), 0)) if kept is None else kept.test
+    def _predict_test(
+        self, remedy: Remedy, layer: LastLayer, inputs: _Features | None
+    ) -> Predictions:
+        p = self._test_rows()
+        features = np.zeros((len(p), 0)) if inputs is None else inputs.test
         if not layer.weight.shape[1]:
             features = features[:, :0]
         z = layer.logits(features, calibrated_logits(p))
         return replace(p, probability=apply_temperature(z, remedy.temperature))
 
-    def _look(self, after: Predictions, remedy: Remedy) -> TestLook | None:
+    def _look_at_test(self, after: Predictions, remedy: Remedy) -> TestLook | None:
         if not len(after):
             return None
-        kept = {name: after.attributes[name] for name in self.arena.before.attributes}
-        test = self._test()
-        before = replace(test[np.isin(test.ids, after.ids)], attributes=kept)
-        said = replace(after, attributes=kept)
-        return look_at_test(self.arena, before, said, remedy.name, self.rules)
+        attributes = {name: after.attributes[name] for name in self.arena.before.attributes}
+        test = self._test_rows()
+        before = replace(test[np.isin(test.ids, after.ids)], attributes=attributes)
+        with_attributes = replace(after, attributes=attributes)
+        return look_at_test(self.arena, before, with_attributes, remedy.name, self.rules)

@@ -13,11 +13,11 @@ from candid.errors import ConfigError, RunError
 from candid.pipeline.audit_kinds import (
     are_numbers,
     audit_arrays,
-    audit_asked,
-    audit_into_run,
+    audit_model,
+    audit_run_folder,
     audit_tables,
 )
-from candid.pipeline.audit_page import Audited, require_page, write_page
+from candid.pipeline.audit_page import AuditResult, require_page, write_page
 from candid.pipeline.data_places import Places
 from candid.pipeline.explaining import explain_images, show_inside
 from candid.pipeline.numbers import evaluate_number_run, write_number_report
@@ -78,25 +78,19 @@ def evaluate(
     from candid.evaluation.numbers import evaluate_number
     from candid.evaluation.performance import evaluate_predictions
 
-    y_prob, config = _settings_last(y_prob, config)
-    named = {"classes": classes, "person": person, "groups": groups, "split": split}
+    y_prob, config = _shift_config(y_prob, config)
+    arrays = {"classes": classes, "person": person, "groups": groups, "split": split}
     if are_numbers(y_true, number):
-        answers = as_number_answers(y_true, y_prob, **named)
+        answers = as_number_answers(y_true, y_prob, **arrays)
         return evaluate_number(answers, (config or Config()).evaluate)
-    if not _is_arrays(y_true, y_prob, named) and not path_of(y_true).exists():
-        raise RunError(
-            f"There is no {path_of(y_true)}.",
-            expected="a run, its folder, or a file of predictions that Candid wrote",
-            todo="check the path",
-        )
-    if _is_arrays(y_true, y_prob, named) or path_of(y_true).is_file():
-        judged = as_predictions(y_true, y_prob, **named)
-        return evaluate_predictions(judged, (config or Config()).evaluate)
+    if _is_arrays(y_true, y_prob, arrays) or _require_existing(path_of(y_true)).is_file():
+        predictions = as_predictions(y_true, y_prob, **arrays)
+        return evaluate_predictions(predictions, (config or Config()).evaluate)
     run = only_label(run_at(y_true, config, quiet))
     if is_number_run(run):
         with run.doing("evaluate"):
             return evaluate_number_run(run)
-    _predicted(run, data, cache)
+    _predict_missing(run, data, cache)
     with run.doing("evaluate"):
         evaluate_run(run)
     return read_record(run.evaluation, Evaluation)
@@ -127,15 +121,9 @@ def audit(
     Parameters
     ----------
     y_true
-        Labels, beside `y_prob`; `Predictions`, or of a number `NumberAnswers`; or where they lie: a
-        run, whose `audit.json` is then written; anybody's table, or a folder of Parquet tables.
-    y_prob
-        The probability of the second class, (n,), or of every class, (n, classes); of a number,
-        what is predicted, (n,).
-    config
-        None: the run's own, else the defaults.
-    classes, person, groups, split
-        As in `Predictions.from_arrays`.
+        As for `evaluate` (a run gets its `audit.json`), or a table or a folder of Parquet tables.
+    y_prob, config, classes, person, groups, split, data, cache, quiet
+        As for `evaluate`.
     number
         Whether labels and predictions are numbers, such as ages; gaps are in mean absolute error.
     before
@@ -144,76 +132,88 @@ def audit(
     columns, keep
         What the columns of somebody's table hold; a Parquet file for what `model` says.
     model
-        Somebody's model, which is asked about the labelled pictures that `y_true` is the place of:
-        a function of a list of uint8 RGB arrays (height, width, 3) that gives probabilities for
-        each (of a number, the number), or None for no answer; its name,
-        "package.module:function"; an ONNX file that Candid exported; or the address of a server
-        like `candid serve`.
+        Somebody's model, asked about the labelled pictures at `y_true`: a function of a list of
+        uint8 RGB arrays (height, width, 3) that gives probabilities for each (of a number, the
+        number), or None for no answer; its name, "package.module:function"; an ONNX file that
+        Candid exported; or the address of a server like `candid serve`.
     page
-        An HTML file for all that is found, to be read by people: how good the answers are, for whom
-        they fail, what could not be seen. With `before`, for what changed. A run alone has its
-        report instead (`candid.report`).
-    tone, data, cache, quiet
-        Of a run: whether to measure skin tone from the images and to audit it, where its data lie
-        now, where packed images are kept, and no progress bars.
+        An HTML file to read: how good the answers are, for whom they fail, what could not be seen;
+        with `before`, what changed. A run alone has its report instead (`candid.report`).
+    tone
+        Of a run: whether to measure skin tone from the images and to audit it.
     """
-    y_prob, config = _settings_last(y_prob, config)
-    named, settings = columns or Columns(), config or Config()
-    encoding = named.encoding or settings.data.encoding
-    named = replace(named, encoding=encoding, number=named.number or number)
+    y_prob, config = _shift_config(y_prob, config)
+    settings = config or Config()
+    columns = _complete_columns(columns or Columns(), settings, number)
     arrays = {"classes": classes, "person": person, "groups": groups, "split": split}
-    if page is not None:
-        require_page(Path(page), keep, *_files_of(y_true, before, model))
+    require_page(page, keep, *_existing_files(y_true, before, model))
     if model is not None:
-        found = audit_asked(y_true, model, settings, keep, quiet)
+        result = audit_model(y_true, model, settings, keep, quiet)
     elif _is_arrays(y_true, y_prob, arrays):
-        of_number = are_numbers(y_true, number)
-        found = audit_arrays(
-            y_true, y_prob, arrays, before, named, settings.audit, number=of_number
-        )
-    elif _is_tables(path := path_of(y_true), before):
-        found = audit_tables(path, before, named, settings.audit, quiet)
+        result = audit_arrays(y_true, y_prob, arrays, before, columns, settings.audit, number)
     else:
-        if page is not None and before is None:
-            raise _has_report(path)
-        run = only_label(run_at(path, config, quiet))
-        loaded = partial(_predicted, run, data, cache, always=tone)
-        found = Audited(audit_into_run(run, before, named, tone, loaded))
-    if page is not None:
-        write_page(Path(page), found, settings)
-    return found.audit
+        load_data = partial(_predict_missing, places=data, cache=cache, always=tone)
+        result = _audit_path(y_true, before, columns, config, tone, load_data, page, quiet)
+    write_page(page, result, settings)
+    return result.audit
 
 
-def _files_of(*given: Any) -> list[Path]:
-    """The files that are named among what is to be audited."""
-    places = [Path(one) for one in given if isinstance(one, str | PathLike)]
+def _complete_columns(columns: Columns, config: Config, number: bool) -> Columns:
+    encoding = columns.encoding or config.data.encoding
+    return replace(columns, encoding=encoding, number=columns.number or number)
+
+
+def _audit_path(
+    y_true: Run | Place,
+    before: Any,
+    columns: Columns,
+    config: Config | None,
+    tone: bool,
+    load_data: Callable[[Run], Data | None],
+    page: Place | None,
+    quiet: bool,
+) -> AuditResult:
+    """The audit of a table, a folder of tables, or a run."""
+    from candid.predictions.opening import tables_in
+
+    path = path_of(y_true)
+    if not path.is_dir() or (before is None and tables_in(path)):
+        return audit_tables(path, before, columns, (config or Config()).audit, quiet)
+    if page is not None and before is None:
+        raise ConfigError(
+            f"A page was asked for, and {path} is a run, which has its report.",
+            expected="a file or a folder of predictions, or DATA with a model; of runs, two",
+            todo=f"candid report {path} writes report.html there",
+        )
+    run = only_label(run_at(path, config, quiet))
+    return AuditResult(audit_run_folder(run, before, columns, tone, partial(load_data, run)))
+
+
+def _existing_files(*locations: Any) -> list[Path]:
+    """The files among these inputs."""
+    places = [Path(location) for location in locations if isinstance(location, str | PathLike)]
     return [place for place in places if place.is_file()]
 
 
-def _is_tables(path: Path, before: Any) -> bool:
-    """Whether it is anybody's table, or a folder of them, and no run."""
-    from candid.predictions.opening import tables_in
-
-    return not path.is_dir() or (before is None and bool(tables_in(path)))
-
-
-def _has_report(path: Path) -> ConfigError:
-    return ConfigError(
-        f"A page was asked for, and {path} is a run, which has its report.",
-        expected="a file or a folder of predictions, or DATA with a model; of runs, two",
-        todo=f"candid report {path} writes report.html there",
-    )
+def _require_existing(path: Path) -> Path:
+    if not path.exists():
+        raise RunError(
+            f"There is no {path}.",
+            expected="a run, its folder, or a file of predictions that Candid wrote",
+            todo="check the path",
+        )
+    return path
 
 
-def _settings_last(y_prob: Any, config: Config | None) -> tuple[Any, Config | None]:
-    """Of (predictions, settings) the settings stand where those of (labels, …) have theirs not."""
+def _shift_config(y_prob: Any, config: Config | None) -> tuple[Any, Config | None]:
+    """Move settings that came second, after `Predictions`, to their own place."""
     return (None, y_prob) if isinstance(y_prob, Config) else (y_prob, config)
 
 
-def _is_arrays(judged: Any, y_prob: Any, named: dict[str, Any]) -> bool:
-    """Whether it is no place: `Predictions`, or labels beside probabilities."""
-    place = isinstance(judged, Run | str | PathLike)
-    return not place or y_prob is not None or any(v is not None for v in named.values())
+def _is_arrays(y_true: Any, y_prob: Any, arrays: dict[str, Any]) -> bool:
+    """Whether it is in memory: `Predictions`, or labels beside probabilities."""
+    is_place = isinstance(y_true, Run | str | PathLike)
+    return not is_place or y_prob is not None or any(v is not None for v in arrays.values())
 
 
 def explain_run(
@@ -235,13 +235,13 @@ def explain_run(
     needs_torch()
     folder = only_label(run_at(run, config, quiet))
     refuse_untrained(folder, number=True)
-    asked = replace(folder.settings.explain, make=True)
-    folder = replace(folder, settings=replace(folder.settings, explain=asked))
-    loaded = reload(folder, data, cache=cache)
+    explain = replace(folder.settings.explain, make=True)
+    folder = replace(folder, settings=replace(folder.settings, explain=explain))
+    packed = reload(folder, data, cache=cache)
     with folder.doing("explain"):
-        explain_images(folder, loaded)
+        explain_images(folder, packed)
     with folder.doing("inside"):
-        show_inside(folder, loaded)
+        show_inside(folder, packed)
     return read_record(folder.explanation, Explanation)
 
 
@@ -261,16 +261,16 @@ def report(run: Run | Place) -> Path:
     return folder.report
 
 
-def _predicted(
-    run: Run, where: Places | None, cache: Path | None, *, always: bool = False
+def _predict_missing(
+    run: Run, places: Places | None, cache: Path | None, *, always: bool = False
 ) -> Data | None:
-    """Predict where the run has not; its data, where that needs them or they are always wanted."""
+    """Predict where the run has not; its data, where that needs them or `always`."""
     missing = not run.predictions_file.is_file()
     if missing:
         refuse_untrained(run)
     if not missing and not always:
         return None
-    data = reload(run, where, cache=cache)
+    data = reload(run, places, cache=cache)
     if missing:
         run.step("predict", predict_splits, data)
     return data

@@ -1,4 +1,4 @@
-"""The files of a run that answers, as bytes, and the run that they are again."""
+"""The files of a run that answers, as bytes and back."""
 
 from __future__ import annotations
 
@@ -13,47 +13,44 @@ from candid.runs.folders import TARGETS
 from candid.storage.files import plain_name
 
 # What it is, what it is made of, and what it says of its validation pictures.
-_KEPT = (
+_MODEL_FILES = (
     *(Run.config, Run.provenance, Run.targets, Run.model_file, Run.weights),
     *(Run.framing, Run.framing_weights, Run.predictions_file),
 )
 
 
-def kept_files(run: Run) -> dict[str, bytes]:
-    """By their names in the run's folder, also those of its labels among several."""
-    places = {one.path / name for one in (run, *run.of_targets()) for name in _KEPT}
+def read_model_files(run: Run) -> dict[str, bytes]:
+    """The files by their names in the run's folder, also those of each of several labels."""
+    paths = {r.path / name for r in (run, *run.of_targets()) for name in _MODEL_FILES}
     return {
-        place.relative_to(run.path).as_posix(): place.read_bytes()
-        for place in sorted(places)
-        if place.is_file()
+        path.relative_to(run.path).as_posix(): path.read_bytes()
+        for path in sorted(paths)
+        if path.is_file()
     }
 
 
 @contextmanager
-def run_of(files: Mapping[str, bytes]) -> Iterator[Run]:
-    """A run in a temporary folder with these files, which a stranger may have written.
-
-    Raises RunError where they are no run's.
-    """
+def open_model_files(files: Mapping[str, bytes]) -> Iterator[Run]:
+    """A run in a temporary folder with these files, perhaps a stranger's; may raise RunError."""
     with tempfile.TemporaryDirectory(prefix="candid-") as folder:
         for name, content in files.items():
-            if not (isinstance(content, bytes) and _is_kept(name)):
+            if not (isinstance(content, bytes) and _is_model_file(name)):
                 raise RunError(
                     f"An estimator was kept with {name!r:.100}, which is no file of a run's.",
                     expected=f"files such as {Run.weights}",
                     todo="take it from where it was made, and do not trust this one",
                 )
-            place = Path(folder) / name
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_bytes(content)
+            path = Path(folder) / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
         yield open_run(folder)
 
 
-def _is_kept(name: object) -> bool:
-    """Whether it is a name that `kept_files` may have given: it leads nowhere else."""
+def _is_model_file(name: object) -> bool:
+    """Whether `read_model_files` may have given this name, which leads nowhere else."""
     if not isinstance(name, str):
         return False
-    *above, file = name.split("/")
-    if above and not (len(above) == 2 and above[0] == TARGETS and above[1] == plain_name(above[1])):
+    *folders, file = name.split("/")
+    if folders and folders != [TARGETS, plain_name(folders[-1])]:
         return False
-    return "" not in above and file in map(str, _KEPT)
+    return "" not in folders and file in map(str, _MODEL_FILES)

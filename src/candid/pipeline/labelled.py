@@ -1,4 +1,4 @@
-"""Labelled pictures from anywhere, answered as `candid predict` answers them."""
+"""Labelled images from anywhere, predicted as `candid predict` does."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from candid.arrays import Indices, Marks
 from candid.data.dataset import Dataset, Sharded
 from candid.errors import ConfigError, DataError, TargetError
-from candid.pipeline.answered import Answered
-from candid.pipeline.labelling import about_model, model_of, one_thread_each
+from candid.pipeline.answered import ModelAnswers
+from candid.pipeline.labelling import describe_model, model_key, single_threaded
 from candid.pipeline.opening import Place, only_label, run_at
 from candid.predictions import Predictions, read_predictions
 from candid.predictions.numbers import NumberPredictions, read_number_predictions
@@ -38,75 +39,68 @@ _LISTED = 100  # pictures that could not be read
 
 
 @dataclass(frozen=True, eq=False)
-class AnsweringRun:
-    """A trained run that is asked about labelled pictures.
-
-    `settings` say how its answers are judged, `about` how labels are read.
-    """
+class TrainedRun:
+    """A trained run to evaluate: `settings` to judge with, `data_config` to read labels with."""
 
     run: Run
     card: ModelCard
     settings: Config
-    about: DataConfig
+    data_config: DataConfig
 
-    def read(self, where: Dataset | Place, target: str | None) -> Dataset:
+    def read(self, source: Dataset | Place, target: str | None) -> Dataset:
         """The labels of a data set; see `read_labels`."""
-        there = Path(where) if isinstance(where, str | PathLike) else where
-        return read_labels(there, self.card, self.about, target=target)
+        location = Path(source) if isinstance(source, str | PathLike) else source
+        return read_labels(location, self.card, self.data_config, target=target)
 
 
-def answering_run(
+def open_trained_run(
     run: Run | Place, config: Config | None, quiet: bool, *, number: bool = False
-) -> AnsweringRun:
-    """A run with the settings that it is asked with; without any, labels are read by the defaults.
+) -> TrainedRun:
+    """A trained run with settings; without `config`, labels are read by the defaults.
 
-    With `number`, also one that learned a number; alone, its folder need not be named. Raises
-    RunError where its training was not finished.
+    With `number`, also of a number, whose run will do. Raises RunError for an unfinished training.
     """
     folder = run_at(run, quiet=quiet)
     folder = only_label(folder) if number else folder
     refuse_untrained(folder, number=number)
     card = read_record(folder.model_file, ModelCard)
     settings = config or folder.settings
-    return AnsweringRun(folder, card, settings, (Config() if config is None else config).data)
+    return TrainedRun(folder, card, settings, (Config() if config is None else config).data)
 
 
 # --- the labels ----------------------------------------------------------------------------------
 
 
 def read_labels(
-    where: Dataset | Path, card: ModelCard, about: DataConfig, *, target: str | None = None
+    source: Dataset | Path, card: ModelCard, data_config: DataConfig, *, target: str | None = None
 ) -> Dataset:
     """The labels of a data set in any layout, with any splits, in the order of a model's classes.
 
-    `about` says how it is read; without a `target` its own is taken, else the model's, else (not of
-    a number) the layout's own. Raises DataError where it cannot be read, or its classes are not the
-    model's; TargetError where one of the two is a number and the other is not.
+    Without a `target` that of `data_config` is taken, else the model's, else (not of a number) the
+    layout's own. Raises DataError for unreadable data or other classes; TargetError where one of
+    the two is a number and the other is not.
     """
     from candid.data import layouts
     from candid.data.correcting import corrected
 
-    if not isinstance(where, Path):
-        return _in_order_of(where, card)
-    asked, layout = target or about.target or None, about.layout or None
+    if not isinstance(source, Path):
+        return _match_classes(source, card)
+    name, layout = target or data_config.target or None, data_config.layout or None
     if card.number is not None:
-        asked = asked or card.target
-        about = replace(about, numbers=(asked,))
-    load = partial(layouts.read_place, where, layout=layout, config=about)  # may lack classes
+        name = name or card.target
+        data_config = replace(data_config, numbers=(name,))
+    load = partial(layouts.read_place, source, layout=layout, config=data_config)
     try:
-        found = load(target=asked or card.target)
+        dataset = load(target=name or card.target)
     except TargetError:
-        if asked:
+        if name:
             raise
-        found = load(target=None)
-    return _in_order_of(corrected(found, about.corrections), card)
+        dataset = load(target=None)
+    return _match_classes(corrected(dataset, data_config.corrections), card)
 
 
-def _in_order_of(dataset: Dataset, card: ModelCard) -> Dataset:
-    """The data set with the model's classes: the same words, whatever their case.
-
-    Of a number, as it is; raises a TargetError where its label is none.
-    """
+def _match_classes(dataset: Dataset, card: ModelCard) -> Dataset:
+    """The data set with the model's classes, in any case; TargetError for a number and classes."""
     if card.number is not None and dataset.is_number:
         return dataset
     if card.number is not None:
@@ -116,50 +110,50 @@ def _in_order_of(dataset: Dataset, card: ModelCard) -> Dataset:
             expected="a label that is a number",
             todo=f"name one with --target, or read it as one: data.numbers = [{card.target!r}]",
         )
-    known = {name.strip().casefold(): code for code, name in enumerate(card.classes)}
-    code = [known.get(name.strip().casefold()) for name in dataset.classes]
-    used = {int(c) for c in np.unique(dataset.label) if c >= 0}
-    strange = [dataset.classes[k] for k, c in enumerate(code) if c is None and k in used]
-    if strange:
-        words = ", ".join(f'"{name}={_likely(name, card.classes)}"' for name in strange[:4])
+    codes = {name.strip().casefold(): code for code, name in enumerate(card.classes)}
+    code = [codes.get(name.strip().casefold()) for name in dataset.classes]
+    used_codes = {int(c) for c in np.unique(dataset.label) if c >= 0}
+    unknown = [dataset.classes[k] for k, c in enumerate(code) if c is None and k in used_codes]
+    if unknown:
+        words = ", ".join(f'"{name}={_guess_class(name, card.classes)}"' for name in unknown[:4])
         raise DataError(
-            f"{dataset.name} labels {dataset.target!r} with {', '.join(map(repr, strange[:4]))}, "
-            f"which {'is' if len(strange) == 1 else 'are'} no class of the model.",
+            f"{dataset.name} labels {dataset.target!r} with {', '.join(map(repr, unknown[:4]))}, "
+            f"which {'is' if len(unknown) == 1 else 'are'} no class of the model.",
             expected=f"the classes of {card.target!r}: {', '.join(map(repr, card.classes))} (in "
             "any case)",
             todo=f"say which class each is, such as --set 'data.class_names=[{words}]'; leave "
             "others out with data.exclude_classes; or name another label with --target",
         )
     table = np.array([-1 if c is None else c for c in code] + [-1], np.int16)
-    before = None if dataset.label_as_read is None else table[dataset.label_as_read]
-    return replace(dataset, classes=card.classes, label=table[dataset.label], label_as_read=before)
+    as_read = None if dataset.label_as_read is None else table[dataset.label_as_read]
+    return replace(dataset, classes=card.classes, label=table[dataset.label], label_as_read=as_read)
 
 
-def _likely(word: str, classes: Sequence[str]) -> str:
-    """The only class that begins as a word does or that it begins as; "…" where that is not so."""
+def _guess_class(word: str, classes: Sequence[str]) -> str:
+    """The only class that is a prefix of the word or has it as one; else "…"."""
     word = word.strip().casefold()
-    fits = [c for c in classes if c.casefold().startswith(word) or word.startswith(c.casefold())]
-    return fits[0] if word and len(fits) == 1 else "…"
+    matches = [c for c in classes if c.casefold().startswith(word) or word.startswith(c.casefold())]
+    return matches[0] if word and len(matches) == 1 else "…"
 
 
 @dataclass(frozen=True, eq=False)
-class Chosen:
-    """The rows of a data set that are asked about: those with a label, ascending.
+class LabelledRows:
+    """The labelled rows of a data set that are predicted, ascending.
 
-    `split` is the one that they are of, or "" for all; `unlabelled` says how many others of it have
-    no label, `notes` what a reader might not expect.
+    `split` is theirs, or "" for all; `unlabelled` counts its rows without a label; `notes` are for
+    readers.
     """
 
-    rows: NDArray[np.intp]
+    rows: Indices
     split: str
     unlabelled: int
     notes: tuple[str, ...] = ()
 
 
-def choose_rows(run: Run, dataset: Dataset, split: str | None) -> Chosen:
+def choose_rows(run: Run, dataset: Dataset, split: str | None) -> LabelledRows:
     """The labelled rows of a split, or all; of the run's own data, those that it tested on.
 
-    Raises ConfigError where there is no such split; DataError where none of its images has a label.
+    Raises ConfigError for an unknown split; DataError where none of its images has a label.
     """
     if split is not None and split not in SPLITS:
         raise ConfigError(
@@ -167,61 +161,55 @@ def choose_rows(run: Run, dataset: Dataset, split: str | None) -> Chosen:
             expected=f"one of: {', '.join(SPLITS)}",
             todo="leave --split out for all images",
         )
-    own = _own_images(run, dataset) if split is None else None
-    mine = np.ones(len(dataset), np.bool_)
-    if own is not None:
-        mine, split = own.rows, own.split
+    notes: tuple[str, ...] = ()
+    mask = np.ones(len(dataset), np.bool_)
+    if split is None and (held_out := _find_held_out(run, dataset)) is not None:
+        mask, split, note = held_out
+        notes = (note,)
     elif split is not None:
-        mine = dataset.split == split
-    rows = np.flatnonzero(mine & (dataset.label >= 0))
+        mask = dataset.split == split
+    rows = np.flatnonzero(mask & (dataset.label >= 0))
     if not len(rows):
         raise DataError(
             f"{dataset.name} has no labelled images" + (f" in {split}." if split else "."),
             expected="images with a label to hold the model against",
             todo="check --split and --target",
         )
-    notes = () if own is None else (own.note,)
-    return Chosen(rows, split or "", int(np.count_nonzero(mine)) - len(rows), notes)
+    return LabelledRows(rows, split or "", int(np.count_nonzero(mask)) - len(rows), notes)
 
 
-@dataclass(frozen=True, eq=False)
-class _Own:
-    """Images that the run knows: which may be asked about, and why not the others."""
+def _find_held_out(run: Run, dataset: Dataset) -> tuple[Marks, str, str] | None:
+    """Mask (n,), split and note of the run's held-out images; None where these are other data.
 
-    rows: NDArray[np.bool_]
-    split: str
-    note: str
-
-
-def _own_images(run: Run, dataset: Dataset) -> _Own | None:
-    """The run's held-out images, where these are its own data by place, or by names and labels."""
+    They are its own by place, or by names and labels.
+    """
     if not run.predictions_file.is_file():
         return None
-    own, known, there = _both_labels(run, dataset)
-    about = read_record(run.provenance, Provenance) if run.provenance.is_file() else None
-    place = {str(name): row for row, name in enumerate(dataset.ids.tolist())}
-    at = np.array([place.get(str(name), -1) for name in own.ids.tolist()], np.intp)
-    same = (at >= 0) & (there[at] == known)
-    here = bool(dataset.origin) and about is not None and dataset.origin == about.data
-    if not here and np.count_nonzero(same) < 0.95 * len(own):
+    predictions, own_labels, labels = _read_both_labels(run, dataset)
+    provenance = read_record(run.provenance, Provenance) if run.provenance.is_file() else None
+    row_of = {str(name): row for row, name in enumerate(dataset.ids.tolist())}
+    rows = np.array([row_of.get(str(name), -1) for name in predictions.ids.tolist()], np.intp)
+    agrees = (rows >= 0) & (labels[rows] == own_labels)
+    is_own = bool(dataset.origin) and provenance is not None and dataset.origin == provenance.data
+    if not is_own and np.count_nonzero(agrees) < 0.95 * len(predictions):
         return None
     for split in ("test", "validation"):
-        held_out = at[(own.split == split) & (at >= 0)]
+        held_out = rows[(predictions.split == split) & (rows >= 0)]
         if len(held_out):
             break
     else:
         return None
-    mine = np.zeros(len(dataset), np.bool_)
-    mine[held_out] = True
-    what = "are the data that" if here else "images have the names and labels of those that"
+    mask = np.zeros(len(dataset), np.bool_)
+    mask[held_out] = True
+    reason = "are the data that" if is_own else "images have the names and labels of those that"
     note = (
-        f"These {what} the run was made from, so only its {split} images were taken: it has "
+        f"These {reason} the run was made from, so only its {split} images were taken: it has "
         "learned from the others."
     )
-    return _Own(mine, split, note)
+    return mask, split, note
 
 
-def _both_labels(
+def _read_both_labels(
     run: Run, dataset: Dataset
 ) -> tuple[Predictions | NumberPredictions, NDArray[Any], NDArray[Any]]:
     """A run's own predictions, their labels (or values), and those of the data set's rows."""
@@ -229,57 +217,69 @@ def _both_labels(
         numbers = read_number_predictions(run.predictions_file)
         values = np.append(numbers_of(dataset.classes), np.nan)
         return numbers, numbers.value, values[dataset.label]
-    own = read_predictions(run.predictions_file)
-    return own, own.label, dataset.label
+    predictions = read_predictions(run.predictions_file)
+    return predictions, predictions.label, dataset.label
 
 
 # --- the answers ---------------------------------------------------------------------------------
 
 
-def answer(
+def predict_dataset(
     labeller: Labeller,
     dataset: Dataset,
-    rows: NDArray[np.intp],
+    rows: Indices,
     out: Path,
     *,
     workers: int = 0,
     quiet: bool = False,
-) -> Answered:
-    """Ask a model about some rows of a data set.
+) -> ModelAnswers:
+    """Predict some rows of a data set.
 
-    A job that was stopped goes on with the same call: what was done lies in a journal beside `out`,
-    which is a table while it is read and is then removed. Of several faces in a picture, the
-    largest is taken to be the one that the label speaks of.
+    A stopped job goes on with the same call, from a journal beside `out`, a table that is removed
+    in the end. Of several faces in a picture, the largest is taken.
     """
     from candid.inference.common_frame import framed_together
     from candid.inference.label_file import label_to_file
 
-    with one_thread_each():
+    with single_threaded():
         labeller, pictures = framed_together(labeller, dataset_items(dataset, rows))
-    job = model_of(labeller) | {
+    job = model_key(labeller) | {
         "data": dataset.origin or dataset.name,
         "stamp": dataset.source.stamp(),
         "rows": [len(rows), int(rows.sum()), int((rows * np.arange(1, len(rows) + 1)).sum())],
     }
-    with one_thread_each(), progress(dataset.name, len(rows), unit="pictures", quiet=quiet) as bar:
+    with single_threaded(), progress(dataset.name, len(rows), unit="pictures", quiet=quiet) as bar:
         label_to_file(
             labeller,
             pictures,
             out,
             "parquet",
             job,
-            about=about_model(labeller),
+            about=describe_model(labeller),
             force=True,
             codes=True,
             workers=workers,
             bar=bar.update,
         )
-    answered = _joined(labeller, dataset, rows, out)
+    answered = _join_answers(labeller, dataset, rows, out)
     out.unlink(missing_ok=True)
     return answered
 
 
-def dataset_items(dataset: Dataset, rows: NDArray[np.intp]) -> Iterator[Item]:
+def describe_source(
+    labeller: Labeller, dataset: Dataset, rows: LabelledRows, answers: ModelAnswers
+) -> dict[str, Any]:
+    """Fields of records: where labelled images are from, and how they were read."""
+    return {
+        "data": dataset.origin or dataset.name,
+        "layout": dataset.layout,
+        "split": rows.split,
+        "cropped": labeller.finder is not None,
+        "frame": answers.frame,
+    }
+
+
+def dataset_items(dataset: Dataset, rows: Indices) -> Iterator[Item]:
     """Rows of a data set as what `candid.inference.classify.label` takes."""
     from candid.inference.sources import Item, printable
 
@@ -289,33 +289,33 @@ def dataset_items(dataset: Dataset, rows: NDArray[np.intp]) -> Iterator[Item]:
         yield Item(printable(str(dataset.ids[row])), read, ordered=ordered)
 
 
-def _joined(labeller: Labeller, dataset: Dataset, rows: NDArray[np.intp], file: Path) -> Answered:
-    """The answers beside the labels, from the table of the job: a row per picture, or per face."""
+def _join_answers(labeller: Labeller, dataset: Dataset, rows: Indices, file: Path) -> ModelAnswers:
+    """The answers with the labels, from a table with a row per picture, or per face."""
     from candid.inference.rows import REASON_CODE
     from candid.text.labelling import UNLIKE
 
     table = pq.read_table(file)
     classes = labeller.classifier.classes
     if labeller.finder is not None:  # the first of a picture's faces, or none at all, is its row
-        first = [not number for number in table["face"].to_pylist()]
-        table = table.filter(first)
+        is_first = [not number for number in table["face"].to_pylist()]
+        table = table.filter(is_first)
     reason = table[REASON_CODE].to_pylist()
     probability = np.column_stack(
         [table[f"p_{name}"].to_numpy(zero_copy_only=False) for name in classes]
     ).astype(np.float64)
-    seen = np.flatnonzero(np.isfinite(probability).all(axis=1))
+    answered = np.flatnonzero(np.isfinite(probability).all(axis=1))
     ids_and_errors = zip(table["id"].to_pylist(), table["error"].to_pylist(), strict=True)
-    unread = [Unread(str(name), why) for name, why in ids_and_errors if why is not None]
-    unlike = np.array([reason[i] == UNLIKE for i in seen.tolist()], np.bool_)
-    p = probability[seen]
-    return Answered(
-        dataset[rows[seen]],
-        p / p.sum(axis=1, keepdims=True),
+    unread = [Unread(str(name), error) for name, error in ids_and_errors if error is not None]
+    unlike = np.array([reason[i] == UNLIKE for i in answered.tolist()], np.bool_)
+    rows_probability = probability[answered]
+    return ModelAnswers(
+        dataset[rows[answered]],
+        rows_probability / rows_probability.sum(axis=1, keepdims=True),
         labeller.classifier.card,
         None if labeller.unfamiliar is None else unlike,
         tuple(unread[:_LISTED]),
         len(unread),
-        len(rows) - len(seen) - len(unread),
+        len(rows) - len(answered) - len(unread),
         labeller.classifier.common,
     )
 
@@ -323,16 +323,13 @@ def _joined(labeller: Labeller, dataset: Dataset, rows: NDArray[np.intp], file: 
 # --- names ---------------------------------------------------------------------------------------
 
 
-def name_for(dataset: Dataset, *suffixes: str) -> str:
-    """What to call a data set, for a file: its own name, and what was done with it."""
+def default_name(dataset: Dataset, *suffixes: str) -> str:
+    """A name for a data set, for a file: its own, with suffixes."""
     return plain_name("-".join([dataset.name, *filter(None, suffixes)]))
 
 
 def check_name(name: str) -> str:
-    """The name, which a file can have.
-
-    Raises ConfigError where it cannot.
-    """
+    """The name; raises ConfigError where no file can have it."""
     if re.fullmatch(r"\w[\w.-]{0,79}", name):
         return name
     raise ConfigError(
@@ -343,7 +340,7 @@ def check_name(name: str) -> str:
 
 
 def check_distinct(names: Sequence[str]) -> None:
-    """Raise a ConfigError where two data sets would be called the same."""
+    """Raise a ConfigError where two data sets have one name."""
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""What labels pictures as a run's model does: here, or in tasks of a cluster."""
+"""Labellers: they label images as a run's model does, here or in tasks of a cluster."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.arrays import Marks
 from candid.errors import OutputError, RunError, needing
-from candid.pipeline.aligning import rows_at_home
+from candid.pipeline.aligning import reference_rows
 from candid.pipeline.data_places import Places
 from candid.pipeline.opening import Data, reload, run_at
 from candid.records import read_record, to_plain, write_record
@@ -35,8 +36,8 @@ _FRAMES = 200  # training pictures in which faces are looked for, to see how the
 _SQUEEZED = 60  # and those that are tried in several shapes, to see whether they are squeezed
 
 
-class Answering(TypedDict, total=False):
-    """How pictures are answered, by the names of `labeller`; see `candid.predict`."""
+class PredictOptions(TypedDict, total=False):
+    """Options of `open_labeller`; see `candid.predict`."""
 
     engine: Engine
     abstain_below: float | None
@@ -47,7 +48,7 @@ class Answering(TypedDict, total=False):
     common_frame: bool
 
 
-def labeller(
+def open_labeller(
     run: Run,
     *,
     engine: Engine = "auto",
@@ -63,14 +64,12 @@ def labeller(
     watch: bool = False,
     number: bool = False,
 ) -> Labeller:
-    """What labels pictures as a run's model does; see `candid.predict`.
+    """A labeller that answers as a run's model does; see `candid.predict`.
 
-    With a `calibration`, pictures are not held against the training data: it was made for those of
-    another place, whatever they look like.
-
-    `data`, `cache` and `quiet` are for the training pictures in which faces are looked for once.
-    `watch`: whether it is also to tell if the pictures, one with another, are still like the
-    validation pictures, as far as the run can; `number`: as for `open_classifier`.
+    With a `calibration`, images are not held against the training data: it is of another place.
+    `data`, `cache` and `quiet` are for the training images in which faces are looked for once;
+    `watch`: whether it tells, if the run can, that a stream is no longer like the validation
+    images; `number`: as for `open_classifier`.
     """
     from candid.inference.classifier import open_classifier
     from candid.inference.classify import Labeller
@@ -78,16 +77,16 @@ def labeller(
 
     run = run if number else run_that_answers(run)
     finder = face_finder(run, detector, data=data, cache=cache, quiet=quiet) if crop else None
-    how: dict[str, Any] = {"engine": engine, "calibration": calibration}
-    how["abstain_below"] = abstain_below
+    options: dict[str, Any] = {"engine": engine, "calibration": calibration}
+    options["abstain_below"] = abstain_below
     if run.of_targets():
-        several = open_several(run, finder, check=check, **how)
-        return replace(several, together=common_frame)
+        label_labeller = open_several(run, finder, check=check, **options)
+        return replace(label_labeller, together=common_frame)
     # Every thread runs the model on a block of its own.
-    classifier = open_classifier(run, threads=1, number=number, **how)
+    classifier = open_classifier(run, threads=1, number=number, **options)
     unfamiliar, reference = None, None
     if check:
-        unfamiliar, reference = home_checks(run, classifier, calibration=calibration, watch=watch)
+        unfamiliar, reference = load_checks(run, classifier, calibration=calibration, watch=watch)
     return Labeller(classifier, unfamiliar, finder, reference=reference, together=common_frame)
 
 
@@ -99,10 +98,10 @@ def face_finder(
     cache: Path | None = None,
     quiet: bool = True,
 ) -> FaceFinder:
-    """What finds faces and cuts them out as a run's training pictures were cut.
+    """A finder that cuts faces out as a run's training images were cut.
 
-    That is the run's own framing network where it has one and no `detector` is named, else OpenCV.
-    Raises DependencyError where a library for it is not installed.
+    It is the run's framing network, if any, unless a `detector` is named, else OpenCV. Raises
+    DependencyError where a library is not installed.
     """
     from candid.inference.detectors import open_detector
     from candid.inference.faces import Finder
@@ -117,16 +116,16 @@ def face_finder(
             from candid.inference.windows import FramingFinder
             from candid.models.framing import load_framing
         return FramingFinder(load_framing(run.framing_weights))
-    found = open_detector(detector)
-    return Finder(found, frame(run, found, data=data, cache=cache, quiet=quiet))
+    opencv = open_detector(detector)
+    return Finder(opencv, training_frame(run, opencv, data=data, cache=cache, quiet=quiet))
 
 
-def home_checks(
+def load_checks(
     run: Run, classifier: Classifier, *, calibration: str, watch: bool
 ) -> tuple[Unfamiliar | None, DriftReference | None]:
-    """What tells single pictures, and with `watch` all together, from those of home.
+    """What tells single images, and with `watch` whole streams, from those of home.
 
-    None where the run knows nothing, or where it was calibrated for another place.
+    None where the run has none, or with a calibration for another place.
     """
     from candid.inference.drift import read_reference
     from candid.inference.unfamiliar import read_unfamiliar
@@ -137,7 +136,7 @@ def home_checks(
     return unfamiliar, read_reference(run.drift, classifier, unfamiliar) if watch else None
 
 
-def frame(
+def training_frame(
     run: Run,
     detector: Detector,
     *,
@@ -145,7 +144,7 @@ def frame(
     cache: Path | None = None,
     quiet: bool = True,
 ) -> Frame:
-    """How faces lie in a run's training pictures; measured once, then kept in frame.json.
+    """How faces lie in a run's training images; measured once, then kept in frame.json.
 
     Where the data are gone, CelebA's usual values serve for runs on CelebA.
     """
@@ -153,37 +152,37 @@ def frame(
 
     path = run.path / "frame.json"
     with contextlib.suppress(RunError):  # none, or one that did not look for a squeeze
-        kept = read_record(path, Frame)
-        if kept.detector == detector.name:
-            return kept
+        existing = read_record(path, Frame)
+        if existing.detector == detector.name:
+            return existing
     run = run_at(run, quiet=quiet)
     config = run.settings
     try:
-        loaded = reload(run, data, cache=cache)
+        packed = reload(run, data, cache=cache)
     except RunError:
         if config.data.layout == "celeba":
             return CELEBA
         raise
-    squeeze = measure_squeeze(_training_pictures(loaded, config, _SQUEEZED))
+    squeeze = measure_squeeze(_sample_training_images(packed, config, _SQUEEZED))
     # Of several data sets, those to whose frame the others were brought.
-    home = rows_at_home(run, loaded.dataset)
-    pictures = _training_pictures(loaded, config, _FRAMES, home)
-    measured = measure_frame(pictures, detector, squeeze=squeeze)
+    mask = reference_rows(run, packed.dataset)
+    pictures = _sample_training_images(packed, config, _FRAMES, mask)
+    result = measure_frame(pictures, detector, squeeze=squeeze)
     with contextlib.suppress(OutputError):  # a run in a read-only place is measured anew each time
-        write_record(path, measured)
-    return measured
+        write_record(path, result)
+    return result
 
 
-def _training_pictures(
-    data: Data, config: Config, most: int, among: NDArray[np.bool_] | None = None
+def _sample_training_images(
+    data: Data, config: Config, limit: int, mask: Marks | None = None
 ) -> Generator[NDArray[np.uint8]]:
-    """Some training pictures, of those that (n,) marks mark, as they are in their files."""
+    """Some training images of a mask (n,), as they are in their files."""
     from candid.data.decode import decode_whole
 
     usable = data.store.usable
-    rows = data.dataset.rows("train", usable if among is None else usable & among)
+    rows = data.dataset.rows("train", usable if mask is None else usable & mask)
     rng = np.random.default_rng(config.train.seed)
-    for row in rng.choice(rows, min(most, len(rows)), replace=False):
+    for row in rng.choice(rows, min(limit, len(rows)), replace=False):
         encoded = data.dataset.source.read(int(row))
         yield decode_whole(encoded, longest=512, max_pixels=config.data.max_pixels).pixels
 
@@ -202,31 +201,31 @@ def label_pictures(
 ) -> Outcome:
     """Write a row per picture; see `candid.inference.label_file.label_to_file`.
 
-    `inputs` is what `candid.inference.sources.resolve` gave; `listed` and `column` are as for its
+    `inputs` is from `candid.inference.sources.resolve`; `listed` and `column` are as for its
     `items`.
     """
     from candid.inference.label_file import label_to_file
 
-    labeller, pictures = framed_items(labeller, inputs, listed, column=column)
+    labeller, pictures = frame_items(labeller, inputs, listed, column=column)
     return label_to_file(
         labeller,
         pictures,
         out,
         kind,
-        model_of(labeller) | {"pictures": list(inputs), "column": column},
-        about=about_model(labeller),
+        model_key(labeller) | {"pictures": list(inputs), "column": column},
+        about=describe_model(labeller),
         force=force,
         workers=workers,
         bar=bar,
     )
 
 
-def framed_items(
+def frame_items(
     labeller: Labeller, inputs: Sequence[str], listed: BinaryIO | None = None, *, column: str = ""
 ) -> tuple[Labeller, Iterator[Item]]:
-    """The pictures that some words stand for, and the labeller that knows how they lie.
+    """The images of some inputs, and the labeller with their common frame.
 
-    Nobody waits for a list that is still being written: its pictures are framed each by itself.
+    Images of a list that is still being written are framed each by itself.
     """
     from candid.inference.common_frame import framed_together
     from candid.inference.sources import items
@@ -237,16 +236,16 @@ def framed_items(
     return framed_together(labeller, pictures)
 
 
-def about_model(labeller: Labeller) -> dict[str, Any]:
-    """What a table of labels says of its model."""
+def describe_model(labeller: Labeller) -> dict[str, Any]:
+    """The model, for a table of labels."""
     from candid.inference.several import SeveralLabeller
 
     c = labeller.classifier
     if isinstance(labeller, SeveralLabeller):
-        known = {a.name: list(a.classes) for a in labeller.labels if a.number is None}
+        classes = {a.name: list(a.classes) for a in labeller.labels if a.number is None}
         numbers = {a.name: a.number.coverage for a in labeller.labels if a.number is not None}
-        told = {"targets": known, "engine": c.engine}
-        return told | ({"numbers": numbers} if numbers else {})
+        description = {"targets": classes, "engine": c.engine}
+        return description | ({"numbers": numbers} if numbers else {})
     return {
         "target": c.target,
         "classes": list(c.classes),
@@ -256,14 +255,14 @@ def about_model(labeller: Labeller) -> dict[str, Any]:
     }
 
 
-def model_of(labeller: Labeller) -> dict[str, Any]:
-    """All of a labeller that decides the row of a picture, as plain values."""
+def model_key(labeller: Labeller) -> dict[str, Any]:
+    """Plain values of everything that decides the row of a picture."""
     c = labeller.classifier
     unfamiliar, finder = labeller.unfamiliar, labeller.finder
-    place = {} if c.shift is None else {"place": [c.shift.temperature, *c.shift.bias.tolist()]}
+    extra = {} if c.shift is None else {"place": [c.shift.temperature, *c.shift.bias.tolist()]}
     if c.common is not None:
-        place["frame"] = to_plain(c.common)
-    return place | {
+        extra["frame"] = to_plain(c.common)
+    return extra | {
         "model": c.made_from,
         "engine": c.engine,
         "fit": c.fit,
@@ -275,8 +274,8 @@ def model_of(labeller: Labeller) -> dict[str, Any]:
     }
 
 
-def one_thread_each() -> contextlib.AbstractContextManager[None]:
-    """Torch, where it computes, on one thread per call: the calls come from many threads."""
+def single_threaded() -> contextlib.AbstractContextManager[None]:
+    """One thread of torch per call, if it is loaded: calls come from many threads."""
     if "torch" not in sys.modules:
         return contextlib.nullcontext()
     from candid.models.device import threads

@@ -1,4 +1,4 @@
-"""Which runs there are below a folder, and what came of each."""
+"""The runs below a folder, with their figures."""
 
 from __future__ import annotations
 
@@ -63,24 +63,24 @@ def list_runs(
             expected="a folder with runs, such as runs/, which candid run makes",
             todo="name it: candid runs FOLDER",
         )
-    found = (row for path in _runs_below(root, 0) for row in _summaries(path))
-    wanted = (
+    rows = (row for path in _find_runs(root, 0) for row in _summarise_run(path))
+    matching = (
         row
-        for row in found
-        if _is_like(target, row.target)
-        and _is_like(recipe, row.recipe, row.network)
-        and _is_like(data, row.data, *row.data.split(", "))
+        for row in rows
+        if _matches(target, row.target)
+        and _matches(recipe, row.recipe, row.network)
+        and _matches(data, row.data, *row.data.split(", "))
     )
-    return RunList(str(root), tuple(sorted(wanted, key=_key(order))))
+    return RunList(str(root), tuple(sorted(matching, key=_sort_key(order))))
 
 
-def _is_like(pattern: str, *words: str) -> bool:
-    wanted = pattern.casefold()
-    return not wanted or any(fnmatch.fnmatchcase(word.casefold(), wanted) for word in words)
+def _matches(pattern: str, *words: str) -> bool:
+    folded = pattern.casefold()
+    return not folded or any(fnmatch.fnmatchcase(word.casefold(), folded) for word in words)
 
 
-def _runs_below(folder: Path, depth: int) -> Iterator[Path]:
-    """The folders of runs; there may be others in a run's folder, but none that is a run."""
+def _find_runs(folder: Path, depth: int) -> Iterator[Path]:
+    """The folders of runs; not those inside the folder of a run."""
     if Run(folder).config.is_file():
         yield folder
         return
@@ -91,11 +91,11 @@ def _runs_below(folder: Path, depth: int) -> Iterator[Path]:
     for entry in entries:
         hidden = entry.name.startswith(".")
         if depth < _DEPTH and not hidden and entry.is_dir(follow_symlinks=False):
-            yield from _runs_below(Path(entry.path), depth + 1)
+            yield from _find_runs(Path(entry.path), depth + 1)
 
 
-def _key(order: RunOrder) -> Callable[[RunSummary], Any]:
-    """What runs are sorted by; NaN and what is missing come last."""
+def _sort_key(order: RunOrder) -> Callable[[RunSummary], Any]:
+    """The key to sort runs by; NaN and missing values come last."""
     if order == "run":
         return lambda r: r.run
     if order == "started":
@@ -121,68 +121,69 @@ _FIGURES: dict[RunOrder, Callable[[RunSummary], float | None]] = {
 }
 
 
-def _summaries(path: Path) -> list[RunSummary]:
-    """One row; of several labels that were learned, one for each."""
+def _summarise_run(path: Path) -> list[RunSummary]:
+    """A row for a run, or for each of its labels."""
     size = folder_size(path)
     try:
         run = open_run(path)
-        about = read_record(run.provenance, Provenance)
-        several = run.of_targets()
-        if not several:
-            return [_read(run, about, size)]
+        provenance = read_record(run.provenance, Provenance)
+        label_runs = run.of_targets()
+        if not label_runs:
+            return [_summarise(run, provenance, size)]
         labels = read_record(run.targets, Targets).labels
     except CandidError as error:
-        return [_damaged(path, size, error)]
+        return [_summarise_damaged(path, size, error)]
     rows = [
-        _of_label(one, label.name, about, size) for one, label in zip(several, labels, strict=True)
+        _summarise_label(r, label.name, provenance, size)
+        for r, label in zip(label_runs, labels, strict=True)
     ]
     return [replace(row, whole=str(path)) for row in rows]
 
 
-def _of_label(run: Run, label: str, about: Provenance, size: int) -> RunSummary:
-    """Of one label among several; the network's seconds and the whole run's size are its price."""
+def _summarise_label(run: Run, label: str, provenance: Provenance, size: int) -> RunSummary:
+    """A row for one of several labels; seconds and size are the whole run's."""
     try:
         if not run.provenance.is_file():  # nothing was done for it yet
-            return replace(_read(run, about, size), target=label, state="not evaluated")
-        own = read_record(run.provenance, Provenance)
-        seconds = about.seconds | {f"label {k}": s for k, s in own.seconds.items()}
-        return _read(run, replace(about, seconds=seconds), size)
+            return replace(_summarise(run, provenance, size), target=label, state="not evaluated")
+        record = read_record(run.provenance, Provenance)
+        seconds = provenance.seconds | {f"label {k}": s for k, s in record.seconds.items()}
+        return _summarise(run, replace(provenance, seconds=seconds), size)
     except CandidError as error:
-        return _damaged(run.path, size, error)
+        return _summarise_damaged(run.path, size, error)
 
 
-def _damaged(path: Path, size: int, error: CandidError) -> RunSummary:
+def _summarise_damaged(path: Path, size: int, error: CandidError) -> RunSummary:
     return RunSummary(str(path), "damaged", size, " ".join(error.what.split()))
 
 
-def _read(run: Run, about: Provenance, size: int) -> RunSummary:
+def _summarise(run: Run, provenance: Provenance, size: int) -> RunSummary:
     state: RunState = "unfinished"
     target = run.settings.data.target or ", ".join(run.settings.data.targets)
-    named: dict[str, Any] = {"target": target if run.whole is None else run.path.name}
+    fields: dict[str, Any] = {"target": target if run.whole is None else run.path.name}
     is_number = False
     if run.model_file.is_file():
         card, state = read_record(run.model_file, ModelCard), "not evaluated"
         is_number = card.number is not None
-        named |= {"target": card.target, "classes": () if is_number else card.classes}
+        fields |= {"target": card.target, "classes": () if is_number else card.classes}
     if run.evaluation.is_file():
         state = "finished" if run.report.is_file() else "no report"
-        named |= _figures(run, is_number=is_number)
+        fields |= _read_figures(run, is_number=is_number)
     return RunSummary(
         run=str(run.path),
         state=state,
         size=size,
-        started=about.started,
-        candid=about.candid,
-        data=", ".join(about.sources) or Path(about.data).name,
+        started=provenance.started,
+        candid=provenance.candid,
+        data=", ".join(provenance.sources) or Path(provenance.data).name,
         network=run.settings.network.name,
-        recipe=_recipe(about.command) or run.settings.network.name,
-        seconds=sum(about.seconds.values()),
-        **named,
+        recipe=_parse_recipe(provenance.command) or run.settings.network.name,
+        seconds=sum(provenance.seconds.values()),
+        **fields,
     )
 
 
-def _recipe(command: str) -> str:
-    """The recipe that a command named, "" where it named none."""
+def _parse_recipe(command: str) -> str:
+    """The recipe in a command line, or ""."""
     try:
         words = shlex.split(command)
     except ValueError:  # a quote that does not end
@@ -195,27 +196,27 @@ def _recipe(command: str) -> str:
     return ""
 
 
-def _figures(run: Run, *, is_number: bool) -> dict[str, Any]:
-    """Of test where there is one, else of validation; and of the group furthest behind."""
-    found: dict[str, Any] = {}
+def _read_figures(run: Run, *, is_number: bool) -> dict[str, Any]:
+    """Figures of test, or else of validation, and the group furthest behind."""
+    fields: dict[str, Any] = {}
     if is_number:
         split = read_record(run.evaluation, NumberEvaluation).headline
         if split is not None:
-            found = {"split": split.split, "mae": split.metrics["mae"]}
+            fields = {"split": split.split, "mae": split.metrics["mae"]}
     else:
         splits = {split.split: split for split in read_record(run.evaluation, Evaluation).splits}
-        if judged := splits.get("test") or splits.get("validation"):
-            figures = {name: judged.metrics[name] for name in ("accuracy", "weighted_f1")}
-            found = {"split": judged.split, **figures}
+        if headline := splits.get("test") or splits.get("validation"):
+            figures = {name: headline.metrics[name] for name in ("accuracy", "weighted_f1")}
+            fields = {"split": headline.split, **figures}
     audit = read_record(run.audit, Audit) if run.audit.is_file() else None
-    if worst := furthest_behind(audit, is_number=is_number):
-        group, gap = worst
-        found["worst"] = WorstGap(group_name(group.conditions), gap.value, gap.low, gap.high)
-    return found
+    if furthest := furthest_behind(audit, is_number=is_number):
+        group, gap = furthest
+        fields["worst"] = WorstGap(group_name(group.conditions), gap.value, gap.low, gap.high)
+    return fields
 
 
 def folder_size(path: Path) -> int:
-    """Bytes of all files below; what vanishes meanwhile counts nothing."""
+    """Bytes of all files below; files that vanish meanwhile do not count."""
     total = 0
     for folder, _, files in os.walk(path):
         for name in files:

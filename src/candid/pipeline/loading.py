@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from candid.arrays import Indices, Singles
 from candid.pipeline.opening import needs_torch
 from candid.records import ModelCard, read_record
 from candid.records.targets import Targets
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Loaded:
+class LoadedNetwork:
     """A network on its device, and how to use it."""
 
     network: nn.Module
@@ -29,9 +30,7 @@ class Loaded:
     device: torch.device
     bfloat16: bool
 
-    def logits(
-        self, pixels: NDArray[np.uint8], rows: NDArray[np.intp], *, quiet: bool
-    ) -> NDArray[np.float32]:
+    def logits(self, pixels: NDArray[np.uint8], rows: Indices, *, quiet: bool) -> Singles:
         """(rows, outputs) for some rows of packed pixels (n, side, side, 3)."""
         from candid.models.forward import Images, logits
 
@@ -48,18 +47,17 @@ class Loaded:
 
 
 def network_card(run: Run) -> ModelCard:
-    """What a run's network is; of several labels, the whole with the outputs of all."""
+    """The card of a run's network, with the outputs of all labels."""
     if run.of_targets():
         return read_record(run.targets, Targets).model
     return read_record(run.model_file, ModelCard)
 
 
 @contextmanager
-def loaded(run: Run) -> Iterator[Loaded]:
-    """The run's trained network, with the threads and memory that its settings ask for.
+def open_network(run: Run) -> Iterator[LoadedNetwork]:
+    """The run's trained network, of all its labels, with the threads and memory of its settings.
 
-    Of one that learned several labels it is the whole, with the outputs of all. Raises RunError
-    where the run holds no trained network.
+    Raises RunError where the run holds no trained network.
     """
     needs_torch()
     from candid.models.device import memory_kept, pick_device, threads, uses_bfloat16
@@ -69,5 +67,5 @@ def loaded(run: Run) -> Iterator[Loaded]:
     with threads(config.threads), memory_kept():
         card = network_card(run)
         device = pick_device(config.device)
-        filled = load_network(run.weights, card, device, run.network)
-        yield Loaded(filled, card, device, uses_bfloat16(config.precision, device))
+        network = load_network(run.weights, card, device, run.network)
+        yield LoadedNetwork(network, card, device, uses_bfloat16(config.precision, device))

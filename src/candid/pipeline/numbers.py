@@ -1,4 +1,4 @@
-"""The steps of a label that is a number, in its own folder: predict, evaluate, audit, report."""
+"""The steps of a label that is a number: predict, evaluate, report."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ from candid.storage.files import write_text
 from candid.tables.numbers import numbers_of
 
 
-def write_number(run: Run, card: ModelCard, data: Data, rows: Any, raw: Any) -> None:
+def write_number(run: Run, card: ModelCard, data: Data, rows: Any, logits: Any) -> None:
     """Write model.json, with mean or median and the intervals chosen on validation, and
     predictions.parquet, from (rows, bins) logits.
     """
     from candid.inference.numbers import answers_of, calibrated_card
 
-    dataset, how = data.dataset, run.settings.predict
+    dataset, predict_config = data.dataset, run.settings.predict
     value = numbers_of(dataset.classes)[dataset.label[rows]]
-    probability = softmax(np.asarray(raw, np.float64), axis=1)
-    fitted_on = dataset.split[rows] == "validation"
+    probability = softmax(np.asarray(logits, np.float64), axis=1)
+    is_calibration = dataset.split[rows] == "validation"
     if card.number is None:
         raise ValueError(f"{card.target!r} is no number")
     number = calibrated_card(
         card.number,
-        probability[fitted_on],
-        value[fitted_on],
-        how.coverage,
-        by_range=how.coverage_by == "range",
+        probability[is_calibration],
+        value[is_calibration],
+        predict_config.coverage,
+        by_range=predict_config.coverage_by == "range",
     )
     predicted, low, high = answers_of(number, probability)
     predictions = NumberPredictions(
@@ -67,9 +67,10 @@ def evaluate_number_run(run: Run) -> NumberEvaluation:
     """Write evaluation.json from predictions.parquet."""
     from candid.evaluation.numbers import evaluate_number
 
-    found = evaluate_number(read_number_predictions(run.predictions_file), run.settings.evaluate)
-    write_record(run.evaluation, found)
-    return found
+    answers = read_number_predictions(run.predictions_file)
+    evaluation = evaluate_number(answers, run.settings.evaluate)
+    write_record(run.evaluation, evaluation)
+    return evaluation
 
 
 def write_number_report(run: Run) -> None:
@@ -84,14 +85,21 @@ def write_number_report(run: Run) -> None:
         history=runs.read_history(run),
         audit=read_record(run.audit, Audit) if run.audit.is_file() else None,
         transfer=read_record(run.transfer, NumberTransfer) if run.transfer.is_file() else None,
+        **read_explanations(run),
     )
-    if run.explanation.is_file():
-        inputs = replace(inputs, explanation=read_record(run.explanation, Explanation))
-        if run.explanation_arrays.is_file():
-            inputs = replace(inputs, maps=read_explanation_arrays(run.explanation_arrays))
-    if run.inside.is_file():
-        inputs = replace(inputs, inside=read_record(run.inside, Inside))
-        if run.inside_arrays.is_file():
-            inputs = replace(inputs, inside_pictures=read_inside_arrays(run.inside_arrays))
     write_text(run.report, render_number(inputs))
     write_text(run.card, number_card(inputs))
+
+
+def read_explanations(run: Run) -> dict[str, Any]:
+    """The explanations of a run and their arrays, if any, by the names of a report's inputs."""
+    inputs: dict[str, Any] = {}
+    if run.explanation.is_file():
+        inputs["explanation"] = read_record(run.explanation, Explanation)
+        if run.explanation_arrays.is_file():
+            inputs["maps"] = read_explanation_arrays(run.explanation_arrays)
+    if run.inside.is_file():
+        inputs["inside"] = read_record(run.inside, Inside)
+        if run.inside_arrays.is_file():
+            inputs["inside_pictures"] = read_inside_arrays(run.inside_arrays)
+    return inputs

@@ -1,7 +1,6 @@
 """How a run begins or goes on: its data, its folder, its settings, in one process or several.
 
-torchrun starts the same command several times, and again where a process was killed. So there the
-same command goes on with a run that is there.
+torchrun may start the same command again where a process was killed, so there it resumes the run.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ from candid.data.splits import keep_together
 from candid.data.targets import of_target, outputs_of
 from candid.errors import RunError, needing
 from candid.pipeline.beginning import initial_weights
-from candid.pipeline.changed_data import data_changes, known_of
+from candid.pipeline.changed_data import describe_changes, describe_original
 from candid.pipeline.data_places import Places, Where, place_of, places_of
-from candid.pipeline.provenance import provenance_now
-from candid.pipeline.settled import resumed_settings, with_threads
+from candid.pipeline.provenance import collect_provenance
+from candid.pipeline.settled import resume_settings, with_threads
 from candid.records import ModelCard, Provenance, read_record
 from candid.records.framing import SourceFrames
 from candid.records.model import Beginning
@@ -46,27 +45,27 @@ if TYPE_CHECKING:
     from candid.training.distributed import Team
 
 Place = str | PathLike[str]
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 
 
 def needs_torch() -> None:
-    """Raise a DependencyError where the libraries that train and predict are not installed."""
+    """Raise a DependencyError where the libraries to train and predict are missing."""
     with needing("Training and prediction need", "train"):
         import safetensors  # noqa: F401
         import torch  # noqa: F401
 
 
 @contextmanager
-def torch_ahead() -> Iterator[None]:
-    """`needs_torch`, which takes a second, while the block waits for other processes."""
+def import_torch_meanwhile() -> Iterator[None]:
+    """Call `needs_torch`, which takes a second, while the block waits for other processes."""
     with needing("Training and prediction need", "train"):
         for name in ("safetensors", "torch"):
             if importlib.util.find_spec(name) is None:
                 raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-    with ThreadPoolExecutor(1) as aside:
-        loaded = aside.submit(needs_torch)
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(needs_torch)
         yield
-        loaded.result()
+        future.result()
 
 
 # --- the data ------------------------------------------------------------------------------------
@@ -76,9 +75,8 @@ def torch_ahead() -> Iterator[None]:
 class Data:
     """A data set and its packed pixels.
 
-    `streamed` is the larger data set of which that is a part, where training streams it, else None;
-    `frames` a digest of how several data sets were brought to one frame, "" where all are as they
-    came.
+    `streamed` is the larger data set of which it is a part, if training streams; `frames` a digest
+    of how several data sets were brought to one frame, or "".
     """
 
     dataset: Dataset
@@ -87,12 +85,17 @@ class Data:
     frames: str = ""
 
     @property
+    def all_rows(self) -> Dataset:
+        """The whole data set: of a stream, `dataset` is a part of it."""
+        return self.dataset if self.streamed is None else self.streamed.dataset
+
+    @property
     def fingerprint(self) -> str:
-        """The same where pixels and annotations are."""
+        """A digest of pixels and annotations."""
         return self.fingerprint_at(0)
 
     def fingerprint_at(self, side: int) -> str:
-        """What it would be with so many pixels a side; 0: with those that there are."""
+        """The fingerprint at another side in pixels; 0: at the present one."""
         from candid.data.exploration import data_fingerprint, streamed_fingerprint
 
         packed = data_fingerprint(self.dataset, self.store, side)
@@ -101,16 +104,16 @@ class Data:
         return streamed_fingerprint(self.streamed.dataset, packed)
 
     def without_pixels(self) -> Data:
-        """The same for another process, which opens the pixels for itself."""
+        """The data without pixels, for a process that opens them for itself."""
         return replace(self, store=replace(self.store, pixels=self.store.pixels[:0]))
 
     def with_pixels(self) -> Data:
-        """What `without_pixels` gave with the pixels of its pack, memory-mapped."""
+        """The data with the pixels of its pack, memory-mapped; the inverse of `without_pixels`."""
         pixels = np.load(self.store.folder / "pixels.npy", mmap_mode="r", allow_pickle=False)
         return replace(self, store=replace(self.store, pixels=pixels))
 
     def of_target(self, name: str, config: DataConfig) -> Data:
-        """The same for one of several labels alone."""
+        """The data with one of several labels alone."""
         stream = self.streamed
         if stream is not None:
             stream = replace(stream, dataset=of_target(stream.dataset, name, config))
@@ -118,7 +121,7 @@ class Data:
 
 
 def load_packed(
-    where: Dataset | Data | Where,
+    source: Dataset | Data | Where,
     config: Config,
     *,
     names: Sequence[str] = (),
@@ -127,85 +130,82 @@ def load_packed(
 ) -> Data:
     """The labels at a path or of a data set, and its images, packed unless that was done before.
 
-    Of a stream, a part is packed. Where all are and the data has no split of its own, copies of a
-    picture go to one side. `names` is what several data sets were called before, if they were.
+    Of a stream, a part is packed. Else, if the data have no split of their own, copies of an image
+    go to one split. `names` is what several data sets were called before, if they were.
     """
     from candid.data import store
     from candid.data.duplicates import find_copies
     from candid.data.joining import load_places
     from candid.data.streaming import streamed
 
-    if isinstance(where, Data):
-        return where
-    about = config.data
-    if isinstance(where, Path | tuple):
-        where = load_places(where, about, names=names)
-    stream = streamed(where, about, cache=cache, quiet=quiet)
-    part = where if stream is None else stream.part()
-    packed = store.pack(part, about, cache=cache, quiet=quiet)
+    if isinstance(source, Data):
+        return source
+    data_config = config.data
+    if isinstance(source, Path | tuple):
+        source = load_places(source, data_config, names=names)
+    stream = streamed(source, data_config, cache=cache, quiet=quiet)
+    part = source if stream is None else stream.part()
+    packed = store.pack(part, data_config, cache=cache, quiet=quiet)
     if stream is None and part.split_hash is not None:
         copies = find_copies(packed, quiet=quiet)
-        part = keep_together(part, packed.usable, copies, about)
+        part = keep_together(part, packed.usable, copies, data_config)
     return Data(part, packed, stream)
 
 
 def reload(run: Run, where: Places | None = None, *, cache: Path | None = None) -> Data:
     """The data of an existing run, from where they lay when it began or where they lie now.
 
-    Those of several data sets lie in one frame, where the run's network was trained on them so. A
-    URL in a run is not followed unless it is named: a stranger may have written it. Of the folder
-    of one label among several, they are the data with that label alone. Raises RunError where they
-    are gone or have changed since, or are a URL that was not named.
+    They lie in one frame where the run trained on them so; in the folder of one of several labels
+    they have that label alone. A URL is followed only where it is named: a stranger may have
+    written the run. Raises RunError where they are gone, have changed, or are a URL that was not
+    named.
     """
-    about = read_record(run.provenance, Provenance)
-    found = place_of(run, about, None if where is None else places_of(where))
-    names = tuple(about.sources)
-    settings = with_own_corrections(run)
-    data = load_packed(found, settings, names=names, cache=cache, quiet=run.quiet)
-    _refuse_other(run, about, found, data)
+    provenance = read_record(run.provenance, Provenance)
+    place = place_of(run, provenance, None if where is None else places_of(where))
+    names = tuple(provenance.sources)
+    settings = config_with_corrections(run)
+    data = load_packed(place, settings, names=names, cache=cache, quiet=run.quiet)
+    _refuse_other_data(run, provenance, place, data)
     if run.whole is None:
-        return aligned_data(run, data)
+        return use_frames(run, data)
     return data.of_target(read_record(run.model_file, ModelCard).target, run.settings.data)
 
 
-def aligned_data(run: Run, data: Data) -> Data:
-    """The data with all data sets in the frame of one, where a run's network is trained on them so.
-
-    Raises RunError where the run no longer says how that was.
-    """
+def use_frames(run: Run, data: Data) -> Data:
+    """The data in the frame of one data set, if the run trained so; may raise RunError."""
     frames = None if data.frames else source_frames(run)
-    return data if frames is None else framed_data(frames, run.source_framing, data, run)
+    return data if frames is None else apply_frames(frames, run.source_framing, data, run)
 
 
-def framed_data(frames: SourceFrames, framer: Path, data: Data, run: Run) -> Data:
-    """The data in the frames that a run found; `framer` is its network that frames."""
+def apply_frames(frames: SourceFrames, framer: Path, data: Data, run: Run) -> Data:
+    """The data in the frames that a run found; `framer` is the file of the network for it."""
     from candid.inference.source_frames import frames_digest, in_one_frame
 
     if not frames.moved:
         return data
     needs_torch()
-    about = run.settings.data
-    store = in_one_frame(frames, framer, data.dataset, data.store, about, quiet=run.quiet)
+    config = run.settings.data
+    store = in_one_frame(frames, framer, data.dataset, data.store, config, quiet=run.quiet)
     return replace(data, store=store, frames=frames_digest(frames))
 
 
-def _refuse_other(run: Run, about: Provenance, where: object, data: Data) -> None:
-    if about.data_fingerprint != data.fingerprint:
+def _refuse_other_data(run: Run, provenance: Provenance, source: object, data: Data) -> None:
+    if provenance.data_fingerprint != data.fingerprint:
         place = data.dataset.name
-        if isinstance(where, Path | tuple):
-            place = " and ".join(map(str, where)) if isinstance(where, tuple) else str(where)
-        stream, known = data.streamed, known_of(run)
+        if isinstance(source, Path | tuple):
+            place = " and ".join(map(str, source)) if isinstance(source, tuple) else str(source)
+        stream, original = data.streamed, describe_original(run)
         all_images = (data.dataset, data.store.usable) if stream is None else (stream.dataset, None)
         raise RunError(
             f"The data in {place} are not those that the run {run.path} began with: "
-            f"{data_changes(run, *all_images)}.",
-            expected="the images and labels that it began with" + (known and f": {known}"),
+            f"{describe_changes(run, *all_images)}.",
+            expected="the images and labels that it began with" + (original and f": {original}"),
             todo="put the data back, or start a new run",
         )
 
 
-def with_own_corrections(run: Run) -> Config:
-    """A run's settings with the corrections as it began with them: their file may have grown."""
+def config_with_corrections(run: Run) -> Config:
+    """A run's settings with its own copy of the corrections: the file may have grown."""
     config = run.settings
     if not (config.data.corrections and run.applied.is_file()):
         return config
@@ -218,36 +218,36 @@ def path_of(run: Run | Place) -> Path:
 
 
 def run_at(run: Run | Place, config: Config | None = None, quiet: bool = True) -> Run:
-    """A run with its own settings or others."""
-    found = open_run(path_of(run))
+    """A run, opened again, with its own settings or others."""
+    existing = open_run(path_of(run))
     network = run.network if isinstance(run, Run) else None
-    return replace(found, settings=config or found.settings, network=network, quiet=quiet)
+    return replace(existing, settings=config or existing.settings, network=network, quiet=quiet)
 
 
 def only_label(run: Run) -> Run:
-    """The folder of a number that a run learned alone; else the run itself."""
-    alone = run.of_targets()
-    return alone[0] if len(alone) == 1 else run
+    """The run of a number that was learned alone; else the run itself."""
+    label_runs = run.of_targets()
+    return label_runs[0] if len(label_runs) == 1 else run
 
 
 # --- several processes ---------------------------------------------------------------------------
 
 
-def launched() -> bool:
-    """Whether torchrun, or whoever sets the same environment, started this process."""
+def is_distributed() -> bool:
+    """Whether torchrun, or the same environment, started this process."""
     several = os.environ.get("WORLD_SIZE", "1") != "1"
     return "RANK" in os.environ and (several or "TORCHELASTIC_RUN_ID" in os.environ)
 
 
-def leads() -> bool:
-    """Whether this process writes files and speaks: it is alone, or the first of several."""
-    return not launched() or os.environ["RANK"] == "0"
+def is_main_process() -> bool:
+    """Whether this process writes files and output: it is the only or the first one."""
+    return not is_distributed() or os.environ["RANK"] == "0"
 
 
 @contextmanager
-def together() -> Iterator[None]:
-    """Meet the other processes where torchrun started several."""
-    if not launched():
+def process_group() -> Iterator[None]:
+    """Join the other processes where torchrun started several."""
+    if not is_distributed():
         yield
         return
     needs_torch()
@@ -257,11 +257,11 @@ def together() -> Iterator[None]:
         yield
 
 
-def by_turns(group: Team, make: Callable[[], Made]) -> Made:
-    """What `make` gives, which is first done by one process of each machine, as it packs."""
-    made = make() if os.environ.get("LOCAL_RANK", "0") == "0" else None
+def local_main_first(group: Team, function: Callable[[], Result]) -> Result:
+    """Call `function` in one process of each machine first, as it packs, then in the others."""
+    result = function() if os.environ.get("LOCAL_RANK", "0") == "0" else None
     group.wait()
-    return make() if made is None else made
+    return function() if result is None else result
 
 
 # --- the run -------------------------------------------------------------------------------------
@@ -280,70 +280,68 @@ def begin_or_resume(
 ) -> tuple[Run, Data]:
     """The run to train in, new or to go on with, and its data.
 
-    Of several processes, the one that leads reads and writes the folder; the others may be on
-    machines that do not have it. Each reads and packs the images; those on one machine wait for
-    the first of them.
+    Of several processes, the main one reads and writes the folder; the others may lack it. Each
+    reads and packs the images; those on one machine wait for the first of them.
 
-    `refuse` is asked before a new run has a folder, with its settings as they were found, and
-    raises where it cannot be. `data` is where they lie, or what was loaded; None: where they lay
-    when the run began. Without `config` there must be a run at `path`, which has its own settings.
-    Without `path`, a new run takes the next free folder below runs/ with `name` in it. Raises
-    RunError where the run there was trained with other settings, or on other data; ConfigError
-    where the processes have different data, more threads are asked for than there are cores, or
-    network and batch surely do not fit into memory; DataError where too few of the images can be
-    read to train and to validate.
+    `refuse` is called before a new run has a folder, and raises where it cannot be. `data` is a
+    place or what was loaded; None: where they lay when the run began. Without `config` there must
+    be a run at `path`, which has its own settings. Without `path`, a new run takes the next free
+    folder below runs/ with `name` in it. Raises RunError for other settings or data than the run's;
+    ConfigError where the processes have different data, more threads are asked for than there are
+    cores, or network and batch do not fit into memory; DataError where too few images can be read.
     """
     needs_torch()
     from candid.training.distributed import team
 
     group = team()
     quiet = quiet or not group.leads
-    found, about, where = group.broadcast(lambda: _found(path, config, data))
-    place = where if data is None else data
-    how: dict[str, Any] = {"cache": cache, "quiet": quiet}
-    how["names"] = () if about is None else tuple(about.sources)
-    read = found if config is not None or path is None else with_own_corrections(Run(path, found))
-    loaded = by_turns(group, lambda: load_packed(place, read, **how))
-    group.check_agreed("data.stream", "never" if loaded.streamed is None else "always")
-    group.check_agreed("data", loaded.fingerprint)
+    base_config, provenance, original = group.broadcast(lambda: _find_run(path, config, data))
+    place = original if data is None else data
+    options: dict[str, Any] = {"cache": cache, "quiet": quiet}
+    options["names"] = () if provenance is None else tuple(provenance.sources)
+    read_config = base_config
+    if config is None and path is not None:
+        read_config = config_with_corrections(Run(path, base_config))
+    packed = local_main_first(group, lambda: load_packed(place, read_config, **options))
+    group.check_agreed("data.stream", "never" if packed.streamed is None else "always")
+    group.check_agreed("data", packed.fingerprint)
 
-    def written() -> tuple[Path, Config]:
-        if about is None or path is None:
+    def write_run() -> tuple[Path, Config]:
+        if provenance is None or path is None:
             if refuse is not None:
-                settings = replace(found, data=with_found(found.data, loaded.dataset))
-                refuse(Run(path or Path(), settings, network), loaded)
-            run = _begin_training(path, found, loaded, name, network)
+                settings = replace(base_config, data=with_found(base_config.data, packed.dataset))
+                refuse(Run(path or Path(), settings, network), packed)
+            run = _begin_run(path, base_config, packed, name, network)
         else:
-            run = _go_on(Run(path, found), about, place, loaded)
+            run = _resume(Run(path, base_config), provenance, place, packed)
         return run.path, run.settings
 
-    folder, settings = group.broadcast(written)
-    return Run(folder, settings, network, quiet), loaded
+    folder, settings = group.broadcast(write_run)
+    return Run(folder, settings, network, quiet), packed
 
 
-def _found(
+def _find_run(
     path: Path | None, config: Config | None, data: object
 ) -> tuple[Config, Provenance | None, Where]:
-    """Settings, provenance and place of the data of the run that is there or is to be."""
-    nowhere = Path()
+    """Settings, provenance (None for a new run) and the place of its data."""
     if config is not None and (path is None or not Run(path).config.is_file()):
         if path is not None:
             refuse_full(path)
-        return config, None, nowhere
-    run = open_run(path or nowhere)
-    about = read_record(run.provenance, Provenance)
+        return config, None, Path()
+    run = open_run(path or Path())
+    provenance = read_record(run.provenance, Provenance)
     settings = (
-        run.settings if config is None else resumed_settings(run, config, tuple(about.sources))
+        run.settings if config is None else resume_settings(run, config, tuple(provenance.sources))
     )
     if data is None or isinstance(data, Path | tuple):
-        return settings, about, place_of(run, about, data)
-    return settings, about, nowhere
+        return settings, provenance, place_of(run, provenance, data)
+    return settings, provenance, Path()
 
 
-def provenance_of(data: Data, seed: int) -> Provenance:
-    """Where a run, or a study, on these data comes from that begins now."""
+def new_provenance(data: Data, seed: int) -> Provenance:
+    """The provenance of a run, or a study, on these data that begins now."""
     dataset = data.dataset
-    return provenance_now(
+    return collect_provenance(
         seed=seed,
         data=dataset.origin or dataset.name,
         sources=dataset.origins,
@@ -354,18 +352,18 @@ def provenance_of(data: Data, seed: int) -> Provenance:
 def begin(path: Path, config: Config, data: Data, initial: Beginning | None = None) -> Run:
     """A new run folder at `path`, with its full settings."""
     dataset = data.dataset
-    found = with_found(config.data, dataset)
+    data_config = with_found(config.data, dataset)
     if isinstance(dataset.source, Sharded):
         # The disk may be fuller when the run goes on, and training must not change then.
-        found = replace(found, stream="never" if data.streamed is None else "always")
-    about = provenance_of(data, config.train.seed)
-    run = create(path, replace(config, data=found), replace(about, initial=initial))
-    if found.corrections:
-        write_corrections(run.applied, read_corrections(Path(found.corrections)))
+        data_config = replace(data_config, stream="never" if data.streamed is None else "always")
+    provenance = new_provenance(data, config.train.seed)
+    run = create(path, replace(config, data=data_config), replace(provenance, initial=initial))
+    if data_config.corrections:
+        write_corrections(run.applied, read_corrections(Path(data_config.corrections)))
     return run
 
 
-def _begin_training(
+def _begin_run(
     path: Path | None, config: Config, data: Data, name: str, network: nn.Module | None
 ) -> Run:
     from candid.data.layouts.assembly import check_learnable
@@ -382,9 +380,9 @@ def _begin_training(
     return begin(folder, config, data, None if initial is None else initial[1])
 
 
-def _go_on(run: Run, about: Provenance, where: object, data: Data) -> Run:
-    """The run that is there, with settings that are complete and written down."""
-    _refuse_other(run, about, where, data)
+def _resume(run: Run, provenance: Provenance, source: object, data: Data) -> Run:
+    """The existing run, with settings that are complete and written down."""
+    _refuse_other_data(run, provenance, source, data)
     settings = run.settings if run.settings.train.threads else with_threads(run.settings)
     if settings != open_run(run.path).settings:
         write_text(run.config, to_toml(settings))

@@ -1,4 +1,4 @@
-"""The audit of a model that is not Candid's, on labelled pictures."""
+"""Predictions of a model that is not Candid's, on labelled images."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from candid.arrays import Indices, Marks
 from candid.data.dataset import Dataset
 from candid.errors import ConfigError, DataError, ImageError, PredictionsError
 from candid.predictions import Predictions, write_predictions
@@ -30,7 +30,7 @@ _LEAST = 20  # images of a group of which it is said how often there was no answ
 _SHOWN = 3  # such groups
 
 
-def ask_other(
+def predict_with_model(
     dataset: Dataset,
     model: str | Callable[..., Any],
     config: Config,
@@ -38,44 +38,44 @@ def ask_other(
     keep: Path | None = None,
     quiet: bool = True,
 ) -> Predictions | NumberAnswers:
-    """What another model says of all labelled pictures of a data set, each taken as unseen.
+    """Another model's answers for all labelled images of a data set, each taken as unseen.
 
-    `model` is what `candid.inference.other_models.open_other` takes, or a file of outputs that were
-    written before. Outputs are probabilities, or what one of the libraries of
-    `candid.predictions.outputs` writes. Pictures without an answer are left out and counted in
-    `provenance["notes"]`, which an audit shows; `keep` is a Parquet file for what it says. Of a
-    number, a function gives a number for each. Raises DataError or PredictionsError where no
-    picture has a label, none has an answer, or answers are no probabilities (no numbers);
-    ConfigError where numbers are asked of a file or a server, or are to be kept.
+    `model` is what `candid.inference.other_models.open_other` takes, or a file of outputs. Outputs
+    are probabilities, what one of the libraries of `candid.predictions.outputs` writes, or numbers.
+    Images without an answer are left out and counted in `provenance["notes"]`, which an audit
+    shows; `keep` is a Parquet file for the answers. Raises DataError or PredictionsError where no
+    image has a label, none has an answer, or answers are no probabilities (no numbers); ConfigError
+    where a file or a server is asked for numbers, or these are to be kept.
     """
     from candid.inference.other_models import number_of_row, open_other
 
-    rows = _labelled(dataset)
+    rows = _labelled_rows(dataset)
     if dataset.is_number:
         _refuse_for_number(model, keep)
-        ask = open_other(model, max_pixels=config.data.max_pixels)
-        numbers = _answers(dataset, rows, ask, number_of_row, quiet=quiet)
-        return _number_answers(dataset, rows, numbers, model, config)
-    reader, foreign = _Reader(dataset.classes), 0
-    found: list[Any]
+        model_function = open_other(model, max_pixels=config.data.max_pixels)
+        numbers = _ask_all(dataset, rows, model_function, number_of_row, quiet=quiet)
+        return _build_number_answers(dataset, rows, numbers, model, config)
+    reader, n_foreign = _AnswerParser(dataset.classes), 0
+    answers: list[Any]
     if isinstance(model, str) and is_outputs_file(model):
         ids = [str(dataset.ids[row]) for row in rows]
-        said, foreign = read_outputs(Path(model), ids)
-        found = [reader(one) for one in said]
+        outputs, n_foreign = read_outputs(Path(model), ids)
+        answers = [reader(output) for output in outputs]
     else:
-        ask = open_other(model, max_pixels=config.data.max_pixels)
-        found = _answers(dataset, rows, ask, reader, quiet=quiet)
-    read = np.array([answer is not _UNREAD for answer in found], np.bool_)
-    answered = np.array([isinstance(answer, list) for answer in found], np.bool_)
-    _refuse_silent(answered)
-    notes = [*_notes(dataset, rows, read, answered, config), *reader.notes(foreign)]
-    kept = rows[answered]
+        model_function = open_other(model, max_pixels=config.data.max_pixels)
+        answers = _ask_all(dataset, rows, model_function, reader, quiet=quiet)
+    is_read = np.array([answer is not _UNREAD for answer in answers], np.bool_)
+    is_answered = np.array([isinstance(answer, list) for answer in answers], np.bool_)
+    _refuse_unanswered(is_answered)
+    notes = _unanswered_notes(dataset, rows, is_read, is_answered, config)
+    notes += reader.notes(n_foreign)
+    answered_rows = rows[is_answered]
     predictions = Predictions(
-        **_images(dataset, kept),
+        **_columns(dataset, answered_rows),
         classes=reader.outputs.classes,
-        label=dataset.label[kept],
-        probability=np.array([answer for answer in found if isinstance(answer, list)]),
-        provenance=_about(dataset, model, notes),
+        label=dataset.label[answered_rows],
+        probability=np.array([answer for answer in answers if isinstance(answer, list)]),
+        provenance=_build_provenance(dataset, model, notes),
         hard=reader.outputs.hard,
     )
     if keep is not None:
@@ -83,69 +83,68 @@ def ask_other(
     return predictions
 
 
-def _number_answers(
+def _build_number_answers(
     dataset: Dataset,
-    rows: NDArray[np.intp],
-    found: list[Any],
+    rows: Indices,
+    answers: list[Any],
     model: str | Callable[..., Any],
     config: Config,
 ) -> NumberAnswers:
-    """The same of a number; `found` are numbers for each row, None or `_UNREAD`."""
-    read = np.array([answer is not _UNREAD for answer in found], np.bool_)
-    answered = np.array([isinstance(answer, float) for answer in found], np.bool_)
-    _refuse_silent(answered)
-    kept = rows[answered]
+    """The model's numbers; `answers` has a number, None or `_UNREAD` for each row."""
+    is_read = np.array([answer is not _UNREAD for answer in answers], np.bool_)
+    is_answered = np.array([isinstance(answer, float) for answer in answers], np.bool_)
+    _refuse_unanswered(is_answered)
+    answered_rows = rows[is_answered]
+    notes = _unanswered_notes(dataset, rows, is_read, is_answered, config)
     return NumberAnswers(
-        **_images(dataset, kept),
-        value=numbers_of(dataset.classes)[dataset.label[kept]],
-        predicted=np.array([answer for answer in found if isinstance(answer, float)]),
-        provenance=_about(dataset, model, _notes(dataset, rows, read, answered, config)),
+        **_columns(dataset, answered_rows),
+        value=numbers_of(dataset.classes)[dataset.label[answered_rows]],
+        predicted=np.array([answer for answer in answers if isinstance(answer, float)]),
+        provenance=_build_provenance(dataset, model, notes),
     )
 
 
-def _images(dataset: Dataset, kept: NDArray[np.intp]) -> dict[str, Any]:
-    """What is known of the images that were answered, whatever their label."""
+def _columns(dataset: Dataset, rows: Indices) -> dict[str, Any]:
+    """The columns of the answered images, whatever their label."""
     return {
         "target": dataset.target,
-        "ids": dataset.ids[kept],
-        "split": np.full(len(kept), "test"),
-        "person": None if dataset.person is None else dataset.person[kept],
-        "attributes": {name: a[kept] for name, a in dataset.attributes.items()},
+        "ids": dataset.ids[rows],
+        "split": np.full(len(rows), "test"),
+        "person": None if dataset.person is None else dataset.person[rows],
+        "attributes": {name: a[rows] for name, a in dataset.attributes.items()},
     }
 
 
 def _refuse_for_number(model: str | Callable[..., Any], keep: Path | None) -> None:
-    """Raise ConfigError where it is no function that is asked for numbers, or these are kept."""
-    function = callable(model) or is_named_part(model)
-    if function and keep is None:
+    """Raise ConfigError where the model is no function, or numbers are to be kept."""
+    is_function = callable(model) or is_named_part(model)
+    if is_function and keep is None:
         return
-    raise ConfigError(
-        "A number is kept in no file of predictions." if function else f"{model} gives no numbers.",
-        expected="a function that gives a number for each picture, without --keep",
-        todo="leave --keep out"
-        if function
-        else "write a function: --model package.module:function",
-    )
+    what, todo = f"{model} gives no numbers.", "write a function: --model package.module:function"
+    if is_function:
+        what, todo = "A number is kept in no file of predictions.", "leave --keep out"
+    expected = "a function that gives a number for each picture, without --keep"
+    raise ConfigError(what, expected=expected, todo=todo)
 
 
-def _refuse_silent(answered: NDArray[np.bool_]) -> None:
-    if not answered.any():
+def _refuse_unanswered(is_answered: Marks) -> None:
+    if not is_answered.any():
         raise PredictionsError(
-            f"The model had no answer for any of {len(answered):,} pictures.",
+            f"The model had no answer for any of {len(is_answered):,} pictures.",
             expected="an answer for some of them",
             todo="try it on one picture by itself",
         )
 
 
-def _about(
+def _build_provenance(
     dataset: Dataset, model: str | Callable[..., Any], notes: Sequence[str]
 ) -> dict[str, str]:
-    """Where answers come from."""
-    about = {"data": dataset.name, "model": model if isinstance(model, str) else repr(model)}
-    return about | ({"notes": " ".join(notes)} if notes else {})
+    """The data, the model and the notes."""
+    provenance = {"data": dataset.name, "model": model if isinstance(model, str) else repr(model)}
+    return provenance | ({"notes": " ".join(notes)} if notes else {})
 
 
-def _labelled(dataset: Dataset) -> NDArray[np.intp]:
+def _labelled_rows(dataset: Dataset) -> Indices:
     rows = np.flatnonzero(dataset.label >= 0)
     if not len(rows):
         raise DataError(
@@ -159,8 +158,8 @@ def _labelled(dataset: Dataset) -> NDArray[np.intp]:
 _UNREAD = "unread"  # in place of an answer
 
 
-class _Reader:
-    """Answers as probabilities: those that are, and what a library writes."""
+class _AnswerParser:
+    """Parses probabilities and libraries' outputs."""
 
     def __init__(self, classes: tuple[str, ...]) -> None:
         self.outputs = OutputReader(classes)
@@ -174,81 +173,82 @@ class _Reader:
         return row_of(answer, self.labels)
 
     def notes(self, foreign: int) -> Iterator[str]:
-        """How outputs of a library were read; `foreign` are those of pictures that are not here."""
-        about = self.outputs
-        if about.library:
-            yield text.read_as(about.library, about.hard)
-        if about.several:
-            yield text.several_faces(about.several)
-        if about.faceless:
-            yield text.faceless(about.library, about.faceless)
-        yield from sorted(about.notes)
+        """How outputs of a library were read; `foreign` are those of other pictures."""
+        outputs = self.outputs
+        if outputs.library:
+            yield text.read_as(outputs.library, outputs.hard)
+        if outputs.several:
+            yield text.several_faces(outputs.several)
+        if outputs.faceless:
+            yield text.faceless(outputs.library, outputs.faceless)
+        yield from sorted(outputs.notes)
         if foreign:
             yield text.foreign(foreign)
 
 
-def _answers(
+def _ask_all(
     dataset: Dataset,
-    rows: NDArray[np.intp],
-    ask: Asked,
+    rows: Indices,
+    model: Asked,
     reader: Callable[[Any], Any],
     *,
     quiet: bool,
 ) -> list[Any]:
-    """What is read for each row; None: no answer; `_UNREAD`: the picture cannot be read."""
-    found: list[Any] = []
+    """The parsed answer for each row; None: no answer; `_UNREAD`: an unreadable image."""
+    answers: list[Any] = []
     with progress("ask", len(rows), unit="pictures", quiet=quiet) as bar:
         for start in range(0, len(rows), _BATCH):
-            some = rows[start : start + _BATCH].tolist()
-            for answer in _asked(dataset, some, ask):
-                found.append(answer if answer is _UNREAD else reader(answer))
-            bar.update(len(some))
-    return found
+            block = rows[start : start + _BATCH].tolist()
+            for answer in _ask_block(dataset, block, model):
+                answers.append(answer if answer is _UNREAD else reader(answer))
+            bar.update(len(block))
+    return answers
 
 
-def _asked(dataset: Dataset, rows: list[int], ask: Asked) -> list[Any]:
+def _ask_block(dataset: Dataset, rows: list[int], model: Asked) -> list[Any]:
     try:
-        return ask([dataset.source.read(row) for row in rows])
+        return model([dataset.source.read(row) for row in rows])
     except ImageError:
         if len(rows) == 1:
             return [_UNREAD]
-        return [answer for row in rows for answer in _asked(dataset, [row], ask)]
+        return [answer for row in rows for answer in _ask_block(dataset, [row], model)]
 
 
-def _notes(
+def _unanswered_notes(
     dataset: Dataset,
-    rows: NDArray[np.intp],
-    read: NDArray[np.bool_],
-    answered: NDArray[np.bool_],
+    rows: Indices,
+    is_read: Marks,
+    is_answered: Marks,
     config: Config,
 ) -> list[str]:
-    """What a reader must know of the pictures without an answer."""
-    said = []
-    if unread := int(np.count_nonzero(~read)):
-        said.append(text.unread(unread, len(rows)))
-    if count := int(np.count_nonzero(read & ~answered)):
-        shown, silent = rows[read], ~answered[read]
-        person = None if dataset.person is None else dataset.person[shown]
+    """Notes on the images without an answer."""
+    sentences = []
+    if unread := int(np.count_nonzero(~is_read)):
+        sentences.append(text.unread(unread, len(rows)))
+    if count := int(np.count_nonzero(is_read & ~is_answered)):
+        read_rows, unanswered = rows[is_read], ~is_answered[is_read]
+        person = None if dataset.person is None else dataset.person[read_rows]
         confidence = config.audit.confidence
-        overall = share(silent, np.ones(len(shown), np.bool_), person, confidence)
+        overall = share(unanswered, np.ones(len(read_rows), np.bool_), person, confidence)
         groups = [
-            (f"{name} {value}", share(silent & of, of, person, confidence))
-            for name, value, of in _groups(dataset, shown)
-            if np.count_nonzero(of) >= _LEAST
+            (f"{name} {value}", share(unanswered & members, members, person, confidence))
+            for name, value, members in _list_groups(dataset, read_rows)
+            if np.count_nonzero(members) >= _LEAST
         ]
-        most = sorted(groups, key=lambda group: -group[1].value)[:_SHOWN]
-        said.append(text.no_answer(overall, count, [g for g in most if g[1].value > overall.value]))
-    return said
+        highest = sorted(groups, key=lambda group: -group[1].value)[:_SHOWN]
+        worse = [g for g in highest if g[1].value > overall.value]
+        sentences.append(text.no_answer(overall, count, worse))
+    return sentences
 
 
-def _groups(dataset: Dataset, rows: NDArray[np.intp]) -> list[tuple[str, str, NDArray[np.bool_]]]:
-    """The label's values and those of the attributes that are words, and which rows have them."""
-    found = [
+def _list_groups(dataset: Dataset, rows: Indices) -> list[tuple[str, str, Marks]]:
+    """The values of the label and of attributes in words, with masks of their rows."""
+    groups = [
         (dataset.target, value, dataset.label[rows] == code)
         for code, value in enumerate(() if dataset.is_number else dataset.classes)
     ]
     for name, attribute in dataset.attributes.items():
         if attribute.kind != "numeric":
             codes = attribute.data[rows]
-            found += [(name, value, codes == k) for k, value in enumerate(attribute.values)]
-    return found
+            groups += [(name, value, codes == k) for k, value in enumerate(attribute.values)]
+    return groups

@@ -1,4 +1,4 @@
-"""Several labels at a glance: their records become overview.json and the run's report."""
+"""The overview of several labels: overview.json and the run's report."""
 
 from __future__ import annotations
 
@@ -32,58 +32,60 @@ from candid.stats.multiple_testing import over_families
 from candid.storage.files import write_text
 from candid.text.findings import group_name
 
-_TOLD_OF_NUMBER = ("mae", "median_mae", "rmse", "r2", "within", "coverage", "width")
-_TOLD = ("weighted_f1", "accuracy", "majority_f1", "calibration_error")
+_NUMBER_METRICS = ("mae", "median_mae", "rmse", "r2", "within", "coverage", "width")
+_METRICS = ("weighted_f1", "accuracy", "majority_f1", "calibration_error")
 
 
 def summarise_targets(run: Run) -> None:
     """Write overview.json from the evaluations and audits of all labels."""
-    about, each = read_record(run.targets, Targets), run.of_targets()
-    summaries = [_summary(label, one) for label, one in zip(about.labels, each, strict=True)]
-    together, targets = _together(summaries, [audited_split(one) for one in each])
-    found = Overview(
+    record, label_runs = read_record(run.targets, Targets), run.of_targets()
+    summaries = [_summarise(label, r) for label, r in zip(record.labels, label_runs, strict=True)]
+    correction, targets = _correct_all(summaries, [audited_split(r) for r in label_runs])
+    overview = Overview(
         targets=tuple(targets),
-        left_out=about.left_out,
-        explained="explain" in target_steps(len(about.labels)),
-        parameters=about.model.parameters,
-        network=about.model.network,
-        together=together,
+        left_out=record.left_out,
+        explained="explain" in target_steps(len(record.labels)),
+        parameters=record.model.parameters,
+        network=record.model.network,
+        together=correction,
     )
-    write_record(run.overview, found)
+    write_record(run.overview, overview)
 
 
-def _together(
+def _correct_all(
     targets: list[TargetSummary], audits: list[SplitAudit | None]
 ) -> tuple[Together | None, list[TargetSummary]]:
-    """What is left of the gaps where all labels are corrected together."""
-    judged = [audit for audit in audits if audit is not None]
-    if len(judged) < 2:
+    """Correct the gaps of all labels together, and mark those that are left."""
+    audited = [audit for audit in audits if audit is not None]
+    if len(audited) < 2:
         return None, targets
-    rate = max(audit.false_discovery_rate for audit in judged)
-    smallest = np.array([np.nan if audit is None else _smallest(audit) for audit in audits])
+    rate = max(audit.false_discovery_rate for audit in audited)
+    smallest = np.array([np.nan if audit is None else _smallest_p(audit) for audit in audits])
     selected, level = over_families(smallest, rate)
-    marked = [
-        one
-        if one.worst is None
+    corrected = [
+        t
+        if t.worst is None
         else replace(
-            one, worst=replace(one.worst, together=bool(kept and one.worst.gap.adjusted_p <= level))
+            t,
+            worst=replace(t.worst, together=bool(is_selected and t.worst.gap.adjusted_p <= level)),
         )
-        for one, kept in zip(targets, selected.tolist(), strict=True)
+        for t, is_selected in zip(targets, selected.tolist(), strict=True)
     ]
-    return Together(len(judged), int(selected.sum()), level, rate), marked
+    return Together(len(audited), int(selected.sum()), level, rate), corrected
 
 
-def _smallest(audit: SplitAudit) -> float:
+def _smallest_p(audit: SplitAudit) -> float:
     """The smallest adjusted p of an audit's gaps; NaN where nothing was tested."""
-    p = [gap.adjusted_p for kind, _, _, gap in audit.gaps() if kind != "slice"]
-    return min((one for one in p if not math.isnan(one)), default=math.nan)
+    p_values = [gap.adjusted_p for kind, _, _, gap in audit.gaps() if kind != "slice"]
+    return min((value for value in p_values if not math.isnan(value)), default=math.nan)
 
 
-def _summary(label: TargetLabel, run: Run) -> TargetSummary:
+def _summarise(label: TargetLabel, run: Run) -> TargetSummary:
     is_number = label.number is not None
-    split = _judged_number(run) if is_number else _judged_classes(run)
+    names = _NUMBER_METRICS if is_number else _METRICS
+    split = _number_split(run) if is_number else _class_split(run)
     audit = read_record(run.audit, Audit) if run.audit.is_file() else None
-    judged = audit.splits[0] if audit is not None and audit.splits else None
+    audited = audit.splits[0] if audit is not None and audit.splits else None
     worst = furthest_behind(audit, is_number=is_number)
     return TargetSummary(
         name=label.name,
@@ -92,26 +94,26 @@ def _summary(label: TargetLabel, run: Run) -> TargetSummary:
         split=split.split,
         n=split.n,
         people=split.people,
-        metrics={name: split.metrics[name] for name in (_TOLD_OF_NUMBER if is_number else _TOLD)},
-        audited=judged is not None,
-        gaps_found=0 if judged is None else judged.gaps_found,
-        gaps_looked_at=0 if judged is None else judged.gaps_looked_at,
+        metrics={name: split.metrics[name] for name in names},
+        audited=audited is not None,
+        gaps_found=0 if audited is None else audited.gaps_found,
+        gaps_looked_at=0 if audited is None else audited.gaps_looked_at,
         worst=None if worst is None else WorstGroup(group_name(worst[0].conditions), worst[1]),
         is_number=is_number,
     )
 
 
-def _judged_number(run: Run) -> NumberSplit:
+def _number_split(run: Run) -> NumberSplit:
     return read_record(run.evaluation, NumberEvaluation).splits[-1]
 
 
-def _judged_classes(run: Run) -> SplitEvaluation:
+def _class_split(run: Run) -> SplitEvaluation:
     splits = {split.split: split for split in read_record(run.evaluation, Evaluation).splits}
     return next(splits[name] for name in reversed(SPLITS) if name in splits)
 
 
 def write_overview_report(run: Run) -> None:
-    """Write report.html: a table of the labels, each with the way to its own report."""
+    """Write report.html: a table of the labels, with links to their reports."""
     from candid.reporting.overview import render_overview
 
     page = render_overview(

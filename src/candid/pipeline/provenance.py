@@ -1,4 +1,4 @@
-"""Where a run comes from: versions, commit, command, machine, data."""
+"""The provenance of a run: versions, commit, command, machine, data."""
 
 from __future__ import annotations
 
@@ -18,50 +18,55 @@ from candid.records import Provenance
 _LIBRARIES = ("numpy", "pillow", "pyarrow", "torch", "safetensors", "altair")
 
 
-def provenance_now(
+def collect_provenance(
     *, seed: int, data: str, data_fingerprint: str, sources: Mapping[str, str] | None = None
 ) -> Provenance:
-    """Where a run that starts now comes from; `sources`: each of several data sets, by its name."""
+    """The provenance of a run that starts now; `sources`: of several data sets, by name."""
     return Provenance(
         candid=candid.__version__,
         command=shlex.join(["candid", *sys.argv[1:]]),
-        started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        started=utc_now(),
         seconds={},
         seed=seed,
-        commit=_commit(),
-        versions={"python": platform.python_version()} | _versions(),
-        machine=_machine(),
+        commit=_current_commit(),
+        versions={"python": platform.python_version()} | _library_versions(),
+        machine=_describe_machine(),
         data=data,
         data_fingerprint=data_fingerprint,
         sources=dict(sources or {}),
     )
 
 
-def _versions() -> dict[str, str]:
-    found = {}
+def utc_now() -> str:
+    """The time, for records."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def _library_versions() -> dict[str, str]:
+    versions = {}
     for name in _LIBRARIES:
         try:
-            found[name] = importlib.metadata.version(name)
+            versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
-def _machine() -> dict[str, str]:
-    about = {
+def _describe_machine() -> dict[str, str]:
+    machine = {
         "system": f"{platform.system()} {platform.machine()}",
         "cores": str(os.cpu_count() or "unknown"),
     }
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        about["processor"] = next(x.split(":")[1].strip() for x in lines if "model name" in x)
+        machine["processor"] = next(x.split(":")[1].strip() for x in lines if "model name" in x)
     except (OSError, StopIteration):
-        about["processor"] = platform.processor() or "unknown"
-    return about
+        machine["processor"] = platform.processor() or "unknown"
+    return machine
 
 
-def _commit() -> str | None:
-    """The commit of the checkout that Candid itself runs from; None when it was installed."""
+def _current_commit() -> str | None:
+    """The commit of the checkout that Candid runs from; None if it was installed."""
     source = Path(candid.__file__).resolve().parent
     git = ["git", "-C", str(source)]
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from candid.errors import ConfigError, RunError, go_on_with
 from candid.pipeline.opening import Place, needs_torch, run_at
-from candid.pipeline.steps import report_inputs
+from candid.pipeline.steps import read_report_inputs
 from candid.runs import Run
 from candid.runs.refusals import refuse_untrained
 from candid.storage.files import write_text
@@ -19,7 +19,7 @@ from candid.text.publishing import NO_DATA, NO_PICTURES, NO_SPACE
 
 @dataclass(frozen=True, slots=True)
 class PushedFile:
-    """A file by its name there, and its size."""
+    """A file on the Hub, and its size."""
 
     name: str
     bytes: int
@@ -27,10 +27,7 @@ class PushedFile:
 
 @dataclass(frozen=True, slots=True)
 class PushedRepo:
-    """A repository on the Hub and the files for it.
-
-    `url` and `commit` are empty where nothing was uploaded. `private` is what was asked for.
-    """
+    """A repository on the Hub and its files; `url` and `commit` are "" if nothing was uploaded."""
 
     repo: str
     kind: Kind
@@ -42,7 +39,7 @@ class PushedRepo:
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """What `push` uploaded, or would upload, and what it left out."""
+    """The uploads of `push`, made or planned, and what it left out."""
 
     repos: tuple[PushedRepo, ...]
     left_out: tuple[str, ...]
@@ -61,8 +58,7 @@ def push(
 ) -> Pushed:
     """Upload a run's model and its card to Hugging Face's Hub: `candid push` from Python.
 
-    The model is what `export` writes for transformers, without data, pictures or predictions. The
-    report of a Space shows no picture and no single one, unless it is told to.
+    The model is what `export` writes for transformers, without data, pictures or predictions.
 
     Parameters
     ----------
@@ -70,10 +66,9 @@ def push(
         A run that was evaluated.
     repo
         "owner/name"; it is made where it is not there.
-    space
-        Whether the report becomes a static Space of the same name.
-    with_pictures
-        Whether that is the run's own report, with pictures of people and the names of files.
+    space, with_pictures
+        Whether the report becomes a static Space of the same name; whether that is the run's own
+        report, with pictures of people and the names of files, and not one without.
     private
         Whether only the owner may see them.
     dry_run
@@ -87,11 +82,32 @@ def push(
         Where the run was not evaluated, lacks the report, or cannot be written for transformers.
     ConfigError
         For a name that no repository can have, or pictures without a Space to show them.
-    DependencyError
-        Where the Hub's client is not installed.
-    OutputError
-        Without a token or a permission, or where the Hub cannot be reached.
+    DependencyError, OutputError
+        Where the Hub's client is not installed; without a token or a permission, or where the Hub
+        cannot be reached.
     """
+    _check_request(repo, space, with_pictures)
+    if not dry_run:
+        needs_token()
+    needs_torch()
+    existing = _require_finished(run_at(run, quiet=quiet), with_report=with_pictures)
+    left_out = [NO_DATA, *([] if with_pictures else [NO_PICTURES]), *([] if space else [NO_SPACE])]
+    kinds: tuple[Kind, ...] = ("model", "space") if space else ("model",)
+    with tempfile.TemporaryDirectory(prefix="candid-push-") as scratch:
+        folders = {kind: Path(scratch) / kind for kind in kinds}
+        inputs = without_people(read_report_inputs(existing))
+        _write_folders(existing, inputs, repo, folders, with_pictures)
+        if not dry_run:
+            for kind in kinds:  # what one of them refuses, neither shall have begun
+                make_repo(repo, kind, private=private)
+        pushed = tuple(
+            _upload_folder(folder, repo, kind, private, dry_run, quiet)
+            for kind, folder in folders.items()
+        )
+    return Pushed(pushed, tuple(left_out), dry_run)
+
+
+def _check_request(repo: str, space: bool, with_pictures: bool) -> None:
     check_repo(repo)
     if with_pictures and not space:
         raise ConfigError(
@@ -99,26 +115,10 @@ def push(
             expected="--with-pictures beside --space",
             todo="add --space, or leave --with-pictures out",
         )
-    if not dry_run:
-        needs_token()
-    needs_torch()
-    found = _finished(run_at(run, quiet=quiet), with_report=with_pictures)
-    left_out = [NO_DATA, *([] if with_pictures else [NO_PICTURES]), *([] if space else [NO_SPACE])]
-    kinds: tuple[Kind, ...] = ("model", "space") if space else ("model",)
-    with tempfile.TemporaryDirectory(prefix="candid-push-") as scratch:
-        folders = {kind: Path(scratch) / kind for kind in kinds}
-        _write(found, without_people(report_inputs(found)), repo, folders, with_pictures)
-        if not dry_run:
-            for kind in kinds:  # what one of them refuses, neither shall have begun
-                make_repo(repo, kind, private=private)
-        pushed = tuple(
-            _pushed(folder, repo, kind, private, dry_run, quiet) for kind, folder in folders.items()
-        )
-    return Pushed(pushed, tuple(left_out), dry_run)
 
 
-def _finished(run: Run, *, with_report: bool) -> Run:
-    """The run, which holds what is uploaded."""
+def _require_finished(run: Run, *, with_report: bool) -> Run:
+    """The run; raises RunError where it lacks a file that is uploaded."""
     refuse_untrained(run)
     for file in (run.evaluation, *([run.report] if with_report else [])):
         if not file.is_file():
@@ -130,13 +130,10 @@ def _finished(run: Run, *, with_report: bool) -> Run:
     return run
 
 
-def _write(
+def _write_folders(
     run: Run, inputs: ReportInput, repo: str, folders: dict[Kind, Path], with_pictures: bool
 ) -> None:
-    """The model and its card, and the page of a Space and what the Hub must know of it.
-
-    That page is the run's own report, or one from `inputs`.
-    """
+    """Write the model and its card; of a Space its card and page: the run's report or a new one."""
     from candid.inference.transformers_folder import write_transformers
     from candid.reporting.card import card
     from candid.reporting.page import render
@@ -151,11 +148,11 @@ def _write(
         write_text(folders["space"] / "README.md", space_card(inputs, repo))
 
 
-def _pushed(
+def _upload_folder(
     folder: Path, repo: str, kind: Kind, private: bool, dry_run: bool, quiet: bool
 ) -> PushedRepo:
     files = tuple(PushedFile(f.name, f.stat().st_size) for f in sorted(folder.iterdir()))
     if dry_run:
         return PushedRepo(repo, kind, private, files)
-    done = upload(folder, repo, kind, "Uploaded by candid push", quiet=quiet)
-    return PushedRepo(repo, kind, private, files, done.url, done.commit)
+    upload_result = upload(folder, repo, kind, "Uploaded by candid push", quiet=quiet)
+    return PushedRepo(repo, kind, private, files, upload_result.url, upload_result.commit)

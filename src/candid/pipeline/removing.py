@@ -1,4 +1,4 @@
-"""Runs that are no longer wanted: a run's folder, and nothing else, is removed."""
+"""The removal of runs: their folders, and nothing else."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from candid.text import words
 def removable(runs: Sequence[Run | Place]) -> dict[Path, str]:
     """The folders of runs that can be removed, each once, and how much room each takes.
 
-    Raises RunError where one is no run's folder: a link, a part of a run, a folder that holds other
-    things that are not a run's own, such as other runs, or the one that this process works in.
+    Raises RunError for what is no run's folder: a link, a part of a run, a folder with other things
+    in it, such as other runs, or the one that this process works in.
     """
     paths = list(dict.fromkeys(path_of(run) for run in runs))
     for path in paths:
@@ -43,32 +43,32 @@ def remove_runs(runs: Sequence[Run | Place]) -> tuple[Path, ...]:
     """
     paths = tuple(removable(runs))
     for path in paths:
-        _remove(path)
+        _remove_folder(path)
     return paths
 
 
 def _refuse(path: Path) -> None:
     """Raise a RunError where a path is not a run's folder, or holds more than a run."""
-    name = Path(os.path.normpath(path))
-    if name.is_symlink():
+    folder = Path(os.path.normpath(path))
+    if folder.is_symlink():
         raise _error(f"{path} is a link.", f"name the folder that it leads to: {path.resolve()}")
-    run = Run(name)
+    run = Run(folder)
     if run.whole is not None:
         raise _error(f"{path} is a part of the run {run.whole}.", "name the whole run")
-    if not (name / "config.toml").is_file() or not written_by(name):
+    if not (folder / "config.toml").is_file() or not written_by(folder):
         raise _error(
             f"{path} is not a run of Candid: it lacks config.toml, or a provenance.json of Candid.",
             "candid runs lists those that there are",
         )
-    here = name.resolve()
-    if here in (Path.home(), *(p.resolve() for p in (Path.cwd(), *Path.cwd().parents))):
+    resolved = folder.resolve()
+    if resolved in (Path.home(), *(p.resolve() for p in (Path.cwd(), *Path.cwd().parents))):
         raise _error(f"{path} holds the folder in which you are.", "go elsewhere")
-    if foreign := next(_foreign(name), None):
+    if foreign := next(_find_foreign(folder), None):
         raise _error(f"{path} holds {foreign}, which is no part of the run.", "move it elsewhere")
 
 
-def _foreign(run: Path) -> Iterator[Path]:
-    """Other runs in a run's folder, and repositories: not what its own steps made."""
+def _find_foreign(run: Path) -> Iterator[Path]:
+    """Other runs and repositories in a run's folder."""
     for folder, inner, files in os.walk(run):
         path = Path(folder)
         if ".git" in inner or ".git" in files:
@@ -83,7 +83,7 @@ def _error(what: str, todo: str) -> RunError:
     return RunError(what, expected="the folder of a run, and nothing else in it", todo=todo)
 
 
-def _remove(path: Path) -> None:
+def _remove_folder(path: Path) -> None:
     marks = ("config.toml", "provenance.json")
     try:
         with writing(path):

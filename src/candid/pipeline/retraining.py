@@ -1,7 +1,6 @@
 """Remedies that train anew: each a run of its own in `improve/<name>/`, with one change.
 
-Training goes on where it was stopped. Who was held back from the run's training is held back here,
-too, whatever corrections say of people and copies.
+A stopped training goes on. Who was held back from the run's training is held back here, too.
 """
 
 from __future__ import annotations
@@ -13,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from candid.arrays import Singles
 from candid.config import with_values
 from candid.data.splits import join_groups
 from candid.errors import ConfigError, RunError
@@ -29,7 +28,7 @@ from candid.improvement.retrained import (
     retrained,
 )
 from candid.pipeline.data_places import Places, place_of, places_of
-from candid.pipeline.opening import Data, aligned_data, begin, launched, load_packed
+from candid.pipeline.opening import Data, begin, is_distributed, load_packed, use_frames
 from candid.pipeline.steps import evaluate_run, predict_splits
 from candid.pipeline.training import train_network, validation_logits
 from candid.predictions import Predictions, read_predictions, write_predictions
@@ -45,15 +44,15 @@ if TYPE_CHECKING:
     from candid.training.state import Task, TrainingState
 
 # Of the same pictures.
-_ALIKE = ("framing", "framing_weights", "unfamiliar", *FRAME_FILES)
+_SHARED = ("framing", "framing_weights", "unfamiliar", *FRAME_FILES)
 
 
 @dataclass(frozen=True, eq=False)
 class Retraining:
-    """What trains a run anew, whose `data` are as it began with them.
+    """Trains a run anew; `data` are as it began with them.
 
-    `corrections` is the file to train with, or None; `where` and `cache` say where the data lie
-    now, and where packed images are kept.
+    `corrections` is a file to train with, `where` and `cache` say where the data and packed images
+    lie.
     """
 
     run: Run
@@ -64,7 +63,7 @@ class Retraining:
 
     def refuse(self) -> None:
         """Raise where a run cannot be trained anew, or several processes would do so."""
-        if launched():
+        if is_distributed():
             raise ConfigError(
                 "Remedies are trained by one process, and torchrun started several.",
                 expected="candid improve without torchrun",
@@ -86,21 +85,21 @@ class Retraining:
     def changes(
         self, attributes: Sequence[str], only: Sequence[str]
     ) -> tuple[list[TrainingChange], list[str]]:
-        """What is tried of what is possible, and why something is not.
+        """What is tried of what is possible, and notes on what is not.
 
-        Raises ConfigError where a name in `only` is none of a remedy that trains anew.
+        Raises ConfigError where a name in `only` is no remedy that trains anew.
         """
-        known = self.data.dataset.attributes
-        named = [n for n in attributes if n in known and known[n].kind != "numeric"]
+        available = self.data.dataset.attributes
+        names = [n for n in attributes if n in available and available[n].kind != "numeric"]
         settings = self.run.settings
-        in_steps = settings.network.name != "features"
-        has = self.corrections is not None
-        changes, notes = possible_changes(settings.train, named, corrections=has, in_steps=in_steps)
+        has_corrections = self.corrections is not None
+        options = {"corrections": has_corrections, "in_steps": settings.network.name != "features"}
+        changes, notes = possible_changes(settings.train, names, **options)
         changes = chosen_changes(changes, only)
-        if any(c.kind == "copies" for c in changes) and not self._copies():
+        if any(c.kind == "copies" for c in changes) and not self._list_copies():
             changes = [c for c in changes if c.kind != "copies"]
             notes.append("copies dropped: no picture was found twice in training")
-        if not has:
+        if not has_corrections:
             notes.append("corrections: none were named; --corrections FILE does")
         return changes, notes if not only else []
 
@@ -109,75 +108,72 @@ class Retraining:
         if self.corrections is None:
             return p
         config = with_values(self.run.settings, {"data": {"corrections": str(self.corrections)}})
-        now = corrected_data(self.run, config, self.where, self.cache).dataset
-        return corrected_labels(p, now.ids, now.label, now.person)
+        corrected_set = corrected_data(self.run, config, self.where, self.cache).dataset
+        return corrected_labels(p, corrected_set.ids, corrected_set.label, corrected_set.person)
 
     def retrain(self, change: TrainingChange, arena: Arena) -> Remedy:
-        """The remedy, trained unless it was."""
-        made = self.train(change)
-        said = _said(made, arena.before.ids.tolist())
-        if said is None:
+        """The remedy, trained unless it already was."""
+        remedy_run = self.train(change)
+        evaluated = _read_evaluated(remedy_run, arena.before.ids.tolist())
+        if evaluated is None:
             raise RunError(
-                f"{made.path} did not answer all images that remedies are judged by.",
+                f"{remedy_run.path} did not answer all images that remedies are judged by.",
                 expected="its training from the start",
-                todo=f"remove {made.path}, then give the same command again",
+                todo=f"remove {remedy_run.path}, then give the same command again",
             )
-        return retrained(arena, change, said, made.settings.train.keep)
+        return retrained(arena, change, evaluated, remedy_run.settings.train.keep)
 
     def train(self, change: TrainingChange) -> Run:
-        """The run with one change, trained unless it was."""
-        config, natural = self._changed(change)
-        made = remedy_folder(self.run, change.name, config, natural)
+        """The run with one change, trained unless it already was."""
+        config, changed_data = self._apply_change(change)
+        remedy_run = remedy_folder(self.run, change.name, config, changed_data)
         # A training that was stopped between an evaluation and its file begins anew.
-        if made.is_whole("train") and not _answered(made):
-            shutil.rmtree(made.path)
-            made = remedy_folder(self.run, change.name, config, natural)
-        if not made.is_whole("train"):
-            data = self._held_back(natural)
-            train_network(made, data, _Answers(made, data).add)
-        return made
+        if remedy_run.is_whole("train") and not _is_answered(remedy_run):
+            shutil.rmtree(remedy_run.path)
+            remedy_run = remedy_folder(self.run, change.name, config, changed_data)
+        if not remedy_run.is_whole("train"):
+            training_data = self._keep_splits(changed_data)
+            train_network(remedy_run, training_data, _AnswerLog(remedy_run, training_data).add)
+        return remedy_run
 
     def finish(
         self, change: TrainingChange, remedy: Remedy, test: Predictions
     ) -> tuple[Run, Predictions]:
-        """The winner with its answers: of validation those out of fold, and what it says of `test`.
-
-        Images of `test` that its data lack are left out.
-        """
-        config, natural = self._changed(change)
-        made = remedy_folder(self.run, change.name, config, natural)
-        copy_files(self.run, made, [n for n in _ALIKE if not getattr(made, n).is_file()])
-        with made.doing("predict"):
-            predict_splits(made, self._held_back(natural))
-            found = read_predictions(made.predictions_file)
-            write_predictions(made.predictions_file, _out_of_fold(found, remedy))
-        with made.doing("evaluate"):
-            evaluate_run(made)
-        said = dict(zip(found.ids.tolist(), found.probability, strict=True))
-        some = test[np.array([i in said for i in test.ids.tolist()], np.bool_)]
-        probability = np.array([said[i] for i in some.ids.tolist()])
-        after = replace(some, probability=probability.reshape(-1, len(test.classes)))
-        return made, after
+        """The winner's run, and its answers for the images of `test` that its data have."""
+        config, data = self._apply_change(change)
+        result = remedy_folder(self.run, change.name, config, data)
+        copy_files(self.run, result, [n for n in _SHARED if not getattr(result, n).is_file()])
+        with result.doing("predict"):
+            predict_splits(result, self._keep_splits(data))
+            predictions = read_predictions(result.predictions_file)
+            write_predictions(result.predictions_file, _use_remedy_answers(predictions, remedy))
+        with result.doing("evaluate"):
+            evaluate_run(result)
+        answers = dict(zip(predictions.ids.tolist(), predictions.probability, strict=True))
+        answered = test[np.array([i in answers for i in test.ids.tolist()], np.bool_)]
+        probability = np.array([answers[i] for i in answered.ids.tolist()])
+        after = replace(answered, probability=probability.reshape(-1, len(test.classes)))
+        return result, after
 
     # --- what is changed -------------------------------------------------------------------------
 
-    def _changed(self, change: TrainingChange) -> tuple[Config, Data]:
-        """The settings, and the data that they give."""
+    def _apply_change(self, change: TrainingChange) -> tuple[Config, Data]:
+        """The settings with the change, and the data read with them."""
         config = with_values(self.run.settings, change.settings)
         file = self.corrections if change.kind == "corrections" else None
         if change.kind == "copies":
             file = self.run.path / IMPROVED / f"{change.name}.csv"
-            own = read_corrections(self.run.applied) if self.run.applied.is_file() else []
-            write_corrections(file, [*own, *self._copies()])
+            previous = read_corrections(self.run.applied) if self.run.applied.is_file() else []
+            write_corrections(file, [*previous, *self._list_copies()])
         if file is None:
             return config, self.data
         config = with_values(config, {"data": {"corrections": str(file)}})
         return config, corrected_data(self.run, config, self.where, self.cache)
 
-    def _copies(self) -> list[Correction]:
-        """Each copy in training as a line that leaves it out, in favour of the first of its kind.
+    def _list_copies(self) -> list[Correction]:
+        """Corrections that leave out all training copies but the first of each image.
 
-        Copies with different labels are left to corrections: nobody knows which is right.
+        Copies with different labels are left to the user's corrections.
         """
         from candid.data.duplicates import find_copies
 
@@ -185,53 +181,53 @@ class Retraining:
         if self.data.streamed is not None:
             return []
         first, second = find_copies(self.data.store, quiet=self.run.quiet).links()
-        learned = (dataset.split == "train") & (dataset.label >= 0)
-        both = learned[first] & learned[second] & (dataset.label[first] == dataset.label[second])
-        group = join_groups(np.arange(len(dataset), dtype=np.uint64), first[both], second[both])
-        _, at, inverse = np.unique(group, return_index=True, return_inverse=True)
-        kept, ids = at[inverse.reshape(-1)], dataset.ids
+        train = (dataset.split == "train") & (dataset.label >= 0)
+        mask = train[first] & train[second] & (dataset.label[first] == dataset.label[second])
+        groups = join_groups(np.arange(len(dataset), dtype=np.uint64), first[mask], second[mask])
+        _, at, inverse = np.unique(groups, return_index=True, return_inverse=True)
+        first_rows, ids = at[inverse.reshape(-1)], dataset.ids
         return [
-            Correction(str(ids[row]), "", str(ids[kept[row]]), "same image", who="candid")
-            for row in np.flatnonzero(kept != np.arange(len(dataset))).tolist()
+            Correction(str(ids[row]), "", str(ids[first_rows[row]]), "same image", who="candid")
+            for row in np.flatnonzero(first_rows != np.arange(len(dataset))).tolist()
         ]
 
-    def _held_back(self, natural: Data) -> Data:
-        """The data with every image on the side where the run had it.
+    def _keep_splits(self, data: Data) -> Data:
+        """The data in the run's own splits.
 
-        A training image that corrections give to somebody who was held back is not learned from.
+        A training image that corrections give to somebody who was held back is left out.
         """
-        if natural is self.data:
-            return natural
-        before, now = self.data.dataset, natural.dataset
-        row = {str(name): i for i, name in enumerate(before.ids.tolist())}
-        at = np.array([row[str(name)] for name in now.ids.tolist()], np.intp)
-        split = before.split[at].copy()
-        if now.person is not None:
-            moved = np.ones(len(now), np.bool_)
-            if before.person is not None:
-                moved = now.person != before.person[at]
-            judged = now.person[(split != "train") & (now.person >= 0)]
-            split[moved & (split == "train") & np.isin(now.person, judged)] = ""
-        return replace(natural, dataset=replace(now, split=split))
+        if data is self.data:
+            return data
+        original, current = self.data.dataset, data.dataset
+        row = {str(name): i for i, name in enumerate(original.ids.tolist())}
+        rows = np.array([row[str(name)] for name in current.ids.tolist()], np.intp)
+        split = original.split[rows].copy()
+        if current.person is not None:
+            is_moved = np.ones(len(current), np.bool_)
+            if original.person is not None:
+                is_moved = current.person != original.person[rows]
+            held_out = current.person[(split != "train") & (current.person >= 0)]
+            split[is_moved & (split == "train") & np.isin(current.person, held_out)] = ""
+        return replace(data, dataset=replace(current, split=split))
 
 
 def corrected_data(run: Run, config: Config, where: Places | None, cache: Path | None) -> Data:
-    """A run's data as other settings have them."""
-    about = read_record(run.provenance, Provenance)
-    place = place_of(run, about, None if where is None else places_of(where))
-    names = tuple(about.sources)
-    return aligned_data(run, load_packed(place, config, names=names, cache=cache, quiet=run.quiet))
+    """A run's data, read with other settings."""
+    provenance = read_record(run.provenance, Provenance)
+    place = place_of(run, provenance, None if where is None else places_of(where))
+    names = tuple(provenance.sources)
+    return use_frames(run, load_packed(place, config, names=names, cache=cache, quiet=run.quiet))
 
 
 def remedy_folder(run: Run, name: str, config: Config, data: Data) -> Run:
-    """A run below `improve/`: the one there, where it has these settings and data, or a new one."""
+    """The run `improve/<name>`, begun anew where it has other settings or data."""
     path = run.path / IMPROVED / name
-    there = Run(path)
-    if there.config.is_file():
-        found = open_run(path)
-        about = read_record(there.provenance, Provenance)
-        if found.settings == config and about.data_fingerprint == data.fingerprint:
-            return replace(found, quiet=run.quiet)
+    existing = Run(path)
+    if existing.config.is_file():
+        opened = open_run(path)
+        provenance = read_record(existing.provenance, Provenance)
+        if opened.settings == config and provenance.data_fingerprint == data.fingerprint:
+            return replace(opened, quiet=run.quiet)
     if path.exists():
         shutil.rmtree(path)
     initial = read_record(run.provenance, Provenance).initial
@@ -241,60 +237,59 @@ def remedy_folder(run: Run, name: str, config: Config, data: Data) -> Run:
 # --- what it says --------------------------------------------------------------------------------
 
 
-def _evaluated(run: Run) -> Path:
+def _answers_file(run: Run) -> Path:
     return run.path / "evaluated.npz"
 
 
-class _Answers:
-    """What the network says of all validation images, each time that it is evaluated."""
+class _AnswerLog:
+    """The network's logits for all validation images at each evaluation, kept in a file."""
 
     def __init__(self, run: Run, data: Data) -> None:
-        dataset = data.dataset if data.streamed is None else data.streamed.dataset
-        self.file, self.ids = _evaluated(run), dataset.ids
+        self.file, self.ids = _answers_file(run), data.all_rows.ids
         self.config = run.settings.train
-        self.logits: dict[int, NDArray[np.float32]] = {}
+        self.logits: dict[int, Singles] = {}
         if self.file.is_file():
-            with _reading(self.file) as found:
-                self.logits = dict(zip(found["steps"].tolist(), found["logits"], strict=True))
+            with _read_answers(self.file) as archive:
+                self.logits = dict(zip(archive["steps"].tolist(), archive["logits"], strict=True))
 
     def add(self, state: TrainingState, task: Task) -> None:
         self.logits[state.step] = validation_logits(task, state, self.config)
         steps = sorted(self.logits)
-        kept: dict[str, Any] = {"ids": self.ids[task.validation], "steps": np.array(steps)}
-        write_archive(self.file, kept | {"logits": np.stack([self.logits[s] for s in steps])})
+        columns: dict[str, Any] = {"ids": self.ids[task.validation], "steps": np.array(steps)}
+        write_archive(self.file, columns | {"logits": np.stack([self.logits[s] for s in steps])})
 
 
-def _reading(file: Path) -> Any:
+def _read_answers(file: Path) -> Any:
     todo = f"remove {file.parent}, then give the same command again"
     return reading_archive(file, expected="what a network in training answered", todo=todo)
 
 
-def _answered(run: Run) -> bool:
-    """Whether there are answers of every evaluation of a training that is done."""
-    if not _evaluated(run).is_file():
+def _is_answered(run: Run) -> bool:
+    """Whether a finished training has answers of every evaluation."""
+    if not _answers_file(run).is_file():
         return False
-    with _reading(_evaluated(run)) as found:
-        steps = {*found["steps"].tolist()}
+    with _read_answers(_answers_file(run)) as archive:
+        steps = {*archive["steps"].tolist()}
     return {r.step for r in read_history(run) if not np.isnan(r.validation_f1)} <= steps
 
 
-def _said(run: Run, wanted: list[str]) -> Evaluated | None:
-    """What a trained remedy said of these images at each evaluation; None where it is not known."""
-    if not _answered(run):
+def _read_evaluated(run: Run, names: list[str]) -> Evaluated | None:
+    """A remedy's logits for these images at each evaluation; None where some are missing."""
+    if not _is_answered(run):
         return None
-    with _reading(_evaluated(run)) as found:
-        steps, ids, said = found["steps"], found["ids"], found["logits"]
+    with _read_answers(_answers_file(run)) as archive:
+        steps, ids, logits = archive["steps"], archive["ids"], archive["logits"]
     row = {str(name): i for i, name in enumerate(ids.tolist())}
-    if not set(wanted) <= set(row):
+    if not set(names) <= set(row):
         return None
-    return Evaluated(steps, said[:, [row[name] for name in wanted]])
+    return Evaluated(steps, logits[:, [row[name] for name in names]])
 
 
-def _out_of_fold(p: Predictions, remedy: Remedy) -> Predictions:
+def _use_remedy_answers(p: Predictions, remedy: Remedy) -> Predictions:
     """Predictions with the remedy's answers for the images that it was judged by."""
-    after = dict(zip(remedy.after.ids.tolist(), remedy.after.probability, strict=True))
+    answers = dict(zip(remedy.after.ids.tolist(), remedy.after.probability, strict=True))
     probability = p.probability.copy()
     for row, name in enumerate(p.ids.tolist()):
-        probability[row] = after.get(name, probability[row])
-    about = {**p.provenance, "trained anew": remedy.name}
-    return replace(p, probability=probability, provenance=about)
+        probability[row] = answers.get(name, probability[row])
+    provenance = {**p.provenance, "trained anew": remedy.name}
+    return replace(p, probability=probability, provenance=provenance)

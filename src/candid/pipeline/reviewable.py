@@ -1,4 +1,4 @@
-"""What can be reviewed: a run, or a data set alone; its labels, its pixels, what a model says."""
+"""What can be reviewed: the labels, images and predictions of a run, or of a data set."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from candid.data.dataset import Dataset
 from candid.errors import CandidError, ConfigError, DependencyError
 from candid.pipeline.auditing import audited_split
 from candid.pipeline.data_places import Places, Where, labels_or_place
-from candid.pipeline.loading import loaded
+from candid.pipeline.loading import open_network
 from candid.pipeline.opening import Data, Place, load_packed, reload, run_at
-from candid.pipeline.steps import fit_look
+from candid.pipeline.steps import fit_unfamiliar_on
 from candid.predictions import Predictions, read_predictions
 from candid.progress import track
 from candid.records import Provenance, read_record
@@ -41,7 +41,7 @@ _BLOCK = 256  # pictures that are looked at at once
 
 @dataclass(frozen=True, eq=False)
 class Reviewable:
-    """Labels to review, and what there is to suspect them by."""
+    """Labels to review, and the evidence against them."""
 
     data: Data
     config: Config  # that they were read with
@@ -52,40 +52,41 @@ class Reviewable:
 
     @property
     def dataset(self) -> Dataset:
-        """All labels; of those that training streams, not all pixels are packed."""
-        stream = self.data.streamed
-        return self.data.dataset if stream is None else stream.dataset
+        """All labels; of a stream, not all pixels are packed."""
+        return self.data.all_rows
 
 
-def reviewable(
+def open_reviewable(
     place: Run | Place | Dataset | Places,
     config: Config | None,
     *,
-    where: Places | None = None,
+    data_places: Places | None = None,
     cache: Path | None = None,
     quiet: bool = True,
 ) -> Reviewable:
     """A run where `place` is its folder, else a data set."""
     if isinstance(place, Run) or is_run(place):
-        return _of_run(run_at(place, quiet=quiet), where, cache)
-    return _of_data(labels_or_place(place), config or Config(), cache, quiet)
+        return _open_run_labels(run_at(place, quiet=quiet), data_places, cache)
+    return _open_data_labels(labels_or_place(place), config or Config(), cache, quiet)
 
 
 def is_run(place: object) -> TypeGuard[Place]:
-    """Whether it is the folder of a run."""
+    """Whether a place is the folder of a run."""
     return isinstance(place, str | PathLike) and Run(Path(place)).config.is_file()
 
 
-def _of_run(run: Run, where: Places | None, cache: Path | None) -> Reviewable:
+def _open_run_labels(run: Run, places: Places | None, cache: Path | None) -> Reviewable:
     refuse_several(run)
     refuse_number(run)
-    data = reload(run, where, cache=cache)
-    said = read_predictions(run.predictions_file) if run.predictions_file.is_file() else None
-    return Reviewable(data, run.settings, run.corrections, said, audited_split(run), run)
+    data = reload(run, places, cache=cache)
+    predictions = read_predictions(run.predictions_file) if run.predictions_file.is_file() else None
+    return Reviewable(data, run.settings, run.corrections, predictions, audited_split(run), run)
 
 
-def _of_data(where: Dataset | Where, config: Config, cache: Path | None, quiet: bool) -> Reviewable:
-    data = load_packed(where, config, cache=cache, quiet=quiet)
+def _open_data_labels(
+    source: Dataset | Where, config: Config, cache: Path | None, quiet: bool
+) -> Reviewable:
+    data = load_packed(source, config, cache=cache, quiet=quiet)
     if data.dataset.is_several:
         raise ConfigError(
             f"{data.dataset.target!r} is a number, or stands for several labels.",
@@ -93,47 +94,44 @@ def _of_data(where: Dataset | Where, config: Config, cache: Path | None, quiet: 
             todo="name such a label with --target",
         )
     name = plain_name(data.dataset.name) or "data"
-    checked = _checked(data)
-    said = None if checked is None else read_predictions(checked.predictions_file)
-    return Reviewable(data, config, Path(f"corrections-{name}.csv"), said)
+    check = _find_check(data)
+    predictions = None if check is None else read_predictions(check.predictions_file)
+    return Reviewable(data, config, Path(f"corrections-{name}.csv"), predictions)
 
 
-def _checked(data: Data) -> Run | None:
-    """The folder below runs/ in which candid check examined these very labels, the newest.
-
-    How many pixels its networks saw does not matter.
-    """
-    found: list[tuple[float, Run]] = []
+def _find_check(data: Data) -> Run | None:
+    """The newest folder below runs/ in which candid check examined these labels, at any side."""
+    checks: list[tuple[float, Run]] = []
     for pattern in ("*/check.json", f"*/{CHECKED}/check.json"):
         for file in Path("runs").glob(pattern):
             run = Run(file.parent)
             with contextlib.suppress(CandidError, OSError):  # of another release, say
-                about = read_record(run.provenance, Provenance)
+                provenance = read_record(run.provenance, Provenance)
                 side = open_run(file.parent).settings.data.side
-                same = about.data_fingerprint == data.fingerprint_at(side)
-                if same and run.predictions_file.is_file():
-                    found.append((file.stat().st_mtime, run))
-    return max(found, key=lambda one: one[0])[1] if found else None
+                is_same = provenance.data_fingerprint == data.fingerprint_at(side)
+                if is_same and run.predictions_file.is_file():
+                    checks.append((file.stat().st_mtime, run))
+    return max(checks, key=lambda check: check[0])[1] if checks else None
 
 
 # --- what the pictures say -----------------------------------------------------------------------
 
 
-def look_at_pixels(
-    of: Reviewable, wanted: Collection[Why], *, quiet: bool = True
+def examine_pixels(
+    labels: Reviewable, queues: Collection[Why], *, quiet: bool = True
 ) -> PictureFindings:
-    """Copies, strange pictures, and files that cannot be read."""
+    """Copies, strange and unreadable images."""
     from candid.reviewing.suspects import PictureFindings
 
-    ids, store = of.data.dataset.ids, of.data.store
+    ids, store = labels.data.dataset.ids, labels.data.store
     return PictureFindings(
-        tuple(_linked(of.data, quiet)) if "copy" in wanted else (),
+        tuple(_find_copies(labels.data, quiet)) if "copy" in queues else (),
         {str(ids[row]): reason for row, reason in store.reasons.items()},
-        _strange(of, quiet) if "strange" in wanted else {},
+        _find_strange(labels, quiet) if "strange" in queues else {},
     )
 
 
-def _linked(data: Data, quiet: bool) -> Iterator[tuple[str, str, str]]:
+def _find_copies(data: Data, quiet: bool) -> Iterator[tuple[str, str, str]]:
     """The code, the image and its partner of every finding about two images."""
     from candid.data.duplicate_findings import find_links
     from candid.data.duplicates import find_copies
@@ -144,32 +142,32 @@ def _linked(data: Data, quiet: bool) -> Iterator[tuple[str, str, str]]:
             yield code, ids[first], ids[second]
 
 
-def _strange(of: Reviewable, quiet: bool) -> dict[str, str]:
-    """Labelled pictures that are unlike those of training: in what, the strangest first."""
-    dataset, store = of.data.dataset, of.data.store
-    look = _unfamiliar(of)
-    if look is None:
+def _find_strange(labels: Reviewable, quiet: bool) -> dict[str, str]:
+    """Labelled images unlike those of training, with how they differ; the strangest first."""
+    dataset, store = labels.data.dataset, labels.data.store
+    detector = _load_unfamiliar(labels)
+    if detector is None:
         return {}
-    found: list[tuple[float, str, str]] = []
+    strange: list[tuple[float, str, str]] = []
     rows = np.flatnonzero((dataset.label >= 0) & store.usable)
     for start in track(range(0, len(rows), _BLOCK), "strange", unit="blocks", quiet=quiet):
-        some = rows[start : start + _BLOCK]
-        pixels, ids = store.pixels[some], dataset.ids[some].tolist()
-        far = look.distances(pixels)
-        why = look.unlike(pixels, store.widths[some], store.heights[some], distances=far)
-        found += [one for one in zip(far.tolist(), ids, why, strict=True) if one[2]]
-    found.sort(key=lambda one: -one[0])
-    return {image: why for _, image, why in found[:_STRANGE]}
+        block = rows[start : start + _BLOCK]
+        pixels, ids = store.pixels[block], dataset.ids[block].tolist()
+        far = detector.distances(pixels)
+        reasons = detector.unlike(pixels, store.widths[block], store.heights[block], distances=far)
+        strange += [x for x in zip(far.tolist(), ids, reasons, strict=True) if x[2]]
+    strange.sort(key=lambda x: -x[0])
+    return {image: reason for _, image, reason in strange[:_STRANGE]}
 
 
-def _unfamiliar(of: Reviewable) -> Unfamiliar | None:
-    """What the run learned of the look of its training pictures, or else what there is to learn."""
+def _load_unfamiliar(labels: Reviewable) -> Unfamiliar | None:
+    """The run's detector of unfamiliar images, or a new one; None for too few images."""
     from candid.inference.unfamiliar import read_unfamiliar
 
-    if of.run is not None and (kept := read_unfamiliar(of.run.unfamiliar)) is not None:
-        return kept
-    few = len(of.data.dataset.rows("train", of.data.store.usable)) < 2
-    return None if few else fit_look(of.data, of.config)
+    if labels.run is not None and (existing := read_unfamiliar(labels.run.unfamiliar)) is not None:
+        return existing
+    too_few = len(labels.data.dataset.rows("train", labels.data.store.usable)) < 2
+    return None if too_few else fit_unfamiliar_on(labels.data, labels.config)
 
 
 # --- what the network finds alike ----------------------------------------------------------------
@@ -179,46 +177,46 @@ _Nearest = dict[str, list[tuple[str, str]]]
 
 
 @contextlib.contextmanager
-def nearest_later(
-    of: Reviewable, images: Collection[str]
+def start_nearest(
+    labels: Reviewable, images: Collection[str]
 ) -> Iterator[Callable[[], _Nearest | None]]:
-    """What `nearest_of` gives, sought beside what else is done: None until it is found.
+    """Run `find_nearest` in the background: yields its result, None until it is there.
 
-    Where nobody waits for it any longer, the search ends.
+    The search ends with the block.
     """
-    left = threading.Event()
+    stopped = threading.Event()
     with ThreadPoolExecutor(1, "nearest") as pool:
-        found = pool.submit(nearest_of, of, images, wanted=lambda: not left.is_set())
+        future = pool.submit(find_nearest, labels, images, wanted=lambda: not stopped.is_set())
         try:
-            yield lambda: found.result() if found.done() else None
+            yield lambda: future.result() if future.done() else None
         finally:
-            left.set()
+            stopped.set()
 
 
-def nearest_of(
-    of: Reviewable, images: Collection[str], *, wanted: Callable[[], bool] = lambda: True
+def find_nearest(
+    labels: Reviewable, images: Collection[str], *, wanted: Callable[[], bool] = lambda: True
 ) -> _Nearest:
-    """Image → the training pictures nearest to it, and their labels; of no such image itself.
+    """Image → the other training images nearest to it, and their labels.
 
-    Nothing where there is no network, or none with a hidden layer, or nothing is `wanted` any more.
+    Empty where there is no network with a hidden layer, or nothing is `wanted` any more.
     """
-    run = of.run
+    run = labels.run
     if run is None or not (run.weights.is_file() and run.model_file.is_file()):
         return {}
-    dataset, asked = of.data.dataset, set(images)
-    usable = of.data.store.usable.tolist()
-    rows = [k for k, i in enumerate(dataset.ids.tolist()) if i in asked and usable[k]]
-    with contextlib.suppress(ConfigError, DependencyError), loaded(run) as model:
+    dataset, wanted_ids = labels.data.dataset, set(images)
+    usable = labels.data.store.usable.tolist()
+    rows = [k for k, i in enumerate(dataset.ids.tolist()) if i in wanted_ids and usable[k]]
+    with contextlib.suppress(ConfigError, DependencyError), open_network(run) as model:
         from candid.explanation.trained_inside import nearest_in_training
 
-        found = nearest_in_training(
+        neighbours = nearest_in_training(
             model.network,
             model.card,
             dataset,
-            of.data.store,
+            labels.data.store,
             np.asarray(rows, np.intp),
             bfloat16=model.bfloat16,
             wanted=wanted,
         )
-        return {image: [(n.id, n.label) for n in near] for image, near in found.items()}
+        return {image: [(n.id, n.label) for n in near] for image, near in neighbours.items()}
     return {}

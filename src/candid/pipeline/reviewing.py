@@ -1,4 +1,4 @@
-"""`candid review`: what is known of labels becomes a page on which a person looks at them."""
+"""`candid review`: a page on which a person decides about suspicious labels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from candid.data.dataset import Dataset
 from candid.errors import DataError
 from candid.pipeline.data_places import Places
 from candid.pipeline.opening import Place
-from candid.pipeline.reviewable import Reviewable, look_at_pixels, nearest_later, reviewable
+from candid.pipeline.reviewable import Reviewable, examine_pixels, open_reviewable, start_nearest
 from candid.records.review import ReviewSummary, Why
 from candid.runs import Run
 from candid.settings import Config
@@ -40,8 +40,8 @@ QUEUES: dict[str, Why] = {
 
 
 @dataclass(frozen=True, eq=False)
-class Reviewed:
-    """A session, and how its pictures are drawn."""
+class OpenReview:
+    """A session, and the function that draws its images."""
 
     session: Session
     picture: Callable[[str], bytes]
@@ -59,42 +59,46 @@ def open_review(
     seed: int = 0,
     cache: Path | None = None,
     quiet: bool = True,
-) -> Iterator[Reviewed]:
-    """What is suspected of a run's labels or a data set's, ready to be looked at.
+) -> Iterator[OpenReview]:
+    """Open a review of the suspects among a run's labels or a data set's.
 
-    Raises RunError where a run's data are gone, or are not those that it began with; DataError
-    where there is nothing to look at.
+    Raises RunError where a run's data are gone or others; DataError where nothing is to be
+    reviewed.
     """
     from candid.data.pictures import preview
     from candid.reviewing.session import Session
     from candid.reviewing.suspects import find_suspects
 
-    of = reviewable(place, config, where=data, cache=cache, quiet=quiet)
-    row = {str(i): k for k, i in enumerate(of.dataset.ids.tolist())}
-    most = of.config.data.max_pixels
+    labels = open_reviewable(place, config, data_places=data, cache=cache, quiet=quiet)
+    row = {str(i): k for k, i in enumerate(labels.dataset.ids.tolist())}
+    max_pixels = labels.config.data.max_pixels
 
     def picture(image: str) -> bytes:
-        return preview(of.dataset, row[image], longest=_LONGEST, max_pixels=most)
+        return preview(labels.dataset, row[image], longest=_LONGEST, max_pixels=max_pixels)
 
     # A file that cannot be written is known before all pictures are looked at.
-    with open_log(of.corrections if out is None else Path(out)) as log:
-        wanted = [why for name, why in QUEUES.items() if name in (queues or QUEUES)]
-        pixels = look_at_pixels(of, wanted, quiet=quiet)
-        suspects = find_suspects(of.dataset, of.predictions, of.audited, pixels, wanted)
-        planned = _plan(of, suspects, pixels, seed)
+    with open_log(labels.corrections if out is None else Path(out)) as log:
+        reasons = [reason for name, reason in QUEUES.items() if name in (queues or QUEUES)]
+        pixels = examine_pixels(labels, reasons, quiet=quiet)
+        suspects = find_suspects(
+            labels.dataset, labels.predictions, labels.audited, pixels, reasons
+        )
+        planned = _plan_review(labels, suspects, pixels, seed)
         images = dict.fromkeys(i for s in planned.showings for i in (s.image, s.other) if i)
-        with nearest_later(of, images) as neighbours:
-            known = _known(of, suspects, pixels, images, neighbours)
-            yield Reviewed(Session(planned, known, log, who), picture)
+        with start_nearest(labels, images) as neighbours:
+            facts = _build_known(labels, suspects, pixels, images, neighbours)
+            yield OpenReview(Session(planned, facts, log, who), picture)
 
 
-def _plan(of: Reviewable, suspects: Suspects, pixels: PictureFindings, seed: int) -> Review:
-    """What is shown in which order; a DataError where there is nothing."""
+def _plan_review(
+    labels: Reviewable, suspects: Suspects, pixels: PictureFindings, seed: int
+) -> Review:
+    """The showings in their order; a DataError where there are none."""
     from candid.reviewing.plan import plan_review
     from candid.reviewing.summary import Review
     from candid.text.review import NOTHING
 
-    labelled = of.dataset.ids[of.dataset.label >= 0].tolist()
+    labelled = labels.dataset.ids[labels.dataset.label >= 0].tolist()
     others = [image for image in labelled if image not in pixels.unreadable]
     showings = plan_review(suspects, others, seed=seed)
     if not showings:
@@ -138,45 +142,43 @@ def review(
         Some of "labels", "people", "slice", "strange", "copies" and "unreadable"; none: all.
     port
         Of this machine's own address, 127.0.0.1; 0: any that is free.
-    data
-        Where a run's data lie now.
     seed
         Decides which decoys are drawn, and their places.
-    cache, quiet
-        Where packed images are kept, and whether no progress is shown.
+    data, cache, quiet
+        Where a run's data lie now, where packed images are kept, and no progress bars.
     started
-        Told the page's address, how many showings there are, how many are decided, and the file.
+        Called with the page's address, the numbers of showings and of decisions, and the file.
     """
     from candid.serving.serve import listen, needs_server, serve_page
 
     needs_server()
-    how: dict[str, Any] = {"config": config, "out": out, "queues": queues, "data": data}
-    how |= {"seed": seed, "cache": cache, "quiet": quiet}
+    options: dict[str, Any] = {"config": config, "out": out, "queues": queues, "data": data}
+    options |= {"seed": seed, "cache": cache, "quiet": quiet}
     with (
-        contextlib.closing(listen("127.0.0.1", port)) as listening,
-        open_review(place, who=who, **how) as ready,
+        contextlib.closing(listen("127.0.0.1", port)) as listener,
+        open_review(place, who=who, **options) as open_session,
     ):
-        session, token = ready.session, secrets.token_urlsafe(18)
+        session, token = open_session.session, secrets.token_urlsafe(18)
         state, file = session.state(), str(session.log.path)
         serve_page(
-            _page(ready, token),
-            listening,
+            _build_app(open_session, token),
+            listener,
             started=lambda url: started(f"{url}/{token}/", state["total"], state["done"], file),
         )
         return session.summary()
 
 
-def _page(ready: Reviewed, token: str) -> Starlette:
+def _build_app(review: OpenReview, token: str) -> Starlette:
     from candid.serving.reviewing import create_review_app
 
-    known = ready.session.known
+    facts = review.session.known
     return create_review_app(
-        ready.session, ready.picture, target=known.target, classes=known.classes, token=token
+        review.session, review.picture, target=facts.target, classes=facts.classes, token=token
     )
 
 
-def _known(
-    of: Reviewable,
+def _build_known(
+    labels: Reviewable,
     suspects: Suspects,
     pixels: PictureFindings,
     images: Iterable[str],
@@ -184,19 +186,19 @@ def _known(
 ) -> Known:
     from candid.reviewing.session import Known
 
-    dataset, predictions = of.dataset, of.predictions
+    dataset, predictions = labels.dataset, labels.predictions
     words, answer = dataset.classes, {}
-    pairs = zip(dataset.ids.tolist(), dataset.label.tolist(), strict=True)
+    labelled = zip(dataset.ids.tolist(), dataset.label.tolist(), strict=True)
     if predictions is not None:
-        said = zip(predictions.prediction.tolist(), predictions.confidence.tolist(), strict=True)
-        named = ((words[k], p) for k, p in said)
-        answer = dict(zip(predictions.ids.tolist(), named, strict=True))
+        answers = zip(predictions.prediction.tolist(), predictions.confidence.tolist(), strict=True)
+        named_answers = ((words[k], p) for k, p in answers)
+        answer = dict(zip(predictions.ids.tolist(), named_answers, strict=True))
     return Known(
         target=dataset.target,
         classes=words,
-        label={image: words[code] for image, code in pairs if code >= 0},
+        label={image: words[code] for image, code in labelled if code >= 0},
         answer=answer,
-        companions=_companions(dataset, images),
+        companions=_find_companions(dataset, images),
         group=group_name(suspects.group),
         neighbours=neighbours,
         strange=pixels.strange,
@@ -204,19 +206,19 @@ def _known(
     )
 
 
-def _companions(dataset: Dataset, images: Iterable[str]) -> dict[str, list[str]]:
-    """Each image's other pictures of the same person, a few of them."""
+def _find_companions(dataset: Dataset, images: Iterable[str]) -> dict[str, list[str]]:
+    """A few other images of the same person, for each image."""
     if dataset.person is None:
         return {}
-    ids, who = dataset.ids.tolist(), dataset.person.tolist()
-    person = dict(zip(ids, who, strict=True))
-    wanted = {person[image] for image in images} - {-1}
-    every: dict[int, list[str]] = {number: [] for number in wanted}
-    for image, number in zip(ids, who, strict=True):
-        if number in wanted:
-            every[number].append(image)
+    ids, people = dataset.ids.tolist(), dataset.person.tolist()
+    person_of = dict(zip(ids, people, strict=True))
+    numbers = {person_of[image] for image in images} - {-1}
+    images_of: dict[int, list[str]] = {number: [] for number in numbers}
+    for image, number in zip(ids, people, strict=True):
+        if number in numbers:
+            images_of[number].append(image)
     return {
-        image: [other for other in every[person[image]] if other != image][:_COMPANIONS]
+        image: [other for other in images_of[person_of[image]] if other != image][:_COMPANIONS]
         for image in images
-        if person[image] in wanted
+        if person_of[image] in numbers
     }

@@ -1,7 +1,7 @@
 """How much is luck: the run's training again with other seeds, each in a folder of its own.
 
-They are trained one after the other. Side by side, as one batched network, was 1.8 times slower on
-two cores (`torch.func.vmap` over four `plain` networks): a processor is busy with one of them.
+One after the other: side by side, as one batched network (`torch.func.vmap` over four `plain`), was
+1.8 times slower on two cores.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from candid import runs
 from candid.errors import ConfigError
 from candid.evaluation.seeds import compare_seeds
-from candid.pipeline.opening import Data, begin_or_resume, launched
+from candid.pipeline.opening import Data, begin_or_resume, is_distributed
 from candid.pipeline.steps import predict_splits, thumbnails
 from candid.pipeline.training import train_network
 from candid.predictions import Predictions, read_predictions
@@ -42,19 +42,19 @@ _SHARED = ("framing_weights", "framing", "unfamiliar")
 
 
 def refuse_seeds(config: Config, network: nn.Module | None) -> None:
-    """Raise a ConfigError where several seeds are asked for and cannot be trained."""
+    """Raise a ConfigError where several seeds cannot be trained."""
     if config.seeds.count < 2:
         return
-    why = ""
+    reason = ""
     if config.data.is_several:
-        why = "is for one label with classes"
+        reason = "is for one label with classes"
     elif network is not None:
-        why = "needs a network that can be built by name: a module holds its weights already"
-    elif launched():
-        why = "needs one process"
-    if why:
+        reason = "needs a network that can be built by name: a module holds its weights already"
+    elif is_distributed():
+        reason = "needs one process"
+    if reason:
         raise ConfigError(
-            f"seeds.count = {config.seeds.count} {why}.",
+            f"seeds.count = {config.seeds.count} {reason}.",
             expected="one label, a network named in the settings, and one process",
             todo="leave --seeds out",
         )
@@ -66,9 +66,8 @@ def seeds_of(config: Config) -> list[int]:
 
 
 def try_seeds(run: Run, data: Data) -> None:
-    """Write seeds.json and seeds.parquet, and each other seed's training below seeds/.
+    """Write seeds.json and seeds.parquet, and each other seed's training below seeds/; go on there.
 
-    What a seed's folder holds already is not done again; a training goes on from its checkpoint.
     Raises OutputError where another process trains these seeds; RunError where a seed's folder
     holds another training.
     """
@@ -77,49 +76,49 @@ def try_seeds(run: Run, data: Data) -> None:
     todo = "wait for it, or name another place with --out"
     with alone(folder / ".lock", output=str(folder), expected="one process", todo=todo):
         answers = [read_predictions(run.predictions_file)]
-        with stages([f"seed {seed}" for seed in seeds[1:]], quiet=run.quiet) as shown:
+        with stages([f"seed {seed}" for seed in seeds[1:]], quiet=run.quiet) as display:
             for seed in seeds[1:]:
-                with shown.begin(f"seed {seed}"):
-                    answers.append(_trained(run, data, seed, folder / str(seed)))
+                with display.begin(f"seed {seed}"):
+                    answers.append(_train_seed(run, data, seed, folder / str(seed)))
     abstention = read_record(run.audit, Audit).abstention
     targets = () if abstention is None else abstention.targets
     rules = [t.rule for t in targets if t.rule is not None]
     config = run.settings
-    found = compare_seeds(answers, seeds, rules, config.evaluate, config.audit)
-    _write_answers(run.seed_answers, answers, seeds)
+    comparison = compare_seeds(answers, seeds, rules, config.evaluate, config.audit)
+    _write_seed_answers(run.seed_answers, answers, seeds)
     pictures = runs.read_pictures(run)
-    changing = [i.example.id for s in found.splits for i in s.images]
-    more = thumbnails(data.dataset, run.settings, changing, pictures)
-    runs.write_pictures(run, pictures | more)  # of the report
-    write_record(run.seeds, found)
+    image_ids = [i.example.id for s in comparison.splits for i in s.images]
+    thumbnails_by_id = thumbnails(data.dataset, run.settings, image_ids, pictures)
+    runs.write_pictures(run, pictures | thumbnails_by_id)  # of the report
+    write_record(run.seeds, comparison)
 
 
-def _trained(run: Run, data: Data, seed: int, path: Path) -> Predictions:
-    """What a network says that was trained as the run's was, but for the seed."""
+def _train_seed(run: Run, data: Data, seed: int, path: Path) -> Predictions:
+    """The predictions of the run's training with another seed."""
     config = run.settings
-    own = replace(config, train=replace(config.train, seed=seed), seeds=SeedsConfig())
-    one, _ = begin_or_resume(data, own, path, quiet=run.quiet)
-    copy_files(run, one, FRAME_FILES)  # before it trains: it learns from such pictures
-    one.step("train", train_network, data)
-    one.step("predict", predict_splits, data)
-    copy_files(run, one, _SHARED)
-    return read_predictions(one.predictions_file)
+    seed_config = replace(config, train=replace(config.train, seed=seed), seeds=SeedsConfig())
+    seed_run, _ = begin_or_resume(data, seed_config, path, quiet=run.quiet)
+    copy_files(run, seed_run, FRAME_FILES)  # before it trains: it learns from such pictures
+    seed_run.step("train", train_network, data)
+    seed_run.step("predict", predict_splits, data)
+    copy_files(run, seed_run, _SHARED)
+    return read_predictions(seed_run.predictions_file)
 
 
-def _write_answers(path: Path, answers: Sequence[Predictions], seeds: Sequence[int]) -> None:
-    """One row per image: what each seed's network says, and how many of them say the commonest."""
+def _write_seed_answers(path: Path, answers: Sequence[Predictions], seeds: Sequence[int]) -> None:
+    """One row per image: each seed's prediction, and how many of them agree."""
     first = answers[0]
-    said = np.stack([p.prediction for p in answers])  # (seeds, n)
-    agreeing = np.max([(said == k).sum(axis=0) for k in range(len(first.classes))], axis=0)
+    codes = np.stack([p.prediction for p in answers])  # (seeds, n)
+    agreement = np.max([(codes == k).sum(axis=0) for k in range(len(first.classes))], axis=0)
     words = np.array([*first.classes, None], dtype=object)  # the last is of an image without label
     columns: dict[str, Any] = {
         "id": first.ids.tolist(),
         "split": first.split.tolist(),
         "label": words[first.label].tolist(),
-        "agreeing": agreeing.astype(np.int32),
+        "agreeing": agreement.astype(np.int32),
     }
     if first.person is not None:
         columns["person"] = first.person
-    columns |= {f"seed {s}": words[said[k]].tolist() for k, s in enumerate(seeds)}
+    columns |= {f"seed {s}": words[codes[k]].tolist() for k, s in enumerate(seeds)}
     with atomic(path) as part:
         pq.write_table(pa.table(columns), part, compression="zstd")

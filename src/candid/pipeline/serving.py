@@ -1,4 +1,4 @@
-"""Runs as models that a server answers for, with what their records say about them."""
+"""Runs as models of a server, with what their records say about them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from candid.pipeline.labelling import home_checks
+from candid.pipeline.labelling import load_checks
 from candid.records import Estimate, Evaluation, Exploration, ModelCard, Provenance, read_record
 from candid.records.audit import Audit
 from candid.records.explanation import Explanation
@@ -30,7 +30,7 @@ def load_served(
     abstain_below: float | None = None,
     calibration: str = "",
 ) -> list[Served]:
-    """The models of some runs, ready to answer, with what is known of each."""
+    """The models of some runs, with what is known of each."""
     from candid.inference.classifier import open_classifier
     from candid.serving.served import Served, names_for
 
@@ -38,7 +38,7 @@ def load_served(
     for name, path in zip(names_for(paths), paths, strict=True):
         run = run_that_answers(open_run(path))
         if run.of_targets():
-            served.append(_several(run, name, config, abstain_below, calibration))
+            served.append(_load_targets(run, name, config, abstain_below, calibration))
             continue
         classifier = open_classifier(
             run,
@@ -47,17 +47,17 @@ def load_served(
             abstain_below=abstain_below,
             calibration=calibration,
         )
-        unfamiliar, reference = home_checks(
+        unfamiliar, reference = load_checks(
             run, classifier, calibration=calibration, watch=config.drift
         )
         served.append(
             Served(
                 name=name,
                 classifier=classifier,
-                about=_about(run, classifier.card),
+                about=_describe_run(run, classifier.card),
                 report=run.report if run.report.is_file() else None,
                 weights=run.weights,
-                badges=_badges(run),
+                badges=_read_badges(run),
                 explain=run.settings.explain,
                 unfamiliar=unfamiliar,
                 reference=reference,
@@ -66,48 +66,49 @@ def load_served(
     return served
 
 
-def _several(
+def _load_targets(
     run: Run, name: str, config: ServeConfig, abstain_below: float | None, calibration: str
 ) -> Served:
-    """A network that learned several labels: one way through it for all of them, and no maps."""
+    """A network of several labels: one forward pass for all of them, and no maps."""
     from candid.inference.several import open_several
     from candid.serving.served import Served
 
-    how: dict[str, Any] = {"engine": config.engine, "threads": config.threads}
-    several = open_several(run, None, abstain_below=abstain_below, calibration=calibration, **how)
+    options: dict[str, Any] = {"engine": config.engine, "threads": config.threads}
+    options |= {"abstain_below": abstain_below, "calibration": calibration}
+    labeller = open_several(run, None, **options)
     return Served(
         name=name,
-        classifier=several.classifier,
-        about=_about_several(run),
+        classifier=labeller.classifier,
+        about=_describe_targets(run),
         report=run.report if run.report.is_file() else None,
-        unfamiliar=several.unfamiliar,
-        several=several,
+        unfamiliar=labeller.unfamiliar,
+        several=labeller,
     )
 
 
-def _about_several(run: Run) -> About:
-    """What is known of a network with several labels: how often each is right."""
+def _describe_targets(run: Run) -> About:
+    """What the server says of a network of several labels: how often each is right."""
     from candid.serving.schema import About, Measure
     from candid.serving.served import is_defined
 
     exploration = read_record(run.data, Exploration) if run.data.is_file() else None
     targets = read_record(run.overview, Overview).targets if run.overview.is_file() else ()
-    right = [(one.name, one.metrics.get("accuracy")) for one in targets if not one.is_number]
+    accuracies = [(t.name, t.metrics.get("accuracy")) for t in targets if not t.is_number]
     return About(
         data_name=exploration.name if exploration else "",
         trained_on=[] if exploration is None else text.trained_on(exploration),
         picture_size=_picture_size(exploration),
         split=targets[0].split if targets else "",
         measures=[
-            Measure.of(text.label_right(name), e) for name, e in right if e and is_defined(e)
+            Measure.of(text.label_right(name), e) for name, e in accuracies if e and is_defined(e)
         ],
         weakness_note=text.SEE_EACH_LABEL if targets else text.NOT_MEASURED,
         is_drawn=exploration is not None and exploration.synthetic,
     )
 
 
-def _about(run: Run, card: ModelCard) -> About:
-    """What a run's records say about its model, in the words of its report."""
+def _describe_run(run: Run, card: ModelCard) -> About:
+    """A run's records about its model, in the words of its report."""
     from candid.serving.schema import About
     from candid.text import model as model_text
 
@@ -123,7 +124,7 @@ def _about(run: Run, card: ModelCard) -> About:
         exploration=exploration,
         model=card,
     )
-    audited, weaknesses, note = _weaknesses(run)
+    audited, weaknesses, note = _list_weaknesses(run)
     split = inputs.headline
     return About(
         summary=model_text.model_summary(inputs)[:2],
@@ -135,7 +136,7 @@ def _about(run: Run, card: ModelCard) -> About:
         trained_on=[] if exploration is None else text.trained_on(exploration),
         picture_size=_picture_size(exploration),
         split="" if split is None else split.split,
-        measures=_measures(inputs),
+        measures=_list_measures(inputs),
         audited=audited,
         weaknesses=weaknesses,
         weakness_note=note,
@@ -149,7 +150,7 @@ def _picture_size(exploration: Exploration | None) -> list[int] | None:
     return next(listed, None)
 
 
-def _measures(inputs: ReportInput) -> list[Measure]:
+def _list_measures(inputs: ReportInput) -> list[Measure]:
     from candid.serving.schema import Measure
     from candid.serving.served import is_defined
 
@@ -163,8 +164,8 @@ def _measures(inputs: ReportInput) -> list[Measure]:
     return [Measure.of(name, e) for name, e in figures if e is not None and is_defined(e)]
 
 
-def _weaknesses(run: Run) -> tuple[bool, list[Weakness], str]:
-    """Whether an audit was made, what it found, and how much it looked at."""
+def _list_weaknesses(run: Run) -> tuple[bool, list[Weakness], str]:
+    """Whether there is an audit, what it found, and a note on its extent."""
     from candid.serving.schema import Weakness
     from candid.text.stories import stories_of, story_detail, story_sentence, teller
 
@@ -175,7 +176,7 @@ def _weaknesses(run: Run) -> tuple[bool, list[Weakness], str]:
     if not audit.splits:
         return False, [], text.NOTHING_AUDITED
     split = audit.splits[0]
-    found = [
+    weaknesses = [
         Weakness(
             title=story_sentence(split, story),
             detail=story_detail(split, story),
@@ -184,12 +185,12 @@ def _weaknesses(run: Run) -> tuple[bool, list[Weakness], str]:
         for story in stories_of(split)
         if teller(split, story).finding.state == "found"
     ]
-    note = text.weakness_note(split, len(found), _MOST_WEAKNESSES)
-    return True, found[:_MOST_WEAKNESSES], note
+    note = text.weakness_note(split, len(weaknesses), _MOST_WEAKNESSES)
+    return True, weaknesses[:_MOST_WEAKNESSES], note
 
 
-def _badges(run: Run) -> dict[str, str]:
-    """Which maps passed their checks on this model, where somebody checked."""
+def _read_badges(run: Run) -> dict[str, str]:
+    """Which maps passed their checks on this model, if they were checked."""
     if not run.explanation.is_file():
         return {}
     explanation = read_record(run.explanation, Explanation)

@@ -1,4 +1,4 @@
-"""The settings of a run as it begins, and as it goes on: complete, and those that it began with."""
+"""A run's settings as it begins or goes on: complete, and its own."""
 
 from __future__ import annotations
 
@@ -14,51 +14,44 @@ from candid.settings import Config, DataConfig, TrainConfig
 Section = TypeVar("Section", DataConfig, TrainConfig)
 
 
-def resumed_settings(run: Run, config: Config, names: Sequence[str]) -> Config:
-    """The settings that are asked for, where those that training reads are the run's own.
-
-    `names` are those of several data sets.
-    """
+def resume_settings(run: Run, config: Config, names: Sequence[str]) -> Config:
+    """The settings to go on with, if training reads the run's own; `names` of its data sets."""
     from candid.data.source_settings import as_before
 
-    found = run.settings
-    said = config.data.target or config.data.targets
-    open_ = () if said else ("target", "targets")
-    data = _as_found(config.data, found.data, "layout", "stream", "numbers", *open_)
-    data = as_before(data, found.data, names) if names else data
-    train = _as_found(config.train, found.train, "threads")
-    asked = replace(config, data=data, train=train)
+    original = run.settings
+    names_target = config.data.target or config.data.targets
+    open_settings = () if names_target else ("target", "targets")
+    data = _fill_from_run(config.data, original.data, "layout", "stream", "numbers", *open_settings)
+    data = as_before(data, original.data, names) if names else data
+    train = _fill_from_run(config.train, original.train, "threads")
+    resumed = replace(config, data=data, train=train)
     trained = STEPS["train"].settings
-    later = {f.name: getattr(found, f.name) for f in fields(found) if f.name not in trained}
-    if changed := differences(replace(asked, **later), found):
+    rest = {f.name: getattr(original, f.name) for f in fields(original) if f.name not in trained}
+    if changed := differences(replace(resumed, **rest), original):
         raise RunError(
             f"{run.path} holds a run with other settings: {', '.join(changed)}.",
             expected="the settings that it began with, or a new folder",
             todo="name another folder with --out, or remove this one",
         )
-    return asked
+    return resumed
 
 
-def _as_found(section: Section, found: Section, *names: str) -> Section:
-    """Settings in which what was left open is as it was found when the run began."""
-    unsaid = type(section)()
-    left = [name for name in names if getattr(section, name) == getattr(unsaid, name)]
-    return replace(section, **{name: getattr(found, name) for name in left})
+def _fill_from_run(section: Section, original: Section, *names: str) -> Section:
+    """Settings with what they leave open as the run found it."""
+    defaults = type(section)()
+    open_names = [name for name in names if getattr(section, name) == getattr(defaults, name)]
+    return replace(section, **{name: getattr(original, name) for name in open_names})
 
 
 def with_threads(config: Config) -> Config:
-    """The settings with the number of processor threads that they leave open.
-
-    It is part of what makes a run's figures the same to the last digit: whoever goes on with the
-    run uses as many.
-    """
+    """The settings with a number of threads; the run keeps it, as the last digits depend on it."""
     from candid.models.device import pick_threads
 
-    asked = config.train.threads
-    count = pick_threads(asked)
-    if count < asked:
+    n = config.train.threads
+    count = pick_threads(n)
+    if count < n:
         raise ConfigError(
-            f"train.threads = {asked} is more than the processor cores that this process may use.",
+            f"train.threads = {n} is more than the processor cores that this process may use.",
             expected=f"at most {count}, or 0: as many as others leave idle",
             todo="set train.threads",
         )

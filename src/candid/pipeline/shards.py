@@ -11,7 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from candid.pipeline.data_places import Places
-from candid.pipeline.labelling import Answering, about_model, labeller, model_of, one_thread_each
+from candid.pipeline.labelling import (
+    PredictOptions,
+    describe_model,
+    model_key,
+    open_labeller,
+    single_threaded,
+)
 from candid.records import ModelCard, from_plain, read_record, to_plain
 from candid.records.calibration import calibration_path
 from candid.records.framing import CommonFrame
@@ -44,30 +50,30 @@ def label_shards(
     data: Places | None = None,
     cache: Path | None = None,
     quiet: bool = True,
-    ready: Labeller | None = None,
+    labeller: Labeller | None = None,
     bar: Callable[[int, int], object] = lambda _done, _all: None,
-    **how: Unpack[Answering],
+    **options: Unpack[PredictOptions],
 ) -> Manifest:
     """Label shards into a folder of one Parquet file each; only those that are missing.
 
-    `inputs` is what `candid.inference.sources.resolve` gave; `ready` what `labeller` gave for these
-    options, if it has been called; `bar` is told of the shards just done, and of how many there
-    are. The rest is as for `candid.predict_shards` and `labeller`.
+    `inputs` is what `candid.inference.sources.resolve` gave, `labeller` what `open_labeller` did
+    for these options; None: it is called. `bar` gets how many shards were just done, and of how
+    many. The rest is as for `candid.predict_shards` and `open_labeller`.
     """
     from candid.inference.parts import label_here, label_missing
     from candid.inference.shards import Order, find_shards
 
     refuse_several(run)
     shards = find_shards(inputs, out)
-    if ready is None:
-        ready = labeller(run, data=data, cache=cache, quiet=quiet, **how)
-    ready = _in_common_frame(ready, shards, out, column)
-    order = Order(out, _job_with(ready, column), about_model(ready), column)
+    if labeller is None:
+        labeller = open_labeller(run, data=data, cache=cache, quiet=quiet, **options)
+    labeller = _use_frame(labeller, shards, out, column)
+    order = Order(out, _job_key(labeller, column), describe_model(labeller), column)
     if ray:
-        work = _on_cluster(run, ready, order, how, workers, quiet)
+        work = _pack_for_cluster(run, labeller, order, options, workers, quiet)
     else:
-        work = label_here(ready, order, workers=workers)
-    with contextlib.nullcontext() if ray else one_thread_each():
+        work = label_here(labeller, order, workers=workers)
+    with contextlib.nullcontext() if ray else single_threaded():
         return label_missing(
             shards,
             order,
@@ -78,70 +84,70 @@ def label_shards(
         )
 
 
-def _in_common_frame(ready: Labeller, shards: Sequence[Shard], out: str, column: str) -> Labeller:
-    """The labeller that knows how most pictures of all the shards lie.
+def _use_frame(labeller: Labeller, shards: Sequence[Shard], out: str, column: str) -> Labeller:
+    """The labeller with the frame that most pictures of all shards have in common.
 
-    As the job that was begun in the folder knew it, so that shards which come later are read so.
+    It is that of the job in the folder, if there is one: shards that come later are read alike.
     """
     from candid.inference.common_frame import framed_together
     from candid.inference.parts import job_begun
     from candid.inference.shards import first_pictures
 
-    if ready.common_framer is None:
-        return ready
-    begun = job_begun(out)
-    if begun is not None:
-        frame = begun.get("frame")
-        as_then = ready if frame is None else ready.in_frame(from_plain(CommonFrame, frame))
-        if plain_job(_job_with(as_then, column)) == begun:
-            return as_then
-    return framed_together(ready, first_pictures(shards, column))[0]
+    if labeller.common_framer is None:
+        return labeller
+    previous = job_begun(out)
+    if previous is not None:
+        frame = previous.get("frame")
+        resumed = labeller if frame is None else labeller.in_frame(from_plain(CommonFrame, frame))
+        if plain_job(_job_key(resumed, column)) == previous:
+            return resumed
+    return framed_together(labeller, first_pictures(shards, column))[0]
 
 
-def _on_cluster(
-    run: Run, ready: Labeller, order: Order, how: Answering, workers: int, quiet: bool
+def _pack_for_cluster(
+    run: Run, labeller: Labeller, order: Order, options: PredictOptions, workers: int, quiet: bool
 ) -> Work:
-    """The model packed up, so that the run need lie on this machine alone."""
+    """The work for a cluster, with the model packed: only this machine needs the run's folder."""
     from candid.inference.cluster import PackedModel, label_on_cluster
     from candid.inference.detectors import OPENCV
 
-    detector, named = how.get("detector"), how.get("calibration", "")
-    named = calibration_path(Path(), named).as_posix()
-    lie = [run.path] if run.whole is None else [run.whole, run.path]  # of a label, its own last
-    paths = {n: folder / n for folder in lie for n in _RUN_FILES if (folder / n).is_file()}
+    detector, calibration = options.get("detector"), options.get("calibration", "")
+    calibration = calibration_path(Path(), calibration).as_posix()
+    folders = [run.path] if run.whole is None else [run.whole, run.path]  # of a label, its own last
+    paths = {n: folder / n for folder in folders for n in _RUN_FILES if (folder / n).is_file()}
     files = {n: path.read_bytes() for n, path in paths.items()}
-    if named and (run.path / named).is_file():
-        files[named] = (run.path / named).read_bytes()
-    engine = ready.classifier.engine
+    if calibration and (run.path / calibration).is_file():
+        files[calibration] = (run.path / calibration).read_bytes()
+    engine = labeller.classifier.engine
     if engine == "onnx" and "model.onnx" not in files:  # the run's folder cannot be written to
-        files["model.onnx"] = _exported(files)
-    if ready.finder is not None:
-        files["frame.json"] = json.dumps(to_plain(ready.finder.frame)).encode()
-    same: dict[str, Any] = {**how, "engine": engine, "crop": ready.finder is not None}
+        files["model.onnx"] = _export_onnx(files)
+    if labeller.finder is not None:
+        files["frame.json"] = json.dumps(to_plain(labeller.finder.frame)).encode()
+    kwargs: dict[str, Any] = {**options, "engine": engine, "crop": labeller.finder is not None}
     if detector is not None and detector != OPENCV:  # it comes with the model, under its name
         files[f"{_DETECTOR}/{detector.name}"] = detector.read_bytes()
-        del same["detector"]
-    opened = partial(_opened, common=ready.classifier.common, **same)
-    job_of = partial(_job_with, column=order.column)
-    model = PackedModel(files, opened, order.job, job_of)
+        del kwargs["detector"]
+    open_here = partial(_open_packed, common=labeller.classifier.common, **kwargs)
+    job_key = partial(_job_key, column=order.column)
+    model = PackedModel(files, open_here, order.job, job_key)
     return label_on_cluster(model, order, workers=workers, quiet=quiet)
 
 
 _DETECTOR = "detector"  # a folder beside the run's files
 
 
-def _job_with(labeller: Labeller, column: str) -> dict[str, Any]:
-    return model_of(labeller) | {"column": column}
+def _job_key(labeller: Labeller, column: str) -> dict[str, Any]:
+    return model_key(labeller) | {"column": column}
 
 
-def _opened(folder: Path, *, common: CommonFrame | None, **how: Any) -> Labeller:
-    """The labeller of a model that came in a folder, and of how most pictures lie."""
+def _open_packed(folder: Path, *, common: CommonFrame | None, **options: Any) -> Labeller:
+    """The labeller of a model in a folder, with the frame that most pictures have in common."""
     detector = next((folder / _DETECTOR).glob("*"), None)
-    found = labeller(Run(folder), **({"detector": detector} | how))
-    return found if common is None else found.in_frame(common)
+    labeller = open_labeller(Run(folder), **({"detector": detector} | options))
+    return labeller if common is None else labeller.in_frame(common)
 
 
-def _exported(files: dict[str, bytes]) -> bytes:
+def _export_onnx(files: dict[str, bytes]) -> bytes:
     from candid.models.onnx_file import onnx_path, open_onnx
 
     with tempfile.TemporaryDirectory(prefix="candid-") as folder:

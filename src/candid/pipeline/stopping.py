@@ -1,4 +1,4 @@
-"""What ends a training before its end, and how to go on: an interrupt, a part of the user's own."""
+"""What ends a training early, and how to go on: an interrupt, or the failure of a user's part."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _NETWORK = "network"  # the section that names it
 
 
 @contextmanager
-def stoppable(command: str) -> Iterator[None]:
-    """Whoever stops the work here is told the command that goes on."""
+def resume_hint(command: str) -> Iterator[None]:
+    """Tell whoever interrupts the block the command that goes on."""
     try:
         yield
     except KeyboardInterrupt as stop:
@@ -27,30 +27,27 @@ def stoppable(command: str) -> Iterator[None]:
 
 
 @contextmanager
-def trains(verb: str, run: Run, data: object) -> Iterator[None]:
-    """As `stoppable`, where a run is made; what a part of the user's own does says whose it is.
-
-    Raises TrainingError where a part that the settings name fails, with its file and line.
-    """
-    command = resuming(verb, run, data)
-    named = named_in(run.settings)
+def explain_failure(verb: str, run: Run, data: object) -> Iterator[None]:
+    """As `resume_hint`, in a training; TrainingError with the line where a user's part fails."""
+    command = resume_command(verb, run, data)
+    parts_of = named_in(run.settings)
     todo = f"mend it, then go on: {command} --trust"
     try:
-        with stoppable(command):
+        with resume_hint(command):
             yield
     except CandidError as error:
-        if error.code != FROM_PARTS or not named:
+        if error.code != FROM_PARTS or not parts_of:
             raise
         raise TrainingError(
-            f"{error.what} {_computed_by(named.values())}",
+            f"{error.what} {_list_parts(parts_of.values())}",
             expected=error.expected,
             todo=f"{error.todo}; or {todo}",
         ) from error
     except Exception as error:
         line = own_line(error)
-        if not named or not (line or (_NETWORK in named and _through_network(error))):
+        if not parts_of or not (line or (_NETWORK in parts_of and _raised_in_network(error))):
             raise
-        parts = list(named.values()) if line else [named[_NETWORK]]
+        parts = list(parts_of.values()) if line else [parts_of[_NETWORK]]
         raise TrainingError(
             f"A part of your own failed, {' or '.join(parts)}: "
             f"{said_by(error, line or defined_at(parts[0]))}.",
@@ -59,22 +56,22 @@ def trains(verb: str, run: Run, data: object) -> Iterator[None]:
         ) from error
 
 
-def resuming(verb: str, run: Run, data: object) -> str:
-    """What to type to go on with a run; a URL is followed only where it is named."""
+def resume_command(verb: str, run: Run, data: object) -> str:
+    """The command that goes on with a run; it names URLs, which are not followed otherwise."""
     paths = data if isinstance(data, tuple) else (data,) if isinstance(data, Path) else ()
     names = [filesystem.name_of(path) for path in paths]
     far = names if any(map(filesystem.is_url, names)) else []
     return shlex.join(["candid", verb, *far, "--resume", str(run.path)])
 
 
-def _computed_by(names: Iterable[str]) -> str:
-    """Which parts of the user's own had a hand in it, and where they are defined."""
+def _list_parts(names: Iterable[str]) -> str:
+    """The user's parts that take part, and where they are defined."""
     parts = [f"{name} ({defined_at(name)})" for name in names]
     return f"Parts of your own take part in it: {', '.join(parts)}."
 
 
-def _through_network(error: Exception) -> bool:
+def _raised_in_network(error: Exception) -> bool:
     """Whether an error was raised within a network, or on the way back through it."""
     folders = {("torch", "nn", "modules"), ("torch", "autograd")}
     parts = (PurePath(f.filename).parent.parts for f in traceback.extract_tb(error.__traceback__))
-    return any(found[-len(folder) :] == folder for found in parts for folder in folders)
+    return any(location[-len(folder) :] == folder for location in parts for folder in folders)

@@ -1,4 +1,4 @@
-"""The stage that audits a folder of tables row by row, in memory that stays flat."""
+"""The audit of a folder of tables, row by row in constant memory."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from candid.arrays import Marks
 from candid.errors import ConfigError, PredictionsError
 from candid.predictions.choosing import Columns
 from candid.predictions.folder import Folder, Piece
@@ -28,11 +28,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class SummedFolder:
-    """What sums tell of a folder of tables: the audit, and how good the answers are.
+class FolderAudit:
+    """The audit and the evaluation of a folder of tables, from sums.
 
-    `rows` are those with an answer and a label, `files` the tables; `has_degrees`: whether there
-    are probabilities.
+    `rows` counts those with an answer and a label; `has_degrees`: whether there are probabilities.
     """
 
     audit: Audit
@@ -44,11 +43,11 @@ class SummedFolder:
 
 def audit_folder(
     path: Path, columns: Columns, config: AuditConfig, *, quiet: bool = False
-) -> SummedFolder:
+) -> FolderAudit:
     """Audit the Parquet tables of a folder as one file of predictions.
 
-    No columns are named for files that Candid wrote. Raises PredictionsError where the tables
-    cannot be read as predictions, or no row has a label and a prediction.
+    No columns are named for files that Candid wrote. Raises PredictionsError for tables that are no
+    predictions, or without a row that has a label and a prediction.
     """
     from candid.auditing.folder import Meaning, audit_tally
 
@@ -58,33 +57,33 @@ def audit_folder(
             expected="one row per image, which is not checked over a folder",
             todo="leave it out",
         )
-    asked = replace(columns, groups=columns.groups or config.attributes)
-    folder = open_folder(path, asked, most_values=config.most_values)
-    tallies, notes = _summed(folder, config, quiet)
+    with_groups = replace(columns, groups=columns.groups or config.attributes)
+    folder = open_folder(path, with_groups, most_values=config.most_values)
+    tallies, notes = _tally_asked(folder, config, quiet)
     attributes, values = folder.meaning()
     meaning = Meaning(
         folder.target, folder.classes, attributes, values, folder.by_person, folder.hard
     )
-    audited = tuple(audit_tally(tallies[s], meaning, config, s) for s in SPLITS if s in tallies)
+    splits = tuple(audit_tally(tallies[s], meaning, config, s) for s in SPLITS if s in tallies)
     audit = Audit(
         target=folder.target,
         classes=folder.classes,
         source=path.name,
-        splits=tuple(sorted(audited, key=lambda s: _order(s.split, config))),
+        splits=tuple(sorted(splits, key=lambda s: _split_rank(s.split, config))),
         notes=(*folder.notes, *notes),
     )
-    measured = tuple(_measured(tallies[s.split], s, folder.classes) for s in audited)
-    return SummedFolder(
+    evaluations = tuple(_build_evaluation(tallies[s.split], s, folder.classes) for s in splits)
+    return FolderAudit(
         audit=audit,
-        evaluation=Evaluation(folder.target, folder.classes, 1.0, measured, None),
+        evaluation=Evaluation(folder.target, folder.classes, 1.0, evaluations, None),
         rows=sum(t.n for t in tallies.values()),
         files=folder.files,
         has_degrees=not folder.hard,
     )
 
 
-def _measured(tally: Tally, split: SplitAudit, classes: Sequence[str]) -> SplitEvaluation:
-    """How good the answers to one split are: what counts tell, and nothing of curves."""
+def _build_evaluation(tally: Tally, split: SplitAudit, classes: Sequence[str]) -> SplitEvaluation:
+    """The figures of a split that follow from counts, without curves."""
     counts = tally.everyone.outcomes[0]
     undefined = partial(Estimate, math.nan, math.nan, math.nan, method="not measured")
     return SplitEvaluation(
@@ -97,7 +96,7 @@ def _measured(tally: Tally, split: SplitAudit, classes: Sequence[str]) -> SplitE
                 name=name,
                 support=(n := int(counts[k].sum())),
                 precision=split.metrics[f"precision:{name}"],
-                recall=_right(split.metrics[f"error:{name}"]),
+                recall=_invert_share(split.metrics[f"error:{name}"]),
                 f1=undefined(n=n),
                 roc_auc=undefined(n=n),
                 average_precision=undefined(n=n),
@@ -113,76 +112,78 @@ def _measured(tally: Tally, split: SplitAudit, classes: Sequence[str]) -> SplitE
     )
 
 
-def _right(wrong: Estimate) -> Estimate:
-    """The share that is right, from that which is wrong."""
+def _invert_share(wrong: Estimate) -> Estimate:
+    """The share that is right, from the share that is wrong."""
     return replace(wrong, value=1 - wrong.value, low=1 - wrong.high, high=1 - wrong.low)
 
 
-def _order(split: str, config: AuditConfig) -> int:
+def _split_rank(split: str, config: AuditConfig) -> int:
     return config.splits.index(split) if split in config.splits else len(config.splits)
 
 
-def _summed(folder: Folder, config: AuditConfig, quiet: bool) -> tuple[dict[str, Tally], list[str]]:
-    """A tally of each split that was asked for (or of the last that has rows), and notes."""
+def _tally_asked(
+    folder: Folder, config: AuditConfig, quiet: bool
+) -> tuple[dict[str, Tally], list[str]]:
+    """A tally of each split to audit (or of the last that has rows), and notes."""
     from candid.auditing.audit import asked_splits
 
-    tallies, seen = _tallied(folder, config, quiet)
+    tallies, counts = _tally_splits(folder, config, quiet)
     if not tallies:
         raise PredictionsError(
             "No row has both a label and a prediction.",
             expected="at least one",
             todo="check the names of the columns",
         )
-    folder.refuse_answers(seen["labelled"], seen["wrong"])
+    folder.refuse_answers(counts["labelled"], counts["wrong"])
     notes = []
-    if seen["silent"]:
-        notes.append(no_prediction(seen["silent"], folder.n))
-    if seen["unlabelled"]:
-        notes.append(no_label(seen["unlabelled"], folder.n))
-    asked, said = asked_splits([s for s in SPLITS if s in tallies], config)
-    return {s: t for s, t in tallies.items() if s in asked}, [*notes, *said]
+    if counts["silent"]:
+        notes.append(no_prediction(counts["silent"], folder.n))
+    if counts["unlabelled"]:
+        notes.append(no_label(counts["unlabelled"], folder.n))
+    splits, more_notes = asked_splits([s for s in SPLITS if s in tallies], config)
+    return {s: t for s, t in tallies.items() if s in splits}, [*notes, *more_notes]
 
 
-def _tallied(
+def _tally_splits(
     folder: Folder, config: AuditConfig, quiet: bool
 ) -> tuple[dict[str, Tally], Counter[str]]:
-    """A tally of each split that has rows; and of how many rows what is so."""
+    """A tally of each split that has rows, and counts of rows by kind."""
     from candid.auditing.tally import Tally
 
     names = tuple(a.name for a in folder.attributes)
     tallies: dict[str, Tally] = {}
-    seen = Counter[str]()
+    counts = Counter[str]()
     with progress("audit", folder.n, unit="rows", quiet=quiet) as bar:
         for piece in folder.pieces():
             bar.update(len(piece.label))
-            said = ~np.isnan(piece.probability).any(axis=1)
-            usable = said & (piece.label >= 0)
+            answered = ~np.isnan(piece.probability).any(axis=1)
+            usable = answered & (piece.label >= 0)
             wrong = usable & (piece.label != piece.probability.argmax(axis=1))
-            for what, rows in (
-                *(("silent", ~said), ("unlabelled", said & (piece.label < 0))),
+            for kind, rows in (
+                *(("silent", ~answered), ("unlabelled", answered & (piece.label < 0))),
                 *(("labelled", usable), ("wrong", wrong)),
             ):
-                seen[what] += int(np.count_nonzero(rows))
-            for place in np.unique(piece.split[usable]):
-                rows = usable & (piece.split == place)
-                if SPLITS[place] not in tallies:
-                    tallies[SPLITS[place]] = Tally(
+                counts[kind] += int(np.count_nonzero(rows))
+            for split in np.unique(piece.split[usable]):
+                rows = usable & (piece.split == split)
+                if SPLITS[split] not in tallies:
+                    tallies[SPLITS[split]] = Tally(
                         names, len(folder.classes), seed=config.seed, pairs=config.pairs
                     )
-                tallies[SPLITS[place]].add(_batch(piece, rows))
-    return tallies, seen
+                tallies[SPLITS[split]].add(_build_batch(piece, rows))
+    return tallies, counts
 
 
-def _batch(piece: Piece, rows: NDArray[np.bool_]) -> Batch:
-    """Some of a piece's rows, with the answers that its probabilities mean."""
+def _build_batch(piece: Piece, rows: Marks) -> Batch:
+    """Rows of a piece, with the answers of its probabilities."""
     from candid.auditing.tally import Batch
 
-    some: Any = slice(None) if rows.all() else rows
-    probability = piece.probability[some]
+    selected: Any = slice(None) if rows.all() else rows
+    probability = piece.probability[selected]
     return Batch(
-        label=piece.label[some],
+        label=piece.label[selected],
         answer=probability.argmax(axis=1),
         confidence=probability.max(axis=1),
-        key=piece.key[some],
-        attributes={name: codes[some] for name, codes in piece.attributes.items()},
+        key=piece.key[selected],
+        attributes={name: codes[selected] for name, codes in piece.attributes.items()},
     )

@@ -1,4 +1,4 @@
-"""Several labels of one network: which outputs are whose, and what is not done for several."""
+"""Several labels of one network: which outputs are whose, and what they exclude."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ if TYPE_CHECKING:
 
 
 def refuse_for_several(config: Config, *, is_number: bool = False) -> None:
-    """Raise a ConfigError where the settings ask for what is done for one label of classes alone.
+    """Raise a ConfigError for settings of one label of classes alone.
 
     `is_number` says that a number alone is to be learned, and not several labels.
     """
-    learned = "a number" if is_number else "several"
+    subject = "a number" if is_number else "several"
     aligns = config.data.align_sources and bool(config.data.source_settings)
-    asked = {
+    conflicts = {
         f"network.name = {config.network.name!r}": config.network.name == "features",
         f"train.balance = {config.train.balance!r}": config.train.balance != "none",
         f"train.loss = {config.train.loss!r}": bool(config.train.loss),
         f"check.folds = {config.check.folds}": config.check.folds > 0,
         "data.align_sources = true": aligns,
     }
-    for setting in (setting for setting, is_asked in asked.items() if is_asked):
+    for setting in (setting for setting, applies in conflicts.items() if applies):
         raise ConfigError(
-            f"{setting} is for one label, and the run is to learn {learned}.",
+            f"{setting} is for one label, and the run is to learn {subject}.",
             expected="a network that is trained in steps, train.balance = none, no train.loss, "
             "check.folds = 0, and several data sets as they came",
             todo=f"set {setting.split(' ')[0]}, or learn one label with data.target",
         )
 
 
-def targets_of(card: ModelCard, task: Task, dataset: Dataset, config: Config) -> Targets:
-    """What each output of the network that `card` describes is."""
+def build_targets(card: ModelCard, task: Task, dataset: Dataset, config: Config) -> Targets:
+    """What each output of the network of `card` is."""
     from candid.training.several import target_weights
 
     labels: list[TargetLabel] = []

@@ -1,4 +1,4 @@
-"""A run as trackers show it: its settings, its history as it grows, its final figures."""
+"""A run in experiment trackers: settings, history, final figures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from candid.errors import RunError, go_on_with
 from candid.pipeline.auditing import furthest_behind
-from candid.pipeline.opening import Place, leads, run_at
+from candid.pipeline.opening import Place, is_main_process, run_at
 from candid.records import Estimate, Evaluation, Provenance, read_record
 from candid.records.audit import Audit, Gap
 from candid.records.number import NumberEvaluation
@@ -20,15 +20,15 @@ from candid.training.trackers import Subject, checked, trackers_of
 
 
 @contextlib.contextmanager
-def tracked(run: Run, names: Sequence[str]) -> Iterator[Run]:
-    """The run whose history goes to trackers as it is written, and its figures when all is done.
+def log_to_trackers(run: Run, names: Sequence[str]) -> Iterator[Run]:
+    """The run whose history goes to trackers as it is written, and in the end its figures.
 
-    Of several processes, the one that leads speaks.
+    Of several processes, the main one does so.
     """
-    if not names or not leads():
+    if not names or not is_main_process():
         yield run
         return
-    with trackers_of(names, _subject(run)) as trackers:
+    with trackers_of(names, _build_subject(run)) as trackers:
         yield replace(run, follow=trackers.rows)
         trackers.rows(read_history(run))  # of a training that was finished before
         trackers.figures(final_figures(run))
@@ -54,23 +54,23 @@ def log_run(run: Run | Place, to: Sequence[str], *, quiet: bool = True) -> dict[
     ConfigError, DependencyError, OutputError
         Where there is no such tracker, it is not installed, or it cannot be opened.
     """
-    found = run_at(run, quiet=quiet)
-    history = read_history(found)
+    existing = run_at(run, quiet=quiet)
+    history = read_history(existing)
     if not history:
         raise RunError(
-            f"{found.path} has no history of a training.",
+            f"{existing.path} has no history of a training.",
             expected="a run that was trained",
-            todo=go_on_with(found.path),
+            todo=go_on_with(existing.path),
         )
-    figures = final_figures(found)
-    with trackers_of(to, _subject(found)) as trackers:
+    figures = final_figures(existing)
+    with trackers_of(to, _build_subject(existing)) as trackers:
         trackers.rows(history)
         trackers.figures(figures)
     return {"steps": len(history), "figures": len(figures)}
 
 
-def _subject(run: Run) -> Subject:
-    about = read_record(run.provenance, Provenance)
+def _build_subject(run: Run) -> Subject:
+    provenance = read_record(run.provenance, Provenance)
     sections = {f.name: getattr(run.settings, f.name) for f in fields(run.settings)}
     settings = {
         f"{name}.{f.name}": checked(getattr(section, f.name))
@@ -78,30 +78,30 @@ def _subject(run: Run) -> Subject:
         for f in fields(section)
     }
     try:
-        started = datetime.fromisoformat(about.started).timestamp()
+        started = datetime.fromisoformat(provenance.started).timestamp()
     except ValueError:  # of a run that nobody began at a moment
         started = 0.0
-    return Subject(run.path, started, about.data_fingerprint, settings)
+    return Subject(run.path, started, provenance.data_fingerprint, settings)
 
 
 def final_figures(run: Run) -> dict[str, float]:
     """The figures of a run's evaluation and of its widest gap, each with its interval and its n.
 
-    "final/test/weighted_f1", and with ".low", ".high" and ".n"; of several labels, "final/<label>".
+    "final/test/weighted_f1", also with ".low", ".high", ".n"; of several labels, "final/<label>/…".
     """
-    several = run.of_targets()
-    found: dict[str, float] = {}
-    for one in several or [run]:
-        place = f"final/{one.path.name}" if several else "final"
-        for name, estimate in _estimates(one):
-            figure = f"{place}/{name}"
-            found |= {figure: estimate.value, f"{figure}.n": float(estimate.n)}
-            found |= {f"{figure}.low": estimate.low, f"{figure}.high": estimate.high}
-    return found
+    label_runs = run.of_targets()
+    figures: dict[str, float] = {}
+    for label_run in label_runs or [run]:
+        prefix = f"final/{label_run.path.name}" if label_runs else "final"
+        for name, estimate in _iterate_estimates(label_run):
+            figure = f"{prefix}/{name}"
+            figures |= {figure: estimate.value, f"{figure}.n": float(estimate.n)}
+            figures |= {f"{figure}.low": estimate.low, f"{figure}.high": estimate.high}
+    return figures
 
 
-def _estimates(run: Run) -> Iterator[tuple[str, Estimate | Gap]]:
-    """Figures by split and metric, and the gap of the group that is furthest behind."""
+def _iterate_estimates(run: Run) -> Iterator[tuple[str, Estimate | Gap]]:
+    """Figures by split and metric, and the gap of the group furthest behind."""
     is_number = is_number_run(run)
     if run.evaluation.is_file():
         kind: Any = NumberEvaluation if is_number else Evaluation
@@ -109,5 +109,5 @@ def _estimates(run: Run) -> Iterator[tuple[str, Estimate | Gap]]:
             for name, estimate in split.metrics.items():
                 yield f"{split.split}/{name}", estimate
     audit = read_record(run.audit, Audit) if run.audit.is_file() else None
-    if behind := furthest_behind(audit, is_number=is_number):
-        yield "widest_gap", behind[1]
+    if furthest := furthest_behind(audit, is_number=is_number):
+        yield "widest_gap", furthest[1]

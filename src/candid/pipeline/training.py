@@ -1,4 +1,4 @@
-"""The step that trains: what is to be learned, the network, what comes of it."""
+"""The step that trains: the task, the network, the files of the model."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid import runs
+from candid.arrays import Indices, Singles
 from candid.data.dataset import Dataset
 from candid.data.targets import labels_of, number_scale, outputs_of
 from candid.errors import ConfigError, did_you_mean
-from candid.pipeline.beginning import take_initial
-from candid.pipeline.opening import Data, launched, needs_torch
-from candid.pipeline.targets import refuse_for_several, targets_of
-from candid.pipeline.views import Seen, with_window
+from candid.pipeline.beginning import load_initial
+from candid.pipeline.opening import Data, is_distributed, needs_torch
+from candid.pipeline.targets import build_targets, refuse_for_several
+from candid.pipeline.views import WindowChoice, choose_window
 from candid.records import ModelCard, Provenance, read_record, write_record
 from candid.records.framing import FramingCard
 from candid.runs import Run
@@ -35,16 +36,15 @@ if TYPE_CHECKING:
 
 
 def train_network(
-    run: Run, data: Data, evaluated: Callable[[TrainingState, Task], object] | None = None
+    run: Run, data: Data, on_evaluation: Callable[[TrainingState, Task], object] | None = None
 ) -> None:
     """Train from the run's checkpoint, or from the start where there is none.
 
-    `evaluated` is called after every evaluation, with the state as it is then.
-    Writes checkpoint/, history.parquet, model.safetensors and model.json, for several labels
-    targets.json in place of that. Where these two are there, training is finished and nothing is
-    done. Of several processes that train together, one writes.
+    `on_evaluation` is called with the state after every evaluation. Writes checkpoint/,
+    history.parquet, model.safetensors and model.json (of several labels, targets.json); does
+    nothing where the last two are there. Of several processes that train together, one writes.
     """
-    if not launched() and run.is_whole("train"):
+    if not is_distributed() and run.is_whole("train"):
         return
     needs_torch()
     from candid.data.layouts.assembly import check_learnable
@@ -58,37 +58,36 @@ def train_network(
     if group.broadcast(lambda: run.is_whole("train")):
         return
     check_learnable(data.dataset, data.store.usable)
-    began = time.monotonic()
-    alone = checkpoint.sole_writer(run.checkpoint) if group.leads else nullcontext()
-    with alone, threads(config.train.threads), memory_kept():
-        task = task_of(data, config)
-        whole = data.dataset if data.streamed is None else data.streamed.dataset
-        seen = with_window(task, config, whole, noted=run.views, quiet=quiet)
-        config, network = seen.config, run.network
+    start = time.monotonic()
+    lock = checkpoint.sole_writer(run.checkpoint) if group.leads else nullcontext()
+    with lock, threads(config.train.threads), memory_kept():
+        task = build_task(data, config)
+        window = choose_window(task, config, data.all_rows, record=run.views, quiet=quiet)
+        config, network = window.config, run.network
         if config.begins_with:
-            network = fresh_network(task, config) if network is None else network
-            noted = group.broadcast(lambda: read_record(run.provenance, Provenance).initial)
+            network = build_network(task, config) if network is None else network
+            initial = group.broadcast(lambda: read_record(run.provenance, Provenance).initial)
             if not group.broadcast(run.checkpoint.is_file):
-                take_initial(network, config, data.dataset, noted)
-        state = begun(task, config, network)
-        with group.copied(run.checkpoint) as saved:
-            if saved is not None:
-                checkpoint.restore(saved, state)
+                load_initial(network, config, data.dataset, initial)
+        state = start_training(task, config, network)
+        with group.copied(run.checkpoint) as checkpoint_copy:
+            if checkpoint_copy is not None:
+                checkpoint.restore(checkpoint_copy, state)
                 # What was spent before it was stopped counts, too.
-                began -= state.history[-1].seconds if state.history else 0.0
-        look = evaluated or (lambda *_: None)
-        if _fitted(task, state, config, group.leads, quiet):
-            look(state, task)
+                start -= state.history[-1].seconds if state.history else 0.0
+        callback = on_evaluation or (lambda *_: None)
+        if _fit_features(task, state, config, group.leads, quiet):
+            callback(state, task)
         else:
             save_to = run.checkpoint if group.leads else None
             for _ in steps(task, state, config.train, config.augment, save_to=save_to, quiet=quiet):
                 if group.leads:
                     runs.write_history(run, state.history)
-                look(state, task)
+                callback(state, task)
             if group.leads:
-                augmented = {("picture", "augmented"): augmented_picture(task, config)}
+                augmented = {("picture", "augmented"): encode_augmented(task, config)}
                 runs.write_pictures(run, runs.read_pictures(run) | augmented)
-        group.broadcast(lambda: _keep(run, state, task, data, seen, began))
+        group.broadcast(lambda: _write_model(run, state, task, data, window, start))
 
 
 def train_framer(run: Run, data: Data) -> None:
@@ -101,21 +100,21 @@ def train_framer(run: Run, data: Data) -> None:
     needs_torch()
     from candid.models.framing import save_framing
 
-    task, checkpoint = task_of(data, config), run.framing_checkpoint
-    framing, card = learned_framing(run, task.images, task.train, task.validation, checkpoint)
+    task, checkpoint = build_task(data, config), run.framing_checkpoint
+    framing, card = fit_framing(run, task.images, task.train, task.validation, checkpoint)
     save_framing(run.framing_weights, framing)
     write_record(run.framing, card)
     checkpoint.unlink(missing_ok=True)
 
 
-def learned_framing(
+def fit_framing(
     run: Run,
     images: Images,
-    train: NDArray[np.intp],
-    validation: NDArray[np.intp],
+    train: Indices,
+    validation: Indices,
     checkpoint: Path,
 ) -> tuple[Framing, FramingCard]:
-    """A network that frames, trained on some rows by a run's settings, from a checkpoint on."""
+    """A network that frames, trained on these rows from a checkpoint on."""
     from candid.models.device import memory_kept, pick_device, threads
     from candid.training.checkpoint import sole_writer
     from candid.training.framing import train_framing
@@ -134,8 +133,10 @@ def learned_framing(
         )
 
 
-def _fitted(task: Task, state: TrainingState, config: Config, leads: bool, quiet: bool) -> bool:
-    """Fit a network that is not trained in steps; whether it is one."""
+def _fit_features(
+    task: Task, state: TrainingState, config: Config, leads: bool, quiet: bool
+) -> bool:
+    """Fit the network if it is not trained in steps; whether it is one of these."""
     from candid.models.features import Features
     from candid.training.fitting import fit_state
 
@@ -152,28 +153,29 @@ def _fitted(task: Task, state: TrainingState, config: Config, leads: bool, quiet
     return True
 
 
-def _keep(run: Run, state: TrainingState, task: Task, data: Data, seen: Seen, began: float) -> None:
-    """Write what came of a training that is done; its record last, as it says so."""
+def _write_model(
+    run: Run, state: TrainingState, task: Task, data: Data, window: WindowChoice, start: float
+) -> None:
+    """Write the results of a finished training; the record last, as it marks the end."""
     from candid.models.weights import save_weights
 
-    config = seen.config
+    config = window.config
     run.forget("train")
     runs.write_history(run, state.history)
-    # Of a stream the whole: a part may lack values, and so bins.
-    dataset = data.dataset if data.streamed is None else data.streamed.dataset
-    card = _card(state, task, dataset, seen)
-    several = targets_of(card, task, dataset, config) if task.is_several else None
-    kept = state.best if config.train.keep == "best" else state.measured.state_dict()
-    save_weights(run.weights, kept)
-    run.note("train", time.monotonic() - began)
-    if several is None:
+    # A part of a stream may lack values, and so bins.
+    card = _build_card(state, task, data.all_rows, window)
+    targets = build_targets(card, task, data.all_rows, config) if task.is_several else None
+    weights = state.best if config.train.keep == "best" else state.measured.state_dict()
+    save_weights(run.weights, weights)
+    run.note("train", time.monotonic() - start)
+    if targets is None:
         write_record(run.model_file, card)
     else:
-        write_record(run.targets, several)
+        write_record(run.targets, targets)
 
 
-def begun(task: Task, config: Config, network: nn.Module | None = None) -> TrainingState:
-    """A training about to begin, of the network that the settings name or of the caller's own."""
+def start_training(task: Task, config: Config, network: nn.Module | None = None) -> TrainingState:
+    """A new training of the network that the settings name, or of the caller's own."""
     from candid.training.distributed import team
     from candid.training.loop import check_growth, start
 
@@ -199,12 +201,12 @@ def begun(task: Task, config: Config, network: nn.Module | None = None) -> Train
             todo=f"leave {config.begins_with} out",
         )
     if network is None:
-        network = fresh_network(task, with_window(task, config, quiet=True).config)
+        network = build_network(task, choose_window(task, config, quiet=True).config)
     check_growth(network, config.train, task.images.side)
     return start(network, config.train, task)
 
 
-def fresh_network(task: Task, config: Config) -> nn.Module:
+def build_network(task: Task, config: Config) -> nn.Module:
     """The network that the settings name, with weights that the seed decides."""
     import torch
 
@@ -212,16 +214,16 @@ def fresh_network(task: Task, config: Config) -> nn.Module:
     from candid.training.memory import check_fits
 
     check_fits(config, task.n_classes)
-    chosen = options(config.network)
+    kwargs = options(config.network)
     with torch.random.fork_rng():
         torch.manual_seed(config.train.seed)
-        return build(config.network.name, side=task.images.side, n_classes=task.n_classes, **chosen)
+        return build(config.network.name, side=task.images.side, n_classes=task.n_classes, **kwargs)
 
 
 def validation_logits(
-    task: Task, state: TrainingState, config: TrainConfig, **shown: Any
-) -> NDArray[np.float32]:
-    """(validation, classes) of the network as it is measured; `shown` are options of `logits`."""
+    task: Task, state: TrainingState, config: TrainConfig, **options: Any
+) -> Singles:
+    """(validation, classes) logits; `options` are those of `logits`."""
     from candid.models.device import uses_bfloat16
     from candid.models.forward import logits
 
@@ -232,12 +234,12 @@ def validation_logits(
         device=state.device,
         bfloat16=uses_bfloat16(config.precision, state.device),
         flip_tta=config.flip_tta,
-        **shown,
+        **options,
     )
 
 
-def task_of(data: Data, config: Config) -> Task:
-    """What is to be learned from the data."""
+def build_task(data: Data, config: Config) -> Task:
+    """The task to learn: images, labels, and the rows of each split."""
     from candid.models.forward import Images, channel_statistics
     from candid.training.state import Task
 
@@ -245,12 +247,12 @@ def task_of(data: Data, config: Config) -> Task:
     rows = {split: dataset.rows(split, store.usable) for split in ("train", "validation")}
     images = Images(store.pixels, *channel_statistics(store.pixels, rows["train"]))
     if streamed is not None:  # rows are those of the whole data set, of which a part is packed
-        dataset, kept = streamed.dataset, streamed.kept
-        at = np.full(len(dataset), -1, np.intp)
-        at[kept] = np.arange(len(kept))
-        images = replace(images, at=at)
+        dataset, kept_rows = streamed.dataset, streamed.kept
+        position = np.full(len(dataset), -1, np.intp)
+        position[kept_rows] = np.arange(len(kept_rows))
+        images = replace(images, at=position)
         usable = np.ones(len(dataset), np.bool_)
-        usable[kept] = store.usable
+        usable[kept_rows] = store.usable
         rows = {split: dataset.rows(split, usable) for split in rows}
     label, sizes = labels_of(dataset)
     return Task(
@@ -259,37 +261,41 @@ def task_of(data: Data, config: Config) -> Task:
         sum(sizes),
         rows["train"],
         rows["validation"],
-        tuple(_codes(dataset, name) for name in config.train.balance_attributes),
+        tuple(_attribute_codes(dataset, name) for name in config.train.balance_attributes),
         streamed,
         sizes if dataset.is_several else (),
         tuple(number_scale(dataset, name) for name in dataset.targets) if dataset.numbers else (),
     )
 
 
-def _codes(dataset: Dataset, name: str) -> NDArray[np.int16]:
+def _attribute_codes(dataset: Dataset, name: str) -> NDArray[np.int16]:
     attribute = dataset.attributes.get(name)
     if attribute is None or attribute.kind == "numeric":
-        grouped = [a.name for a in dataset.attributes.values() if a.kind != "numeric"]
-        what = "no attribute" if attribute is None else "no groups, but numbers, in the attribute"
+        categorical = [a.name for a in dataset.attributes.values() if a.kind != "numeric"]
+        problem = "no attribute"
+        if attribute is not None:
+            problem = "no groups, but numbers, in the attribute"
         raise ConfigError(
-            f"The data have {what} {name!r}.",
+            f"The data have {problem} {name!r}.",
             expected="an attribute with values to balance",
-            todo=did_you_mean(name, grouped),
+            todo=did_you_mean(name, categorical),
         )
     return attribute.data
 
 
-def _card(state: TrainingState, task: Task, dataset: Dataset, seen: Seen) -> ModelCard:
+def _build_card(
+    state: TrainingState, task: Task, dataset: Dataset, window: WindowChoice
+) -> ModelCard:
     from candid.models.networks import describe, options
 
-    config = seen.config
+    config = window.config
     layers, multiply_adds = describe(state.network, task.images.side)
-    best, module = config.train.keep == "best", type(state.network)
-    named: dict[str, int | float | str] = {"module": f"{module.__module__}.{module.__qualname__}"}
-    chosen = named if config.network == OwnConfig() else options(config.network)
+    best, kind = config.train.keep == "best", type(state.network)
+    module_name: dict[str, int | float | str] = {"module": f"{kind.__module__}.{kind.__qualname__}"}
+    kwargs = module_name if config.network == OwnConfig() else options(config.network)
     return ModelCard(
         network=config.network.name,
-        options=chosen,
+        options=kwargs,
         target=", ".join(dataset.targets),
         classes=outputs_of(dataset),
         side=task.images.side,
@@ -302,28 +308,28 @@ def _card(state: TrainingState, task: Task, dataset: Dataset, seen: Seen) -> Mod
         step=state.best_step if best else state.step,
         kept="best" if best else "last",
         flip_tta=config.train.flip_tta,
-        views=seen.views,
+        views=window.views,
     )
 
 
 def draw_augmented(path: Path, data: Data, config: Config) -> None:
-    """Write a PNG that shows what augmentation makes of a few training images."""
+    """Write a PNG of augmented training images."""
     needs_torch()
     from candid.data.pictures import png
 
     with atomic(path) as part:
-        part.write_bytes(png(_augmented(task_of(data, config), config, rows=8)))
+        part.write_bytes(png(_draw_grid(build_task(data, config), config, rows=8)))
 
 
-def augmented_picture(task: Task, config: Config) -> bytes:
-    """What augmentation makes of a few training images, encoded for the report."""
+def encode_augmented(task: Task, config: Config) -> bytes:
+    """A picture of augmented training images, encoded for the report."""
     from candid.data.pictures import for_page
 
-    return for_page(_augmented(task, config, rows=4))
+    return for_page(_draw_grid(task, config, rows=4))
 
 
-def _augmented(task: Task, config: Config, *, rows: int) -> NDArray[np.uint8]:
+def _draw_grid(task: Task, config: Config, *, rows: int) -> NDArray[np.uint8]:
     from candid.training.augment import augmented_grid
 
-    some = task.images.packed(task.train)[:rows]
-    return augmented_grid(task.images, some, config.augment, seed=config.train.seed)
+    sample = task.images.packed(task.train)[:rows]
+    return augmented_grid(task.images, sample, config.augment, seed=config.train.seed)

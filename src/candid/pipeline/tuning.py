@@ -1,10 +1,11 @@
-"""The search of settings: its folder, its trainings, what came of it."""
+"""The search of settings: its folder, its trainings, its result."""
 
 from __future__ import annotations
 
 import math
 from contextlib import closing, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +14,10 @@ import numpy as np
 from candid.config import differences, read_config, to_toml
 from candid.data.source_settings import with_found
 from candid.errors import CandidError, ConfigError, OutputError, RunError
-from candid.pipeline.main_job import everything
-from candid.pipeline.opening import Data, begin_or_resume, needs_torch, provenance_of
-from candid.pipeline.training import begun, task_of
-from candid.pipeline.views import with_window
+from candid.pipeline.main_job import run_main_job
+from candid.pipeline.opening import Data, begin_or_resume, needs_torch, new_provenance
+from candid.pipeline.training import build_task, start_training
+from candid.pipeline.views import choose_window
 from candid.records import (
     Estimate,
     Evaluation,
@@ -45,12 +46,12 @@ MARK = "study.toml"
 
 
 def study_folder(path: Path | None) -> Path:
-    """The folder that is named, or the next free one below runs/."""
+    """The named folder, or the next free one below runs/."""
     return claim(Path("runs"), "tune") if path is None else path
 
 
 def needs_optuna() -> None:
-    """Raise a DependencyError where what a search needs is not installed."""
+    """Raise a DependencyError where libraries for the search are missing."""
     from candid.training.tuning.study import load_optuna
 
     needs_torch()
@@ -66,15 +67,12 @@ def search_settings(
     name: str = "candid",
     quiet: bool = False,
 ) -> Tuning:
-    """Search settings, repeat the finalists, train the winner, and write what was found to `out`.
+    """Search settings, repeat the finalists, train the winner, and write the result to `out`.
 
-    Where `out` or the storage holds the study already, it goes on, beside whoever else works on
-    it; where it is finished, its result is written again.
-
-    `data` and `config` are what is learned, and the settings to start from; `storage` and `name` a
+    An existing study in `out` or the storage goes on, beside others who work on it; of a finished
+    one the result is written again. `config` are the settings to start from; `storage` and `name` a
     database's address (or "journal:" and a file) and the study's name in it. Raises OutputError
-    where the folder holds something else; RunError where the study was begun with other settings or
-    data.
+    where the folder holds something else; RunError for a study with other settings or data.
     """
     needs_optuna()
     from candid.data.layouts.assembly import check_learnable
@@ -82,48 +80,51 @@ def search_settings(
     from candid.reporting.page import render_search
     from candid.training.tuning.finals import repeat_finalists, train_last
     from candid.training.tuning.search import search
-    from candid.training.tuning.space import read_space
-    from candid.training.tuning.study import open_study
 
     check_learnable(data.dataset, data.store.usable)
-    _refuse(config, data)
-    space = read_space(config.tune.search, config)
-    was_there = (out / MARK).is_file()
-    config = _folder(out, config, data)
-    url = storage or f"sqlite:///{(out / 'study.db').resolve()}"
-    try:
-        with writing(out, "--out"):
-            study = open_study(url, name, config, space, about=data.fingerprint)
-    except CandidError:
-        if not was_there:
-            _remove_folder(out)
-        raise
+    _refuse_search(config, data)
+    study = _open_study(out, data, config, storage, name)
+    config = study.base
     with closing(study), threads(config.train.threads), memory_kept():
-        task = task_of(data, config)
+        task = build_task(data, config)
         # Once, not in every trial.
-        seen = with_window(task, config, data.dataset, noted=Run(out).views, quiet=quiet)
-        search(
-            study,
-            lambda c, report: _trial(task, _as_seen(c, seen.config.network), report),
-            quiet=quiet,
-        )
-        repeat_finalists(
-            study,
-            lambda c: _trial(task, _as_seen(c, seen.config.network), lambda *_: False),
-            quiet=quiet,
-        )
+        window = choose_window(task, config, data.dataset, record=Run(out).views, quiet=quiet)
+
+        def run_trial(config: Config, report: Report = lambda *_: False) -> float:
+            return _run_trial(task, _use_window(config, window.config.network), report)
+
+        search(study, run_trial, quiet=quiet)
+        repeat_finalists(study, run_trial, quiet=quiet)
         # On as many threads as the finals, of which it is one.
-        told = train_last(study, lambda c: _last(out / "best", c, data, quiet=quiet), quiet=quiet)
-        result = _result(
-            study, data, task, told, started=read_record(out / "provenance.json", Provenance)
-        )
-        write_text(out / "best.toml", _best_toml(study, result))
+        train = partial(_train_winner, out / "best", data=data, quiet=quiet)
+        final = train_last(study, train, quiet=quiet)
+        provenance = read_record(Run(out).provenance, Provenance)
+        result = _build_result(study, data, task, final, provenance)
+        write_text(out / "best.toml", _format_best(study, result))
     write_record(out / "tuning.json", result)
     write_text(out / "report.html", render_search(result))
     return result
 
 
-def _refuse(config: Config, data: Data) -> None:
+def _open_study(out: Path, data: Data, config: Config, storage: str, name: str) -> Study:
+    """The study in its folder and storage, begun or joined."""
+    from candid.training.tuning.space import read_space
+    from candid.training.tuning.study import open_study
+
+    space = read_space(config.tune.search, config)
+    existed = (out / MARK).is_file()
+    config = _open_folder(out, config, data)
+    url = storage or f"sqlite:///{(out / 'study.db').resolve()}"
+    try:
+        with writing(out, "--out"):
+            return open_study(url, name, config, space, about=data.fingerprint)
+    except CandidError:
+        if not existed:
+            _remove_folder(out)
+        raise
+
+
+def _refuse_search(config: Config, data: Data) -> None:
     if config.network.name in ("own", "features"):
         raise ConfigError(
             f"The network {config.network.name!r} is not trained from settings in steps.",
@@ -138,36 +139,38 @@ def _refuse(config: Config, data: Data) -> None:
         )
 
 
-def _folder(out: Path, config: Config, data: Data) -> Config:
-    """Make the study's folder, or join the one there; the full settings."""
+def _open_folder(out: Path, config: Config, data: Data) -> Config:
+    """Make the study's folder, or join an existing one; the full settings."""
     config = replace(config, data=with_found(config.data, data.dataset))
-    mark, about = out / MARK, Run(out).provenance
+    mark, provenance = out / MARK, Run(out).provenance
     # A name with a dot in front is what a process left that was killed while it wrote.
-    strange = [p.name for p in out.iterdir() if p.name[0] != "."] if out.is_dir() else []
+    foreign = [p.name for p in out.iterdir() if p.name[0] != "."] if out.is_dir() else []
     if mark.is_file():  # after the folder was listed: another process may begin just now
-        before, mine = read_config(mark), config.tune
-        tune = replace(before.tune, trials=mine.trials, minutes=mine.minutes, images=mine.images)
-        if other := differences(config, replace(before, tune=tune)):
+        previous, budget = read_config(mark), config.tune
+        tune = replace(
+            previous.tune, trials=budget.trials, minutes=budget.minutes, images=budget.images
+        )
+        if other := differences(config, replace(previous, tune=tune)):
             raise RunError(
                 f"{out} holds a study with other settings: {', '.join(other)}.",
                 expected="the settings that it began with; only the budget may change",
                 todo="give the same command, or name another folder with --out",
             )
-    elif strange:
+    elif foreign:
         raise OutputError(
-            f"{out} holds {min(strange)} and is no study: it has no {MARK}.",
+            f"{out} holds {min(foreign)} and is no study: it has no {MARK}.",
             expected="a new or empty folder, or that of a study to go on with",
             todo="name another place with --out",
         )
     else:
         write_text(mark, to_toml(config))
-    if not about.is_file():
-        write_record(about, provenance_of(data, config.tune.seed))
+    if not provenance.is_file():
+        write_record(provenance, new_provenance(data, config.tune.seed))
     return config
 
 
 def _remove_folder(out: Path) -> None:
-    """Take back what `_folder` wrote, where no study came of it."""
+    """Undo `_open_folder` where there is no study."""
     for file in (out / MARK, Run(out).provenance):
         file.unlink(missing_ok=True)
     with suppress(OSError):  # another file is in it
@@ -177,19 +180,19 @@ def _remove_folder(out: Path) -> None:
 # --- trainings -----------------------------------------------------------------------------------
 
 
-def _as_seen(config: Config, found: NetworkConfig) -> Config:
-    """A trial's settings with the window that was found for all of them, where none is named."""
+def _use_window(config: Config, chosen: NetworkConfig) -> Config:
+    """A trial's settings with the window that was found, where they name none."""
     network = config.network
-    if isinstance(network, DeepConfig) and isinstance(found, DeepConfig) and network.finds_window:
-        return replace(config, network=replace(network, window=found.window))
+    if isinstance(network, DeepConfig) and isinstance(chosen, DeepConfig) and network.finds_window:
+        return replace(config, network=replace(network, window=chosen.window))
     return config
 
 
-def _trial(task: Task, config: Config, report: Report) -> float:
-    """Train, reporting every evaluation; the F1 of the weights that would be kept."""
+def _run_trial(task: Task, config: Config, report: Report) -> float:
+    """Train, reporting every evaluation; the F1 of the weights that are kept."""
     from candid.training.loop import train_in_steps as steps
 
-    state = begun(task, config)
+    state = start_training(task, config)
     f1 = math.nan
     rows = steps(task, state, config.train, config.augment, quiet=True)
     for evaluation, row in enumerate(rows, start=1):
@@ -199,23 +202,22 @@ def _trial(task: Task, config: Config, report: Report) -> float:
     return state.best_f1 if config.train.keep == "best" else f1
 
 
-def _last(path: Path, config: Config, data: Data, *, quiet: bool) -> tuple[float, dict[str, Any]]:
-    """The run of the winner, from where it was left; its figures, as plain data.
-
-    Of several labels, the mean of theirs.
-    """
+def _train_winner(
+    path: Path, config: Config, data: Data, *, quiet: bool
+) -> tuple[float, dict[str, Any]]:
+    """Train the winner, or go on with it; its figures (a mean over labels), as plain data."""
     import torch
 
     if not Run(path).config.is_file():
         train = replace(config.train, threads=torch.get_num_threads())
         config = replace(config, train=train)
     run, data = begin_or_resume(data, config, path, quiet=quiet)
-    everything(run, data)
-    found = [read_record(one.evaluation, Evaluation) for one in run.of_targets() or [run]]
-    every = [s for evaluation in found for s in evaluation.splits if s.n]
+    run_main_job(run, data)
+    evaluations = [read_record(r.evaluation, Evaluation) for r in run.of_targets() or [run]]
+    splits = [s for evaluation in evaluations for s in evaluation.splits if s.n]
     f1 = {
-        split: mean_of_labels([s.metrics["weighted_f1"] for s in every if s.split == split])
-        for split in dict.fromkeys(s.split for s in every)
+        split: mean_of_labels([s.metrics["weighted_f1"] for s in splits if s.split == split])
+        for split in dict.fromkeys(s.split for s in splits)
     }
     return f1["validation"].value, {split: to_plain(estimate) for split, estimate in f1.items()}
 
@@ -223,19 +225,21 @@ def _last(path: Path, config: Config, data: Data, *, quiet: bool) -> tuple[float
 # --- what came of it -----------------------------------------------------------------------------
 
 
-def _result(
-    study: Study, data: Data, task: Task, told: dict[str, Any], *, started: Provenance
+def _build_result(
+    study: Study, data: Data, task: Task, final: dict[str, Any], provenance: Provenance
 ) -> Tuning:
     from candid.training.tuning.finals import candidates, last_seed, winner
     from candid.training.tuning.search import closed, importances
 
     base = study.base
-    trials = _trials(study)
+    trials = _list_trials(study)
     n = len(task.validation)
     finished = sum(t.state == "finished" for t in trials)
     best = winner(study)
-    found = sorted(candidates(study), key=lambda c: (c.number != best.number, -_or_least(c.mean)))
-    start = next(c for c in found if c.is_baseline)
+    finalists = sorted(
+        candidates(study), key=lambda c: (c.number != best.number, -_nan_last(c.mean))
+    )
+    baseline = next(c for c in finalists if c.is_baseline)
     by_number = {t.number: t.f1 for t in trials}
     return Tuning(
         study=study.search.study_name,
@@ -250,7 +254,7 @@ def _result(
         closed=closed(study),
         space={name: str(kind) for name, kind in study.space.items()},
         trials=trials,
-        given_up=_given_up(study),
+        given_up=_count_failed(study),
         importance={
             setting: Estimate(
                 *shares, n, f"5% to 95% over resampled trials, of {finished}", draws=12,
@@ -258,20 +262,20 @@ def _result(
             )
             for setting, shares in importances(study, draws=12).items()
         },
-        finalists=tuple(_finalist(c, by_number, n) for c in found),
+        finalists=tuple(_build_finalist(c, by_number, n) for c in finalists),
         winner=best.number,
-        difference=_difference(best, start, n),
-        validation=_estimate(told, "validation"),
-        test=_estimate(told, "test"),
+        difference=_compare_to_start(best, baseline, n),
+        validation=_parse_estimate(final, "validation"),
+        test=_parse_estimate(final, "test"),
         seconds=sum(t.seconds for t in trials),
         images=sum(t.images for t in trials),
-        started=started.started,
-        candid=started.candid,
+        started=provenance.started,
+        candid=provenance.candid,
         seed=last_seed(study, best),
     )  # fmt: skip
 
 
-def _trials(study: Study) -> tuple[Trial, ...]:
+def _list_trials(study: Study) -> tuple[Trial, ...]:
     from candid.training.tuning.space import value_of
 
     base = {name: value_of(study.base, name) for name in study.space}
@@ -292,13 +296,13 @@ def _trials(study: Study) -> tuple[Trial, ...]:
     )
 
 
-def _given_up(study: Study) -> int:
-    """Trials that were killed or stopped, apart from those that withdrew before they began."""
-    every = study.search.get_trials(deepcopy=False)
-    return sum(t.state.name == "FAIL" and bool(t.intermediate_values) for t in every)
+def _count_failed(study: Study) -> int:
+    """Trials that failed after an evaluation."""
+    trials = study.search.get_trials(deepcopy=False)
+    return sum(t.state.name == "FAIL" and bool(t.intermediate_values) for t in trials)
 
 
-def _finalist(candidate: Candidate, search_f1: dict[int, float], n: int) -> Finalist:
+def _build_finalist(candidate: Candidate, search_f1: dict[int, float], n: int) -> Finalist:
     seeds = sorted(candidate.f1)
     f1 = [candidate.f1[seed] for seed in seeds]
     return Finalist(
@@ -308,45 +312,45 @@ def _finalist(candidate: Candidate, search_f1: dict[int, float], n: int) -> Fina
         search_f1=search_f1.get(candidate.number, math.nan),
         seeds=tuple(seeds),
         f1=tuple(f1),
-        mean=_within_bounds(mean_over_seeds(f1, n)),
+        mean=_clip_f1(mean_over_seeds(f1, n)),
     )
 
 
-def _within_bounds(f1: Estimate) -> Estimate:
-    """Few seeds can make an interval that reaches beyond what an F1 can be."""
+def _clip_f1(f1: Estimate) -> Estimate:
+    """An F1 whose interval, from few seeds, stays between 0 and 1."""
     return replace(f1, low=float(np.maximum(f1.low, 0.0)), high=float(np.minimum(f1.high, 1.0)))
 
 
-def _difference(best: Candidate, start: Candidate, n: int) -> Estimate | None:
+def _compare_to_start(best: Candidate, baseline: Candidate, n: int) -> Estimate | None:
     shared = sorted(
-        seed for seed, f1 in best.f1.items() if math.isfinite(f1 - start.f1.get(seed, math.nan))
+        seed for seed, f1 in best.f1.items() if math.isfinite(f1 - baseline.f1.get(seed, math.nan))
     )
-    if best is start or not shared:
+    if best is baseline or not shared:
         return None
-    return mean_over_seeds([best.f1[seed] - start.f1[seed] for seed in shared], n)
+    return mean_over_seeds([best.f1[seed] - baseline.f1[seed] for seed in shared], n)
 
 
-def _or_least(value: float) -> float:
+def _nan_last(value: float) -> float:
     return value if math.isfinite(value) else -math.inf
 
 
-def _estimate(told: dict[str, Any], split: str) -> Estimate | None:
-    return from_plain(Estimate, told[split]) if split in told else None
+def _parse_estimate(estimates: dict[str, Any], split: str) -> Estimate | None:
+    return from_plain(Estimate, estimates[split]) if split in estimates else None
 
 
-def _best_toml(study: Study, result: Tuning) -> str:
+def _format_best(study: Study, result: Tuning) -> str:
     from candid.training.tuning.space import with_changes
 
     best = result.best
     mean = best.mean
-    fresh = (
+    figure = (
         f"validation F1 {mean.value:.4f}, the mean of {len(best.f1)} fresh seeds"
         if best.f1
         else f"validation F1 {best.search_f1:.4f} in the search"
     )
     return (
         f"# The best settings of the study {result.study!r} on {result.data!r}:\n"
-        f"# {fresh}, after {len(result.trials)} trials.\n"
+        f"# {figure}, after {len(result.trials)} trials.\n"
         "# They were chosen on validation, which flatters that figure.\n\n"
         + to_toml(with_changes(study.base, {**best.settings, "train.seed": result.seed}))
     )

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from candid.errors import DataError, RunError
 from candid.pipeline.data_places import Places
-from candid.pipeline.labelling import Answering, labeller, one_thread_each
+from candid.pipeline.labelling import PredictOptions, open_labeller, single_threaded
 from candid.pipeline.opening import Data, Place, needs_torch, path_of, reload, run_at
 from candid.records import ModelCard, read_record
 from candid.runs import Run
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 def predict(
-    run: Run | Place, pictures: Images, *, workers: int = 0, **how: Unpack[Answering]
+    run: Run | Place, pictures: Images, *, workers: int = 0, **options: Unpack[PredictOptions]
 ) -> Iterator[dict[str, Any]]:
     """A row per picture (with `crop`, per face), as they are done: `candid predict` from Python.
 
@@ -73,11 +73,11 @@ def predict(
     from candid.inference.sources import items_of
 
     items = items_of(pictures)
-    ready = labeller(run if isinstance(run, Run) else Run(Path(run)), **how)
-    names = ready.columns.schema().names
-    with one_thread_each():
-        ready, coming = framed_together(ready, items)
-        with closing(label(ready, coming, workers=workers)) as blocks:
+    labeller = open_labeller(run if isinstance(run, Run) else Run(Path(run)), **options)
+    names = labeller.columns.schema().names
+    with single_threaded():
+        labeller, images = framed_together(labeller, items)
+        with closing(label(labeller, images, workers=workers)) as blocks:
             for block in blocks:
                 # What a row holds beyond the table's columns is not told.
                 yield from (dict(zip(names, row, strict=False)) for row in block.rows)
@@ -192,18 +192,18 @@ def export(
     refuse_untrained(folder, several=True)
     if to == "transformers":
         return export_transformers(folder, out, int8=int8)
-    tell = None if int8 or data is not None else without_data
-    loaded, without = _loaded(folder, data, cache, tell)
-    return replace(export_run(folder, loaded, out=out, int8=int8), without_data=without)
+    callback = None if int8 or data is not None else without_data
+    packed, reason = _reload_or_none(folder, data, cache, callback)
+    return replace(export_run(folder, packed, out=out, int8=int8), without_data=reason)
 
 
-def _loaded(
+def _reload_or_none(
     run: Run,
     data: Places | None,
     cache: Path | None,
     without_data: Callable[[Exception], object] | None,
 ) -> tuple[Data | None, str]:
-    """A run's data; where they are gone, None and why, where somebody is to be told."""
+    """A run's data; or None and why, if `without_data` takes the error."""
     try:
         return reload(run, data, cache=cache), ""
     except (RunError, DataError) as error:
@@ -263,9 +263,9 @@ def serve(
     """
     from candid.serving.serve import serve_models
 
-    about = (config or Config()).serve
-    _, models = _served(runs, about, abstain_below, calibration)
-    serve_models(models, about, quiet=quiet, started=started)
+    serve_config = (config or Config()).serve
+    _, models = _load_models(runs, serve_config, abstain_below, calibration)
+    serve_models(models, serve_config, quiet=quiet, started=started)
 
 
 def application(
@@ -279,17 +279,17 @@ def application(
     The key that requests must carry comes from `config.serve.key_file` or `CANDID_API_KEY`, as for
     `serve`. Where it is mounted below another application, that one must run its lifespan.
     """
-    about = (config or Config()).serve
-    key, models = _served(runs, about, abstain_below, calibration)
+    serve_config = (config or Config()).serve
+    key, models = _load_models(runs, serve_config, abstain_below, calibration)
     from candid.serving.app import create_app
 
-    return create_app(models, about, key=key)
+    return create_app(models, serve_config, key=key)
 
 
-def _served(
+def _load_models(
     runs: Sequence[Place], config: ServeConfig, abstain_below: float | None, calibration: str
 ) -> tuple[str, list[Served]]:
-    """The key and the models; what cannot go well is said before models are loaded."""
+    """The key and the models; raises before models are loaded."""
     from candid.pipeline.serving import load_served
     from candid.serving.serve import needs_server, read_key
 

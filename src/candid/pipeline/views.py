@@ -1,4 +1,4 @@
-"""Which part of the pictures a network is to see: what the settings leave to the data."""
+"""The window that a network sees, where the settings leave it to the data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from candid.arrays import Floats
 from candid.config import QUICK_RECIPE, load_config
 from candid.data.dataset import Dataset
 from candid.data.targets import classes_of
-from candid.pipeline.beginning import source_of_weights
+from candid.pipeline.beginning import read_weights_source
 from candid.records import read_record, write_record
 from candid.records.model import MOST_LOST_OF_A_CLASS, TriedView, TriedViews
 from candid.settings import Config, TrainConfig
@@ -30,55 +30,53 @@ _BATCH, _WIDTH = 128, 16
 
 
 @dataclass(frozen=True)
-class Seen:
-    """The settings with the window that was chosen, and what the views tell that were tried."""
+class WindowChoice:
+    """The settings with the chosen window, and what the views that were tried tell."""
 
     config: Config
     views: tuple[TriedView, ...] = ()
 
 
-def with_window(
+def choose_window(
     task: Task,
     config: Config,
     dataset: Dataset | None = None,
     *,
-    noted: Path | None = None,
+    record: Path | None = None,
     quiet: bool = False,
-) -> Seen:
-    """What the network is to see, where the settings say "face" or "auto".
+) -> WindowChoice:
+    """Choose the window that the network sees, where the settings say "face" or "auto".
 
-    "face" is where the training pictures show it. "auto" is the smallest of the face without its
+    "face" is where the training images show it. "auto" is the smallest of the face without its
     forehead and the face with it from which a short training tells every label, surely, all but a
-    twentieth of what it tells from the whole, and no class, surely, less than three quarters; and
-    the whole where neither does, or where the training told less than half of what there is to
-    tell. Weights that come from another run see what they saw there. Of
-    `dataset`, whose rows are the task's, come the words for labels and classes, and who is in the
-    images. What was tried is kept in a file, `noted`, and is not tried again: on another machine a
-    close choice may end otherwise, and a training that goes on must see what it saw. Several
-    processes that train together choose together.
+    twentieth of what it tells from the whole, and no class, surely, less than three quarters; else
+    the whole, also where the training told less than half of what there is to tell. Weights from
+    another run keep that run's window. `dataset`, whose rows are the task's, names labels, classes
+    and people. The trials are kept in `record` and not repeated: on another machine a close choice
+    may end otherwise. Several processes choose together.
     """
     network = config.network
     if not isinstance(network, DeepConfig) or not network.finds_window:
-        return Seen(config)
+        return WindowChoice(config)
     if network.window == AUTO and config.train.initial:
-        card, _ = source_of_weights(Path(config.train.initial))
-        return _seeing(config, network, str(card.options.get("window", "")) if card else "")
+        card, _ = read_weights_source(Path(config.train.initial))
+        return _build_choice(config, network, str(card.options.get("window", "")) if card else "")
     from candid.training.window import face_windows
 
     if network.window == FACE:
         windows = face_windows(task.images, task.train)
-        return _seeing(config, network, windows[-1] if windows else "")
-    views = _noted(noted)
+        return _build_choice(config, network, windows[-1] if windows else "")
+    views = _read_views(record)
     if views is None:
         windows = face_windows(task.images, task.train)
-        views = _tried(task, windows, config, dataset, quiet)
-        _note(noted, views)
+        views = _try_windows(task, windows, config, dataset, quiet)
+        _write_views(record, views)
     lacking = {view.window for view in views if not view.suffices}
-    found = next((view.window for view in views if view.window not in lacking), "")
-    return _seeing(config, network, found, views)
+    window = next((view.window for view in views if view.window not in lacking), "")
+    return _build_choice(config, network, window, views)
 
 
-def _noted(path: Path | None) -> tuple[TriedView, ...] | None:
+def _read_views(path: Path | None) -> tuple[TriedView, ...] | None:
     from candid.training.distributed import team
 
     if path is None or not team().broadcast(path.is_file):
@@ -86,23 +84,23 @@ def _noted(path: Path | None) -> tuple[TriedView, ...] | None:
     return team().broadcast(lambda: read_record(path, TriedViews)).views
 
 
-def _note(path: Path | None, views: tuple[TriedView, ...]) -> None:
+def _write_views(path: Path | None, views: tuple[TriedView, ...]) -> None:
     from candid.training.distributed import team
 
     if path is not None and team().leads:
         write_record(path, TriedViews(views))
 
 
-def _seeing(
+def _build_choice(
     config: Config, network: DeepConfig, window: str, views: tuple[TriedView, ...] = ()
-) -> Seen:
-    return Seen(replace(config, network=replace(network, window=window)), views)
+) -> WindowChoice:
+    return WindowChoice(replace(config, network=replace(network, window=window)), views)
 
 
-def _tried(
+def _try_windows(
     task: Task, windows: Sequence[str], config: Config, dataset: Dataset | None, quiet: bool
 ) -> tuple[TriedView, ...]:
-    """Each window and label after a short training; none where there is nothing to try."""
+    """Each window and label after a short training; none without windows or steps."""
     from candid.training.distributed import team
     from candid.training.views import view_losses
 
@@ -110,26 +108,26 @@ def _tried(
     if not (windows and steps and len(task.validation)):
         return ()
     quick = load_config(recipe=QUICK_RECIPE)
-    parts = [(), *map(window_edges, windows)]
+    edges = [(), *map(window_edges, windows)]
     losses, base = view_losses(
         task,
-        parts,
+        edges,
         DeepConfig(width=_WIDTH, window=""),
-        _quick(quick.train, config.train, steps),
+        _trial_settings(quick.train, config.train, steps),
         quick.augment,
         quiet=quiet,
     )
-    found = tuple(
-        _view(window, label, (base[:, t], losses[0][:, t], part[:, t]))
+    views = tuple(
+        _measure_view(window, label, (base[:, t], losses[0][:, t], part[:, t]))
         for window, part in zip(windows, losses[1:], strict=True)
-        for t, label in enumerate(_labels(task, dataset))
+        for t, label in enumerate(_collect_labels(task, dataset))
     )
-    return team().broadcast(lambda: found)
+    return team().broadcast(lambda: views)
 
 
 @dataclass(frozen=True, eq=False)
-class _Label:
-    """A label's name and classes, of a number none, and the validation images' codes and people."""
+class _LabelData:
+    """A label's name, classes (none of a number), and validation codes and people."""
 
     name: str
     classes: tuple[str, ...]
@@ -137,46 +135,44 @@ class _Label:
     person: NDArray[np.int64] | None
 
 
-def _labels(task: Task, dataset: Dataset | None) -> list[_Label]:
+def _collect_labels(task: Task, dataset: Dataset | None) -> list[_LabelData]:
     codes = task.label[task.validation].reshape(len(task.validation), -1)
     person = None if dataset is None else dataset.persons(task.validation)
     sizes = task.sizes or (task.n_classes,)
-    found = []
+    labels = []
     for t, (size, scale) in enumerate(zip(sizes, task.scales or [None] * len(sizes), strict=True)):
         name, classes = "", tuple(map(str, range(size)))
         if dataset is not None:
             name = dataset.targets[t]
             classes = classes_of(dataset, name)
-        found.append(_Label(name, classes if scale is None else (), codes[:, t], person))
-    return found
+        labels.append(_LabelData(name, classes if scale is None else (), codes[:, t], person))
+    return labels
 
 
-def _view(window: str, label: _Label, losses: Sequence[Floats]) -> TriedView:
-    """What is lost of a label in a window, by the losses (n,) from nothing, the whole, and it."""
-    base, whole, part = losses
-    kept, lost = retention(base, whole, part, label.person), ""
+def _measure_view(window: str, label: _LabelData, losses: Sequence[Floats]) -> TriedView:
+    """How much of a label a window loses, from losses (n,) of nothing, the whole, and it."""
+    base, full, part = losses
+    e, lost_class = retention(base, full, part, label.person), ""
     for code, name in enumerate(label.classes):
-        own = label.codes == code
-        person = None if label.person is None else label.person[own]
-        if loses_more(MOST_LOST_OF_A_CLASS, base[own], whole[own], part[own], person):
-            lost = name
+        mask = label.codes == code
+        person = None if label.person is None else label.person[mask]
+        if loses_more(MOST_LOST_OF_A_CLASS, base[mask], full[mask], part[mask], person):
+            lost_class = name
             break
-    return TriedView(
-        window, label.name, kept.n, kept.base, kept.whole, kept.part, kept.lost, kept.high, lost
-    )
+    return TriedView(window, label.name, e.n, e.base, e.whole, e.part, e.lost, e.high, lost_class)
 
 
-def _quick(quick: TrainConfig, own: TrainConfig, steps: int) -> TrainConfig:
-    """The quick recipe's training, on the device and of the seed of the run's own."""
+def _trial_settings(quick: TrainConfig, train: TrainConfig, steps: int) -> TrainConfig:
+    """The quick recipe's training, with the run's device and seed."""
     return replace(
         quick,
         steps=steps,
-        batch_size=min(_BATCH, own.batch_size),
-        target_weights=own.target_weights,
-        precision=own.precision,
-        device=own.device,
-        threads=own.threads,
-        seed=own.seed,
+        batch_size=min(_BATCH, train.batch_size),
+        target_weights=train.target_weights,
+        precision=train.precision,
+        device=train.device,
+        threads=train.threads,
+        seed=train.seed,
         ema_decay=0.9,
         checkpoints=0,
         flip_tta=False,

@@ -30,7 +30,7 @@ from candid.runs.folders import CHECKED, TARGETS
 from candid.runs.steps import SHARED_STEPS as SHARED_STEPS
 from candid.runs.steps import STEPS as STEPS
 from candid.runs.steps import TARGET_STEPS as TARGET_STEPS
-from candid.runs.steps import Shown, Step
+from candid.runs.steps import Display, Step
 from candid.runs.steps import target_steps as target_steps
 from candid.runs.tables import read_history as read_history
 from candid.runs.tables import read_pictures as read_pictures
@@ -152,19 +152,16 @@ class Run:
         """The steps that are done in this folder, in their order."""
         if self.settings.data.is_several:
             return SHARED_STEPS if self.whole is None else TARGET_STEPS
-        asked = {
+        enabled = {
             "align": self.aligns,
             "check": self.settings.check.folds > 0,
             "seeds": self.settings.seeds.count > 1,
         }
-        return {name: step for name, step in STEPS.items() if asked.get(name, True)}
+        return {name: step for name, step in STEPS.items() if enabled.get(name, True)}
 
     @property
     def aligns(self) -> bool:
-        """Whether its data sets are brought to one frame: not once it trained on them as they came.
-
-        Nor where there is one.
-        """
+        """Whether its data sets are brought to one frame, if several and not trained without."""
         if not self.settings.data.align_sources or self.settings.framing.steps == 0:
             return False
         if self.source_frames.is_file():
@@ -177,8 +174,8 @@ class Run:
         """Of several labels that were learned, the run of each, in the order of their outputs."""
         if self.whole is not None or not self.targets.is_file():
             return []
-        known = read_record(self.targets, Targets).labels
-        return [replace(self, path=self.path / TARGETS / label.folder) for label in known]
+        labels = read_record(self.targets, Targets).labels
+        return [replace(self, path=self.path / TARGETS / label.folder) for label in labels]
 
     @property
     def model(self) -> candid.Whole:
@@ -209,22 +206,22 @@ class Run:
 
         The other parameters are those of `candid.predict`, which gives the same rows one by one.
         """
-        how: dict[str, Any] = {"abstain_below": abstain_below, "check": check, "crop": crop}
-        rows = tuple(candid.predict(self, images, calibration=calibration, **how))
+        options: dict[str, Any] = {"abstain_below": abstain_below, "check": check, "crop": crop}
+        rows = tuple(candid.predict(self, images, calibration=calibration, **options))
         if self.of_targets() or not rows or "prediction" not in rows[0]:
-            above = self if self.whole is None else replace(self, path=self.whole)
-            named = read_record(above.targets, Targets).labels
-            return AnsweredImages(", ".join(label.name for label in named), (), rows)
+            shared_run = self if self.whole is None else replace(self, path=self.whole)
+            labels = read_record(shared_run.targets, Targets).labels
+            return AnsweredImages(", ".join(label.name for label in labels), (), rows)
         card = read_record(self.model_file, ModelCard)
         return AnsweredImages(card.target, card.classes, rows)
 
     def _repr_html_(self) -> str:
-        from candid.runs.shown import html_of_run
+        from candid.runs.shown import run_html
 
-        return html_of_run(self)
+        return run_html(self)
 
     def step(
-        self, name: str, function: Callable[..., object], *inputs: Any, shown: Shown | None = None
+        self, name: str, function: Callable[..., object], *inputs: Any, shown: Display | None = None
     ) -> None:
         """Do a step, `function(run, *inputs)`, unless it is whole."""
         if self.is_whole(name):
@@ -236,59 +233,59 @@ class Run:
 
     @contextlib.contextmanager
     def doing(self, name: str) -> Iterator[None]:
-        """Do a step inside, whole or not; it is written down where it ends well."""
+        """Do a step in the block, whole or not, and note it where it ends well."""
         if self.steps[name].resumes:
             yield
             return
         self.forget(name)
-        began = time.monotonic()
+        start = time.monotonic()
         yield
         # The report shows all seconds: its own would make it stale the moment that it is written.
-        shown = name in ("overview", "report")
-        self.note(name, None if shown else time.monotonic() - began)
+        is_untimed = name in ("overview", "report")
+        self.note(name, None if is_untimed else time.monotonic() - start)
 
     def is_whole(self, name: str) -> bool:
         """Whether a step need not be done again: it read what there is now, and its files exist."""
         if self.steps[name].resumes:
             return all(getattr(self, file).is_file() for file in self.steps[name].outputs)
-        about = read_record(self.provenance, Provenance)
-        return about.digests.get(name) == step_digest(self, self.steps[name], about)
+        provenance = read_record(self.provenance, Provenance)
+        return provenance.digests.get(name) == step_digest(self, self.steps[name], provenance)
 
     def all_whole(self) -> bool:
         """Whether nothing is left to do for the main job."""
         return all(self.is_whole(name) for name in self.steps) and self.targets_whole()
 
     def targets_whole(self) -> bool:
-        """Of several labels, whether nothing is left to do for each of them."""
-        several = self.of_targets()
-        labels = read_record(self.targets, Targets).labels if several else ()
+        """Whether nothing is left to do for any of several labels."""
+        label_runs = self.of_targets()
+        labels = read_record(self.targets, Targets).labels if label_runs else ()
         return all(
-            one.provenance.is_file()
-            and all(map(one.is_whole, target_steps(len(several), number=label.number is not None)))
-            for one, label in zip(several, labels, strict=True)
+            r.provenance.is_file()
+            and all(map(r.is_whole, target_steps(len(labels), number=label.number is not None)))
+            for r, label in zip(label_runs, labels, strict=True)
         )
 
     def forget(self, name: str) -> None:
-        """A step begins: it is no longer whole, nor is what adds to the same files after it."""
-        names, written = list(self.steps), {*self.steps[name].outputs}
+        """Mark a step as begun: it and later steps that write the same files are not whole."""
+        names, outputs = list(self.steps), {*self.steps[name].outputs}
         later = names[names.index(name) + 1 :]
-        gone = {name, *(other for other in later if written & {*self.steps[other].outputs})}
-        about = read_record(self.provenance, Provenance)
-        kept = {step: digest for step, digest in about.digests.items() if step not in gone}
-        if kept != about.digests:
-            write_record(self.provenance, replace(about, digests=kept))
+        stale = {name, *(other for other in later if outputs & {*self.steps[other].outputs})}
+        provenance = read_record(self.provenance, Provenance)
+        digests = {step: digest for step, digest in provenance.digests.items() if step not in stale}
+        if digests != provenance.digests:
+            write_record(self.provenance, replace(provenance, digests=digests))
 
     def note(self, name: str, seconds: float | None = None) -> None:
-        """A step is done: write down what it read and, where it is given, how long it took."""
-        about = read_record(self.provenance, Provenance)
+        """Mark a step as done: note its inputs and, if given, its seconds."""
+        provenance = read_record(self.provenance, Provenance)
         if seconds is not None:
-            about = replace(about, seconds=about.seconds | {name: round(seconds, 3)})
-        digests = about.digests | {name: step_digest(self, self.steps[name], about)}
-        write_record(self.provenance, replace(about, digests=digests))
+            provenance = replace(provenance, seconds=provenance.seconds | {name: round(seconds, 3)})
+        digests = provenance.digests | {name: step_digest(self, self.steps[name], provenance)}
+        write_record(self.provenance, replace(provenance, digests=digests))
 
 
 def is_framed(run: Run) -> bool:
-    """Whether pictures are brought to the training pictures' frame before the model looks."""
+    """Whether images are brought to the training images' frame for the model."""
     return run.framing.is_file() and read_record(run.framing, FramingCard).used
 
 
@@ -296,10 +293,9 @@ def is_framed(run: Run) -> bool:
 
 
 def claim(root: Path, name: str) -> Path:
-    """Make the folder `root/2026-11-24-plain-1`, or with the next number that is free.
+    """Make the folder `root/2026-11-24-plain-1`, or with the next free number; else OutputError.
 
-    Runs that begin at the same moment get a folder each. Raises OutputError where it cannot be
-    made.
+    Runs that begin at the same moment get a folder each.
     """
     today = datetime.date.today().isoformat()
     with writing(root, "--out"):
@@ -316,11 +312,8 @@ def claim(root: Path, name: str) -> Path:
 
 
 def refuse_full(path: Path) -> None:
-    """Raise an OutputError where a new run's folder holds something already.
-
-    What a start that was killed left is nothing.
-    """
-    if path.is_dir() and set(path.iterdir()) - {*_leftovers(path)}:
+    """Raise an OutputError for a new run's folder that holds more than a killed start left."""
+    if path.is_dir() and set(path.iterdir()) - {*_list_leftovers(path)}:
         is_run = (path / "config.toml").is_file()
         raise OutputError(
             f"{path} is not empty.",
@@ -333,27 +326,24 @@ def refuse_full(path: Path) -> None:
 _NO_RUN = "check the path; a run that was stopped while it packed has no folder: begin it again"
 
 
-def _leftovers(path: Path) -> list[Path]:
-    """What a start that was killed left in a folder that did not become a run."""
+def _list_leftovers(path: Path) -> list[Path]:
+    """The files of a killed start, in a folder that did not become a run."""
     run = Run(path)
     if run.config.exists():
         return []
-    whole = [run.provenance] if written_by(path) else []
+    provenance = [run.provenance] if written_by(path) else []
     return [
-        *whole,
+        *provenance,
         *(p for f in (run.provenance, run.config) for p in path.glob(f".{f.name}.*.part")),
     ]
 
 
 def create(path: Path, config: Config, provenance: Provenance) -> Run:
-    """Make a run folder and write down its settings and where it comes from.
-
-    Raises OutputError where the folder holds something already, or cannot be written to.
-    """
+    """Make a run folder with its settings and provenance; OutputError where it is full."""
     refuse_full(path)
     with writing(path, "--out"):
         path.mkdir(parents=True, exist_ok=True)
-        for leftover in _leftovers(path):
+        for leftover in _list_leftovers(path):
             leftover.unlink(missing_ok=True)
     run = Run(path, config)
     write_record(run.provenance, provenance)
@@ -379,7 +369,7 @@ def open_run(path: str | PathLike[str], *, trust: bool = False) -> Run:
         raise RunError(
             f"{path} is not a run: it has no config.toml.",
             expected="a folder that candid run or candid train wrote",
-            todo=f"begin anew with --out {path}" if _leftovers(path) else _NO_RUN,
+            todo=f"begin anew with --out {path}" if _list_leftovers(path) else _NO_RUN,
         )
     try:
         return trusted(Run(path, read_config(run.config)), trust)

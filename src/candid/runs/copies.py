@@ -1,4 +1,4 @@
-"""Files that one run has from another, since both are of the same pictures."""
+"""Files that runs of the same images share."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from candid.storage.files import copied
 FRAME_FILES = ("source_framing", "source_frames")  # how several data sets were brought to one frame
 
 
-def copy_files(run: Run, made: Run, names: Iterable[str]) -> None:
-    """Give `made` the files of a run, by their names in `Run`; what the run lacks is removed."""
+def copy_files(run: Run, target: Run, names: Iterable[str]) -> None:
+    """Copy files of a run, by their names in `Run`; files that it lacks are removed."""
     for name in names:
-        source, place = getattr(run, name), getattr(made, name)
+        source, destination = getattr(run, name), getattr(target, name)
         if source.is_file():
-            copied(source, place)
+            copied(source, destination)
         else:
-            place.unlink(missing_ok=True)
+            destination.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""By what it is known that a step need not be done again: digests of all that it reads."""
+"""Digests of all that a step reads: it is done again only where they change."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ _LATER = ("source_frames",)
 _LATER_SETTINGS = {"predict.coverage_by": "all", "evaluate.tolerance": 0.0}
 
 
-def step_digest(run: Run, step: Step, about: Provenance) -> str:
-    """Of the data, the settings and files that a step reads, and which of its files exist."""
+def step_digest(run: Run, step: Step, provenance: Provenance) -> str:
+    """The digest of data, settings, input files, and which outputs exist."""
     files = [file for file in step.inputs if file not in _NO_FILES]
     files = [file for file in files if file not in _LATER or getattr(run, file).is_file()]
-    plain: list[Any] = [
-        about.data_fingerprint,
+    parts: list[Any] = [
+        provenance.data_fingerprint,
         {
             setting: repr(value)
             for setting in step.settings
             if (value := attrgetter(setting)(run.settings)) != _LATER_SETTINGS.get(setting)
         },
-        {_short(file): _hashed(getattr(run, file)) for file in files},
-        about.seconds if "provenance" in step.inputs else None,
-        [_short(file) for file in step.outputs if getattr(run, file).is_file()],
+        {_digest_name(file): _hash_file(getattr(run, file)) for file in files},
+        provenance.seconds if "provenance" in step.inputs else None,
+        [_digest_name(file) for file in step.outputs if getattr(run, file).is_file()],
     ]
     if "target_runs" in step.inputs:
-        plain.append([_hashed(one.provenance) for one in run.of_targets()])
-    return hashlib.blake2b(json.dumps(plain).encode(), digest_size=16).hexdigest()
+        parts.append([_hash_file(label_run.provenance) for label_run in run.of_targets()])
+    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 
 
-def _short(file: str) -> str:
-    """What a file was called when the first digests were written, which still hold."""
+def _digest_name(file: str) -> str:
+    """A file's name in digests, as the first release wrote it."""
     return file.removesuffix("_file")
 
 
-def _hashed(path: Path) -> str | None:
+def _hash_file(path: Path) -> str | None:
     if not path.is_file():
         return None
     with path.open("rb") as file:

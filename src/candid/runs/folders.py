@@ -1,4 +1,4 @@
-"""Folders in a run's folder in which steps and verbs make runs of its parts and variants."""
+"""Folders in a run's folder for runs of its parts and variants."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the data sets of a run were brought to one frame, as far as they were."""
+"""The common frame of a run's data sets."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from candid.runs import Run
 
 
 def source_frames(run: Run) -> SourceFrames | None:
-    """How the data sets of a run were brought to one frame; None where they were not.
+    """How several data sets were brought to one frame; None where they were not.
 
-    Raises RunError where they were, and the run no longer says how.
+    Raises RunError where the run has lost this file.
     """
     if run.source_frames.is_file():
         return read_record(run.source_frames, SourceFrames)

@@ -1,4 +1,4 @@
-"""What cannot be done with a run: errors that say which run it can be done with."""
+"""Errors for runs with which something cannot be done."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from candid.runs import Run
 def refuse_untrained(run: Run, *, several: bool = False, number: bool = False) -> None:
     """Raise a RunError, with the command that goes on, where a run's training is not finished.
 
-    Also, unless `several` will do, where it learned several labels: what is asked of one is asked
-    of one of them; and, unless `number` will do, where that is one.
+    Also for a run of several labels, unless `several`, and for a number, unless `number`.
     """
     if (several and run.of_targets()) or (number and is_number_run(run)):
         return
@@ -30,16 +29,16 @@ def refuse_untrained(run: Run, *, several: bool = False, number: bool = False) -
 
 def refuse_several(run: Run) -> None:
     """Raise a RunError, with the folder of one of them, where a run learned several labels."""
-    several = run.of_targets()
-    labels = read_record(run.targets, Targets).labels if several else ()
-    classes = [one for one, a in zip(several, labels, strict=True) if a.number is None]
-    if several and not classes:
+    label_runs = run.of_targets()
+    labels = read_record(run.targets, Targets).labels if label_runs else ()
+    class_runs = [r for r, a in zip(label_runs, labels, strict=True) if a.number is None]
+    if label_runs and not class_runs:
         raise _number_error(run, labels[0].name)
-    if several:
+    if label_runs:
         raise RunError(
-            f"{run.path} learned {len(several)} labels, and this is for one.",
+            f"{run.path} learned {len(label_runs)} labels, and this is for one.",
             expected="the folder of one of them",
-            todo=f"name one, such as {classes[0].path}",
+            todo=f"name one, such as {class_runs[0].path}",
         )
 
 
@@ -51,20 +50,20 @@ def is_number_run(run: Run) -> bool:
 
 
 def run_that_answers(run: Run) -> Run:
-    """The run that answers for a folder: of a number that was learned alone, the run above it.
+    """The run that answers for a folder: for a number learned alone, the run above it.
 
     Raises RunError for the folder of one of several labels that is a number.
     """
     if not is_number_run(run) or run.whole is None:
         return run
-    whole = replace(run, path=run.whole)
-    if len(whole.of_targets()) > 1:
+    shared_run = replace(run, path=run.whole)
+    if len(shared_run.of_targets()) > 1:
         raise RunError(
             f"{run.path} is of a number that is answered together with other labels.",
             expected="the run above it, which gives the number, its interval, and the others",
-            todo=f"name {whole.path}",
+            todo=f"name {shared_run.path}",
         )
-    return whole
+    return shared_run
 
 
 def refuse_number(run: Run) -> None:
@@ -77,9 +76,7 @@ def refuse_number(run: Run) -> None:
 
 
 def _number_error(run: Run, name: str) -> RunError:
-    above, folder = (
-        (run.path, run.of_targets()[0].path) if run.whole is None else (run.whole, run.path)
-    )
+    above, folder = run.whole or run.path, run.path if run.whole else run.of_targets()[0].path
     return RunError(
         f"{run.path} learned {name!r}, which is a number, and this is for a label with classes.",
         expected="a label with classes",

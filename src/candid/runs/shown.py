@@ -1,4 +1,4 @@
-"""What notebooks show of a run: the figures of its label, or of each of its labels."""
+"""A run in notebooks: the figures of its labels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from candid.runs import Run
 from candid.runs.refusals import is_number_run
 
 
-def html_of_run(run: Run) -> str:
+def run_html(run: Run) -> str:
     """A table of HTML."""
     if run.overview.is_file():
         rows = [

@@ -9,23 +9,23 @@ from typing import Protocol
 from candid.settings import Config
 
 
-class Shown(Protocol):
-    """Who is told which step of a job is done, such as `candid.progress.Stages`."""
+class Display(Protocol):
+    """Shows which step of a job is done, such as `candid.progress.Stages`."""
 
     def begin(self, name: str) -> AbstractContextManager[None]:
-        """A step that is done inside."""
+        """Show a step, done in the block."""
 
     def skip(self, name: str) -> None:
-        """A step that was done before."""
+        """Show that a step was done before."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """A step of the main job.
 
-    Every step but the report may read the data, too, which have one fingerprint. One that `resumes`
-    goes on from a checkpoint: it is whole where its files are, as the checkpoint belongs to the
-    settings that it began with, and writes down itself what it took, also before it was stopped.
+    Every step but the report may read the data, too. One that `resumes` goes on from a checkpoint:
+    it is whole where its files are, as the checkpoint fixes its settings, and notes its seconds
+    itself.
     """
 
     settings: tuple[str, ...]  # what it reads: sections, or single ones such as "train.seed"
@@ -117,10 +117,10 @@ _OF_NUMBER = ("predict", "evaluate", "audit", "explain", "inside", "report")
 
 
 def target_steps(labels: int, *, number: bool = False) -> tuple[str, ...]:
-    """The steps that the main job does for each of so many labels, or for one that is a number."""
-    many = labels > MOST_IN_FULL
+    """The steps for each of so many labels, or for one that is a number."""
+    is_many = labels > MOST_IN_FULL
     if number:
-        return tuple(name for name in _OF_NUMBER if not many or name in _ALWAYS)
-    if many:
+        return tuple(name for name in _OF_NUMBER if not is_many or name in _ALWAYS)
+    if is_many:
         return _ALWAYS
     return tuple(name for name in TARGET_STEPS if name not in ("unfamiliar", "drift"))

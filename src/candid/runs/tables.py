@@ -1,4 +1,4 @@
-"""Tables in the folder of a run: the history of its training, and the pictures of its report."""
+"""Tables in a run's folder: the history of training, and the report's images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def write_history(run: Run, rows: Sequence[HistoryRow]) -> None:
-    """Write one row per training step, and tell whoever follows the run."""
+    """Write one row per training step, and pass them to `run.follow`."""
     columns = {
         f.name: [getattr(row, f.name) for row in rows] for f in dataclasses.fields(HistoryRow)
     }
@@ -31,11 +31,8 @@ def write_history(run: Run, rows: Sequence[HistoryRow]) -> None:
 
 
 def read_history(run: Run) -> list[HistoryRow]:
-    """The rows that were written; none where nothing was trained.
-
-    Raises RunError where the file is damaged.
-    """
-    return _rows(run.history, lambda row: HistoryRow(**row))
+    """The rows that were written; none where nothing was trained. May raise RunError."""
+    return _read_rows(run.history, lambda row: HistoryRow(**row))
 
 
 # --- pictures ------------------------------------------------------------------------------------
@@ -55,17 +52,14 @@ def write_pictures(run: Run, pictures: Mapping[tuple[str, str], bytes]) -> None:
 
 
 def read_pictures(run: Run) -> dict[tuple[str, str], bytes]:
-    """The pictures that were written; none where the stage did not run.
-
-    Raises RunError where the file is damaged.
-    """
-    return dict(_rows(run.pictures, lambda row: ((row["kind"], row["name"]), row["png"])))
+    """The pictures that were written; none where the stage did not run. May raise RunError."""
+    return dict(_read_rows(run.pictures, lambda row: ((row["kind"], row["name"]), row["png"])))
 
 
-def _rows(file: Path, made: Callable[[dict[str, Any]], Any]) -> list[Any]:
-    """What is made of each row of a table; nothing where there is none."""
-    wanted = "a file that this version of Candid wrote"
+def _read_rows(file: Path, convert: Callable[[dict[str, Any]], Any]) -> list[Any]:
+    """The converted rows of a table; none where there is no file."""
+    expected = "a file that this version of Candid wrote"
     todo = "run the stage that writes it again, or start a new run"
-    with reading(file, expected=wanted, todo=todo):
+    with reading(file, expected=expected, todo=todo):
         rows = pq.read_table(regular(file)).to_pylist() if file.exists() else []
-        return [made(row) for row in rows]
+        return [convert(row) for row in rows]

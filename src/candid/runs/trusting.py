@@ -1,4 +1,4 @@
-"""The user's leave to import what a run names."""
+"""Permission to import what a run names."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from candid.runs import Run
 
 
-def trusted(run: Run, leave: bool) -> Run:
-    """The run; with `leave`, this process may import the parts that its files name."""
-    if not leave:
+def trusted(run: Run, is_trusted: bool) -> Run:
+    """The run; with `is_trusted`, this process may import the parts that its files name."""
+    if not is_trusted:
         return run
     cards: list[ModelCard] = []
     if run.model_file.is_file():

@@ -6,10 +6,7 @@ from dataclasses import dataclass, field
 
 from candid.errors import ConfigError
 from candid.settings.bounds import setting as setting
-from candid.settings.making import AugmentConfig as AugmentConfig
-from candid.settings.making import DataConfig as DataConfig
-from candid.settings.making import FramingConfig as FramingConfig
-from candid.settings.making import TrainConfig as TrainConfig
+from candid.settings.data import DataConfig as DataConfig
 from candid.settings.measuring import MAP_METHODS as MAP_METHODS
 from candid.settings.measuring import MASK_FILLS as MASK_FILLS
 from candid.settings.measuring import AuditConfig as AuditConfig
@@ -23,6 +20,9 @@ from candid.settings.network import NetworkConfig as NetworkConfig
 from candid.settings.network import OwnConfig as OwnConfig
 from candid.settings.network import TimmConfig as TimmConfig
 from candid.settings.network import ensemble_size as ensemble_size
+from candid.settings.training import AugmentConfig as AugmentConfig
+from candid.settings.training import FramingConfig as FramingConfig
+from candid.settings.training import TrainConfig as TrainConfig
 from candid.settings.using import PredictConfig as PredictConfig
 from candid.settings.using import ReportConfig as ReportConfig
 from candid.settings.using import ServeConfig as ServeConfig
@@ -50,7 +50,7 @@ class Config:
 
     @property
     def begins_with(self) -> str:
-        """The setting by which training begins with weights that learned before; "" for none."""
+        """The setting that names weights to begin with; "" for fresh ones."""
         if isinstance(self.network, TimmConfig) and self.network.pretrained:
             return "network.pretrained"
         return "train.initial" if self.train.initial else ""

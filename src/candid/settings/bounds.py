@@ -1,4 +1,4 @@
-"""How a setting is written: a default, the sentence that explains it, and its bounds."""
+"""How a setting is written: default, explanation, bounds."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ LARGEST_SEED = 2**32 - 1  # what every generator of random numbers takes
 
 
 def refuse_words(
-    name: str, given: tuple[str, ...], known: tuple[str, ...], some: str, *, least: int = 0
+    name: str, words: tuple[str, ...], allowed: tuple[str, ...], count: str, *, least: int = 0
 ) -> None:
-    """Raise a ConfigError where a setting holds a word that is not known, one twice, or too few."""
-    strange = [word for word in given if word not in known]
-    if strange or len(set(given)) < max(least, len(given)):
+    """Raise a ConfigError for unknown words, repetitions, or too few words."""
+    unknown = [word for word in words if word not in allowed]
+    if unknown or len(set(words)) < max(least, len(words)):
         raise ConfigError(
-            f"{name} = {list(given)} is not possible.",
-            expected=f"{some} of, each once: {', '.join(known)}",
-            todo=did_you_mean(strange[0], known) if strange else f"set {name}",
+            f"{name} = {list(words)} is not possible.",
+            expected=f"{count} of, each once: {', '.join(allowed)}",
+            todo=did_you_mean(unknown[0], allowed) if unknown else f"set {name}",
         )
 
 
@@ -40,24 +40,24 @@ def setting(
     are for words that no `Literal` names. A setting that came with a later release says with `off`
     what was done before.
     """
-    about = {"explanation": explanation, "low": low, "high": high, "choices": choices, "off": off}
-    return field(default=default, metadata=about)
+    metadata = {"explanation": explanation, "low": low, "high": high, "choices": choices}
+    return field(default=default, metadata=metadata | {"off": off})
 
 
 def without_unused(section: Any) -> str:
-    """The repr of a section without those settings that came later and are not used.
+    """The repr of a section without unused settings that came later.
 
     Digests of runs hold it: what a release adds does not make the runs of earlier ones stale.
     """
-    shown = [
+    parts = [
         f"{f.name}={getattr(section, f.name)!r}"
         for f in fields(section)
         if getattr(section, f.name) != f.metadata["off"]
     ]
-    return f"{type(section).__name__}({', '.join(shown)})"
+    return f"{type(section).__name__}({', '.join(parts)})"
 
 
 def off_before(section: Any) -> dict[str, Any]:
-    """What runs did that were made before there were settings which are used by default."""
-    about = {f.name: (f.default, f.metadata["off"]) for f in fields(section)}
-    return {name: off for name, (default, off) in about.items() if off not in (None, default)}
+    """The values of settings that older runs lack, where their default is not "off"."""
+    defaults = {f.name: (f.default, f.metadata["off"]) for f in fields(section)}
+    return {name: off for name, (default, off) in defaults.items() if off not in (None, default)}

@@ -1,8 +1,8 @@
 """Parts of the user's own, named as `package.module:function`, and whether they may be run.
 
-To build one is to run somebody's code. A name that the user gives, on the command line or as an
-override from Python, is the user's own doing. One that stands in the folder of a run may be a
-stranger's: it is imported only once the user trusts it.
+To build one is to run somebody's code. A name on the command line or in an override from Python is
+the user's own; one in the folder of a run may be a stranger's, and is imported only once the user
+trusts it.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def is_named_part(word: object) -> bool:
 
 def named_in(config: Any) -> dict[str, str]:
     """The parts that settings name, by section."""
-    named = {s: getattr(getattr(config, s), key, "") for s, key in NAMED_PARTS}
-    return {section: name for section, name in named.items() if is_named_part(name)}
+    names = {s: getattr(getattr(config, s), key, "") for s, key in NAMED_PARTS}
+    return {section: name for section, name in names.items() if is_named_part(name)}
 
 
 def refuse_no_part(setting: str, name: str) -> None:
@@ -60,12 +60,12 @@ def trust(name: str) -> None:
 
 
 def distrust(name: str) -> None:
-    """Take that back."""
+    """Undo `trust`."""
     _trusted.discard(name)
 
 
 def trusted_part(name: str, what: str) -> Any:
-    """The function that a name means, imported from `sys.path` or the working folder.
+    """The named function, imported from `sys.path` or the working folder.
 
     Raises ConfigError where nobody trusted it, or there is no such function.
     """
@@ -80,15 +80,15 @@ def trusted_part(name: str, what: str) -> Any:
 
 
 def imported_part(name: str, what: str) -> Any:
-    """As `trusted_part`, of a name that the user gave."""
-    here = os.getcwd()
-    if here not in sys.path:
-        sys.path.append(here)  # behind all that is installed, which it must not replace
+    """As `trusted_part`, for a name of the user's own."""
+    folder = os.getcwd()
+    if folder not in sys.path:
+        sys.path.append(folder)  # behind all that is installed, which it must not replace
     module, _, function = name.partition(":")
     try:
-        found: Any = importlib.import_module(module)
+        value: Any = importlib.import_module(module)
         for part in function.split("."):
-            found = getattr(found, part)
+            value = getattr(value, part)
     except (ImportError, AttributeError) as error:
         raise ConfigError(
             f"{what} is made by {name}, which cannot be imported: {error}",
@@ -101,38 +101,38 @@ def imported_part(name: str, what: str) -> Any:
             expected="a module that can be imported",
             todo="mend it",
         ) from error
-    _imported[name] = found
-    return found
+    _imported[name] = value
+    return value
 
 
 # --- where a part failed -------------------------------------------------------------------------
 
 
-def said_by(error: BaseException, place: str = "") -> str:
-    """An error's type, its words and where it was raised: by default in no library's file."""
-    place = place or own_line(error, anywhere=True)
-    where = f" ({place})" if place and not isinstance(error, SyntaxError) else ""
-    return f"{type(error).__name__}: {error}{where}"
+def said_by(error: BaseException, location: str = "") -> str:
+    """An error's type, message and place, by default in no library's file."""
+    location = location or own_line(error, anywhere=True)
+    suffix = f" ({location})" if location and not isinstance(error, SyntaxError) else ""
+    return f"{type(error).__name__}: {error}{suffix}"
 
 
 def own_line(error: BaseException, *, anywhere: bool = False) -> str:
     """The innermost line of the user's that an error came through, "FILE, line 3"; "" if none.
 
-    It is one of a part that was imported, or of what that calls, but no library's; `anywhere`: one
-    that is neither a library's nor Candid's.
+    It is of an imported part, or of what that calls, but no library's; `anywhere`: of any file that
+    is neither a library's nor Candid's.
     """
-    own = tuple(file for name in _imported for file in _files_of(name))
-    place, inside = "", anywhere
+    prefixes = tuple(file for name in _imported for file in _files_of(name))
+    location, is_inside = "", anywhere
     for frame in traceback.extract_tb(error.__traceback__):
-        mine = frame.filename.startswith(own) if own else False
-        inside = inside or mine
-        if mine or (inside and not _is_library(frame.filename)):
-            place = f"{frame.filename}, line {frame.lineno}"
-    return place
+        is_own = frame.filename.startswith(prefixes) if prefixes else False
+        is_inside = is_inside or is_own
+        if is_own or (is_inside and not _is_library(frame.filename)):
+            location = f"{frame.filename}, line {frame.lineno}"
+    return location
 
 
 def defined_at(name: str) -> str:
-    """Where a part that was imported is defined, as `own_line`; "" where that is not known."""
+    """Where an imported part is defined, as `own_line`; "" where unknown."""
     try:
         function = inspect.unwrap(_imported[name])
         return f"{inspect.getfile(function)}, line {inspect.getsourcelines(function)[1]}"
@@ -141,14 +141,14 @@ def defined_at(name: str) -> str:
 
 
 def _files_of(name: str) -> list[str]:
-    """How the names of the files begin that a part's module or package has."""
+    """Prefixes of the files of a part's module or package."""
     top = sys.modules.get(name.partition(":")[0].partition(".")[0])
     folders = [os.path.join(folder, "") for folder in getattr(top, "__path__", ())]
     return folders or [file for file in [getattr(top, "__file__", None)] if file]
 
 
 def _is_library(file: str) -> bool:
-    """Whether a file is Candid's, a library's, or none at all."""
-    places = {sysconfig.get_path(place) for place in ("stdlib", "purelib", "platlib")}
-    places.add(str(Path(__file__).parents[1]))
-    return file.startswith(("<", *(os.path.join(place, "") for place in places)))
+    """Whether a file is Candid's, a library's, or no file."""
+    folders = {sysconfig.get_path(scheme) for scheme in ("stdlib", "purelib", "platlib")}
+    folders.add(str(Path(__file__).parents[1]))
+    return file.startswith(("<", *(os.path.join(scheme, "") for scheme in folders)))

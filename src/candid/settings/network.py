@@ -10,18 +10,18 @@ from candid.settings.bounds import setting, without_unused
 
 
 def _name(name: str) -> Any:
-    about = "which network; own: a module that Python handed in; or package.module:function"
-    return setting(name, about)
+    explanation = "which network; own: a module that Python handed in; or package.module:function"
+    return setting(name, explanation)
 
 
 def _width() -> Any:
-    about = "deep, vit: channels of the first stage, or of a token; 0: the network's own"
-    return setting(0, about, 0, 1024)
+    explanation = "deep, vit: channels of the first stage, or of a token; 0: the network's own"
+    return setting(0, explanation, 0, 1024)
 
 
 def _depth() -> Any:
-    about = "deep, vit: residual blocks per stage, or of attention; 0: the network's own"
-    return setting(0, about, 0, 32)
+    explanation = "deep, vit: residual blocks per stage, or of attention; 0: the network's own"
+    return setting(0, explanation, 0, 32)
 
 
 FACE = "face"  # a window: where the face lies, as the training pictures show
@@ -29,7 +29,7 @@ AUTO = "auto"  # the smallest window that is found to tell the labels as well as
 
 
 def window_edges(window: str) -> tuple[float, ...]:
-    """Left, top, right and bottom of a window that names them; none for the whole picture."""
+    """Left, top, right and bottom of a window; () for the whole image."""
     return tuple(float(edge) for edge in window.split())
 
 
@@ -79,12 +79,10 @@ class DeepConfig:
 
     @property
     def finds_window(self) -> bool:
-        """Whether the training pictures are to say what it sees."""
+        """Whether the training images decide what it sees."""
         return self.window in (FACE, AUTO)
 
-    def __repr__(self) -> str:
-        """Without what came later and is not used."""
-        return without_unused(self)
+    __repr__ = without_unused
 
 
 @dataclass(frozen=True)
@@ -125,9 +123,7 @@ class TimmConfig:
         off=False,
     )
 
-    def __repr__(self) -> str:
-        """Without what came later and is not used."""
-        return without_unused(self)
+    __repr__ = without_unused
 
 
 @dataclass(frozen=True)

@@ -39,9 +39,7 @@ class PredictConfig:
         0.5,
     )
 
-    def __repr__(self) -> str:
-        """Without what came later and is not used."""
-        return without_unused(self)
+    __repr__ = without_unused
 
 
 @dataclass(frozen=True, slots=True)

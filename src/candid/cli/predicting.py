@@ -1,4 +1,4 @@
-"""The verbs that put a model to use: predict, export."""
+"""The verb that labels pictures: predict."""
 
 from __future__ import annotations
 
@@ -29,11 +29,10 @@ if TYPE_CHECKING:
     from candid.inference.classify import Labeller
     from candid.inference.parts import Manifest
     from candid.inference.rows import Outcome
-    from candid.pipeline.exporting import Exported, TransformersFolder
     from candid.runs import Run
 
 _ENGINES = ("auto", "onnx", "int8", "torch", "ray", "ray:onnx", "ray:int8", "ray:torch")
-_SHOWN = 5
+_LISTED = 5
 
 
 @click.command("predict")
@@ -89,7 +88,7 @@ def predict_command(
     column: str,
     workers: int,
     force: bool,
-    **how: Any,
+    **options: Any,
 ) -> None:
     """Label pictures: files, folders, globs, URLs, tar or Parquet files, or - for a list of paths.
 
@@ -103,103 +102,104 @@ def predict_command(
     from candid.runs.refusals import refuse_untrained, run_that_answers
 
     ray, inner = engine.startswith("ray"), engine.removeprefix("ray").lstrip(":") or "auto"
-    shards = _folder_for_shards(out, kind, ray=ray)
+    shards = _shards_folder(out, kind, ray=ray)
     form = None if shards else format_of(Path(out or f"-.{'jsonl' if is_json() else 'csv'}"), kind)
     inputs = resolve(pictures)
     folder = run_that_answers(candid.open_run(run))
     refuse_untrained(folder, several=True)
-    how |= {"engine": inner, "check": not how.pop("no_check"), "quiet": is_quiet()}
+    options |= {"engine": inner, "check": not options.pop("no_check"), "quiet": is_quiet()}
     job: dict[str, Any] = {"column": column, "workers": workers}
     if shards is not None:
-        _predict_shards(folder, inputs, shards, how, ray=ray, force=force, **job)
+        _predict_shards(folder, inputs, shards, options, ray=ray, force=force, **job)
     elif out is None:
-        _predict_rows(folder, inputs, form, how, **job)
+        _predict_rows(folder, inputs, form, options, **job)
     else:
-        _predict_table(folder, inputs, Path(out), form, how, force=force, **job)
+        _predict_table(folder, inputs, Path(out), form, options, force=force, **job)
 
 
 def _predict_table(
-    run: Run, inputs: list[str], out: Path, form: Any, how: dict[str, Any], **job: Any
+    run: Run, inputs: list[str], out: Path, form: Any, options: dict[str, Any], **job: Any
 ) -> None:
     from candid.pipeline.labelling import label_pictures
-    from candid.pipeline.stopping import stoppable
+    from candid.pipeline.stopping import resume_hint
 
-    ready = _labeller(run, how | {"watch": True})
-    rule = ready.classifier.rule
-    promised = rule is not None and rule.target_error is not None
-    if promised and ready.reference is None and ready.unfamiliar is not None:
-        why = f"this run does not know their scores; candid export {run.path} makes them"
-        if ready.classifier.engine == "int8":
-            why = "int8 answers a little otherwise than the model that scored these"
+    labeller = _open_labeller(run, options | {"watch": True})
+    rule = labeller.classifier.rule
+    is_promised = rule is not None and rule.target_error is not None
+    if is_promised and labeller.reference is None and labeller.unfamiliar is not None:
+        reason = f"this run does not know their scores; candid export {run.path} makes them"
+        if labeller.classifier.engine == "int8":
+            reason = "int8 answers a little otherwise than the model that scored these"
         click.echo(
             "candid: nobody watches whether the pictures drift away from the validation pictures: "
-            + why,
+            + reason,
             err=True,
         )
-    with _working(ready, inputs) as (listed, bar), stoppable(_this_command()):
-        tally = label_pictures(ready, inputs, out, form, listed=listed, bar=bar, **job)
+    with _show_progress(labeller, inputs) as (stdin, bar), resume_hint(_this_command()):
+        tally = label_pictures(labeller, inputs, out, form, listed=stdin, bar=bar, **job)
     show(
         tally,
-        _tally_lines(tally, str(out), ready),
-        plain=lambda tally: _checked(ready, tally, out=str(out)),
+        _tally_lines(tally, str(out), labeller),
+        plain=lambda tally: _to_plain(labeller, tally, out=str(out)),
     )
     _refuse_unread(tally, str(out))
 
 
 def _predict_rows(
-    run: Run, inputs: list[str], form: Any, how: dict[str, Any], *, column: str, workers: int
+    run: Run, inputs: list[str], form: Any, options: dict[str, Any], *, column: str, workers: int
 ) -> None:
     """Write a row per picture to standard output."""
     from candid.inference.classify import label
     from candid.inference.label_file import no_pictures, none_read
     from candid.inference.rows import open_writer
-    from candid.pipeline.labelling import framed_items
+    from candid.pipeline.labelling import frame_items
 
-    ready = _labeller(run, how)
-    with _working(ready, inputs) as (listed, bar):
-        ready, pictures = framed_items(ready, inputs, listed, column=column)
-        rows = label(ready, pictures, workers=workers, bar=bar)
+    labeller = _open_labeller(run, options)
+    with _show_progress(labeller, inputs) as (stdin, bar):
+        labeller, pictures = frame_items(labeller, inputs, stdin, column=column)
+        rows = label(labeller, pictures, workers=workers, bar=bar)
         with contextlib.closing(rows) as blocks:
             first = next(blocks, None)
             if first is None:
                 raise no_pictures()
-            with open_writer(sys.stdout, form, ready.columns.schema(), {}) as writer:
-                at, unread, images = ready.columns.names.index("error"), True, 0
+            with open_writer(sys.stdout, form, labeller.columns.schema(), {}) as writer:
+                column_index, unread, images = labeller.columns.names.index("error"), True, 0
                 for block in chain([first], blocks):
                     writer.write(block.rows)
                     images += block.items
-                    unread = unread and all(row[at] is not None for row in block.rows)
+                    unread = unread and all(row[column_index] is not None for row in block.rows)
     if unread:
         raise none_read(images, "the rows")
 
 
 def _predict_shards(
-    run: Run, inputs: list[str], out: str, how: dict[str, Any], *, ray: bool, **job: Any
+    run: Run, inputs: list[str], out: str, options: dict[str, Any], *, ray: bool, **job: Any
 ) -> None:
-    """Label shards; one that could not be read is exit code 1, not one picture that could is 2."""
+    """Label shards; exit code 1 if one could not be read, 2 if no picture could."""
     from candid.inference.cluster import needs_ray
     from candid.pipeline.shards import label_shards
-    from candid.pipeline.stopping import stoppable
+    from candid.pipeline.stopping import resume_hint
     from candid.progress import progress
     from candid.text.console import in_parts
 
     if ray:
         needs_ray()
-    ready = _labeller(run, how)
+    labeller = _open_labeller(run, options)
     with (
         progress("predict", unit="shards", quiet=is_quiet()) as bar,
-        stoppable(_this_command()),
+        resume_hint(_this_command()),
     ):
 
-        def step(done: int, of: int) -> None:
-            bar.expect(of)
+        def step(done: int, total: int) -> None:
+            bar.expect(total)
             bar.update(done)
 
-        manifest = label_shards(run, inputs, out, ray=ray, ready=ready, bar=step, **how, **job)
+        options |= {"labeller": labeller, "bar": step, "ray": ray}
+        manifest = label_shards(run, inputs, out, **options, **job)
     show(
         manifest,
-        (*_tally_lines(manifest.tally, out, ready), in_parts(len(manifest.parts))),
-        plain=lambda manifest: _checked(ready, manifest.tally, out=out, **_parts(manifest)),
+        (*_tally_lines(manifest.tally, out, labeller), in_parts(len(manifest.parts))),
+        plain=lambda m: _to_plain(labeller, m.tally, out=out, **_plain_parts(m)),
     )
     _refuse_unread(manifest.tally, out)
     _refuse_incomplete(manifest, out)
@@ -209,68 +209,68 @@ def _predict_shards(
 
 
 def _this_command() -> str:
-    """What to type to do the same again."""
+    """The command line, to be given again."""
     return shlex.join(sys.argv) if sys.argv[0].endswith("candid") else "the same command again"
 
 
-def _labeller(run: Run, how: dict[str, Any]) -> Labeller:
-    """What labels pictures, as the options say; one that cannot tell odd ones is told of."""
-    from candid.pipeline.labelling import labeller
+def _open_labeller(run: Run, options: dict[str, Any]) -> Labeller:
+    """The labeller that the options name; warns where it cannot flag odd pictures."""
+    from candid.pipeline.labelling import open_labeller
     from candid.text.console import no_look
 
-    ready = labeller(run, **how | {"crop": how["crop"] or how["detector"] is not None})
-    if (
-        ready.unfamiliar is None and how["check"] and not how["calibration"]
-    ):  # also with --quiet: it is no progress, but a lack
+    crop = options["crop"] or options["detector"] is not None
+    labeller = open_labeller(run, **options | {"crop": crop})
+    # Also with --quiet: it is no progress, but a lack.
+    if labeller.unfamiliar is None and options["check"] and not options["calibration"]:
         click.echo(f"candid: {no_look(str(run.path))}", err=True)
-    return ready
+    return labeller
 
 
 @contextlib.contextmanager
-def _working(
-    ready: Labeller, inputs: list[str]
+def _show_progress(
+    labeller: Labeller, inputs: list[str]
 ) -> Iterator[tuple[BinaryIO | None, Callable[[int], object]]]:
-    """Standard input where it is an input, and what to tell of progress; one thread per call."""
+    """Standard input where it is an input, and the progress callback; one thread per call."""
     from candid.inference.sources import LIST, count_images
-    from candid.pipeline.labelling import one_thread_each
+    from candid.pipeline.labelling import single_threaded
     from candid.progress import progress
 
-    listed = sys.stdin.buffer if LIST in inputs else None
-    total = None if is_quiet() else count_images(inputs, listed)  # counting costs a little
+    stdin = sys.stdin.buffer if LIST in inputs else None
+    total = None if is_quiet() else count_images(inputs, stdin)  # counting costs a little
     with (
-        one_thread_each(),
+        single_threaded(),
         progress("predict", total, unit="pictures", quiet=is_quiet()) as bar,
     ):
-        yield listed, bar.update
+        yield stdin, bar.update
 
 
-def _tally_lines(tally: Outcome, out: str, ready: Labeller) -> Iterator[str]:
-    """What became of the pictures."""
+def _tally_lines(tally: Outcome, out: str, labeller: Labeller) -> Iterator[str]:
+    """The summary of a job."""
     from candid.inference.promise import drift_said, promise_here
     from candid.text.console import abstains_below, outcome_lines
     from candid.text.labelling import UNLIKE, framed_from, perhaps_photographs
 
-    unlike, answers = tally.reasons.get(UNLIKE, 0), tally.answered + tally.abstained
-    crop = "" if ready.finder is not None else perhaps_photographs(unlike, answers)
-    yield from outcome_lines(tally, out, ready.classifier.target)
-    if (rule := ready.classifier.rule) is not None:
-        yield abstains_below(rule.threshold, promise_here(ready, tally).sentence)
-    for line in (crop, framed_from(tally.frame), drift_said(tally)):
+    n_unlike, n_answers = tally.reasons.get(UNLIKE, 0), tally.answered + tally.abstained
+    crop_hint = "" if labeller.finder is not None else perhaps_photographs(n_unlike, n_answers)
+    yield from outcome_lines(tally, out, labeller.classifier.target)
+    if (rule := labeller.classifier.rule) is not None:
+        yield abstains_below(rule.threshold, promise_here(labeller, tally).sentence)
+    for line in (crop_hint, framed_from(tally.frame), drift_said(tally)):
         if line:
             yield f"  {line}"
 
 
-def _checked(ready: Labeller, tally: Outcome, *, out: str, **more: Any) -> dict[str, Any]:
+def _to_plain(labeller: Labeller, tally: Outcome, *, out: str, **extra: Any) -> dict[str, Any]:
     """A result as plain values."""
     from candid.inference.promise import promise_here
     from candid.records import to_plain
 
-    checked = {"unlike_checked": ready.unfamiliar is not None}
-    promise = {"promise": to_plain(promise_here(ready, tally))}
-    return {"out": out, **checked, **to_plain(tally), **promise, **more}
+    check = {"unlike_checked": labeller.unfamiliar is not None}
+    promise = {"promise": to_plain(promise_here(labeller, tally))}
+    return {"out": out, **check, **to_plain(tally), **promise, **extra}
 
 
-def _parts(manifest: Manifest) -> dict[str, Any]:
+def _plain_parts(manifest: Manifest) -> dict[str, Any]:
     from candid.records import to_plain
 
     return {
@@ -280,8 +280,8 @@ def _parts(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _folder_for_shards(out: str | None, kind: str | None, *, ray: bool) -> str | None:
-    """The folder where shards become one table each; None: all becomes one table."""
+def _shards_folder(out: str | None, kind: str | None, *, ray: bool) -> str | None:
+    """The folder for a table per shard; None: all becomes one table."""
     from candid.errors import OutputError
     from candid.inference.rows import FORMATS
     from candid.storage import filesystem
@@ -305,7 +305,7 @@ def _folder_for_shards(out: str | None, kind: str | None, *, ray: bool) -> str |
 
 
 def _refuse_unread(tally: Outcome, out: str) -> None:
-    """Raise a DataError where not one of the pictures could be read."""
+    """Raise a DataError where none of the pictures could be read."""
     from candid.inference.label_file import none_read
 
     if tally.images and tally.errors == tally.images:
@@ -319,83 +319,13 @@ def _refuse_incomplete(manifest: Manifest, out: str) -> None:
     damaged = [f"{part.shard}: {part.damaged}" for part in manifest.damaged]
     if not failed and not damaged:
         return
-    of = len(manifest.parts) + len(failed)
-    named = "\n".join(f"    {line}" for line in (failed + damaged)[:_SHOWN])
-    more = len(failed) + len(damaged) - _SHOWN
+    total = len(manifest.parts) + len(failed)
+    names = "\n".join(f"    {line}" for line in (failed + damaged)[:_LISTED])
+    n_unlisted = len(failed) + len(damaged) - _LISTED
     raise CheckFailed(
-        f"Of {of:,} shards {len(failed):,} could not be read, and {len(damaged):,} not to the "
-        f"end:\n{named}" + (f"\n    … and {more:,} more" if more > 0 else ""),
+        f"Of {total:,} shards {len(failed):,} could not be read, and {len(damaged):,} not to the "
+        f"end:\n{names}" + (f"\n    … and {n_unlisted:,} more" if n_unlisted > 0 else ""),
         expected="shards that can be read whole",
         todo=f"mend or fetch them again, then give the same command: it does these alone "
         f"({out}/manifest.json names all)",
     )
-
-
-# --- export --------------------------------------------------------------------------------------
-
-
-@click.command("export")
-@click.argument("run", type=FOLDER)
-@path_option(
-    "--out",
-    "FOLDER|FILE.onnx",
-    "Where the files go, or the name of the model's, with which the others' begin; default: the "
-    "run.",
-)
-@click.option("--int8", is_flag=True, help="A quantised model, too: smaller and quicker.")
-@click.option(
-    "--to",
-    type=click.Choice(("onnx", "transformers")),
-    default="onnx",
-    show_default=True,
-    help="For whom: ONNX Runtime, or a folder for Hugging Face's transformers.",
-)
-@run_options
-def export_command(run: Path, out: Path | None, **how: Any) -> None:
-    """Write a run's model as ONNX: uint8 RGB in, calibrated probabilities out.
-
-    It is held to the original on validation pictures; a difference is an error. Where the run
-    brings pictures to the frame of the training pictures first, the network that does so is
-    written beside it, and the model's metadata name it (candid.framing).
-
-    With --to transformers: a folder that transformers.pipeline("image-classification") runs with
-    trust_remote_code=True, with the run's own probabilities.
-    """
-    quiet = is_quiet()
-
-    def without_data(error: Exception) -> None:
-        if not quiet:
-            click.echo(f"candid: checked on noise alone. {error}", err=True)
-
-    done = candid.export(run, out=out, quiet=quiet, without_data=without_data, **how)
-    show(done, _export_lines(done))
-
-
-def _export_lines(done: Exported | TransformersFolder) -> Iterator[str]:
-    from candid.pipeline.exporting import Exported
-    from candid.text.console import (
-        export_lines,
-        framing_export_lines,
-        look_line,
-        quantised_lines,
-        transformers_lines,
-    )
-
-    if not isinstance(done, Exported):
-        yield from transformers_lines(done.folder, done.files, done.bytes)
-        return
-    yield from export_lines(done.onnx, done.onnx_bytes, done.checked, done.largest_difference)
-    if done.framing is not None:
-        yield from framing_export_lines(
-            done.framing,
-            done.framing_bytes,
-            done.framing_checked,
-            done.framing_other,
-            done.framing_largest_difference,
-        )
-    if done.int8 is not None and done.f1_change is not None:
-        yield from quantised_lines(
-            done.int8, done.int8_bytes, done.f1, done.int8_f1, done.f1_change
-        )
-    if done.unfamiliar:
-        yield look_line(done.unfamiliar)
