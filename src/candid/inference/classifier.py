@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, Self
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from candid.errors import DataError, DependencyError, RunError
 from candid.inference.abstaining import Rule, abstention_rule
 from candid.records import ModelCard, read_record
-from candid.records.calibration import PlaceCalibration, calibration_path
+from candid.records.calibration import NumberCalibration, PlaceCalibration, calibration_path
 from candid.records.framing import DETAIL, CommonFrame
 from candid.runs import Run, is_framed, open_run
 from candid.runs.refusals import refuse_untrained
@@ -190,28 +190,38 @@ def open_classifier(
     RunError where the run is not finished or damaged, or its model cannot answer; DependencyError
     where the engine is not installed.
     """
-    from candid.models.onnx_file import made_from
-
     config = open_run(run.path).settings
     refuse_untrained(run, number=number)
     card = read_record(run.model_file, ModelCard)
-    made_by = made_from(run, card) if run.weights.is_file() else "an exported model alone"
     runs = _open_engine(run, card, engine, threads)
     framer, framed_by = open_framer(run, runs, engine, threads)
-    if framer is not None:
-        made_by = f"{made_by}, framed: {framed_by}"
+    made_by = model_digest(run, card, framed_by)
     place = read_calibration(run, calibration, card, made_by) if calibration else None
+    shift, of_classes = None, None
+    if isinstance(place, NumberCalibration):
+        card = replace(card, number=place.card)
+    elif place is not None:
+        of_classes = place
+        shift = ProbabilityShift(place.temperature, np.array(place.bias))
     return Classifier(
         card=card,
         fit=config.data.fit,
         max_pixels=config.data.max_pixels,
-        rule=abstention_rule(run, abstain_below, config.predict.target_error, place),
+        rule=abstention_rule(run, abstain_below, config.predict.target_error, of_classes),
         _engine=runs,
         framer=framer,
         made_from=made_by,
-        shift=None if place is None else ProbabilityShift(place.temperature, np.array(place.bias)),
+        shift=shift,
         common=None if place is None else place.frame,
     ).tried()
+
+
+def model_digest(run: Run, card: ModelCard, framed_by: str | None) -> str:
+    """What tells a model from any other: its weights, and the digest of those that frame for it."""
+    from candid.models.onnx_file import made_from
+
+    digest = made_from(run, card) if run.weights.is_file() else "an exported model alone"
+    return digest if framed_by is None else f"{digest}, framed: {framed_by}"
 
 
 def _open_engine(run: Run, card: ModelCard, engine: Engine, threads: int) -> Runs:
@@ -279,7 +289,9 @@ def _installed(*modules: str) -> bool:
     return all(importlib.util.find_spec(module) for module in modules)
 
 
-def read_calibration(run: Run, name: str, card: ModelCard, model: str) -> PlaceCalibration:
+def read_calibration(
+    run: Run, name: str, card: ModelCard, model: str
+) -> PlaceCalibration | NumberCalibration:
     """A calibration of this very model.
 
     Raises RunError where there is none by this name, or it is another model's.
@@ -292,8 +304,14 @@ def read_calibration(run: Run, name: str, card: ModelCard, model: str) -> PlaceC
             expected=f"one of: {', '.join(there)}" if there else "one that was made before",
             todo=f"make it: candid calibrate {run.path} DATA --name {name}",
         )
-    found = read_record(path, PlaceCalibration)
-    if found.classes != card.classes or found.model != model:
+    found: PlaceCalibration | NumberCalibration
+    if card.number is None:
+        found = read_record(path, PlaceCalibration)
+        fits = found.classes == card.classes
+    else:
+        found = read_record(path, NumberCalibration)
+        fits = len(found.card.centres) == len(card.number.centres)
+    if not fits or found.model != model:
         raise RunError(
             f"{path} was made for another model than the run holds now.",
             expected="a calibration of these weights",

@@ -14,15 +14,24 @@ from numpy.typing import NDArray
 
 from candid.errors import ConfigError
 from candid.inference.abstaining import Rule, abstention_rule
-from candid.inference.classifier import Classifier, Engine, Runs, chosen_engine, open_framer
+from candid.inference.classifier import (
+    Classifier,
+    Engine,
+    Runs,
+    chosen_engine,
+    model_digest,
+    open_framer,
+    read_calibration,
+)
 from candid.inference.classify import DIGITS, Crop, Labeller, Prediction
 from candid.inference.faces import FaceFinder
 from candid.inference.numbers import answers_of
 from candid.inference.rows import REASON_CODE, RowColumns
 from candid.inference.unfamiliar import read_unfamiliar
 from candid.records import ModelCard, read_record
+from candid.records.calibration import NumberCalibration
 from candid.records.targets import TargetLabel, Targets
-from candid.runs import Run, open_run
+from candid.runs import Run, is_framed, open_run
 from candid.runs.folders import TARGETS
 from candid.text import labelling as text
 
@@ -195,24 +204,35 @@ def open_several(
 
     Parameters are as for `candid.pipeline.labelling.labeller`; `threads` as for `open_classifier`.
     Nobody watches whether the pictures drift away from the validation pictures. Raises ConfigError
-    for whole numbers of eight bits, or a calibration, which are one label's.
+    for whole numbers of eight bits, which are one label's, and for a calibration where there are
+    several labels.
     """
-    if engine == "int8" or calibration:
-        raise _for_one_label(
-            f"--calibration {calibration}" if calibration else f"--engine {engine}", run
-        )
     about, config = read_record(run.targets, Targets), open_run(run.path).settings
     each = run.of_targets()
     cards = [read_record(one.model_file, ModelCard) for one in each]
+    if engine == "int8":
+        raise _for_one_label(f"--engine {engine}", run)
+    if calibration and (len(each) > 1 or cards[0].number is None):
+        raise _for_one_label(f"--calibration {calibration}", run)
     rules = tuple(
         abstention_rule(one, abstain_below, config.predict.target_error)
         if card.number is None  # a number has an interval in place of an abstention
         else None
         for one, card in zip(each, cards, strict=True)
     )
+    common = None
+    if calibration:
+        from candid.models.onnx_framing import weights_digest
+
+        framed_by = weights_digest(run) if is_framed(run) else None
+        model = model_digest(each[0], cards[0], framed_by)
+        place = read_calibration(each[0], calibration, cards[0], model)
+        if isinstance(place, NumberCalibration):
+            cards, common = [replace(cards[0], number=place.card)], place.frame
+    whole = _whole(run, about, cards, rules, engine=engine, threads=threads)
     return SeveralLabeller(
-        _whole(run, about, cards, rules, engine=engine, threads=threads),
-        read_unfamiliar(run.unfamiliar) if check else None,
+        replace(whole, common=common),
+        read_unfamiliar(run.unfamiliar) if check and not calibration else None,
         finder,
         labels=tuple(
             replace(label, number=card.number)  # as it was calibrated

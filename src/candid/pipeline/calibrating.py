@@ -12,12 +12,14 @@ import numpy as np
 
 from candid.data.dataset import Dataset
 from candid.errors import PredictionsError
+from candid.pipeline.answered import Answered
+from candid.pipeline.external_numbers import refuse_for_number
 from candid.pipeline.labelled import answer, answering_run, check_name, choose_rows
 from candid.pipeline.labelling import Answering, labeller
 from candid.pipeline.opening import Place
 from candid.predictions import Predictions
 from candid.records import Estimate, write_record
-from candid.records.calibration import PlaceCalibration, calibration_path
+from candid.records.calibration import NumberCalibration, PlaceCalibration, calibration_path
 from candid.runs import Run
 from candid.settings import Config, EvaluateConfig
 from candid.stats.bootstrap import part_of_people
@@ -49,12 +51,13 @@ def calibrate(
     workers: int = 0,
     seed: int = 0,
     quiet: bool = True,
-) -> PlaceCalibration:
+) -> PlaceCalibration | NumberCalibration:
     """Adapt a run's probabilities and its promise to a place, as `calibrations/<name>.json`.
 
     On a third of the people (or pictures) a temperature and a bias for each class are fitted; on
     the others the threshold is found above which at most `predict.target_error` of the answers
     are wrong, with the guarantee that the audit's thresholds have, and the figures are measured.
+    Of a number, the third sets a shift, the others the intervals.
     `candid.predict(run, pictures, calibration=name)` uses it.
 
     Parameters
@@ -82,18 +85,20 @@ def calibrate(
         Where all pictures bear the same label, or the people (or pictures) are too few to fit on.
     """
     check_name(name)
-    asked = answering_run(run, config, quiet)
+    asked = answering_run(run, config, quiet, number=True)
     dataset = asked.read(data, target)
     chosen = choose_rows(asked.run, dataset, split)
     face = crop or detector is not None
     how: Answering = {"engine": engine, "crop": face, "detector": detector, "abstain_below": 0}
     how |= {"check": False, "common_frame": common_frame}
-    ready = labeller(asked.run, quiet=quiet, **how)
+    if asked.card.number is not None:
+        refuse_for_number(how)
+    ready = labeller(asked.run, quiet=quiet, number=True, **how)
     file = calibration_path(asked.run.path, name)
     table = file.with_suffix(".labels.parquet")
     answered = answer(ready, dataset, chosen.rows, table, workers=workers, quiet=quiet)
     made = replace(
-        _calibrated(answered.predictions, asked.settings, seed),
+        _fit(answered, asked.settings, seed),
         name=name,
         model=ready.classifier.made_from,
         data=dataset.origin or dataset.name,
@@ -105,6 +110,14 @@ def calibrate(
     )
     write_record(file, made)
     return made
+
+
+def _fit(answered: Answered, settings: Config, seed: int) -> PlaceCalibration | NumberCalibration:
+    if answered.card.number is None:
+        return _calibrated(answered.predictions, settings, seed)
+    from candid.pipeline.calibrating_numbers import calibrate_number
+
+    return calibrate_number(answered.numbers, answered.probability, settings, seed)
 
 
 def _calibrated(p: Predictions, settings: Config, seed: int) -> PlaceCalibration:

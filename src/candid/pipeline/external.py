@@ -39,10 +39,11 @@ from candid.pipeline.opening import Place
 from candid.predictions import Predictions, read_predictions, write_predictions
 from candid.records import Estimate, read_record, write_record
 from candid.records.audit import SplitAudit
-from candid.records.calibration import PlaceCalibration, calibration_path
+from candid.records.calibration import NumberCalibration, PlaceCalibration, calibration_path
 from candid.records.external import ExternalFigures, ExternalSource, Transfer
 from candid.records.external_number import NumberSource, NumberTransfer
 from candid.runs import Run
+from candid.runs.refusals import is_number_run
 from candid.settings import AuditConfig, Config
 from candid.tables.attributes import Attribute
 from candid.tables.columns import NO_YES
@@ -181,7 +182,11 @@ def _flattered(run: Run, dataset: Dataset, calibration: str) -> tuple[str, ...]:
     """A note where a calibration is tried on the data that it was made on."""
     if not calibration or not dataset.origin:
         return ()
-    made = read_record(calibration_path(run.path, calibration), PlaceCalibration)
+    path = calibration_path(run.path, calibration)
+    is_number = is_number_run(run)
+    made = (
+        read_record(path, NumberCalibration) if is_number else read_record(path, PlaceCalibration)
+    )
     if made.data != dataset.origin:
         return ()
     return (
@@ -237,7 +242,7 @@ def _answers(p: Predictions, rule: Rule | None, answered: Answered | None = None
 def _begun(asked: _Asked) -> Transfer | NumberTransfer:
     """The record with what it held of this model before."""
     run, ready, own = asked.answering.run, asked.ready, asked.own
-    card, model = ready.classifier.card, ready.classifier.made_from
+    card, model = asked.answering.card, ready.classifier.made_from
     if card.number is not None:
         home = own.figures if isinstance(own, NumberHome) else None
         return number_begun(run, card, model, home, asked.answering.settings)

@@ -41,7 +41,6 @@ class NumberHome:
 def refuse_for_number(how: Answering) -> None:
     """Raise a ConfigError where something is asked that has no meaning for a number."""
     asked = {
-        "--calibration": how.get("calibration"),
         "--abstain-below": how.get("abstain_below"),
         "--engine int8": how.get("engine") == "int8",
     }
