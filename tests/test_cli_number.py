@@ -19,7 +19,9 @@ from candid.errors import PredictionsError, RunError, TargetError
 from candid.predictions.numbers import read_number_predictions
 from candid.records import ModelCard, read_record
 from candid.records.audit import Audit
+from candid.records.calibration import NumberCalibration
 from candid.records.explanation import Explanation, read_explanation_arrays
+from candid.records.external_number import NumberTransfer
 from candid.records.inside import Inside, read_inside_arrays
 from candid.records.number import NumberEvaluation
 from candid.runs import Run
@@ -303,7 +305,6 @@ def test_a_number_is_explained_where_asked_and_not_where_not(made, capsys, tmp_p
     [
         ["export", "run", "--int8"],
         ["export", "run/targets/stature", "--to", "transformers"],
-        ["calibrate", "run/targets/stature", "faces", "--name", "here"],
         ["review", "run"],
         ["improve", "run"],
         ["push", "run", "me/ages", "--dry-run"],
@@ -354,9 +355,9 @@ def test_a_number_of_two_data_sets_is_learned_and_audited_by_source(capsys, tmp_
 ELSEWHERE = ["--engine", "torch", "--set", "evaluate.draws=60", "--set", "audit.draws=60"]
 
 
-def elsewhere(folder: Path, stature=None) -> Path:
+def elsewhere(folder: Path, stature=None, n=60) -> Path:
     """Other faces, taller than at home, whose stature is what `stature` gives or drawn."""
-    faces = write_faces(folder, FaceWorld(n=60, people=20, side=16, seed=5))
+    faces = write_faces(folder, FaceWorld(n=n, people=n // 3, side=16, seed=5))
     header, *lines = (faces / "labels.csv").read_text().splitlines()
     drawn = np.random.default_rng(1).normal(180, 12, len(lines)).round(1)
     values = drawn if stature is None else np.full(len(lines), stature)
@@ -414,6 +415,73 @@ def test_a_number_elsewhere_is_judged_as_predict_answers(moved, capsys, tmp_path
     assert group["gaps"]["mae"]["value"] == pytest.approx(gap, abs=1e-4)
 
 
+def columns_of(capsys, run, pictures, *words):
+    """(n,) value, low and high of each picture, as `candid predict` gives them, by its path."""
+    words = ["--engine", "torch", "--no-check", "--quiet", *words]
+    rows = list(csv.DictReader(io.StringIO(candid(capsys, "predict", run, pictures, *words).out)))
+    names = [str(Path(row["id"]).relative_to(pictures)) for row in rows]
+    ends = ("stature", "stature_low", "stature_high")
+    return names, *(np.array([float(row[end]) for row in rows]) for end in ends)
+
+
+def statures(faces: Path) -> dict[str, float]:
+    rows = csv.DictReader(io.StringIO((faces / "labels.csv").read_text()))
+    return {row["path"]: float(row["stature"]) for row in rows}
+
+
+def test_a_number_is_calibrated_for_a_place(moved, capsys, tmp_path):
+    """The network of the fixture knows nothing, and people there are ten taller."""
+    away, one = elsewhere(tmp_path / "away", n=150), moved / "targets" / "stature"
+    words = ["--name", "there", "--engine", "torch"]
+    lines = candid(capsys, "calibrate", moved, away, *words).out
+    made = read_record(one / "calibrations" / "there.json", NumberCalibration)
+    assert (made.fitted_n + made.n, made.fitted_people + made.people) == (150, 50)
+    assert f"in {one / 'calibrations' / 'there.json'}; to use it: --calibration there" in lines
+    names, before, *_ = columns_of(capsys, moved, away)
+    _, after, low, high = columns_of(capsys, moved, away, "--calibration", "there")
+    value = np.array([statures(away)[name] for name in names])
+    assert np.median(value - before) == pytest.approx(made.shift, abs=3)  # of a third
+    assert after - before == pytest.approx(made.shift, abs=1e-4)
+    assert np.abs(value - after).mean() < np.abs(value - before).mean() - 2
+    assert made.before["mae"].value == pytest.approx(np.abs(value - before).mean(), abs=2)
+    assert made.differences["mae"].high < 0 and made.notes == ()
+    assert (low < after).all() and (after < high).all()
+    found = package.transfer(moved, away, engine="torch", calibration="there")
+    assert found.sources[0].name == "away-there"
+    assert found.sources[0].figures.evaluation.metrics["mae"].value == pytest.approx(
+        np.abs(value - after).mean(), abs=0.3
+    )
+    assert "these figures flatter it" in found.sources[0].notes[-1]
+    package.transfer(moved, away, engine="torch")  # of the same model: what is there stays
+    kept = read_record(one / "transfer.json", NumberTransfer)
+    assert [source.name for source in kept.sources] == ["away-there", "away"]
+    assert "shifted by" in made._repr_html_() and len(made.rows()) == 8
+
+
+def test_calibrated_intervals_hold_what_they_promise_on_other_pictures_of_the_place(
+    moved, capsys, tmp_path
+):
+    away = elsewhere(tmp_path / "away", n=300)
+    package.calibrate(moved, away, name="there", engine="torch")
+    others = write_faces(tmp_path / "others", FaceWorld(n=200, people=100, side=16, seed=9))
+    names, _, low, high = columns_of(capsys, moved, others, "--calibration", "there")
+    value = np.random.default_rng(8).normal(180, 12, len(names))
+    _, _, own_low, own_high = columns_of(capsys, moved, others)
+    held = np.mean((low <= value) & (value <= high))
+    # 90% from 200 images: a standard deviation of 2.1 points (a beta distribution), and as much
+    # from 200 others.
+    assert 0.81 <= held <= 0.99 and np.mean((own_low <= value) & (value <= own_high)) < held
+
+
+def test_too_few_pictures_calibrate_no_number(moved, capsys, tmp_path):
+    few = write_faces(tmp_path / "few", FaceWorld(n=20, people=10, side=16, seed=5))
+    header, *lines = (few / "labels.csv").read_text().splitlines()
+    rows = [f"{line},{170 + i}" for i, line in enumerate(lines)]
+    (few / "labels.csv").write_text("\n".join([f"{header},stature", *rows]))
+    said = candid(capsys, "calibrate", moved, few, "--name", "x", "--engine", "torch", code=2).err
+    assert "at the least 9 images in each third of the people" in said
+
+
 def test_the_report_of_a_number_says_how_far_from_home(moved, capsys, tmp_path):
     one = moved / "targets" / "stature"
     assert "Nobody looked" in (one / "report.html").read_text()
@@ -447,13 +515,11 @@ def test_what_has_no_meaning_for_a_number_is_refused(moved, capsys, tmp_path):
     away, one = elsewhere(tmp_path / "away"), moved / "targets" / "stature"
     for words, said in (
         (["--abstain-below", "0.9"], "--abstain-below is for a label with classes"),
-        (["--calibration", "x"], "--calibration is for a label with classes"),
+        (["--calibration", "x"], "has no calibration 'x'"),
         (["--target", "Hair_Style"], "is to be learned as a number and has the values"),
         (["--target", "height"], "no label called 'height'"),
     ):
         assert said in candid(capsys, "evaluate", one, away, *words, *ELSEWHERE, code=2).err
-    said = candid(capsys, "calibrate", one, away, "--name", "x", code=2).err
-    assert "which is a number" in said
     classes = package.load(away, target="Smiling")
     with pytest.raises(TargetError, match="has classes, and the model's 'stature' is a number"):
         package.transfer(one, classes, engine="torch")

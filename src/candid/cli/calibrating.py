@@ -20,6 +20,7 @@ from candid.cli.options import (
     show,
     trust_option,
 )
+from candid.pipeline.opening import only_label
 
 
 @click.command("calibrate")
@@ -37,11 +38,15 @@ def calibrate_command(run: Path, data: Path, **options: Any) -> None:
 
     A few hundred of them, in any layout. A third of the people sets a temperature and a bias for
     each class; the others find the threshold above which few answers are wrong, with a guarantee,
-    where they are enough for one. It is kept in RUN; candid predict --calibration NAME uses it.
+    where they are enough for one. Of a number, the third sets a shift and the others the intervals.
+    It is kept in RUN; candid predict --calibration NAME uses it.
     """
     config = labels_config(run, options)
     calibration = candid.calibrate(run, data, config, quiet=is_quiet(), **answer_options(options))
     from candid.records.calibration import calibration_path
     from candid.text.calibration import calibration_lines
 
-    show(calibration, calibration_lines(calibration, str(calibration_path(run, calibration.name))))
+    folder = only_label(candid.Run(run)).path
+    show(
+        calibration, calibration_lines(calibration, str(calibration_path(folder, calibration.name)))
+    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, Self
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from candid.errors import DataError, DependencyError, RunError
 from candid.inference.abstaining import Rule, abstention_rule
 from candid.records import ModelCard, read_record
-from candid.records.calibration import PlaceCalibration, calibration_path
+from candid.records.calibration import NumberCalibration, PlaceCalibration, calibration_path
 from candid.records.framing import DETAIL, CommonFrame
 from candid.runs import Run, is_framed, open_run
 from candid.runs.refusals import refuse_untrained
@@ -190,28 +190,38 @@ def open_classifier(
     run is not finished or damaged, or its model fails; DependencyError where the engine is not
     installed.
     """
-    from candid.models.onnx_file import source_digest
-
     config = open_run(run.path).settings
     refuse_untrained(run, number=number)
     card = read_record(run.model_file, ModelCard)
-    digest = source_digest(run, card) if run.weights.is_file() else "an exported model alone"
     model = _open_engine(run, card, engine, threads)
     framer, framer_digest = open_framer(run, model, engine, threads)
-    if framer is not None:
-        digest = f"{digest}, framed: {framer_digest}"
+    digest = model_digest(run, card, framer_digest)
     place = read_calibration(run, calibration, card, digest) if calibration else None
+    shift, class_place = None, None
+    if isinstance(place, NumberCalibration):
+        card = replace(card, number=place.card)
+    elif place is not None:
+        class_place = place
+        shift = ProbabilityShift(place.temperature, np.array(place.bias))
     return Classifier(
         card=card,
         fit=config.data.fit,
         max_pixels=config.data.max_pixels,
-        rule=abstention_rule(run, abstain_below, config.predict.target_error, place),
+        rule=abstention_rule(run, abstain_below, config.predict.target_error, class_place),
         _engine=model,
         framer=framer,
         made_from=digest,
-        shift=None if place is None else ProbabilityShift(place.temperature, np.array(place.bias)),
+        shift=shift,
         common=None if place is None else place.frame,
     ).check()
+
+
+def model_digest(run: Run, card: ModelCard, framer_digest: str | None) -> str:
+    """A digest of a model: its weights, what decides a probability, and the network that frames."""
+    from candid.models.onnx_file import source_digest
+
+    digest = source_digest(run, card) if run.weights.is_file() else "an exported model alone"
+    return digest if framer_digest is None else f"{digest}, framed: {framer_digest}"
 
 
 def _open_engine(run: Run, card: ModelCard, engine: Engine, threads: int) -> Runner:
@@ -279,7 +289,9 @@ def _is_installed(*modules: str) -> bool:
     return all(importlib.util.find_spec(module) for module in modules)
 
 
-def read_calibration(run: Run, name: str, card: ModelCard, model: str) -> PlaceCalibration:
+def read_calibration(
+    run: Run, name: str, card: ModelCard, model: str
+) -> PlaceCalibration | NumberCalibration:
     """The calibration of this name for a model.
 
     Raises RunError where there is none, or it is another model's.
@@ -292,8 +304,14 @@ def read_calibration(run: Run, name: str, card: ModelCard, model: str) -> PlaceC
             expected=f"one of: {', '.join(existing)}" if existing else "one that was made before",
             todo=f"make it: candid calibrate {run.path} DATA --name {name}",
         )
-    calibration = read_record(path, PlaceCalibration)
-    if calibration.classes != card.classes or calibration.model != model:
+    calibration: PlaceCalibration | NumberCalibration
+    if card.number is None:
+        calibration = read_record(path, PlaceCalibration)
+        fits = calibration.classes == card.classes
+    else:
+        calibration = read_record(path, NumberCalibration)
+        fits = len(calibration.card.centres) == len(card.number.centres)
+    if not fits or calibration.model != model:
         raise RunError(
             f"{path} was made for another model than the run holds now.",
             expected="a calibration of these weights",

@@ -14,15 +14,24 @@ from numpy.typing import NDArray
 
 from candid.errors import ConfigError
 from candid.inference.abstaining import Rule, abstention_rule
-from candid.inference.classifier import Classifier, Engine, Runner, open_framer, pick_engine
+from candid.inference.classifier import (
+    Classifier,
+    Engine,
+    Runner,
+    model_digest,
+    open_framer,
+    pick_engine,
+    read_calibration,
+)
 from candid.inference.classify import DIGITS, Crop, Labeller, Prediction
 from candid.inference.faces import FaceFinder
 from candid.inference.numbers import answers_of
 from candid.inference.rows import REASON_CODE, RowColumns
 from candid.inference.unfamiliar import read_unfamiliar
 from candid.records import ModelCard, read_record
+from candid.records.calibration import NumberCalibration
 from candid.records.targets import TargetLabel, Targets
-from candid.runs import Run, open_run
+from candid.runs import Run, is_framed, open_run
 from candid.runs.folders import TARGETS
 from candid.text import labelling as text
 
@@ -194,25 +203,36 @@ def open_several(
     """The labeller of a run that learned several labels.
 
     Parameters are as for `candid.pipeline.labelling.open_labeller`; `threads` as for
-    `open_classifier`. Drift is not watched. Raises ConfigError for int8 or a calibration, which
-    are for one label.
+    `open_classifier`. Drift is not watched. Raises ConfigError for int8, which is for one label
+    with classes, and for a calibration of several labels.
     """
-    if engine == "int8" or calibration:
-        raise _single_label_error(
-            f"--calibration {calibration}" if calibration else f"--engine {engine}", run
-        )
     targets, config = read_record(run.targets, Targets), open_run(run.path).settings
     target_runs = run.of_targets()
     cards = [read_record(target_run.model_file, ModelCard) for target_run in target_runs]
+    if engine == "int8":
+        raise _single_label_error(f"--engine {engine}", run)
+    if calibration and (len(cards) > 1 or cards[0].number is None):
+        raise _single_label_error(f"--calibration {calibration}", run)
     rules = tuple(
         abstention_rule(target_run, abstain_below, config.predict.target_error)
         if card.number is None  # a number has an interval in place of an abstention
         else None
         for target_run, card in zip(target_runs, cards, strict=True)
     )
+    common = None
+    if calibration:
+        from candid.models.onnx_framing import weights_digest
+
+        framer_digest = weights_digest(run) if is_framed(run) else None
+        digest = model_digest(target_runs[0], cards[0], framer_digest)
+        place = read_calibration(target_runs[0], calibration, cards[0], digest)
+        if isinstance(place, NumberCalibration):
+            cards, common = [replace(cards[0], number=place.card)], place.frame
+    options: dict[str, Any] = {"engine": engine, "threads": threads}
+    classifier = _open_joint_classifier(run, targets, cards, rules, **options)
     return SeveralLabeller(
-        _open_joint_classifier(run, targets, cards, rules, engine=engine, threads=threads),
-        read_unfamiliar(run.unfamiliar) if check else None,
+        replace(classifier, common=common),
+        read_unfamiliar(run.unfamiliar) if check and not calibration else None,
         finder,
         labels=tuple(
             replace(label, number=card.number)  # as it was calibrated

@@ -11,6 +11,8 @@ import numpy as np
 
 from candid.data.dataset import Dataset
 from candid.errors import PredictionsError
+from candid.pipeline.answered import ModelAnswers
+from candid.pipeline.external_numbers import refuse_for_number
 from candid.pipeline.labelled import (
     check_name,
     choose_rows,
@@ -23,7 +25,7 @@ from candid.pipeline.opening import Place
 from candid.pipeline.provenance import utc_now
 from candid.predictions import Predictions
 from candid.records import Estimate, write_record
-from candid.records.calibration import PlaceCalibration, calibration_path
+from candid.records.calibration import NumberCalibration, PlaceCalibration, calibration_path
 from candid.runs import Run
 from candid.settings import Config, EvaluateConfig
 from candid.stats.bootstrap import part_of_people
@@ -55,12 +57,13 @@ def calibrate(
     workers: int = 0,
     seed: int = 0,
     quiet: bool = True,
-) -> PlaceCalibration:
+) -> PlaceCalibration | NumberCalibration:
     """Adapt a run's probabilities and its promise to a place, as `calibrations/<name>.json`.
 
     A temperature and a bias for each class are fitted on a third of the people (or pictures). The
     others set the threshold above which at most `predict.target_error` of the answers are wrong,
-    guaranteed as by the audit. `candid.predict(run, pictures, calibration=name)` uses it.
+    guaranteed as by the audit. Of a number, the third sets a shift, the others the intervals.
+    `candid.predict(run, pictures, calibration=name)` uses it.
 
     Parameters
     ----------
@@ -84,22 +87,34 @@ def calibrate(
         same label, or the people (or pictures) are too few to fit on.
     """
     check_name(name)
-    trained_run = open_trained_run(run, config, quiet)
+    trained_run = open_trained_run(run, config, quiet, number=True)
     dataset = trained_run.read(data, target)
     choice = choose_rows(trained_run.run, dataset, split)
     crop = crop or detector is not None
     options: PredictOptions = {"engine": engine, "crop": crop, "detector": detector}
     options |= {"abstain_below": 0, "check": False, "common_frame": common_frame}
-    labeller = open_labeller(trained_run.run, quiet=quiet, **options)
+    if trained_run.card.number is not None:
+        refuse_for_number(options)
+    labeller = open_labeller(trained_run.run, quiet=quiet, number=True, **options)
     file = calibration_path(trained_run.run.path, name)
     table = file.with_suffix(".labels.parquet")
     answers = predict_dataset(labeller, dataset, choice.rows, table, workers=workers, quiet=quiet)
-    record = _fit_place(answers.predictions, trained_run.settings, seed)
+    record = _fit(answers, trained_run.settings, seed)
     source = describe_source(labeller, dataset, choice, answers)
     model = labeller.classifier.made_from
     record = replace(record, name=name, model=model, calibrated=utc_now(), **source)
     write_record(file, record)
     return record
+
+
+def _fit(
+    answers: ModelAnswers, settings: Config, seed: int
+) -> PlaceCalibration | NumberCalibration:
+    if answers.card.number is None:
+        return _fit_place(answers.predictions, settings, seed)
+    from candid.pipeline.calibrating_numbers import calibrate_number
+
+    return calibrate_number(answers.numbers, answers.probability, settings, seed)
 
 
 def _fit_place(p: Predictions, settings: Config, seed: int) -> PlaceCalibration:

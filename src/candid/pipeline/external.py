@@ -42,10 +42,11 @@ from candid.pipeline.provenance import utc_now
 from candid.predictions import Predictions, read_predictions, write_predictions
 from candid.records import Estimate, read_record, write_record
 from candid.records.audit import SplitAudit
-from candid.records.calibration import PlaceCalibration, calibration_path
+from candid.records.calibration import NumberCalibration, PlaceCalibration, calibration_path
 from candid.records.external import ExternalFigures, ExternalSource, Transfer
 from candid.records.external_number import NumberSource, NumberTransfer
 from candid.runs import Run
+from candid.runs.refusals import is_number_run
 from candid.settings import AuditConfig, Config
 
 if TYPE_CHECKING:
@@ -163,8 +164,12 @@ def _calibration_notes(run: Run, dataset: Dataset, calibration: str) -> tuple[st
     """A note where a calibration is evaluated on the data that it was fitted on."""
     if not calibration or not dataset.origin:
         return ()
-    calibration_record = read_record(calibration_path(run.path, calibration), PlaceCalibration)
-    if calibration_record.data != dataset.origin:
+    path = calibration_path(run.path, calibration)
+    is_number = is_number_run(run)
+    record = (
+        read_record(path, NumberCalibration) if is_number else read_record(path, PlaceCalibration)
+    )
+    if record.data != dataset.origin:
         return ()
     return (
         f"The calibration {calibration} was made on these data, so these figures flatter it; its "
@@ -215,8 +220,8 @@ def _apply_rule(
 
 def _open_record(job: _TransferJob) -> Transfer | NumberTransfer:
     """The record, with what it already holds of this model."""
-    run, classifier = job.trained_run.run, job.labeller.classifier
-    card, model = classifier.card, classifier.made_from
+    run, card = job.trained_run.run, job.trained_run.card
+    model = job.labeller.classifier.made_from
     figures = None if job.home is None else job.home.figures
     if card.number is not None:
         return open_number_record(run, card, model, figures, job.trained_run.settings)

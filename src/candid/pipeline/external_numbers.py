@@ -43,7 +43,6 @@ class HomeResult:
 def refuse_for_number(options: PredictOptions) -> None:
     """Raise a ConfigError for options that mean nothing for a number."""
     conflicts = {
-        "--calibration": options.get("calibration"),
         "--abstain-below": options.get("abstain_below"),
         "--engine int8": options.get("engine") == "int8",
     }

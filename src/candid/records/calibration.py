@@ -14,6 +14,7 @@ from candid.records import Estimate
 from candid.records.abstention import AbstentionRule
 from candid.records.frames import Tabular, html_of, in_short, with_figure
 from candid.records.framing import CommonFrame
+from candid.records.model import NumberCard
 
 
 def calibration_path(folder: Path, name: str) -> Path:
@@ -107,3 +108,66 @@ class PlaceCalibration(Tabular):
         if self.rule is not None and not 0 <= self.rule.threshold <= 1:
             return f"the threshold is {self.rule.threshold}"
         return ""
+
+
+@dataclass(frozen=True, slots=True)
+class NumberCalibration(Tabular):
+    """What was fitted for a number on labelled pictures of one place, and what it does there.
+
+    Attributes
+    ----------
+    name, target, model, data, layout, split, cropped, calibrated, frame, seed, notes
+        As in `PlaceCalibration`.
+    shift
+        What is added to every value: the median of true less predicted over a third of the people.
+    card
+        How outputs become a value and an interval there: the shift, and the reach of the intervals
+        from the others.
+    fitted_n, fitted_people, n, people
+        Images and people behind the shift, and behind the rest; people are None where unknown.
+    before, after
+        mae, bias, coverage and width of the rest with the run's own card, and with that of a place:
+        each image's interval is made on the half of the people that it does not belong to.
+    differences
+        mae, within and coverage after less before, paired.
+    """
+
+    name: str
+    target: str
+    model: str
+    data: str
+    layout: str
+    split: str
+    cropped: bool
+    calibrated: str
+    shift: float
+    card: NumberCard
+    fitted_n: int
+    fitted_people: int | None
+    n: int
+    people: int | None
+    before: dict[str, Estimate]
+    after: dict[str, Estimate]
+    frame: CommonFrame | None = None
+    seed: int = 0
+    differences: dict[str, Estimate] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row for each figure, before and after."""
+        return [
+            with_figure({"intervals": which, "figure": name}, e)
+            for which, figures in (("the run's own", self.before), ("calibrated", self.after))
+            for name, e in figures.items()
+        ]
+
+    def _repr_html_(self) -> str:
+        rows = [in_short(row, "intervals", "figure") for row in self.rows()]
+        return html_of(rows, f"{self.name}: {self.target}, shifted by {self.shift:+.3g}")
+
+    def problem(self) -> str:
+        """What no calibration can have noted, in words; "" where all is possible."""
+        if not math.isfinite(self.shift):
+            return f"the shift is {self.shift}"
+        frame = "" if self.frame is None else self.frame.problem()
+        return frame or self.card.problem()

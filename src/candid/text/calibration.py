@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from candid.records import Estimate
-from candid.records.calibration import PlaceCalibration
+from candid.records.calibration import NumberCalibration, PlaceCalibration
 from candid.text import words
 from candid.text.console import with_interval
 
 
-def calibration_lines(c: PlaceCalibration, file: str) -> Iterator[str]:
+def calibration_lines(c: PlaceCalibration | NumberCalibration, file: str) -> Iterator[str]:
     """What was fitted on labelled pictures of one place, and what it does there."""
+    yield from _number_lines(c) if isinstance(c, NumberCalibration) else _class_lines(c)
+    yield from (f"note: {note}" for note in c.notes)
+    yield f"in {file}; to use it: --calibration {c.name}"
+
+
+def _class_lines(c: PlaceCalibration) -> Iterator[str]:
     pictures = words.many(c.fitted_n, "picture", "pictures")
     yield f"temperature {c.temperature:.3g} on the run's own, fitted on {pictures}"
     for name, bias, share in zip(c.classes, c.bias, c.shares, strict=True):
@@ -25,8 +31,32 @@ def calibration_lines(c: PlaceCalibration, file: str) -> Iterator[str]:
         yield f"no promise: {c.sentence}"
     else:
         yield f"it answers at {c.rule.threshold:.4g} and above. {c.sentence}"
-    yield from (f"note: {note}" for note in c.notes)
-    yield f"in {file}; to use it: --calibration {c.name}"
+
+
+def _number_lines(c: NumberCalibration) -> Iterator[str]:
+    on = words.many(c.fitted_n, "picture", "pictures")
+    yield f"{c.target} is shifted by {c.shift:+.3g}, the median of what was missing on {on}"
+    yield f"on the {c.n:,} others, before and after:"
+    for name, before in c.before.items():
+        yield f"  {name}: {before.value:.4g} → {with_interval(c.after[name])}"
+    mae = c.differences["mae"]
+    yield f"  mae changes by {words.with_ends(mae, 4)}"
+    share = words.percent(c.card.coverage)
+    yield f"intervals are made to hold {share} of the true values of pictures of this place"
+
+
+def shift_effect(less: Estimate) -> Iterator[str]:
+    """That predictions are not surely nearer to the truth there, where they are not."""
+    if less.high < 0:
+        return
+    change = f"the mean absolute error changes by {words.with_ends(less, 4)}"
+    if less.low > 0:
+        yield f"Shifted predictions are worse for the other pictures than the run's own: {change}."
+    else:
+        yield (
+            "Whether shifted predictions are nearer to the truth there cannot be told from "
+            f"{words.images(less.n, less.people)}: {change}."
+        )
 
 
 def effect(difference: Estimate) -> Iterator[str]:
