@@ -154,7 +154,7 @@ def audit(
     settings = config or Config()
     columns = _complete_columns(columns or Columns(), settings, number)
     arrays = {"classes": classes, "person": person, "groups": groups, "split": split}
-    require_page(page, keep, *_existing_files(y_true, before, model))
+    require_page(page, keep, y_true, before, model)
     if model is not None:
         result = audit_model(y_true, model, settings, keep, quiet)
     elif _is_arrays(y_true, y_prob, arrays):
@@ -195,12 +195,6 @@ def _audit_path(
         )
     run = sole_label_run(reopen_run(path, config, quiet))
     return AuditResult(audit_run_folder(run, before, columns, tone, partial(load_data, run)))
-
-
-def _existing_files(*locations: Any) -> list[Path]:
-    """The files among these inputs."""
-    places = [Path(location) for location in locations if isinstance(location, str | PathLike)]
-    return [place for place in places if place.is_file()]
 
 
 def _require_existing(path: Path) -> Path:
