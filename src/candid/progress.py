@@ -20,9 +20,9 @@ T = TypeVar("T")
 
 clock = time.monotonic
 _MIN_INTERVAL = 1.0  # seconds between two lines about the same work
-_OPEN_INTERVAL = 30.0  # the same where nobody knows how much work there is
+_OPEN_INTERVAL = 30.0  # the same without a known total
 _BAR = "{desc} {percentage:3.0f}%|{bar:12}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
-# Where nobody knows how much there is: of what is counted, and of what is not.
+# Without a known total: of things that are counted, and of others.
 _COUNT_FORMAT, _OPEN_FORMAT = "{desc} {n_fmt} [{elapsed}{postfix}]", "{desc} [{elapsed}{postfix}]"
 _TICK_SECONDS = 1.0  # how often the bar of a job shows the time, whether anything is done or not
 
@@ -33,7 +33,7 @@ def say(line: str, *, quiet: bool = False) -> None:
         return
     from tqdm import tqdm
 
-    with contextlib.suppress(OSError, ValueError):  # nobody listens any more: work goes on
+    with contextlib.suppress(OSError, ValueError):  # standard error is closed: work goes on
         tqdm.write(line, file=sys.stderr)
         sys.stderr.flush()
 

@@ -97,9 +97,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
 def _fail_in_part(error: Exception) -> None:
     """Exit where an error came through a part of the user's own: it is no bug here."""
-    from candid.settings.named_parts import own_line, said_by
+    from candid.settings.named_parts import find_user_line, said_by
 
-    if line := own_line(error):
+    if line := find_user_line(error):
         _fail(
             CandidError(
                 f"A part of your own failed: {said_by(error, line)}.",

@@ -67,13 +67,13 @@ def evaluate_command(
         evaluation = candid.evaluate(run, data=data, cache=cache, quiet=is_quiet())
         show(evaluation, evaluation_lines(evaluation, candid.Run(run)))
         return
-    from candid.pipeline.opening import only_label
+    from candid.pipeline.opening import sole_label_run
 
     config = labels_config(run, options)
     transfer = candid.transfer(
         run, others, config, home=data, cache=cache, quiet=is_quiet(), **answer_options(options)
     )
-    show(transfer, _transfer_lines(transfer, len(others), only_label(candid.Run(run))))
+    show(transfer, _transfer_lines(transfer, len(others), sole_label_run(candid.Run(run))))
 
 
 def _transfer_lines(transfer: Transfer | NumberTransfer, n_sources: int, run: Run) -> Iterator[str]:
@@ -219,9 +219,9 @@ def audit_command(
 
 def _comparison_page(run: Run) -> Path | None:
     """The page for what changed between two, in the second's folder; None for a file."""
-    from candid.pipeline.opening import only_label
+    from candid.pipeline.opening import sole_label_run
 
-    return only_label(run).comparison if run.path.is_dir() else None
+    return sole_label_run(run).comparison if run.path.is_dir() else None
 
 
 def _refuse_beside_model(model: str | None, keep: Path | None, has_others: bool) -> None:

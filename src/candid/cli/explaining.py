@@ -55,11 +55,11 @@ def explain_command(
     number, the maps say what raises and what lowers it.
     """
     from candid.config import with_values
-    from candid.pipeline.opening import only_label
+    from candid.pipeline.opening import sole_label_run
     from candid.runs.refusals import refuse_untrained
     from candid.text.console import explanation_lines
 
-    folder = only_label(candid.open_run(run))
+    folder = sole_label_run(candid.open_run(run))
     refuse_untrained(folder, number=True)
     config = folder.settings
     if overrides:

@@ -200,7 +200,7 @@ def _is_given(*names: str) -> bool:
 def _repeat_settings(path: Path, data: Where | None) -> tuple[Where, Config, str]:
     """Data, settings (with the changes of --set and --seed) and name for a run like this one."""
     from candid.config import load_config, with_values
-    from candid.pipeline.data_places import place_of
+    from candid.pipeline.data_places import locate_data
     from candid.records import Provenance, read_record
     from candid.runs import open_run
 
@@ -209,7 +209,7 @@ def _repeat_settings(path: Path, data: Where | None) -> tuple[Where, Config, str
             "--repeat takes settings from the run: change some with --set or --seed."
         )
     run = open_run(path)  # says what is wrong with it
-    where = place_of(run, read_record(run.provenance, Provenance), data)
+    where = locate_data(run, read_record(run.provenance, Provenance), data)
     config = load_config(file=run.config, overrides=_stored("overrides"))
     return where, with_values(config, short_settings()), config.network.name
 
@@ -325,11 +325,11 @@ trackers = click.Choice(("tensorboard", "mlflow", "wandb", "trackio"))
 
 
 def _trust_all(context: click.Context, parameter: click.Parameter, value: bool) -> None:
-    from candid.settings.named_parts import EVERY, distrust, trust
+    from candid.settings.named_parts import ALL_PARTS, distrust, trust
 
     if value:
-        trust(EVERY)
-        context.call_on_close(lambda: distrust(EVERY))
+        trust(ALL_PARTS)
+        context.call_on_close(lambda: distrust(ALL_PARTS))
 
 
 trust_option = click.option(

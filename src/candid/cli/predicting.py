@@ -99,13 +99,13 @@ def predict_command(
     """
     from candid.inference.rows import format_of
     from candid.inference.sources import resolve
-    from candid.runs.refusals import refuse_untrained, run_that_answers
+    from candid.runs.refusals import answering_run, refuse_untrained
 
     ray, inner = engine.startswith("ray"), engine.removeprefix("ray").lstrip(":") or "auto"
     shards = _shards_folder(out, kind, ray=ray)
     form = None if shards else format_of(Path(out or f"-.{'jsonl' if is_json() else 'csv'}"), kind)
     inputs = resolve(pictures)
-    folder = run_that_answers(candid.open_run(run))
+    folder = answering_run(candid.open_run(run))
     refuse_untrained(folder, several=True)
     options |= {"engine": inner, "check": not options.pop("no_check"), "quiet": is_quiet()}
     job: dict[str, Any] = {"column": column, "workers": workers}

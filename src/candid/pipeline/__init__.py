@@ -15,7 +15,7 @@ from candid.config import QUICK_RECIPE, load_config
 from candid.data.dataset import Dataset
 from candid.pipeline import checking
 from candid.pipeline.aligning import align_data
-from candid.pipeline.data_places import Places, labels_or_place
+from candid.pipeline.data_places import Places, as_data_source
 from candid.pipeline.drifting import fit_drift
 from candid.pipeline.main_job import run_main_job
 from candid.pipeline.opening import (
@@ -87,7 +87,7 @@ def load(
         data_config = replace(data_config, target=target, targets=())
     elif target:
         data_config = replace(data_config, target="", targets=tuple(target))
-    return load_places(labels_or_place(path), data_config)
+    return load_places(as_data_source(path), data_config)
 
 
 def explore(
@@ -124,7 +124,7 @@ def explore(
         refuse_full(Path(out))
     if augmented is not None:
         needs_torch()
-    data = load_packed(labels_or_place(dataset), config, cache=cache, quiet=quiet)
+    data = load_packed(as_data_source(dataset), config, cache=cache, quiet=quiet)
     if augmented is not None:
         draw_augmented(Path(augmented), data, config)
     if out is None:
@@ -288,7 +288,7 @@ def tune(
 
     needs_optuna()
     config = config or Config()
-    data = load_packed(labels_or_place(dataset), config, cache=cache, quiet=quiet)
+    data = load_packed(as_data_source(dataset), config, cache=cache, quiet=quiet)
     folder = study_folder(None if out is None else Path(out))
     return search_settings(folder, data, config, storage=storage, name=study, quiet=quiet)
 
@@ -316,7 +316,7 @@ def check(
     """
     needs_torch()
     folder = checking.check_folder(None if out is None else Path(out))
-    labels = labels_or_place(dataset)
+    labels = as_data_source(dataset)
     config = config or load_config(recipe=QUICK_RECIPE)
     config = replace(config, check=replace(config.check, folds=config.check.folds or 5))
     run, data = begin_or_resume(
@@ -345,7 +345,7 @@ def _begin(
             refuse_full(Path(out))  # no settings tell one module from another
     path = out if resume is None else resume
     return begin_or_resume(
-        None if dataset is None else labels_or_place(dataset),
+        None if dataset is None else as_data_source(dataset),
         settings,
         None if path is None else Path(path),
         name=name,

@@ -16,7 +16,7 @@ from candid.pipeline.auditing import (
     read_any,
     read_any_number,
 )
-from candid.pipeline.data_places import labels_or_place
+from candid.pipeline.data_places import as_data_source
 from candid.pipeline.opening import Data, path_of
 from candid.pipeline.steps import audit_run
 from candid.predictions import Predictions
@@ -81,7 +81,7 @@ def audit_model(
     from candid.data.joining import load_places
     from candid.pipeline.other_models import predict_with_model
 
-    location = labels_or_place(place)
+    location = as_data_source(place)
     dataset = load_places(location, config.data) if isinstance(location, Path | tuple) else location
     answers = predict_with_model(dataset, model, config, keep=keep, quiet=quiet)
     audit = audit_predictions(answers, config.audit, source=dataset.name)

@@ -6,8 +6,9 @@ import hashlib
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from candid.errors import ConfigError
 from candid.pipeline.auditing import write_comparison
@@ -62,10 +63,12 @@ def columns_by_role(columns: Columns) -> dict[str, tuple[str, ...]]:
     }
 
 
-def require_page(page: Place | None, *places: Path | None) -> None:
-    """Raise ConfigError where the page would replace an input or another output."""
-    resolved = [place.resolve() for place in places if place is not None]
-    if page is not None and Path(page).resolve() in resolved:
+def require_page(page: Place | None, output: Path | None, *inputs: Any) -> None:
+    """Raise ConfigError where the page would replace another output, or a file among the inputs."""
+    if page is None:
+        return
+    files = [Path(x) for x in inputs if isinstance(x, str | PathLike) and Path(x).is_file()]
+    if Path(page).resolve() in [file.resolve() for file in (output, *files) if file is not None]:
         raise ConfigError(
             f"The page {page} is what is audited, or is written besides.",
             expected="a file of its own for the page",

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from candid import __version__
 from candid.arrays import Indices
 from candid.errors import ConfigError, RunError, go_on_with
-from candid.pipeline.opening import Data, only_label
+from candid.pipeline.opening import Data, sole_label_run
 from candid.predictions import Predictions, read_predictions
 from candid.predictions.choosing import Columns
 from candid.predictions.from_table import (
@@ -102,7 +102,7 @@ def read_any_number(path: Path, columns: Columns) -> NumberAnswers:
     classes.
     """
     if path.is_dir():
-        run = only_label(open_run(path))
+        run = sole_label_run(open_run(path))
         if is_number_run(run):
             return read_number_predictions(run.predictions_file)
         raise RunError(

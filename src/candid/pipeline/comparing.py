@@ -10,7 +10,7 @@ from candid import __version__
 from candid.config import load_config
 from candid.errors import ConfigError
 from candid.pipeline.auditing import compare_options, read_any, read_any_number
-from candid.pipeline.opening import Place, only_label, path_of
+from candid.pipeline.opening import Place, path_of, sole_label_run
 from candid.predictions import Predictions
 from candid.predictions.choosing import Columns
 from candid.predictions.from_table import holds_number, written_by_candid
@@ -82,7 +82,7 @@ def _read_predictions(
         )
     path = path_of(model)
     if Run(path).config.is_file():
-        path = only_label(Run(path)).path
+        path = sole_label_run(Run(path)).path
         refuse_several(Run(path))
     require_own_format(path)
     if is_number_run(Run(path)) or (path.is_file() and holds_number(path)):

@@ -7,7 +7,7 @@ from dataclasses import replace
 from os import fspath
 from pathlib import Path
 
-from candid.pipeline.data_places import Places, places_of
+from candid.pipeline.data_places import Places, as_paths
 from candid.pipeline.opening import Place
 from candid.records import Finding
 from candid.records.review import Agreement, Apart
@@ -46,7 +46,7 @@ def apply_corrections(
     from candid.data.label_files import write_labels
 
     data_config = replace((config or Config()).data, corrections=fspath(file))
-    dataset = load_places(places_of(data), data_config)
+    dataset = load_places(as_paths(data), data_config)
     files = write_labels(Path(out), dataset)
     finding = next(f for f in reversed(dataset.findings) if f.code == "CORRECTIONS")
     return finding, len(dataset), files

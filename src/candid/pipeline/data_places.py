@@ -17,7 +17,7 @@ Where = Path | tuple[Path, ...]
 Places = str | PathLike[str] | Sequence[str | PathLike[str]]
 
 
-def places_of(data: Places) -> Where:
+def as_paths(data: Places) -> Where:
     """Where data lie: one path, or several in a tuple."""
     if isinstance(data, str | PathLike):
         return Path(data)
@@ -31,7 +31,7 @@ def places_of(data: Places) -> Where:
     return paths if len(paths) > 1 else paths[0]
 
 
-def place_of(run: Run, provenance: Provenance, where: Where | None) -> Where:
+def locate_data(run: Run, provenance: Provenance, where: Where | None) -> Where:
     """Where a run's data lie on this machine, or where the user says that they lie.
 
     Raises RunError where they are gone, a URL was not named, or too many or too few places were.
@@ -81,11 +81,11 @@ def _check_place(run: Run, path: Path, *, is_named: bool) -> Path:
 
 
 @overload
-def labels_or_place(dataset: Places) -> Where: ...
+def as_data_source(dataset: Places) -> Where: ...
 @overload
-def labels_or_place(dataset: Dataset | Places) -> Dataset | Where: ...
-def labels_or_place(dataset: Dataset | Places) -> Dataset | Where:
+def as_data_source(dataset: Dataset | Places) -> Dataset | Where: ...
+def as_data_source(dataset: Dataset | Places) -> Dataset | Where:
     """A data set as it was loaded, or where it lies."""
     if isinstance(dataset, str | PathLike | Sequence):
-        return places_of(dataset)
+        return as_paths(dataset)
     return dataset

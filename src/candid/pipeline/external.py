@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from candid.data.dataset import Dataset
 from candid.errors import ConfigError
-from candid.pipeline.answered import ModelAnswers
+from candid.pipeline.answers import ModelAnswers
 from candid.pipeline.external_numbers import (
     UNLIKE,
     HomeResult,

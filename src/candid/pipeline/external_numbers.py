@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from candid.arrays import Marks
 from candid.errors import ConfigError
-from candid.pipeline.answered import ModelAnswers
+from candid.pipeline.answers import ModelAnswers
 from candid.pipeline.auditing import AnyAnswers
 from candid.pipeline.labelling import PredictOptions
 from candid.predictions.numbers import (
@@ -141,8 +141,7 @@ def _audit_groups(p: NumberPredictions, config: AuditConfig) -> SplitAudit:
     return audit_number(as_test, single_group_settings(config, p.attributes)).splits[0]
 
 
-def single_group_settings(config: AuditConfig, attributes: Iterable[str]) -> AuditConfig:
+def single_group_settings(config: AuditConfig, attributes: Container[str]) -> AuditConfig:
     """Settings to audit groups at another place, which may lack some of the attributes."""
-    available = {*attributes}
-    names = tuple(name for name in config.attributes if name in available)
+    names = tuple(name for name in config.attributes if name in attributes)
     return replace(config, splits=("test",), attributes=names)

@@ -21,7 +21,7 @@ from candid.pipeline.auditing import audited_split
 from candid.pipeline.data_places import Places
 from candid.pipeline.improved import lock_improving
 from candid.pipeline.loading import open_network
-from candid.pipeline.opening import Data, Place, needs_torch, reload, run_at
+from candid.pipeline.opening import Data, Place, needs_torch, reload, reopen_run
 from candid.pipeline.retraining import Retraining, remedy_folder
 from candid.pipeline.training import train_network
 from candid.progress import stages
@@ -75,7 +75,7 @@ def learning_curves(
         Where nothing was trained or audited, or several labels.
     """
     needs_torch()
-    folder = run_at(run, quiet=quiet)
+    folder = reopen_run(run, quiet=quiet)
     refuse_untrained(folder)
     split = _read_split(folder)
     gaps = _choose_gaps(split, groups)

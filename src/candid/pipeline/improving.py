@@ -33,7 +33,7 @@ from candid.pipeline.auditing import audited_split
 from candid.pipeline.data_places import Places
 from candid.pipeline.improved import lock_improving, refuse_improving, write_improved
 from candid.pipeline.loading import LoadedNetwork, open_network
-from candid.pipeline.opening import Data, Place, needs_torch, reload, run_at
+from candid.pipeline.opening import Data, Place, needs_torch, reload, reopen_run
 from candid.pipeline.retraining import Retraining
 from candid.pipeline.steps import build_predictions, predict_splits
 from candid.predictions import Predictions, read_predictions
@@ -102,7 +102,7 @@ def improve(
         validation has too few people; nothing was trained, or several labels.
     """
     needs_torch()
-    folder = run_at(run, quiet=quiet)
+    folder = reopen_run(run, quiet=quiet)
     train = train or bool(only)
     refuse_improving(folder, aim, folds, train=train, corrections=corrections is not None)
     audit_config = folder.settings.audit

@@ -21,7 +21,15 @@ from candid.pipeline.audit_page import AuditResult, require_page, write_page
 from candid.pipeline.data_places import Places
 from candid.pipeline.explaining import explain_images, show_inside
 from candid.pipeline.numbers import evaluate_number_run, write_number_report
-from candid.pipeline.opening import Data, Place, needs_torch, only_label, path_of, reload, run_at
+from candid.pipeline.opening import (
+    Data,
+    Place,
+    needs_torch,
+    path_of,
+    reload,
+    reopen_run,
+    sole_label_run,
+)
 from candid.pipeline.overview import summarise_targets, write_overview_report
 from candid.pipeline.steps import evaluate_run, predict_splits, write_report
 from candid.predictions.arrays import as_number_answers, as_predictions
@@ -86,7 +94,7 @@ def evaluate(
     if _is_arrays(y_true, y_prob, arrays) or _require_existing(path_of(y_true)).is_file():
         predictions = as_predictions(y_true, y_prob, **arrays)
         return evaluate_predictions(predictions, (config or Config()).evaluate)
-    run = only_label(run_at(y_true, config, quiet))
+    run = sole_label_run(reopen_run(y_true, config, quiet))
     if is_number_run(run):
         with run.doing("evaluate"):
             return evaluate_number_run(run)
@@ -146,7 +154,7 @@ def audit(
     settings = config or Config()
     columns = _complete_columns(columns or Columns(), settings, number)
     arrays = {"classes": classes, "person": person, "groups": groups, "split": split}
-    require_page(page, keep, *_existing_files(y_true, before, model))
+    require_page(page, keep, y_true, before, model)
     if model is not None:
         result = audit_model(y_true, model, settings, keep, quiet)
     elif _is_arrays(y_true, y_prob, arrays):
@@ -185,14 +193,8 @@ def _audit_path(
             expected="a file or a folder of predictions, or DATA with a model; of runs, two",
             todo=f"candid report {path} writes report.html there",
         )
-    run = only_label(run_at(path, config, quiet))
+    run = sole_label_run(reopen_run(path, config, quiet))
     return AuditResult(audit_run_folder(run, before, columns, tone, partial(load_data, run)))
-
-
-def _existing_files(*locations: Any) -> list[Path]:
-    """The files among these inputs."""
-    places = [Path(location) for location in locations if isinstance(location, str | PathLike)]
-    return [place for place in places if place.is_file()]
 
 
 def _require_existing(path: Path) -> Path:
@@ -233,7 +235,7 @@ def explain_run(
     network that is not a run's, and for images in memory, see `explain_network`.
     """
     needs_torch()
-    folder = only_label(run_at(run, config, quiet))
+    folder = sole_label_run(reopen_run(run, config, quiet))
     refuse_untrained(folder, number=True)
     explain = replace(folder.settings.explain, make=True)
     folder = replace(folder, settings=replace(folder.settings, explain=explain))
@@ -250,7 +252,7 @@ def report(run: Run | Place) -> Path:
 
     Of a run that learned several labels, the overview; each label's folder has its own report.
     """
-    folder = run_at(run)
+    folder = reopen_run(run)
     write = write_number_report if is_number_run(folder) else write_report
     if folder.of_targets():
         write = write_overview_report

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from candid.arrays import Indices, Marks
 from candid.data.dataset import Dataset, Sharded
 from candid.errors import ConfigError, DataError, TargetError
-from candid.pipeline.answered import ModelAnswers
+from candid.pipeline.answers import ModelAnswers
 from candid.pipeline.labelling import describe_model, model_key, single_threaded
-from candid.pipeline.opening import Place, only_label, run_at
+from candid.pipeline.opening import Place, reopen_run, sole_label_run
 from candid.predictions import Predictions, read_predictions
 from candid.predictions.numbers import NumberPredictions, read_number_predictions
 from candid.progress import progress
@@ -60,8 +60,8 @@ def open_trained_run(
 
     With `number`, also of a number, whose run will do. Raises RunError for an unfinished training.
     """
-    folder = run_at(run, quiet=quiet)
-    folder = only_label(folder) if number else folder
+    folder = reopen_run(run, quiet=quiet)
+    folder = sole_label_run(folder) if number else folder
     refuse_untrained(folder, number=number)
     card = read_record(folder.model_file, ModelCard)
     settings = config or folder.settings

@@ -16,10 +16,10 @@ from candid.arrays import Marks
 from candid.errors import OutputError, RunError, needing
 from candid.pipeline.aligning import reference_rows
 from candid.pipeline.data_places import Places
-from candid.pipeline.opening import Data, reload, run_at
+from candid.pipeline.opening import Data, reload, reopen_run
 from candid.records import read_record, to_plain, write_record
 from candid.runs import Run, is_framed
-from candid.runs.refusals import run_that_answers
+from candid.runs.refusals import answering_run
 from candid.settings import Config
 
 if TYPE_CHECKING:
@@ -75,13 +75,13 @@ def open_labeller(
     from candid.inference.classify import Labeller
     from candid.inference.several import open_several
 
-    run = run if number else run_that_answers(run)
+    run = run if number else answering_run(run)
     finder = face_finder(run, detector, data=data, cache=cache, quiet=quiet) if crop else None
     options: dict[str, Any] = {"engine": engine, "calibration": calibration}
     options["abstain_below"] = abstain_below
     if run.of_targets():
-        label_labeller = open_several(run, finder, check=check, **options)
-        return replace(label_labeller, together=common_frame)
+        labeller = open_several(run, finder, check=check, **options)
+        return replace(labeller, together=common_frame)
     # Every thread runs the model on a block of its own.
     classifier = open_classifier(run, threads=1, number=number, **options)
     unfamiliar, reference = None, None
@@ -155,7 +155,7 @@ def training_frame(
         existing = read_record(path, Frame)
         if existing.detector == detector.name:
             return existing
-    run = run_at(run, quiet=quiet)
+    run = reopen_run(run, quiet=quiet)
     config = run.settings
     try:
         packed = reload(run, data, cache=cache)

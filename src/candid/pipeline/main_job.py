@@ -11,15 +11,15 @@ from candid.pipeline.checking import check_run, refuse_check
 from candid.pipeline.drifting import fit_drift
 from candid.pipeline.explaining import explain_images, show_inside
 from candid.pipeline.opening import Data, use_frames
-from candid.pipeline.seeds import try_seeds
+from candid.pipeline.seeds import train_seeds
 from candid.pipeline.several import run_several_targets
 from candid.pipeline.steps import (
+    add_report_images,
     audit_run,
     evaluate_run,
     explore_data,
     learn_unfamiliar,
     predict_splits,
-    show_pictures,
     write_report,
 )
 from candid.pipeline.training import train_framer, train_network
@@ -49,7 +49,7 @@ def run_main_job(run: Run, data: Data, *, jobs: int = 1) -> None:
             step("predict", predict_splits, data)
             step("evaluate", evaluate_run)
             step("audit", audit_run, ToneCache(data, quiet=run.quiet))
-            step("pictures", show_pictures, data)
+            step("pictures", add_report_images, data)
             step("explain", explain_images, data)
             step("inside", show_inside, data)
             step("frame", remaining(train_framer), data)
@@ -58,5 +58,5 @@ def run_main_job(run: Run, data: Data, *, jobs: int = 1) -> None:
             step("check", check_run, data)
         step("drift", fit_drift, data)
         if "seeds" in run.steps:
-            step("seeds", try_seeds, data)
+            step("seeds", train_seeds, data)
         step("report", write_report)

@@ -25,9 +25,9 @@ from candid.data.targets import of_target, outputs_of
 from candid.errors import RunError, needing
 from candid.pipeline.beginning import initial_weights
 from candid.pipeline.changed_data import describe_changes, describe_original
-from candid.pipeline.data_places import Places, Where, place_of, places_of
+from candid.pipeline.data_places import Places, Where, as_paths, locate_data
 from candid.pipeline.provenance import collect_provenance
-from candid.pipeline.settled import resume_settings, with_threads
+from candid.pipeline.resuming import resume_settings, with_threads
 from candid.records import ModelCard, Provenance, read_record
 from candid.records.framing import SourceFrames
 from candid.records.model import Beginning
@@ -161,7 +161,7 @@ def reload(run: Run, where: Places | None = None, *, cache: Path | None = None) 
     named.
     """
     provenance = read_record(run.provenance, Provenance)
-    place = place_of(run, provenance, None if where is None else places_of(where))
+    place = locate_data(run, provenance, None if where is None else as_paths(where))
     names = tuple(provenance.sources)
     settings = config_with_corrections(run)
     data = load_packed(place, settings, names=names, cache=cache, quiet=run.quiet)
@@ -217,14 +217,14 @@ def path_of(run: Run | Place) -> Path:
     return run.path if isinstance(run, Run) else Path(run)
 
 
-def run_at(run: Run | Place, config: Config | None = None, quiet: bool = True) -> Run:
+def reopen_run(run: Run | Place, config: Config | None = None, quiet: bool = True) -> Run:
     """A run, opened again, with its own settings or others."""
     existing = open_run(path_of(run))
     network = run.network if isinstance(run, Run) else None
     return replace(existing, settings=config or existing.settings, network=network, quiet=quiet)
 
 
-def only_label(run: Run) -> Run:
+def sole_label_run(run: Run) -> Run:
     """The run of a number that was learned alone; else the run itself."""
     label_runs = run.of_targets()
     return label_runs[0] if len(label_runs) == 1 else run
@@ -334,7 +334,7 @@ def _find_run(
         run.settings if config is None else resume_settings(run, config, tuple(provenance.sources))
     )
     if data is None or isinstance(data, Path | tuple):
-        return settings, provenance, place_of(run, provenance, data)
+        return settings, provenance, locate_data(run, provenance, data)
     return settings, provenance, Path()
 
 

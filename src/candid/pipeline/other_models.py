@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from candid.inference.other_models import Asked
 
 _BATCH = 32
-_LEAST = 20  # images of a group of which it is said how often there was no answer
+_LEAST = 20  # images of a group whose share without an answer is reported
 _SHOWN = 3  # such groups
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from candid.errors import ConfigError, RunError, go_on_with
-from candid.pipeline.opening import Place, needs_torch, run_at
+from candid.pipeline.opening import Place, needs_torch, reopen_run
 from candid.pipeline.steps import read_report_inputs
 from candid.runs import Run
 from candid.runs.refusals import refuse_untrained
@@ -90,7 +90,7 @@ def push(
     if not dry_run:
         needs_token()
     needs_torch()
-    existing = _require_finished(run_at(run, quiet=quiet), with_report=with_pictures)
+    existing = _require_finished(reopen_run(run, quiet=quiet), with_report=with_pictures)
     left_out = [NO_DATA, *([] if with_pictures else [NO_PICTURES]), *([] if space else [NO_SPACE])]
     kinds: tuple[Kind, ...] = ("model", "space") if space else ("model",)
     with tempfile.TemporaryDirectory(prefix="candid-push-") as scratch:

@@ -27,7 +27,7 @@ from candid.improvement.retrained import (
     possible_changes,
     retrained,
 )
-from candid.pipeline.data_places import Places, place_of, places_of
+from candid.pipeline.data_places import Places, as_paths, locate_data
 from candid.pipeline.opening import Data, begin, is_distributed, load_packed, use_frames
 from candid.pipeline.steps import evaluate_run, predict_splits
 from candid.pipeline.training import train_network, validation_logits
@@ -214,7 +214,7 @@ class Retraining:
 def corrected_data(run: Run, config: Config, where: Places | None, cache: Path | None) -> Data:
     """A run's data, read with other settings."""
     provenance = read_record(run.provenance, Provenance)
-    place = place_of(run, provenance, None if where is None else places_of(where))
+    place = locate_data(run, provenance, None if where is None else as_paths(where))
     names = tuple(provenance.sources)
     return use_frames(run, load_packed(place, config, names=names, cache=cache, quiet=run.quiet))
 

@@ -16,9 +16,9 @@ import numpy as np
 from candid.data.dataset import Dataset
 from candid.errors import CandidError, ConfigError, DependencyError
 from candid.pipeline.auditing import audited_split
-from candid.pipeline.data_places import Places, Where, labels_or_place
+from candid.pipeline.data_places import Places, Where, as_data_source
 from candid.pipeline.loading import open_network
-from candid.pipeline.opening import Data, Place, load_packed, reload, run_at
+from candid.pipeline.opening import Data, Place, load_packed, reload, reopen_run
 from candid.pipeline.steps import fit_unfamiliar_on
 from candid.predictions import Predictions, read_predictions
 from candid.progress import track
@@ -66,8 +66,8 @@ def open_reviewable(
 ) -> Reviewable:
     """A run where `place` is its folder, else a data set."""
     if isinstance(place, Run) or is_run(place):
-        return _open_run_labels(run_at(place, quiet=quiet), data_places, cache)
-    return _open_data_labels(labels_or_place(place), config or Config(), cache, quiet)
+        return _open_run_labels(reopen_run(place, quiet=quiet), data_places, cache)
+    return _open_data_labels(as_data_source(place), config or Config(), cache, quiet)
 
 
 def is_run(place: object) -> TypeGuard[Place]:

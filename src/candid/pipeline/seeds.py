@@ -65,7 +65,7 @@ def seeds_of(config: Config) -> list[int]:
     return [(config.train.seed + k) % (LARGEST_SEED + 1) for k in range(config.seeds.count)]
 
 
-def try_seeds(run: Run, data: Data) -> None:
+def train_seeds(run: Run, data: Data) -> None:
     """Write seeds.json and seeds.parquet, and each other seed's training below seeds/; go on there.
 
     Raises OutputError where another process trains these seeds; RunError where a seed's folder

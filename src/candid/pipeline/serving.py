@@ -12,7 +12,7 @@ from candid.records.audit import Audit
 from candid.records.explanation import Explanation
 from candid.records.targets import Overview
 from candid.runs import Run, open_run
-from candid.runs.refusals import run_that_answers
+from candid.runs.refusals import answering_run
 from candid.settings import ServeConfig
 from candid.text import served as text
 from candid.text.inputs import ReportInput
@@ -36,7 +36,7 @@ def load_served(
 
     served = []
     for name, path in zip(names_for(paths), paths, strict=True):
-        run = run_that_answers(open_run(path))
+        run = answering_run(open_run(path))
         if run.of_targets():
             served.append(_load_targets(run, name, config, abstain_below, calibration))
             continue
@@ -130,7 +130,7 @@ def _describe_run(run: Run, card: ModelCard) -> About:
         summary=model_text.model_summary(inputs)[:2],
         uses=model_text.uses(inputs),
         not_for=model_text.not_for(inputs),
-        # That nobody audited is said beside the weaknesses.
+        # A missing audit is a note beside the weaknesses.
         limits=model_text.data_limits(inputs),
         data_name=inputs.data_name,
         trained_on=[] if exploration is None else text.trained_on(exploration),

@@ -15,12 +15,12 @@ from candid.pipeline.numbers import evaluate_number_run, write_number_report
 from candid.pipeline.opening import Data
 from candid.pipeline.overview import summarise_targets, write_overview_report
 from candid.pipeline.steps import (
+    add_report_images,
     audit_run,
     evaluate_run,
     explore_data,
     learn_unfamiliar,
     predict_splits,
-    show_pictures,
     write_report,
 )
 from candid.pipeline.training import train_framer, train_network
@@ -71,7 +71,7 @@ def _evaluate_target(
         "explore": (explore_data, label_data),
         "evaluate": (evaluate_number_run,) if is_number else (evaluate_run,),
         "audit": (audit_run,) if is_number else (audit_run, tones),
-        "pictures": (show_pictures, label_data),
+        "pictures": (add_report_images, label_data),
         "explain": (explain_images, label_data),
         "inside": (show_inside, label_data),
         "report": (write_number_report,) if is_number else (write_report,),

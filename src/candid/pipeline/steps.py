@@ -264,7 +264,7 @@ def page_images(evaluation: Evaluation, audit: Audit) -> list[str]:
     return ids if noise is None else ids + [w.id for w in noise.likely_wrong[:_LIKELY_WRONG]]
 
 
-def show_pictures(run: Run, data: Data) -> None:
+def add_report_images(run: Run, data: Data) -> None:
     """Add images for the report to the run's: mistakes, doubtful labels, augmentation."""
     config = run.settings
     evaluation = read_record(run.evaluation, Evaluation)

@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 
 from candid.errors import CandidError, TrainingError
 from candid.runs import Run
-from candid.settings.named_parts import FROM_PARTS, defined_at, named_in, own_line, said_by
+from candid.settings.named_parts import FROM_PARTS, defined_at, find_user_line, named_in, said_by
 from candid.storage import filesystem
 
 _NETWORK = "network"  # the section that names it
@@ -44,7 +44,7 @@ def explain_failure(verb: str, run: Run, data: object) -> Iterator[None]:
             todo=f"{error.todo}; or {todo}",
         ) from error
     except Exception as error:
-        line = own_line(error)
+        line = find_user_line(error)
         if not parts_of or not (line or (_NETWORK in parts_of and _raised_in_network(error))):
             raise
         parts = list(parts_of.values()) if line else [parts_of[_NETWORK]]

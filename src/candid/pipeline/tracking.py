@@ -10,7 +10,7 @@ from typing import Any
 
 from candid.errors import RunError, go_on_with
 from candid.pipeline.auditing import furthest_behind
-from candid.pipeline.opening import Place, is_main_process, run_at
+from candid.pipeline.opening import Place, is_main_process, reopen_run
 from candid.records import Estimate, Evaluation, Provenance, read_record
 from candid.records.audit import Audit, Gap
 from candid.records.number import NumberEvaluation
@@ -54,7 +54,7 @@ def log_run(run: Run | Place, to: Sequence[str], *, quiet: bool = True) -> dict[
     ConfigError, DependencyError, OutputError
         Where there is no such tracker, it is not installed, or it cannot be opened.
     """
-    existing = run_at(run, quiet=quiet)
+    existing = reopen_run(run, quiet=quiet)
     history = read_history(existing)
     if not history:
         raise RunError(
@@ -79,7 +79,7 @@ def _build_subject(run: Run) -> Subject:
     }
     try:
         started = datetime.fromisoformat(provenance.started).timestamp()
-    except ValueError:  # of a run that nobody began at a moment
+    except ValueError:  # a run without a date
         started = 0.0
     return Subject(run.path, started, provenance.data_fingerprint, settings)
 

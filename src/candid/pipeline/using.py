@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from candid.errors import DataError, RunError
 from candid.pipeline.data_places import Places
 from candid.pipeline.labelling import PredictOptions, open_labeller, single_threaded
-from candid.pipeline.opening import Data, Place, needs_torch, path_of, reload, run_at
+from candid.pipeline.opening import Data, Place, needs_torch, path_of, reload, reopen_run
 from candid.records import ModelCard, read_record
 from candid.runs import Run
-from candid.runs.refusals import refuse_several, refuse_untrained, run_that_answers
+from candid.runs.refusals import answering_run, refuse_several, refuse_untrained
 from candid.settings import Config, ServeConfig
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def predict(
         labeller, images = framed_together(labeller, items)
         with closing(label(labeller, images, workers=workers)) as blocks:
             for block in blocks:
-                # What a row holds beyond the table's columns is not told.
+                # A row may hold more than the table's columns.
                 yield from (dict(zip(names, row, strict=False)) for row in block.rows)
 
 
@@ -187,7 +187,7 @@ def export(
     needs_torch()
     if to == "onnx":
         needs_onnx("onnx", "onnxscript", "onnxruntime")
-    folder = run_that_answers(run_at(run, quiet=quiet))
+    folder = answering_run(reopen_run(run, quiet=quiet))
     folder = folder if network is None else replace(folder, network=network)
     refuse_untrained(folder, several=True)
     if to == "transformers":

@@ -216,7 +216,7 @@ class Run:
         return AnsweredImages(card.target, card.classes, rows)
 
     def _repr_html_(self) -> str:
-        from candid.runs.shown import run_html
+        from candid.runs.html import run_html
 
         return run_html(self)
 

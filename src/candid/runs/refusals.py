@@ -49,7 +49,7 @@ def is_number_run(run: Run) -> bool:
     return read_record(run.model_file, ModelCard).number is not None
 
 
-def run_that_answers(run: Run) -> Run:
+def answering_run(run: Run) -> Run:
     """The run that answers for a folder: for a number learned alone, the run above it.
 
     Raises RunError for the folder of one of several labels that is a number.

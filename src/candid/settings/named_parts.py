@@ -24,7 +24,7 @@ NAMED_PARTS = (("network", "module"), ("train", "loss"), ("augment", "extra"))
 # The code of an error that may be the doing of such a part: numbers or shapes that cannot be.
 FROM_PARTS = "parts"
 
-EVERY = "*"  # in place of a name: whatever a run names
+ALL_PARTS = "*"  # in place of a name: whatever a run names
 
 _trusted: set[str] = set()
 _imported: dict[str, Any] = {}  # the functions of this process, by name
@@ -55,7 +55,7 @@ def refuse_no_part(setting: str, name: str) -> None:
 
 
 def trust(name: str) -> None:
-    """Let this process import and run a named part, or with `EVERY` any."""
+    """Let this process import and run a named part, or with `ALL_PARTS` any."""
     _trusted.add(name)
 
 
@@ -69,7 +69,7 @@ def trusted_part(name: str, what: str) -> Any:
 
     Raises ConfigError where nobody trusted it, or there is no such function.
     """
-    if not _trusted & {name, EVERY}:
+    if not _trusted & {name, ALL_PARTS}:
         raise ConfigError(
             f"{what} is made by {name}, which is no part of Candid: to use it is to run that code.",
             expected="your leave to import it",
@@ -110,12 +110,12 @@ def imported_part(name: str, what: str) -> Any:
 
 def said_by(error: BaseException, location: str = "") -> str:
     """An error's type, message and place, by default in no library's file."""
-    location = location or own_line(error, anywhere=True)
+    location = location or find_user_line(error, anywhere=True)
     suffix = f" ({location})" if location and not isinstance(error, SyntaxError) else ""
     return f"{type(error).__name__}: {error}{suffix}"
 
 
-def own_line(error: BaseException, *, anywhere: bool = False) -> str:
+def find_user_line(error: BaseException, *, anywhere: bool = False) -> str:
     """The innermost line of the user's that an error came through, "FILE, line 3"; "" if none.
 
     It is of an imported part, or of what that calls, but no library's; `anywhere`: of any file that
@@ -132,7 +132,7 @@ def own_line(error: BaseException, *, anywhere: bool = False) -> str:
 
 
 def defined_at(name: str) -> str:
-    """Where an imported part is defined, as `own_line`; "" where unknown."""
+    """Where an imported part is defined, as `find_user_line`; "" where unknown."""
     try:
         function = inspect.unwrap(_imported[name])
         return f"{inspect.getfile(function)}, line {inspect.getsourcelines(function)[1]}"

@@ -24,7 +24,7 @@ class ModelAnswers:
     dataset: Dataset
     probability: Floats  # (n, classes), or of a number (n, bins)
     card: ModelCard
-    unlike: Marks | None  # (n,) whether flagged; None where nobody looked
+    unlike: Marks | None  # (n,) whether flagged; None where not checked
     unread: tuple[Unread, ...]  # at most a hundred that could not be read
     unread_count: int  # and how many there were
     no_face: int  # in how many no face was found
