@@ -11,7 +11,7 @@ import numpy as np
 
 from candid.data.dataset import Dataset
 from candid.errors import PredictionsError
-from candid.pipeline.answered import ModelAnswers
+from candid.pipeline.answers import ModelAnswers
 from candid.pipeline.external_numbers import refuse_for_number
 from candid.pipeline.labelled import (
     check_name,
