@@ -20,7 +20,6 @@ from candid.cli.options import (
     show,
     trust_option,
 )
-from candid.pipeline.opening import only_label
 
 
 @click.command("calibrate")
@@ -43,10 +42,11 @@ def calibrate_command(run: Path, data: Path, **options: Any) -> None:
     """
     config = labels_config(run, options)
     calibration = candid.calibrate(run, data, config, quiet=is_quiet(), **answer_options(options))
+    from candid.pipeline.opening import sole_label_run
     from candid.records.calibration import calibration_path
     from candid.text.calibration import calibration_lines
 
-    folder = only_label(candid.Run(run)).path
+    folder = sole_label_run(candid.Run(run)).path
     show(
         calibration, calibration_lines(calibration, str(calibration_path(folder, calibration.name)))
     )
