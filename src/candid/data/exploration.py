@@ -15,7 +15,7 @@ from candid.data.checks import check_data, luma_statistics
 from candid.data.dataset import Dataset
 from candid.data.duplicate_findings import find_links
 from candid.data.duplicates import find_copies, row_blocks
-from candid.data.findings import shorten, write_findings
+from candid.data.findings import shorten_finding, write_findings
 from candid.data.store import Store
 from candid.records import (
     SPLITS,
@@ -117,7 +117,7 @@ def explore_images(
         attributes=_summarize_splits(dataset, store, confidence, draws, seed),
         brightness=_histograms(dataset, labelled_rows, brightness[labelled], 1.0),
         contrast=_histograms(dataset, labelled_rows, contrast[labelled], 0.5),
-        findings=tuple(shorten(f) for f in all_findings),
+        findings=tuple(shorten_finding(f) for f in all_findings),
     )
     return exploration, _images(dataset, store, seed)
 

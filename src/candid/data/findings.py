@@ -59,7 +59,7 @@ def not_applicable(code: str, why: WhyNot, **values: Any) -> Finding:
 
 
 def example_ids(dataset: Dataset, rows: NDArray[np.intp]) -> tuple[str, ...]:
-    """The ids of all rows; `shorten` is applied once they are written."""
+    """The ids of all rows; `shorten_finding` is applied once they are written."""
     return tuple(dataset.ids[rows].tolist())
 
 
@@ -104,7 +104,7 @@ class Links:
 # --- findings.parquet ----------------------------------------------------------------------------
 
 
-def shorten(finding: Finding) -> Finding:
+def shorten_finding(finding: Finding) -> Finding:
     """The finding with a few of its examples."""
     return replace(finding, examples=finding.examples[:_MOST])
 
