@@ -164,9 +164,9 @@ class DriftMartingale:
 
     def _bet(self, growth: Floats) -> None:
         """One round, in which the bets grow by (k, bets) factors."""
-        fresh = _reserve(self._rounds) - _reserve(self._rounds + 1)
+        released = _reserve(self._rounds) - _reserve(self._rounds + 1)
         self._rounds += 1
-        capital = (self._capital + fresh / self._capital.size) * growth
+        capital = (self._capital + released / self._capital.size) * growth
         self._capital = np.minimum(capital, _MOST_CAPITAL)
         self.log_value = math.log(_reserve(self._rounds) + float(self._capital.sum()))
         if self.alarm is None and self.log_value >= self.log_limit:
