@@ -139,7 +139,7 @@ def class_thresholds(label: NDArray[Any], probability: Floats) -> Floats:
 
 
 def confident_class(probability: Floats, thresholds: Floats) -> Indices:
-    """(..., n) the class that each image is surely of, -1 where none.
+    """(..., n) the class that each image is confidently of, -1 where none.
 
     Where several classes reach their threshold, the most probable one counts; where one does, it
     counts whether or not it is the most probable.
