@@ -201,7 +201,7 @@ def _audit_split(labelled: Predictions, split: Split, config: AuditConfig) -> Sp
 
 
 def _collect_findings(
-    rows: Rows, harmful: Iterable[tuple[AuditFinding, Marks]], most: int
+    rows: Rows, harmful: Iterable[tuple[AuditFinding, Marks]], limit: int
 ) -> tuple[tuple[AuditFinding, ...], dict[str, int], tuple[Story, ...]]:
     """The surest findings, how many there are of each severity, and their stories."""
     findings: list[AuditFinding] = []
@@ -209,7 +209,7 @@ def _collect_findings(
     severities = Counter[str]()
     for finding, mask in harmful:
         severities[finding.finding.severity] += 1
-        if len(findings) < most:
+        if len(findings) < limit:
             findings.append(finding)
             evidence.append(build_evidence(rows, finding, mask))
     return tuple(findings), dict(severities), group_stories(findings, evidence)

@@ -101,9 +101,9 @@ def build_findings(
     pairs: Intersections,
     halves: CrossFit,
     cues: Cues,
-    most: int,
+    n_examples: int,
 ) -> Iterator[tuple[AuditFinding, Marks]]:
-    """All findings, the surest first, with at most `most` mistakes each, and (n,) its images.
+    """All findings, the surest first, with at most `n_examples` mistakes each, and (n,) its images.
 
     A slice that is a group or a pair as well comes once.
     """
@@ -115,10 +115,10 @@ def build_findings(
     for gap in sort_by_surprise(table, [*gaps, *find_cue_gaps(table, cues)]):
         if gap.kind == "shortcut":
             mask, cue = cues.rows.mask(gap.key), build_shortcut(cues, table, gap.key[0][0])
-            yield _shortcut_finding(table, gap, cue, sample_mistakes(rows, mask, most)), mask
+            yield _shortcut_finding(table, gap, cue, sample_mistakes(rows, mask, n_examples)), mask
         else:
             mask = rows.mask(gap.key)
-            yield group_finding(rows, table, gap, sample_mistakes(rows, mask, most)), mask
+            yield group_finding(rows, table, gap, sample_mistakes(rows, mask, n_examples)), mask
 
 
 # --- in words ------------------------------------------------------------------------------------
@@ -186,10 +186,10 @@ def _grade(gap: Gap) -> Severity:
     return "warning" if near >= _WARNING else "note"
 
 
-def sample_mistakes(rows: Rows, mask: Marks, most: int) -> MistakeSample:
+def sample_mistakes(rows: Rows, mask: Marks, n_examples: int) -> MistakeSample:
     """Some images' mistakes: those that the model was surest of, equals in order of their ids."""
     p = rows.predictions
     mistaken: Indices = np.flatnonzero(mask & rows.predictions.wrong)
-    surest = mistaken[np.lexsort((p.ids[mistaken], -p.confidence[mistaken]))][:most]
+    surest = mistaken[np.lexsort((p.ids[mistaken], -p.confidence[mistaken]))][:n_examples]
     mistakes = tuple(p.example(i) for i in surest)
     return MistakeSample(len(mistaken), int(np.count_nonzero(mask)), mistakes)

@@ -199,12 +199,12 @@ def _build_sums(rows: Rows, figures: Figures, sides: Iterable[ValueSums]) -> Sum
 def _count_support(side: ValueSums) -> tuple[Counts, Counts]:
     """Images and people behind each kind of figure, as `Figures.support` numbers the kinds."""
     labels, answers = side.outcomes[0].sum(1), side.outcomes[0].sum(0)
-    seen, n = side.seen_label[0], labels.sum()
-    several = seen.sum(1)
-    cells = [[np.count_nonzero(several)], np.count_nonzero(seen, axis=0)]
+    present, n = side.seen_label[0], labels.sum()
+    several = present.sum(1)
+    cells = [[np.count_nonzero(several)], np.count_nonzero(present, axis=0)]
     images = [[n], labels]
     if len(labels) > 2:
-        cells.append(np.count_nonzero(several[:, None] > seen, axis=0))
+        cells.append(np.count_nonzero(several[:, None] > present, axis=0))
         images.append(n - labels)
     cells.append(np.count_nonzero(side.seen_answer[0], axis=0))
     return np.concatenate([*images, answers]), estimate_people(np.concatenate(cells))

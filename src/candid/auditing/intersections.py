@@ -92,10 +92,10 @@ def _measure(
 # --- records -------------------------------------------------------------------------------------
 
 
-def build_pair_groups(rows: Rows, table: GapTable, pairs: Intersections, most: int) -> list[Group]:
+def build_pair_groups(rows: Rows, table: GapTable, pairs: Intersections, limit: int) -> list[Group]:
     """The records of the pairs with the surest disadvantage, with every figure."""
     high = np.nan_to_num(table.high[pairs.gap], nan=np.inf)
-    order = np.lexsort((table.value[pairs.gap], high))[:most]
+    order = np.lexsort((table.value[pairs.gap], high))[:limit]
     figures = Figures(rows.predictions.classes, rich=False)
     groups: list[Group] = []
     for start in range(0, len(order), step := max_groups(rows, figures)):
@@ -114,7 +114,7 @@ def _build_group(
 ) -> Group:
     first, second = pairs.pairs[k]
     inside = rows.mask(rows.key(first, second))
-    known = rows.mask(rows.key((first[0], KNOWN), (second[0], KNOWN)))
+    has_values = rows.mask(rows.key((first[0], KNOWN), (second[0], KNOWN)))
     labels = rows.predictions.label[:, None] == np.arange(rows.classes)
     prevalence = rows.shares(inside[:, None] & labels, inside)
     return Group(
@@ -122,7 +122,7 @@ def _build_group(
         label=None,
         n=metrics["accuracy"].n,
         people=metrics["accuracy"].people,
-        share=rows.shares(inside & known, known)[0],
+        share=rows.shares(inside & has_values, has_values)[0],
         prevalence=dict(zip(rows.predictions.classes, prevalence, strict=True)),
         metrics=metrics,
         gaps={"accuracy": table.gap(pairs.gap[k])},

@@ -139,7 +139,7 @@ def class_thresholds(label: NDArray[Any], probability: Floats) -> Floats:
 
 
 def confident_class(probability: Floats, thresholds: Floats) -> Indices:
-    """(..., n) the class that each image is surely of, -1 where none.
+    """(..., n) the class that each image is confidently of, -1 where none.
 
     Where several classes reach their threshold, the most probable one counts; where one does, it
     counts whether or not it is the most probable.
@@ -153,8 +153,8 @@ def confident_class(probability: Floats, thresholds: Floats) -> Indices:
     """
     reached = probability >= thresholds[..., None, :] - _SLACK  # (..., n, classes)
     several = reached.sum(axis=-1) > 1
-    sure: Indices = np.where(several, probability.argmax(axis=1), reached.argmax(axis=-1))
-    return np.where(reached.any(axis=-1), sure, -1)
+    confident: Indices = np.where(several, probability.argmax(axis=1), reached.argmax(axis=-1))
+    return np.where(reached.any(axis=-1), confident, -1)
 
 
 def confident_joint(
@@ -237,8 +237,8 @@ def _estimate_rates(p: Predictions, resampling: Resample) -> list[Estimate]:
     def statistic(weight: Floats) -> dict[str, Floats]:
         with np.errstate(invalid="ignore"):
             thresholds = (weight @ (p.probability * is_labelled)) / (weight @ is_labelled)
-        sure = confident_class(p.probability, np.maximum(thresholds, 2 * _SLACK))
-        counts = confident_joint(p.label, sure, classes, weight)
+        confident = confident_class(p.probability, np.maximum(thresholds, 2 * _SLACK))
+        counts = confident_joint(p.label, confident, classes, weight)
         joint = calibrated_joint(counts, p.label, weight)
         right = np.diagonal(joint, axis1=-2, axis2=-1)
         with np.errstate(invalid="ignore"):

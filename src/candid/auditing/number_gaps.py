@@ -104,14 +104,14 @@ class _MeasuredAttribute:
     def groups(self, images: _Images, table: GapTable) -> list[Group]:
         """The groups' records."""
         states = table.states(self.indices[None])
-        known = self.attribute.data >= 0
+        known, confidence = self.attribute.data >= 0, images.resampling.confidence
         return [
             Group(
                 conditions=(Condition(self.attribute.name, value),),
                 label=None,
                 n=self.figures[i].n,
                 people=self.figures[i].people,
-                share=share(self.inside[:, i], known, images.person, images.resampling.confidence),
+                share=share(self.inside[:, i], known, images.person, confidence),
                 prevalence={},
                 metrics={_METRIC: self.figures[i]},
                 gaps={_METRIC: table.gap(int(self.indices[i]))},

@@ -44,7 +44,7 @@ class Rows:
         return len(self.predictions)
 
     def __getitem__(self, rows: NDArray[Any]) -> Rows:
-        """Some of the rows; their units are numbered anew."""
+        """The given rows; their units are numbered anew."""
         return Rows(self.predictions[rows], self.resampling[rows], self.bins)
 
     @property

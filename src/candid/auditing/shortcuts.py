@@ -138,8 +138,8 @@ def build_shortcut(cues: Cues, table: GapTable, i: int) -> Shortcut:
 
 def _contingency_table(attribute: Attribute, label: NDArray[np.int16], classes: int) -> Counts:
     """(values, classes) images."""
-    known = attribute.data >= 0
-    cell = attribute.data[known].astype(np.intp) * classes + label[known]
+    has_value = attribute.data >= 0
+    cell = attribute.data[has_value].astype(np.intp) * classes + label[has_value]
     return np.bincount(cell, minlength=len(attribute.values) * classes).reshape(-1, classes)
 
 

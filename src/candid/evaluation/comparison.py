@@ -102,7 +102,7 @@ def build_comparison(
     groups.
     """
     confidence, overall = resampling.confidence, changes[0]
-    others = adjust_changes(changes[1:], rate, confidence)
+    rest = adjust_changes(changes[1:], rate, confidence)
     return Comparison(
         a=names[0],
         b=names[1],
@@ -115,9 +115,9 @@ def build_comparison(
         only_b=pair.only_b,
         relabelled=pair.relabelled,
         overall=decide_state(overall, overall.p, rate, rate, confidence),
-        classes_changed=tuple(others[:first]),
-        groups=tuple(sorted(others[first:], key=sort_key)),
-        looked_at=sum(not math.isnan(g.adjusted_p) for g in others),
+        classes_changed=tuple(rest[:first]),
+        groups=tuple(sorted(rest[first:], key=sort_key)),
+        looked_at=sum(not math.isnan(g.adjusted_p) for g in rest),
         alpha=rate,
         notes=tuple(_pair_notes(pair, targets, names, resampling)),
     )

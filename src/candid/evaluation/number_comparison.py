@@ -99,8 +99,9 @@ def _measure_figures(
 ) -> tuple[dict[str, Floats], dict[str, Floats]]:
     """Each figure (2 models, 2 sides), and the same (draws, 2, 2) in every draw."""
     masks = np.stack([group.mask, group.rest], axis=1)  # (n, sides)
-    off = np.stack([pair.error_a, pair.error_b], axis=1)[:, :, None]  # (n, models, 1)
-    cells = np.stack([masks[:, None] * x for x in (np.ones_like(off), off, off**2)], axis=1)
+    errors = np.stack([pair.error_a, pair.error_b], axis=1)[:, :, None]  # (n, models, 1)
+    powers = np.ones_like(errors), errors, errors**2
+    cells = np.stack([masks[:, None] * power for power in powers], axis=1)
 
     def figures(sums: Floats) -> dict[str, Floats]:
         n, linear, square = np.moveaxis(sums.reshape(*sums.shape[:-1], 3, 2, 2), -3, 0)

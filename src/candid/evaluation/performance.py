@@ -187,7 +187,7 @@ def _build_specs(positive: list[Marks], prediction: NDArray[Any]) -> dict[str, F
             f"roc_auc:{k}": (in_class, ~in_class),
             f"average_precision:{k}": (in_class, ~in_class),
         }
-    return {name: FigureSpec(metric_named(name).kind, behind) for name, behind in masks.items()}
+    return {name: FigureSpec(metric_named(name).kind, support) for name, support in masks.items()}
 
 
 def _reliability(
@@ -261,11 +261,11 @@ def simplify_curve(x: Floats, y: Floats, most: int) -> Indices:
 # --- examples and notes --------------------------------------------------------------------------
 
 
-def _pick_examples(p: Predictions, most: int, *, mistakes: bool) -> tuple[Example, ...]:
+def _pick_examples(p: Predictions, limit: int, *, mistakes: bool) -> tuple[Example, ...]:
     """The surest of the mistakes, or the least sure of all images; equals in order of their ids."""
     rows = np.flatnonzero(p.wrong) if mistakes else np.arange(len(p))
     key = -p.confidence[rows] if mistakes else p.confidence[rows]
-    return tuple(p.example(i) for i in rows[np.lexsort((p.ids[rows], key))][:most])
+    return tuple(p.example(i) for i in rows[np.lexsort((p.ids[rows], key))][:limit])
 
 
 def _notes(

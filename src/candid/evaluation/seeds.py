@@ -262,12 +262,12 @@ def _build_difference(gaps: Gaps, i: int, base: Predictions, confidence: float) 
 
 
 def _list_images(
-    base: Predictions, answers: Indices, changing: Marks, most: int
+    base: Predictions, answers: Indices, changing: Marks, limit: int
 ) -> Iterator[ChangingImage]:
     """The most divided first, of equals the surest ones."""
     rows = np.flatnonzero(changing)
     disagreement = _disagreement(answers[:, rows], len(base.classes))
-    for i in rows[np.lexsort((base.ids[rows], -base.confidence[rows], -disagreement))][:most]:
+    for i in rows[np.lexsort((base.ids[rows], -base.confidence[rows], -disagreement))][:limit]:
         codes, counts = np.unique(answers[:, i], return_counts=True)
         order = np.argsort(-counts, kind="stable")
         person = None if base.person is None or base.person[i] < 0 else int(base.person[i])

@@ -54,9 +54,9 @@ def summarise(review: Review, corrections: Sequence[Correction], who: str) -> Re
     images, pairs = group_decisions(corrections, who)
     why: dict[str, Why] = {s.image: s.why for s in review.showings if s.why not in _NO_LABEL}
     first = {image: images[image][0] for image in why if image in images}
-    judged = {image: c for image, c in first.items() if c.kind == "label" and c.blind}
-    suspect = [c.now != c.was for image, c in judged.items() if why[image] != "decoy"]
-    decoy = [c.now != c.was for image, c in judged.items() if why[image] == "decoy"]
+    blind = {image: c for image, c in first.items() if c.kind == "label" and c.blind}
+    suspect = [c.now != c.was for image, c in blind.items() if why[image] != "decoy"]
+    decoy = [c.now != c.was for image, c in blind.items() if why[image] == "decoy"]
     suspected = sum(reason != "decoy" for reason in why.values())
     suspects, decoys = (wilson_share(sum(m), len(m), review.confidence) for m in (suspect, decoy))
     unsuspected = review.labelled - suspected
@@ -75,10 +75,10 @@ def summarise(review: Review, corrections: Sequence[Correction], who: str) -> Re
         unsuspected=unsuspected,
         labels=_overall(suspects, suspected, decoys, unsuspected),
         consistency=wilson_share(same, len(repeated), review.confidence),
-        reasons=tuple(_reason(one, why, judged) for one in _WHY if one in why.values()),
+        reasons=tuple(_reason(one, why, blind) for one in _WHY if one in why.values()),
         cannot_say=kinds.count("cannot say"),
         left_out=kinds.count("leave out"),
-        not_blind=kinds.count("label") - len(judged),
+        not_blind=kinds.count("label") - len(blind),
         copies=sum(c.kind == "same image" for c in pairs.values()),
         not_copies=sum(c.kind == "not the same" for c in pairs.values()),
         files_out=files.count("leave out"),

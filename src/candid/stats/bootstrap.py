@@ -90,7 +90,7 @@ class Resample:
     confidence: float
 
     def __getitem__(self, rows: NDArray[Any]) -> Resample:
-        """How some of the images are drawn; their units are numbered anew."""
+        """The resampling of the given images; their units are numbered anew."""
         names, unit = np.unique(self.unit[rows], return_inverse=True)
         return replace(self, unit=unit.reshape(-1), units=len(names))
 

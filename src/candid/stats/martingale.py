@@ -1,4 +1,4 @@
-"""A test martingale that says when scores no longer come as those of a fixed reference set.
+"""A test martingale that detects when scores no longer come as those of a fixed reference set.
 
 Each new score becomes a conformal p-value, its smoothed rank in the reference set (Vovk, Gammerman
 and Shafer 2005, §8). Against a set that stays as it is these are not independent and uniform: given
@@ -129,7 +129,7 @@ def _home_limits(below: Marks, person: NDArray[np.int64] | None) -> tuple[Floats
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """That scores no longer come as at home."""
+    """Evidence that scores no longer come as at home."""
 
     after: int  # how many had come
     score: int  # which of the scores gave most of the evidence
@@ -164,9 +164,9 @@ class DriftMartingale:
 
     def _bet(self, growth: Floats) -> None:
         """One round, in which the bets grow by (k, bets) factors."""
-        fresh = _reserve(self._rounds) - _reserve(self._rounds + 1)
+        released = _reserve(self._rounds) - _reserve(self._rounds + 1)
         self._rounds += 1
-        capital = (self._capital + fresh / self._capital.size) * growth
+        capital = (self._capital + released / self._capital.size) * growth
         self._capital = np.minimum(capital, _MOST_CAPITAL)
         self.log_value = math.log(_reserve(self._rounds) + float(self._capital.sum()))
         if self.alarm is None and self.log_value >= self.log_limit:

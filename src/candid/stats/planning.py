@@ -1,6 +1,6 @@
 """How many more people would let a difference be seen, and how wide its interval would be.
 
-Who is added is taken to be like those who are there: as many images each, as often mistaken, as
+Added people are taken to be like the present ones: as many images each, as often mistaken, as
 alike among themselves. Then a figure stays where it is, its standard error falls with the square
 root of its people, and what follows from it (`candid.stats.differences`) is as for any figure.
 """
@@ -18,7 +18,7 @@ MOST_PEOPLE = 1_000_000  # the most that are planned
 
 
 def resize_side(side: Side, people: Floats) -> Side:
-    """The side with so many people (k,) in place of those it has."""
+    """The side with `people` (k,) instead of its own."""
     enlarged = np.maximum(people, 1.0)
     spread = side.spread * np.sqrt(side.units / enlarged)
     return replace(side, spread=spread, units=np.rint(enlarged).astype(np.int64))

@@ -1,4 +1,4 @@
-"""Logistic regression whose every figure knows how much each person moved it.
+"""Logistic regression with the influence of each person on every figure.
 
 Coefficients come from Newton's method with a ridge penalty; averages of predictions, and the
 influence of each person on them, from the coefficients. The influence of a person is their score
@@ -110,7 +110,7 @@ def _jackknife_scores(
 def average_outcome(
     fitted: Logistic, columns: dict[int, int], shares: Mapping[int, float]
 ) -> tuple[float, Floats]:
-    """How likely the outcome is, on average over all rows, if they bore other values.
+    """The mean probability of the outcome over all rows, if these had other values.
 
     `columns` maps the attribute's codes to their columns (a code without one has the reference's
     effect), `shares` the codes that are set to weights that sum to 1. With it (people,) the

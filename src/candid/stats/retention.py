@@ -17,10 +17,10 @@ CONFIDENCE = 0.95  # one-sided
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """Mean losses of n images, and the share of what can be learned that the part has lost."""
+    """Mean losses of n images, and the share of what can be learned that the part loses."""
 
     n: int
-    base: float  # without looking
+    base: float  # without the input
     whole: float
     part: float
     lost: float  # (part - whole) / (base - whole)
@@ -30,12 +30,11 @@ class Retention:
 def retention(
     base: Floats, whole: Floats, part: Floats, person: NDArray[Any] | None = None
 ) -> Retention:
-    """Of the losses (n,) of the same images without looking, with all, and with a part of it.
+    """The share that a part loses, from losses (n,) of the same images without, with all and part.
 
-    The share that is lost is a ratio of means, its error that of the ratio's linearisation (the
-    delta method), by `person` (n,), or by image. NaN where the whole is not
-    better than not looking with the same confidence, or the part not: then nothing is known. What
-    is NaN in any of the three is left out.
+    It is a ratio of means, its error that of the ratio's linearisation (the delta method), by
+    `person` (n,), or by image. NaN where the whole is not surely better than nothing, or the part
+    not. Images that are NaN in any of the three are left out.
 
     That a part does is shown as in a trial of non-inferiority: the limit, not the value, must be
     small (Food and Drug Administration, Non-Inferiority Clinical Trials to Establish Effectiveness,
@@ -57,7 +56,7 @@ def retention(
 def loses_more(
     share: float, base: Floats, whole: Floats, part: Floats, person: NDArray[Any] | None = None
 ) -> bool:
-    """Whether a part surely loses more than a share of what the whole surely tells; as above.
+    """Whether the part surely loses more than `share` of what the whole surely gains.
 
     By Student's t, since the images of one class may be few.
     """

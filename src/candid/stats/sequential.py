@@ -25,7 +25,7 @@ _HOPELESS = 1.645  # standard errors: below a chance of 5% that the last look pa
 
 @dataclass(frozen=True, slots=True)
 class Looks:
-    """After how many units there is a look, the last at all, and the confidence of all together."""
+    """The units after which there is a look, the last at all, and the joint confidence."""
 
     sizes: tuple[int, ...]
     confidence: float
@@ -45,12 +45,12 @@ def looks_at(n: int, confidence: float, *, fewest: int) -> Looks:
 
 
 def leaves_out(figure: Estimate, threshold: float) -> bool:
-    """Whether the interval leaves out the threshold: it lies on one side as a whole."""
+    """Whether the whole interval lies on one side of the threshold."""
     return figure.low > threshold or figure.high < threshold
 
 
 def is_settled(figures: Iterable[Estimate], looks: Looks, look: int) -> bool:
-    """Whether it is decided that all lie above 0, or that one of them does not or will not."""
+    """Whether all surely lie above 0, or one of them does not or most likely will not."""
     estimates = list(figures)
     failed = any(e.high < 0 or is_hopeless(e, looks, look) for e in estimates)
     return failed or all(e.low > 0 for e in estimates)
