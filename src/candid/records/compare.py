@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,12 +117,6 @@ class GroupChange:
         return metric_named(self.metric).better * self.change.value
 
 
-def changed_groups(groups: Iterable[GroupChange], sign: int) -> list[GroupChange]:
-    """Those that became better (1) or worse (-1) for sure, the widest change first."""
-    changed = [g for g in groups if g.state == "found" and sign * g.gain > 0]
-    return sorted(changed, key=lambda g: -sign * g.gain)
-
-
 @dataclass(frozen=True, slots=True)
 class Comparison(Tabular):
     """Two models on the same images.
@@ -199,4 +192,5 @@ class Comparison(Tabular):
 
     def changed(self, sign: int) -> list[GroupChange]:
         """Those that became better (1) or worse (-1) for sure, the widest change first."""
-        return changed_groups(self.every()[1:], sign)
+        groups = [g for g in self.judged() if g.state == "found" and sign * g.gain > 0]
+        return sorted(groups, key=lambda g: -sign * g.gain)

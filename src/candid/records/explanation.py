@@ -355,11 +355,11 @@ def read_explanation_arrays(path: Path) -> ExplanationArrays:
     RunError
         Where the file is missing, damaged, or holds something else.
     """
-    with reading_explained(path, "maps") as arrays:
+    with open_explain_file(path, "maps") as arrays:
         return ExplanationArrays(**{f.name: arrays[f.name] for f in fields(ExplanationArrays)})
 
 
-def reading_explained(path: Path, kind: str) -> AbstractContextManager[Mapping[str, NDArray[Any]]]:
+def open_explain_file(path: Path, kind: str) -> AbstractContextManager[Mapping[str, NDArray[Any]]]:
     """The arrays in a file that `candid explain` wrote; errors as of `reading_archive`."""
     return reading_archive(
         path,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from candid.records import Estimate, State
-from candid.records.compare import Change, Comparison, GroupChange, changed_groups
+from candid.records.compare import Change, Comparison, GroupChange
 from candid.records.frames import Tabular, html_of, in_short
 
 Aim = Literal["worst group", "overall"]
@@ -122,7 +122,8 @@ class RemedyOutcome:
 
     def changed(self, sign: int) -> list[GroupChange]:
         """The classes and groups that became better (1) or worse (-1) for sure, widest first."""
-        return changed_groups(self.groups, sign)
+        groups = [g for g in self.groups if g.state == "found" and sign * g.change.value > 0]
+        return sorted(groups, key=lambda g: -sign * g.change.value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.records.explanation import reading_explained
+from candid.records.explanation import open_explain_file
 from candid.records.number import NumberExample
 from candid.storage.archives import write_archive
 
@@ -154,7 +154,7 @@ def read_inside_arrays(path: Path) -> dict[str, NDArray[np.uint8]]:
     RunError
         Where the file is missing, damaged, or holds no pictures.
     """
-    with reading_explained(path, "pictures") as archive:
+    with open_explain_file(path, "pictures") as archive:
         arrays = {name: archive[name] for name in _ARRAYS if name in archive}
         if not all(a.dtype == np.uint8 and a.shape[3:] == (3,) for a in arrays.values()):
             raise ValueError("no pictures")

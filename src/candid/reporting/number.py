@@ -111,13 +111,11 @@ def number_card(inputs: NumberInput) -> str:
     if audit is not None and audit.splits:
         sentences.append(text.number_audit_summary(audit))
     limits = [*evaluation.notes, text.NOT_EQUAL_GROUPS]
-    explained = (
-        ""
-        if inputs.explanation is None
-        else " ".join(explanation.explanation_lead(inputs.explanation, inputs.model))
-    )
-    if not explained:
+    explained = ""
+    if inputs.explanation is None:
         limits.append(text.NOT_EXPLAINED)
+    else:
+        explained = " ".join(explanation.explanation_lead(inputs.explanation, inputs.model))
     transfer = external_numbers.number_said(inputs.transfer)
     comparison_part = []
     if audit is not None and audit.comparison is not None:

@@ -62,11 +62,9 @@ def no_promise(target: float, n: int, needed: int, surest: int, by_person: bool)
 
 def not_measured(target: float, threshold: float) -> str:
     """A threshold, where nothing is left to measure it on."""
-    images = "every image"
-    if threshold > 0:
-        images = f"where the probability is at least {threshold:.4g}"
+    rule = f"where the probability is at least {threshold:.4g}" if threshold > 0 else "every image"
     return (
-        f"For at most {100 * target:.3g}% wrong answers it answers {images}. How many of these "
+        f"For at most {100 * target:.3g}% wrong answers it answers {rule}. How many of these "
         "answers are wrong was not measured: there are no labelled images in test, and the "
         "threshold was found on validation."
     )

@@ -84,11 +84,8 @@ def explanation_lead(e: Explanation, model: ModelCard | None = None) -> list[str
         sentences.append(f"{words.conjoin(failed)} failed at least one.")
     if model is not None and (part := part_seen(model)):
         sentences.append(part)
-    return [
-        *sentences,
-        *(_costliest_region(e) if e.number is None else _furthest_region(e)),
-        *_claim_sentences(e),
-    ]
+    sentences += _costliest_region(e) if e.number is None else _furthest_region(e)
+    return sentences + _claim_sentences(e)
 
 
 def _map_meaning(e: Explanation) -> str:
@@ -149,13 +146,15 @@ def _furthest_region(e: Explanation) -> list[str]:
 
 def _direction_sentences(region: str, maskings: Sequence[NumberMasking]) -> list[str]:
     """Whether a number is lower or higher without a region, where all fills agree."""
-    directions = {"lower": all(m.excess_shift.high < 0 for m in maskings)}
-    directions["higher"] = all(m.excess_shift.low > 0 for m in maskings)
+    if all(m.excess_shift.high < 0 for m in maskings):
+        direction = "lower"
+    elif all(m.excess_shift.low > 0 for m in maskings):
+        direction = "higher"
+    else:
+        return []
     return [
         f"Without the {region} it is {direction} than with the same shape painted over elsewhere, "
         "under every fill."
-        for direction, agreed in directions.items()
-        if agreed
     ]
 
 

@@ -347,12 +347,10 @@ def validation_caveat(inputs: ReportInput) -> str:
     used = _validation_uses(inputs)
     if not used or inputs.split("validation") is None:
         return ""
-    text = (
+    test = "" if inputs.split("test") is None else "; the test images were used for nothing else"
+    return (
         f"The validation images were also used {words.conjoin(used)}, which flatters the figures "
-        "on them a little"
-    )
-    return text + (
-        "." if inputs.split("test") is None else "; the test images were used for nothing else."
+        f"on them a little{test}."
     )
 
 

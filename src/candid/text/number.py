@@ -98,14 +98,10 @@ def number_summary(
         yield f"No prediction of {evaluation.target} on “{data_name}” was measured."
         return
     mae, median_mae = split.metrics["mae"], split.metrics.get("median_mae")
-    guess = (
-        ""
-        if median_mae is None
-        else (
-            f"; always answering the training median, {evaluation.median:g}, is off by "
-            f"{figure_in_unit(median_mae)}"
-        )
-    )
+    guess = ""
+    if median_mae is not None:
+        guess = f"; always answering the training median, {evaluation.median:g}, is off by "
+        guess += figure_in_unit(median_mae)
     yield (
         f"On the {split.split} images of “{data_name}” {model} is off by "
         f"{figure_in_unit(mae)} on average ({words.confidence(mae.confidence)} "
@@ -114,9 +110,8 @@ def number_summary(
     if (coverage := split.metrics.get("coverage")) is not None:
         yield (
             f"Its intervals, made to hold {words.percent(evaluation.coverage)} of the true values, "
-            f"hold {words.share_of(coverage)} ({words.interval(coverage, share=True)}) "
-            f"and are {figure_in_unit(split.metrics['width'])} wide on "
-            "average."
+            f"hold {words.share_with_ends(coverage)} and are "
+            f"{figure_in_unit(split.metrics['width'])} wide on average."
         )
 
 

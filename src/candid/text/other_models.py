@@ -33,13 +33,13 @@ def unread(count: int, total: int) -> str:
 
 def read_as(library: str, hard: bool) -> str:
     """Which library's format the outputs have, and whether they lack probabilities."""
-    limits = (
-        " They are answers without probabilities, so areas under curves, losses and calibration "
-        "are undefined."
-        if hard
-        else ""
+    text = f"Outputs were read as {library} writes them."
+    if not hard:
+        return text
+    return (
+        f"{text} They are answers without probabilities, so areas under curves, losses and "
+        "calibration are undefined."
     )
-    return f"Outputs were read as {library} writes them.{limits}"
 
 
 def several_faces(count: int) -> str:

@@ -83,24 +83,17 @@ def overview_limits(overview: Overview) -> Iterator[str]:
 def _joint_sentences(together: Together, targets: Sequence[TargetSummary]) -> Iterator[str]:
     """The gaps that remain where all labels are corrected together."""
     rate = words.percent(together.false_discovery_rate, 0)
+    level = ""
+    if together.selected:
+        level = f": those with an adjusted p of at most {together.level:.2g}"
     yield (
         "Each label was audited by itself: the correction for many looks is over the gaps of one "
         f"label. Corrected over all labels as well, {together.selected} of {together.audited} keep "
         f"some gap (of these gaps, averaged over such labels, at most {rate} are chance; Benjamini "
-        "and Bogomolov 2014)"
-        + (
-            f": those with an adjusted p of at most {together.level:.2g}."
-            if together.selected
-            else "."
-        )
+        f"and Bogomolov 2014){level}."
     )
-    lacking = [t for t in targets if t.worst is not None and not t.worst.together]
-    if lacking:
-        yield (
-            "The worst group in the table is not among them for: "
-            + ", ".join(t.name for t in lacking)
-            + "."
-        )
+    if lost := [t.name for t in targets if t.worst is not None and not t.worst.together]:
+        yield f"The worst group in the table is not among them for: {', '.join(lost)}."
 
 
 def lines(overview: Overview) -> Iterator[str]:

@@ -79,10 +79,9 @@ def told_page(
 ) -> list[str]:
     """What was decided about some pictures of a page, and what annotators wrote about them."""
     pictures = words.many(decided, "picture", "pictures")
-    decision = (
-        f"You left {pictures} out." if kind == "leave out" else f"You could not say of {pictures}."
-    )
-    lines = [f"You wrote {now} about {pictures}." if kind == "label" else decision]
+    decisions = {"label": f"You wrote {now} about {pictures}."}
+    decisions["leave out"] = f"You left {pictures} out."
+    lines = [decisions.get(kind, f"You could not say of {pictures}.")]
     if labels:
         lines.append(f"Annotators wrote: {_tally(labels)}.")
     if repeats := decided - len(labels):

@@ -127,10 +127,8 @@ def _format_error(e: Estimate) -> str:
 
 
 def _describe_group(f: AuditFinding) -> str:
-    name = group_name(f.conditions)
-    return (
-        f"the pictures with {name}" if f.label is None else f"those labelled {f.label} with {name}"
-    )
+    images = "the pictures" if f.label is None else f"those labelled {f.label}"
+    return f"{images} with {group_name(f.conditions)}"
 
 
 def _describe_errors(split: SplitAudit, f: AuditFinding) -> str:
