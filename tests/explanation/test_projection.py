@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from candid.explanation.drawing import overlay
+from candid.explanation.drawing import overlay_map
 from candid.explanation.projection import (
     frame_corners,
     onto_picture,
@@ -103,13 +103,13 @@ def test_the_line_goes_round_the_frame_alone():
     grey = np.full((128, 64, 3), 100, np.uint8)
     none = np.zeros((128, 64), np.float32)
     corners = np.array([[0.25, 0.25], [0.75, 0.25], [0.75, 0.75], [0.25, 0.75]])
-    drawn = np.asarray(overlay(grey, none, 0.5, corners))
+    drawn = np.asarray(overlay_map(grey, none, 0.5, corners))
     assert drawn.shape == (256, 128, 3)
     rows, columns = np.nonzero(drawn[..., 0] == 255)
     assert abs(rows.min() - 64) <= 2 and abs(rows.max() - 192) <= 2
     assert abs(columns.min() - 32) <= 2 and abs(columns.max() - 96) <= 2
     whole = np.array([[0, 0], [1, 0], [1, 1], [0, 1]])
-    assert (np.asarray(overlay(grey, none, 0.5, whole)) == 100).all()
+    assert (np.asarray(overlay_map(grey, none, 0.5, whole)) == 100).all()
 
 
 # --- a patch is found again: by the command, and by the server -----------------------------------

@@ -122,7 +122,7 @@ class Made:
         self.labeller = Labeller(classifier, look())
         with pytest.MonkeyPatch.context() as patch:
             # So that what differs is not the rounding of weights.
-            patch.setattr(flat, "FEWEST_BITS", dict.fromkeys(flat.FEWEST_BITS, 16))
+            patch.setattr(flat, "MIN_BITS", dict.fromkeys(flat.MIN_BITS, 16))
             network_of = flat.flat_network(weights, self.card)
             frames_of = None if framing is None else flat.flat_framing(frames)
         assert network_of is not None

@@ -48,7 +48,7 @@ class ExplainedPicture:
         return f"{self.prediction} {self.probability:.1%}"
 
 
-def overlay(
+def overlay_map(
     pixels: NDArray[np.uint8],
     shades: NDArray[np.float32],
     strength: float,
@@ -96,7 +96,9 @@ def draw_maps(path: Path, explained: Sequence[ExplainedPicture], titles: Mapping
         for name, shades in e.maps.items():
             badge = e.badges[name]
             tiles[f"{titles[name]}{f' ({badge})' if badge else ''}"] = shades
-        rows.append([(title, overlay(e.pixels, m, 0.8, e.corners)) for title, m in tiles.items()])
+        rows.append(
+            [(title, overlay_map(e.pixels, m, 0.8, e.corners)) for title, m in tiles.items()]
+        )
     width = max(tile.width for row in rows for _, tile in row)
     lines = [np.concatenate([_add_title(*tile, width) for tile in row], axis=1) for row in rows]
     with atomic(path) as part:

@@ -11,7 +11,7 @@ from fastapi import FastAPI, Query, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.routing import APIRoute
 
-from candid.explanation.drawing import SMALLEST, overlay, png_bytes
+from candid.explanation.drawing import SMALLEST, overlay_map, png_bytes
 from candid.inference.promise import alarm_text
 from candid.serving import authorisation, schema
 from candid.serving.bodies import read_body
@@ -165,7 +165,7 @@ def _array_answer(mapped: MappedPicture) -> dict[str, Any]:
 
 
 def _overlay_png(mapped: MappedPicture, strength: float) -> bytes:
-    return png_bytes(overlay(mapped.pixels, mapped.shades, strength, mapped.corners))
+    return png_bytes(overlay_map(mapped.pixels, mapped.shades, strength, mapped.corners))
 
 
 async def _until_disconnect(request: Request, work: Coroutine[Any, Any, T]) -> T:
