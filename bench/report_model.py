@@ -37,7 +37,7 @@ from typing import Any
 
 import numpy as np
 
-from candid.data.joining import load_places
+from candid.data.joining import load_labels
 from candid.pipeline.labelling import open_labeller
 from candid.progress import track
 from candid.runs import open_run
@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument("--plain", action="store_true")
     args = parser.parse_args()
     run = open_run(args.run)
-    dataset = load_places(args.data, run.settings.data)
+    dataset = load_labels(args.data, run.settings.data)
     rows = dataset.rows("validation")
     rows = rows[: args.images or len(rows)].tolist()
     kept: dict[int, dict[str, Any]] = {}

@@ -29,10 +29,10 @@ __all__ = [
     "PerImage",
     "Table",
     "arrow_table",
-    "drawn_rows",
     "known_persons",
     "per_image_values",
     "person_numbers",
+    "sample_rows",
     "value_per_image",
 ]
 
@@ -81,7 +81,7 @@ def known_persons(person: NDArray[np.int64] | None) -> NDArray[np.int64] | None:
     return person_numbers(person) if any_person else None
 
 
-def drawn_rows(rows: NDArray[np.intp], most: int, rng: np.random.Generator) -> NDArray[np.intp]:
+def sample_rows(rows: NDArray[np.intp], most: int, rng: np.random.Generator) -> NDArray[np.intp]:
     """A random sample of at most `most` rows, in ascending order."""
     return np.sort(rng.choice(rows, min(most, len(rows)), replace=False))
 

@@ -14,7 +14,7 @@ from candid.errors import ConfigError, PredictionsError
 from candid.predictions import Attribute, Predictions
 from candid.records import from_plain, to_plain
 from candid.records.abstention import Abstention
-from candid.stats.exact import answering_threshold, conformal_threshold, fewest
+from candid.stats.exact import answering_threshold, conformal_threshold, fewest_answers
 from candid.stats.intervals import clustered_shares, share, share_by_person
 
 
@@ -59,7 +59,7 @@ def predictions(seed=0, n=4000, people=None, splits=("validation", "test"), clas
 @pytest.mark.parametrize("mistakes", [0, 1, 2, 7])
 @pytest.mark.parametrize("target", [0.01, 0.05, 0.3])
 def test_fewest_is_the_first_that_clopper_and_pearson_accept(mistakes, target):
-    n = fewest(mistakes, target, 0.95)
+    n = fewest_answers(mistakes, target, 0.95)
     upper = [stats.beta.ppf(0.95, mistakes + 1, m - mistakes) for m in (n - 1, n) if m > mistakes]
     assert upper[-1] <= target
     assert len(upper) == 1 or upper[0] > target
@@ -124,7 +124,7 @@ def test_the_worst_case_uses_up_the_allowed_error_and_no_more():
     for _ in range(trials):
         t = answering_threshold(rng.random(n), rng.random(n) < target, target, 0.9)
         hits += not math.isnan(t)
-    start = fewest(2, target, 0.9)  # a quarter of n is less
+    start = fewest_answers(2, target, 0.9)  # a quarter of n is less
     exact = stats.binom.cdf(2, start, target)
     np.testing.assert_allclose(hits / trials, exact, atol=4 * math.sqrt(exact / trials))
     assert hits / trials < 0.1

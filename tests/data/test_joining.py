@@ -14,14 +14,14 @@ import candid
 from candid.config import with_values
 from candid.data import layouts
 from candid.data.dataset import Dataset
-from candid.data.joining import load_places
+from candid.data.joining import load_labels
 from candid.errors import CandidError, ConfigError, LayoutError, TargetError
 from candid.settings import Config, DataConfig
 
 
 def load(*where: Path, target: str = "", **settings: object) -> Dataset:
     config = with_values(Config(), {"data": {"target": target, **settings}})
-    return load_places(where, config.data)
+    return load_labels(where, config.data)
 
 
 @pytest.fixture
@@ -295,7 +295,7 @@ def test_findings_say_whose_they_are(three: list[Path]) -> None:
 
 
 def test_defaults_are_the_same_settings(three: list[Path]) -> None:
-    assert candid.load(three).classes == load_places(tuple(three), DataConfig()).classes
+    assert candid.load(three).classes == load_labels(tuple(three), DataConfig()).classes
 
 
 def test_a_data_set_with_one_of_the_classes_alone(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from drawn import put, real
 
-from candid.data.joining import load_places
+from candid.data.joining import load_labels
 from candid.data.layouts import load_dataset
-from candid.data.targets import of_target
+from candid.data.targets import select_target
 from candid.errors import ConfigError, DataError, LayoutError, TargetError
 from candid.settings import DataConfig
 
@@ -119,14 +119,14 @@ def test_another_target(tmp_path: Path, target: str, classes: tuple[str, str]) -
 def test_one_of_several_targets_has_the_words_that_it_has_alone(tmp_path: Path) -> None:
     write(tmp_path)
     config = DataConfig(targets=("Wearing_Hat", "*"))
-    several = load_places(tmp_path, config)
+    several = load_labels(tmp_path, config)
     assert several.targets == ("Wearing_Hat", "Eyeglasses", "Male", "No_Beard")
-    mine = of_target(several, "Male", config)
+    mine = select_target(several, "Male", config)
     alone = load_dataset(tmp_path, target="Male")
     assert mine.classes == alone.classes == ("Female", "Male")
     assert np.array_equal(mine.label, alone.label)
     assert mine.attributes["Wearing_Hat"].values == ("no", "yes")
-    assert load_places(tmp_path, DataConfig(targets=("*",))).target == "Male"
+    assert load_labels(tmp_path, DataConfig(targets=("*",))).target == "Male"
 
 
 def test_without_a_partition_people_stay_together(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def test_without_split_a_hash_of_the_id_decides(tmp_path: Path) -> None:
     ids = write(tmp_path, "cat", "dog", "owl", n=20)
     check(tmp_path, ids, ("cat", "dog", "owl"), depth=0)
     data = load_dataset(tmp_path)
-    group = splits.hashed([f"image {i}" for i in ids])
+    group = splits.hash_keys([f"image {i}" for i in ids])
     assert data.split.tolist() == splits.split_groups(group, data.label, 0.1, 0.1).tolist()
     (tmp_path / "dog" / "1.jpg").unlink()  # what remains stays where it was
     fewer = load_dataset(tmp_path)

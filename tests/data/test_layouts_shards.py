@@ -102,13 +102,13 @@ def test_a_shard_on_a_store_is_fetched_in_ranges_each_byte_about_once(folder, me
     put(memory, folder)
     dataset = loaded("memory://shards")
     fetched = []
-    whole = filesystem.part_of
+    whole = filesystem.read_range
 
     def counted(url, start, size):
         fetched.append(len(data := whole(url, start, size)))
         return data
 
-    monkeypatch.setattr(filesystem, "part_of", counted)
+    monkeypatch.setattr(filesystem, "read_range", counted)
     shard = dataset.source.file
     turns = np.argsort([np.count_nonzero(shard[:row] == shard[row]) for row in range(N)])
     for row in turns:  # by turns, as a stream does

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from several import celeba, table, utkface
 
-from candid.data.joining import load_places
-from candid.data.source_settings import as_before, settings_of, source_names, with_found
+from candid.data.joining import load_labels
+from candid.data.source_settings import as_before, resolve_settings, settings_of, source_names
 from candid.errors import ConfigError
 from candid.settings import DataConfig
 
@@ -66,16 +66,16 @@ def test_what_was_found_loads_the_same_without_a_guess(tmp_path: Path) -> None:
     ]  # fmt: skip
     own = ("mine.target=sex", 'mine.class_names=["0=Female", "1=Male"]')
     asked = DataConfig(target="Male", source_settings=own)
-    data = load_places(where, asked)
-    found = with_found(asked, data)
+    data = load_labels(where, asked)
+    found = resolve_settings(asked, data)
     assert found.source_settings == (
         'celeba.target="Male"', 'celeba.layout="celeba"',
         'utk.target="gender"', 'utk.layout="utkface"',
         'mine.target="sex"', 'mine.layout="table"', 'mine.class_names=["0=Female", "1=Male"]',
     )  # fmt: skip
-    again = load_places(where, found)
+    again = load_labels(where, found)
     assert again.parts == data.parts and again.label.tolist() == data.label.tolist()
-    assert with_found(found, again) == found
+    assert resolve_settings(found, again) == found
 
 
 def test_settings_that_say_nothing_else_are_those_that_were_found(tmp_path: Path) -> None:

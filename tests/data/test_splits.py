@@ -27,7 +27,7 @@ names = st.lists(st.text(max_size=12), min_size=1, max_size=60)
 
 def split_of(keys: list[str], label: list[int], validation: float = 0.1, test: float = 0.1):  # type: ignore[no-untyped-def]
     return splits.split_groups(
-        splits.hashed(keys), np.asarray(label, np.int16), validation, test
+        splits.hash_keys(keys), np.asarray(label, np.int16), validation, test
     ).tolist()
 
 
@@ -86,7 +86,7 @@ def test_a_large_group_comes_no_earlier_than_a_small_one() -> None:
     """Groups of 40 and of 1, by number alike often in test: joining must not favour either."""
     large = 0
     for trial in range(200):
-        group = splits.hashed([f"{trial} {i}" for i in range(50)])
+        group = splits.hash_keys([f"{trial} {i}" for i in range(50)])
         pairs = np.arange(39)
         joined = splits.join_groups(group, pairs, pairs + 1)
         assert len(np.unique(joined)) == 11
@@ -101,7 +101,7 @@ links = st.lists(st.tuples(st.integers(0, 19), st.integers(0, 19)), max_size=25)
 @given(st.lists(st.integers(0, 9), min_size=20, max_size=20), links)
 def test_what_is_linked_is_one_group(person: list[int], pairs: list[tuple[int, int]]) -> None:
     """By brute force: walk along links and persons until nothing new is reached."""
-    group = splits.hashed([f"person {p}" for p in person])
+    group = splits.hash_keys([f"person {p}" for p in person])
     first, second = (np.array([pair[i] for pair in pairs], np.intp) for i in (0, 1))
     joined = splits.join_groups(group, first, second)
     for i in range(20):

@@ -5,9 +5,9 @@ import pytest
 from drawn import put
 
 import candid
-from candid.data.joining import load_places
+from candid.data.joining import load_labels
 from candid.data.layouts.assembly import check_learnable
-from candid.data.targets import in_ranges, labels_of, number_scale, of_target, outputs_of
+from candid.data.targets import cut_into_ranges, labels_of, number_scale, outputs_of, select_target
 from candid.errors import ConfigError, DataError, TargetError
 from candid.settings import DataConfig
 
@@ -51,19 +51,19 @@ def same(one, two):
 @pytest.mark.parametrize("attributes", [(), ("site", "Hat")])
 def test_each_label_alone_is_what_reading_the_data_for_it_gives(table, names, attributes):
     config = DataConfig(targets=names, attributes=attributes)
-    several = load_places(table, config)
+    several = load_labels(table, config)
     assert several.targets[0] == names[0]
     assert len(several.targets) == 3
     for name in several.targets:
-        alone = load_places(table, DataConfig(target=name.split(" ")[0], attributes=attributes))
-        mine = of_target(several, name, config)
+        alone = load_labels(table, DataConfig(target=name.split(" ")[0], attributes=attributes))
+        mine = select_target(several, name, config)
         if name == "label (column)":  # a table of predictions has such a column
             mine = replace(mine, target="label")
         same(mine, alone)
 
 
 def test_rows_are_those_with_any_label_and_codes_are_missing_where_one_is(table):
-    several = load_places(table, DataConfig(targets=("Hat", "mood")))
+    several = load_labels(table, DataConfig(targets=("Hat", "mood")))
     label, sizes = labels_of(several)
     assert sizes == (2, 3)
     assert outputs_of(several) == (
@@ -73,25 +73,25 @@ def test_rows_are_those_with_any_label_and_codes_are_missing_where_one_is(table)
     assert label[0].tolist() == [1, -1] and label[9].tolist() == [-1, -1]
     assert several.rows("train").tolist() == [0, 1, 2, 3, 4, 5]
     assert several.rows("test").tolist() == [10, 11]
-    assert of_target(several, "mood", DataConfig()).rows("train").tolist() == [1, 2, 3, 4, 5]
-    one = load_places(table, DataConfig(target="mood"))
+    assert select_target(several, "mood", DataConfig()).rows("train").tolist() == [1, 2, 3, 4, 5]
+    one = load_labels(table, DataConfig(target="mood"))
     alone, (n,) = labels_of(one)
     assert alone is one.label and n == 3 and outputs_of(one) == one.classes
 
 
 def test_all_are_those_that_can_be_learned_and_the_others_say_why(table):
-    found = load_places(table, DataConfig(targets=("mood", "*")))
+    found = load_labels(table, DataConfig(targets=("mood", "*")))
     assert found.targets == ("mood", "Hat", "stars", "label (column)", "site")
     why = found.targets_left_out
     assert set(why) == {"age", "alone", "late"}
     assert "is a number" in why["age"]
     assert "one class" in why["alone"]
     assert "one class" in why["late"]
-    assert load_places(table, DataConfig(targets=("*",))).target == "label"  # the layout's own
+    assert load_labels(table, DataConfig(targets=("*",))).target == "label"  # the layout's own
 
 
 def test_a_number_among_several_has_bins(table):
-    several = load_places(table, DataConfig(targets=("Hat", "age")))
+    several = load_labels(table, DataConfig(targets=("Hat", "age")))
     assert several.numbers == ("age",) and not several.is_number
     label, sizes = labels_of(several)
     assert sizes == (2, 6)  # the values of the six training images
@@ -101,27 +101,27 @@ def test_a_number_among_several_has_bins(table):
     assert scale.values.tolist() == [20 + 3.5 * i for i in range(12)]
     assert scale.centres.tolist() == scale.values[:6].tolist()
     assert number_scale(several, "Hat") is None
-    alone = load_places(table, DataConfig(target="age"))
-    same(of_target(several, "age", DataConfig()), alone)
+    alone = load_labels(table, DataConfig(target="age"))
+    same(select_target(several, "age", DataConfig()), alone)
     assert labels_of(alone)[0].shape == (12, 1)
 
 
 def test_a_number_that_comes_first_is_an_attribute_of_the_others(table):
-    several = load_places(table, DataConfig(targets=("age", "Hat")))
+    several = load_labels(table, DataConfig(targets=("age", "Hat")))
     assert several.is_number
-    hat = of_target(several, "Hat", DataConfig())
+    hat = select_target(several, "Hat", DataConfig())
     assert hat.numbers == () and hat.attributes["age"].kind == "numeric"
     assert hat.attributes["age"].data.tolist() == [20 + 3.5 * i for i in range(12)]
 
 
 def test_a_number_in_ranges_is_cut_at_the_quartiles_of_train(table):
-    alone = load_places(table, DataConfig(target="age"))
-    cut = in_ranges(alone)
+    alone = load_labels(table, DataConfig(target="age"))
+    cut = cut_into_ranges(alone)
     assert not cut.is_number and len(cut.classes) == 4
     assert np.bincount(cut.label[cut.split == "train"]).sum() == 6
     assert (np.diff(cut.label) >= 0).all()
-    hat = load_places(table, DataConfig(target="Hat"))
-    assert in_ranges(hat) is hat
+    hat = load_labels(table, DataConfig(target="Hat"))
+    assert cut_into_ranges(hat) is hat
 
 
 def test_python_face(table):
@@ -140,11 +140,11 @@ def test_python_face(table):
 )
 def test_one_that_is_named_must_be_possible(table, names, says):
     with pytest.raises((TargetError, DataError), match=says):
-        load_places(table, DataConfig(targets=names))
+        load_labels(table, DataConfig(targets=names))
 
 
 def test_what_can_be_read_must_teach_every_label(table):
-    several = load_places(table, DataConfig(targets=("Hat", "mood")))
+    several = load_labels(table, DataConfig(targets=("Hat", "mood")))
     check_learnable(several, np.ones(12, np.bool_))
     usable = np.ones(12, np.bool_)
     usable[[1, 3, 5]] = False
@@ -160,4 +160,4 @@ def test_settings_of_one_label_go_with_no_others(table, tmp_path):
         with pytest.raises(ConfigError, match="is about one"):
             DataConfig(targets=("Hat", "mood"), **other)
     with pytest.raises(ConfigError, match="Several labels of several data sets"):
-        load_places((table, tmp_path), DataConfig(targets=("Hat", "mood")))
+        load_labels((table, tmp_path), DataConfig(targets=("Hat", "mood")))

@@ -4,7 +4,7 @@ from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_err
 
 import candid
 from candid.errors import PredictionsError
-from candid.evaluation.numbers import evaluate_number, range_edges, tolerance_of
+from candid.evaluation.numbers import choose_tolerance, evaluate_number, range_edges
 from candid.predictions import read_predictions
 from candid.predictions.numbers import (
     NumberPredictions,
@@ -99,9 +99,9 @@ def test_what_intervals_hold_is_said_as_it_is():
 
 
 def test_near_is_five_years_of_ages_and_a_third_of_the_middle_half_of_others():
-    assert tolerance_of((23, 30, 45), EvaluateConfig()) == 5
-    assert tolerance_of((0.2, 0.5, 0.8), EvaluateConfig()) == pytest.approx(0.2)
-    assert tolerance_of((23, 30, 45), EvaluateConfig(tolerance=3)) == 3
+    assert choose_tolerance((23, 30, 45), EvaluateConfig()) == 5
+    assert choose_tolerance((0.2, 0.5, 0.8), EvaluateConfig()) == pytest.approx(0.2)
+    assert choose_tolerance((23, 30, 45), EvaluateConfig(tolerance=3)) == 3
 
 
 @pytest.mark.parametrize(

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 
 from candid.errors import ConfigError
-from candid.improvement.arena import enter
+from candid.improvement.arena import build_arena
 from candid.improvement.remedies import Remedy
 from candid.improvement.retrained import (
     CONTROL,
     Evaluated,
     TrainingChange,
+    build_remedy,
     chosen_changes,
     corrected_labels,
     out_of_fold,
     possible_changes,
-    retrained,
 )
 from candid.improvement.tournament import Rules, hold_tournament
 from candid.predictions import Predictions
@@ -44,7 +44,7 @@ def arena_of(label, hat, z):
         classes=(0, 1),
         split=np.full(len(label), "validation"),
     )
-    return enter(said, ["Hat"], folds=3, seed=0, confidence=0.95, smallest=10)
+    return build_arena(said, ["Hat"], folds=3, seed=0, confidence=0.95, smallest=10)
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_what_another_seed_does_as_well_is_no_remedy(world):
         right = np.where(worst, rng.random(N) < share, rng.random(N) < 0.9)
         z = answers(label, right, rng)[None]
         name = CONTROL if kind == "another seed" else kind.replace(" ", "-")
-        return retrained(arena, TrainingChange(name, kind), Evaluated(np.array([9]), z), "last")
+        return build_remedy(arena, TrainingChange(name, kind), Evaluated(np.array([9]), z), "last")
 
     control, weights = remedy("another seed", 0.85), remedy("group weights", 0.87)
     rules = Rules(draws=50)

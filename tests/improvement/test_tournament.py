@@ -9,7 +9,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from candid.errors import ConfigError, PredictionsError
-from candid.improvement.arena import Arena, attributes_found, enter
+from candid.improvement.arena import Arena, attributes_found, build_arena
 from candid.improvement.last_layer import (
     PENALTIES,
     FitImages,
@@ -76,7 +76,7 @@ def world(seed, *, planted, n=1200):
 
 
 def arena_of(said, attributes=("Cue",), folds=3) -> Arena:
-    return enter(said, attributes, folds=folds, seed=0, confidence=0.95, smallest=10)
+    return build_arena(said, attributes, folds=folds, seed=0, confidence=0.95, smallest=10)
 
 
 def contest(said, x, attributes=("Cue",)):

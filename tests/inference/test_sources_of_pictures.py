@@ -107,7 +107,7 @@ def test_a_store_that_does_not_answer_stops_no_other_line(tmp_path, monkeypatch)
         raise DataError(f"Cannot read {name}: no route.", expected="a store", todo="ask it later")
 
     monkeypatch.setattr(filesystem, "is_folder", silent)
-    monkeypatch.setattr(filesystem, "near", contextlib.contextmanager(silent))
+    monkeypatch.setattr(filesystem, "local_copy", contextlib.contextmanager(silent))
     listed = io.BytesIO(b"s3://far/1.jpg\ns3://far/2.tar\na.jpg\n")
     assert outcomes("-", stdin=listed) == [
         ("s3://far/1.jpg", "Cannot read s3://far/1.jpg: no route."),

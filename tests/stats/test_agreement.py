@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from candid.stats.agreement import agreement_of, cohen_kappa
+from candid.stats.agreement import cohen_kappa, measure_agreement
 from candid.stats.intervals import wilson
 
 
@@ -17,7 +17,9 @@ def test_kappa_is_that_of_scikit_learn(k: int) -> None:
     rng = np.random.default_rng(k)
     a = rng.integers(0, k, 400)
     b = np.where(rng.random(400) < 0.7, a, rng.integers(0, k, 400))
-    agreed, kappa = agreement_of([f"class {x}" for x in a], [f"class {x}" for x in b], draws=50)
+    agreed, kappa = measure_agreement(
+        [f"class {x}" for x in a], [f"class {x}" for x in b], draws=50
+    )
     assert kappa.value == pytest.approx(metrics.cohen_kappa_score(a, b), abs=1e-12)
     assert agreed.value == np.mean(a == b)
     assert (agreed.low, agreed.high) == wilson(np.sum(a == b), 400)
@@ -35,13 +37,13 @@ def test_kappa_at_its_ends() -> None:
 
 
 def test_nothing_in_common_is_undefined() -> None:
-    agreed, kappa = agreement_of([], [])
+    agreed, kappa = measure_agreement([], [])
     assert agreed.n == kappa.n == 0
     assert all(math.isnan(x) for x in (agreed.value, kappa.value, kappa.low))
 
 
 def test_always_the_same_word_is_undefined_and_not_perfect() -> None:
-    agreed, kappa = agreement_of(["x"] * 20, ["x"] * 20)
+    agreed, kappa = measure_agreement(["x"] * 20, ["x"] * 20)
     assert agreed.value == 1
     assert math.isnan(kappa.value)
 
@@ -55,6 +57,6 @@ def test_the_interval_holds_the_true_kappa() -> None:
     for seed in range(times):
         truth = rng.random(300) < 0.7
         a, b = (np.where(rng.random(300) < 0.1, ~truth, truth).astype(str) for _ in range(2))
-        kappa = agreement_of(a.tolist(), b.tolist(), draws=200, seed=seed)[1]
+        kappa = measure_agreement(a.tolist(), b.tolist(), draws=200, seed=seed)[1]
         held += kappa.low <= true <= kappa.high
     assert 0.90 <= held / times <= 0.99

@@ -7,12 +7,12 @@ from candid.stats.distribution import (
     bin_edges,
     conformal_reach,
     cumulative_at,
+    fit_scale,
     interval_by_range,
     interval_of,
     mean_of,
     quantile_of,
     reaches_by_range,
-    scale_of,
 )
 
 
@@ -22,10 +22,10 @@ def random_rows(n, bins, seed=0):
 
 def test_a_few_values_have_a_bin_each_and_many_have_their_quantiles():
     ages = np.repeat([20.0, 21.0, 30.0, 80.0], [5, 1, 3, 1])
-    assert scale_of(np.unique(ages), ages).centres.tolist() == [20, 21, 30, 80]
+    assert fit_scale(np.unique(ages), ages).centres.tolist() == [20, 21, 30, 80]
     skewed = np.exp(np.random.default_rng(0).normal(0, 3, 5000))
     skewed[0] = 1e9
-    scale = scale_of(np.unique(skewed), skewed)
+    scale = fit_scale(np.unique(skewed), skewed)
     assert scale.bins == MOST_BINS
     filled = np.histogram(skewed, bin_edges(scale.centres)[1:-1])[0]
     assert filled.min() > 10 and filled.max() < 80  # no outlier takes the bins of the others
@@ -34,7 +34,7 @@ def test_a_few_values_have_a_bin_each_and_many_have_their_quantiles():
 
 def test_soft_labels_are_a_normal_distribution_cut_into_bins():
     ages = np.arange(0.0, 101.0)
-    scale = scale_of(ages, ages)
+    scale = fit_scale(ages, ages)
     assert scale.width == pytest.approx(0.1 * 50 / 1.349)
     soft = scale.soft_labels
     assert soft.sum(axis=1) == pytest.approx(1)
@@ -47,7 +47,7 @@ def test_soft_labels_are_a_normal_distribution_cut_into_bins():
 
 def test_a_scale_needs_two_values():
     with pytest.raises(ValueError, match="no two different values"):
-        scale_of(np.array([3.0]), np.array([3.0, 3.0]))
+        fit_scale(np.array([3.0]), np.array([3.0, 3.0]))
 
 
 def test_cumulative_and_quantile_are_inverse_and_as_by_hand():

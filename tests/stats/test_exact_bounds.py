@@ -8,7 +8,7 @@ from scipy.stats import betabinom, binom
 
 from candid.records import Estimate
 from candid.stats.differences import Side, difference_interval, independent_difference
-from candid.stats.exact import binomial_bounds, exceedance_p, fewest
+from candid.stats.exact import binomial_bounds, exceedance_p, fewest_answers
 from candid.stats.intervals import wilson
 
 
@@ -26,7 +26,7 @@ def test_bounds_are_where_the_tails_are(hits, n):
 
 
 def test_bounds_agree_with_the_fewest_answers_of_a_promise():
-    assert binomial_bounds(0, fewest(0, 0.01))[1] <= 0.01 < binomial_bounds(0, 298)[1]
+    assert binomial_bounds(0, fewest_answers(0, 0.01))[1] <= 0.01 < binomial_bounds(0, 298)[1]
     assert binomial_bounds(0, 0) == (0, 1)
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from candid.records import Estimate
 from candid.stats.intervals import mean
-from candid.stats.sequential import is_hopeless, is_settled, leaves_out, looks_at
+from candid.stats.sequential import excludes, is_hopeless, is_settled, looks_at
 
 
 def test_the_errors_of_all_looks_add_up_to_that_of_one():
@@ -27,7 +27,7 @@ def stopped_means(rng, truth, n=60):
     looks, values = looks_at(n, 0.95, fewest=8), rng.normal(truth, 1.0, n)
     for look, size in enumerate(looks.sizes):
         found = mean(values[:size], confidence=looks.level(look))
-        if leaves_out(found, 0.0):
+        if excludes(found, 0.0):
             break
     return found, look
 

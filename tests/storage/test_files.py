@@ -18,7 +18,7 @@ from candid.storage.files import (
     write_text,
     writing,
 )
-from candid.storage.jobs import alone
+from candid.storage.jobs import locked
 
 
 def names(folder):
@@ -80,7 +80,7 @@ def test_a_job_on_a_full_disk_names_its_output():
     full, told = Path("/dev/full"), {"expected": "one", "todo": "wait"}
     with (
         pytest.raises(OutputError, match="Cannot write labels: the disk is full"),
-        alone(full, output="labels", **told) as file,
+        locked(full, output="labels", **told) as file,
     ):
         file.write(b"what is written where the file is closed")
 

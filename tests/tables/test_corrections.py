@@ -16,10 +16,10 @@ from candid.errors import DataError, OutputError
 from candid.tables.corrections import (
     COLUMNS,
     Correction,
+    active_corrections,
     merged,
     open_log,
     read_corrections,
-    standing,
     tally,
     words_by_image,
     write_corrections,
@@ -87,7 +87,7 @@ def test_a_later_word_counts_and_undo_takes_back_the_last() -> None:
     assert tally(rows).label == {"a": "y", "b": "x"}
     rows += [label("a", "", kind="undo")] * 5
     assert tally(rows).label == {"b": "x"}
-    assert [c.id for c in standing(rows)] == ["b"]
+    assert [c.id for c in active_corrections(rows)] == ["b"]
 
 
 def test_what_is_about_different_things_stands_together() -> None:

@@ -12,7 +12,7 @@ import torch
 
 from candid.data.layouts import load_dataset
 from candid.data.store import pack
-from candid.data.streaming import streamed
+from candid.data.streaming import choose_streaming
 from candid.errors import DataError
 from candid.models.forward import Images
 from candid.models.networks import build
@@ -55,7 +55,7 @@ def packed(folder, tmp_path_factory):
 
 
 def stream_of(folder, data=DATA):
-    return streamed(load_dataset(folder, target="Hat", config=data), data, quiet=True)
+    return choose_streaming(load_dataset(folder, target="Hat", config=data), data, quiet=True)
 
 
 def feed(stream, group=ALONE):

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from candid.models.forward import Images
 from candid.models.networks import build
 from candid.settings import TrainConfig
-from candid.stats.distribution import scale_of
+from candid.stats.distribution import fit_scale
 from candid.training import checkpoint
 from candid.training.loop import start, train_in_steps
 from candid.training.loss import Loss
@@ -174,7 +174,7 @@ def number_task(n=120):
     value = rng.integers(20, 61, n).astype(float)
     pixels = one.images.pixels.copy()
     pixels[:, 6:, 6:] = (4 * (value - 20))[:, None, None, None].astype(np.uint8)
-    scale = scale_of(np.unique(value), value[one.train])
+    scale = fit_scale(np.unique(value), value[one.train])
     code = np.searchsorted(scale.values, value).astype(np.int16)
     code[::7] = -1
     return dataclasses.replace(

@@ -15,7 +15,7 @@ from candid.config import load_config
 from candid.models.forward import Images
 from candid.models.networks import crop_to_window
 from candid.settings.network import DeepConfig
-from candid.stats.distribution import scale_of
+from candid.stats.distribution import fit_scale
 from candid.training.loss import Loss
 from candid.training.several import SeveralLoss
 from candid.training.state import Task
@@ -115,7 +115,7 @@ def test_base_rates_are_the_shares_of_train():
 def test_of_a_number_the_base_rates_are_its_mean_distribution(seed):
     rng = np.random.default_rng(seed)
     years = rng.integers(1, 90, 620).astype(float)
-    scale = scale_of(np.unique(years), years[:320])
+    scale = fit_scale(np.unique(years), years[:320])
     code = np.searchsorted(scale.values, years).astype(np.int16)[:, None]
     images = Images(planted(620)[0], (0.4,) * 3, (0.2,) * 3)
     task = Task(

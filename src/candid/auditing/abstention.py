@@ -45,7 +45,7 @@ from candid.records.abstention import (
     RiskCoverage,
     TargetAbstention,
 )
-from candid.stats.exact import answering_threshold, conformal_threshold, fewest, first_rank
+from candid.stats.exact import answering_threshold, conformal_threshold, fewest_answers, first_rank
 from candid.stats.intervals import share, share_by_person, wilson_shares
 from candid.text.abstention import (
     KEPT_BEST,
@@ -235,7 +235,7 @@ def answering_rule(
 
 def _explain_no_rule(half: Half, target: float, confidence: float, n: int) -> str:
     """The sentence that says why `n` images allow no promise."""
-    needed = fewest(0, target, confidence)
+    needed = fewest_answers(0, target, confidence)
     start = first_rank(n, target, confidence) if n >= needed else 0
     return no_promise(target, n, needed, start, half.rows.persons() is not None)
 
@@ -261,7 +261,7 @@ def _verify_rule(
         own_coverage=own_coverage,
         own_error=own_error,
         calibration_n=len(s.calibration.sample_one_per_person(group.calibration)),
-        needed=fewest(0, target, s.confidence),
+        needed=fewest_answers(0, target, s.confidence),
     )
 
 

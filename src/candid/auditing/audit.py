@@ -130,7 +130,7 @@ def select_attributes(
 
 
 def _select_splits(labelled: Predictions, config: AuditConfig, notes: list[str]) -> list[Split]:
-    """The splits to audit; see `asked_splits`."""
+    """The splits to audit; see `select_splits`."""
     present = [s for s in SPLITS if (labelled.split == s).any()]
     if not present:
         raise PredictionsError(
@@ -138,12 +138,12 @@ def _select_splits(labelled: Predictions, config: AuditConfig, notes: list[str])
             expected="labelled images in train, validation or test",
             todo="check the file that the predictions came from",
         )
-    splits, split_notes = asked_splits(present, config)
+    splits, split_notes = select_splits(present, config)
     notes.extend(split_notes)
     return splits
 
 
-def asked_splits(present: Sequence[Split], config: AuditConfig) -> tuple[list[Split], list[str]]:
+def select_splits(present: Sequence[Split], config: AuditConfig) -> tuple[list[Split], list[str]]:
     """Of the splits with labelled images those of the settings, else the last; and notes."""
     notes = []
     if absent := [s for s in config.splits if s not in present]:

@@ -12,7 +12,7 @@ from candid.arrays import Indices, Marks
 from candid.errors import PredictionsError
 from candid.predictions import Predictions
 from candid.records.abstention import GroupKind
-from candid.stats.bootstrap import part_of_people
+from candid.stats.bootstrap import sample_people
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +53,7 @@ def split_halves(predictions: Predictions, seed: int) -> Halves:
     images = predictions[test]
     person = images.persons()
     rng = np.random.default_rng(seed)
-    chosen, people = part_of_people(person, len(images), lambda people: people // 2, rng)
+    chosen, people = sample_people(person, len(images), lambda people: people // 2, rng)
     if people < 2:
         problem = "There is one labelled image in test"
         if len(images) > 1:

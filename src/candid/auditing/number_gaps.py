@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.arrays import Floats, Indices, Marks
-from candid.auditing.audit import asked_splits, build_group_audit, select_attributes
+from candid.auditing.audit import build_group_audit, select_attributes, select_splits
 from candid.auditing.contrasts import Contrast
 from candid.auditing.gaps import GapTable, Ledger
 from candid.predictions import Attribute
@@ -62,7 +62,7 @@ def audit_number(
         notes.append(note)
     names = [name for name, attribute in attributes.items() if attribute.known.any()]
     present: list[Split] = [s for s in SPLITS if (predictions.split == s).any()]
-    splits, split_notes = asked_splits(present, config)
+    splits, split_notes = select_splits(present, config)
     audited = tuple(_split(predictions[predictions.split == s], s, names, config) for s in splits)
     return Audit(predictions.target, (), source, audited, notes=(*notes, *split_notes))
 

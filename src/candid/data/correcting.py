@@ -20,10 +20,17 @@ from candid.data.findings import make_finding
 from candid.data.splits import SOURCE
 from candid.errors import DataError, did_you_mean
 from candid.records import Finding
-from candid.tables.corrections import Consensus, Correction, Kind, read_corrections, standing, tally
+from candid.tables.corrections import (
+    Consensus,
+    Correction,
+    Kind,
+    active_corrections,
+    read_corrections,
+    tally,
+)
 
 
-def corrected(dataset: Dataset, file: str) -> Dataset:
+def apply_corrections_file(dataset: Dataset, file: str) -> Dataset:
     """Apply the corrections in a file, if one is named.
 
     Raises DataError where the file cannot be read, or its corrections are of other data: without a
@@ -70,7 +77,7 @@ def _labels(
     name: str,
 ) -> NDArray[np.int16]:
     code = {word.casefold(): k for k, word in enumerate(dataset.classes)}
-    for c in standing(rows):
+    for c in active_corrections(rows):
         if c.kind == "label" and c.id in row_of and c.now.casefold() not in code:
             raise DataError(
                 f"{name} gives {c.id!r} the label {c.now!r}, which is no class of "

@@ -72,7 +72,7 @@ class SourceSubset:
         return digest.hexdigest()
 
 
-def sharded(source: Source) -> Sharded:
+def require_sharded(source: Source) -> Sharded:
     """The source, if it is in shards; else raises ConfigError."""
     if not isinstance(source, Sharded):
         raise ConfigError(

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.data import layouts
-from candid.data.correcting import corrected
+from candid.data.correcting import apply_corrections_file
 from candid.data.dataset import Dataset, Part
 from candid.data.findings import make_finding
 from candid.data.layouts.assembly import check_class_settings, check_learnable, rename_classes
@@ -31,7 +31,7 @@ from candid.tables.columns import ALL, NO_SUCH_TARGET, UNCLEAR_TARGET
 from candid.text.data_layouts import lacking_class
 
 
-def load_places(
+def load_labels(
     paths: Path | Sequence[Path], config: DataConfig, *, names: Sequence[str] = ()
 ) -> Dataset:
     """Read the labels at a path, or at several as one data set, without opening images.
@@ -76,7 +76,7 @@ def _apply_corrections(dataset: Dataset, config: DataConfig) -> Dataset:
             expected="data.corrections empty for a number",
             todo="leave it out, and mend the column itself",
         )
-    dataset = corrected(dataset, config.corrections)
+    dataset = apply_corrections_file(dataset, config.corrections)
     check_learnable(dataset)
     return dataset
 

@@ -344,7 +344,7 @@ def _run(packer: _Packer, todo: list[tuple[int, int]], workers: int) -> Generato
 
 def _group_chunks(source: Source, todo: list[tuple[int, int]], workers: int) -> list[list[_Span]]:
     """The chunks of each task: one; of a shard on a store, all, so that it is fetched once."""
-    if not isinstance(source, Sharded) or filesystem.local(source.files[0]) is not None:
+    if not isinstance(source, Sharded) or filesystem.local_path(source.files[0]) is not None:
         return [[chunk] for chunk in todo]
     shard = source.file
     tasks = [list(chunks) for _, chunks in itertools.groupby(todo, lambda chunk: shard[chunk[0]])]

@@ -50,7 +50,7 @@ def source_names(paths: Sequence[Path]) -> tuple[str, ...]:
 
 def _resolve(path: Path) -> PurePath:
     name = filesystem.name_of(path)
-    local = filesystem.local(name)
+    local = filesystem.local_path(name)
     return PurePosixPath(name) if local is None else local.resolve()
 
 
@@ -84,7 +84,7 @@ def _parse(config: DataConfig, names: Sequence[str]) -> list[tuple[str, str, Any
     return settings
 
 
-def with_found(config: DataConfig, dataset: Dataset) -> DataConfig:
+def resolve_settings(config: DataConfig, dataset: Dataset) -> DataConfig:
     """The settings with the detected layout and target, for each of several data sets."""
     if config.targets:  # left as they are: the data decide what "*" is
         return replace(config, layout=dataset.layout)
@@ -115,7 +115,7 @@ def with_found(config: DataConfig, dataset: Dataset) -> DataConfig:
 
 
 def as_before(config: DataConfig, resolved: DataConfig, names: Sequence[str]) -> DataConfig:
-    """The settings with `source_settings` as `with_found` resolved them, unless they differ."""
+    """The settings with `source_settings` as resolved by `resolve_settings`, unless they differ."""
     explicit = {(of, key) for of, key, _ in _parse(config, names)}
     for name in names:
         new, old = (settings_of(c, name, names) for c in (config, resolved))

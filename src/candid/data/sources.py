@@ -255,11 +255,13 @@ def open_parquet(name: str) -> pq.ParquetFile:
     Raises OSError or pa.ArrowException where it cannot be read on this machine, or is none;
     DataError where a store cannot be reached.
     """
-    path = filesystem.local(name)
+    path = filesystem.local_path(name)
     if path is not None:
         return pq.ParquetFile(regular(path), memory_map=True)
     # With a buffer, a column is read in ranges and not at once.
-    return pq.ParquetFile(pa.PythonFile(filesystem.Far(name), "r"), buffer_size=filesystem.RANGE)
+    return pq.ParquetFile(
+        pa.PythonFile(filesystem.RangeFile(name), "r"), buffer_size=filesystem.RANGE
+    )
 
 
 class ArrowSource(_ColumnSource):
@@ -282,7 +284,7 @@ def open_arrow(path: str | os.PathLike[str]) -> pa.Table:
 
 def _state(name: str) -> str:
     """A text that changes when the file does."""
-    if filesystem.local(name) is None:
+    if filesystem.local_path(name) is None:
         return filesystem.entry(name).stamp
     try:
         status = os.stat(name)

@@ -38,7 +38,7 @@ SOURCE = "source"  # the attribute with the data set of each image, of several
 _NAMES = np.array(SPLITS)
 
 
-def hashed(keys: Iterable[str]) -> NDArray[np.uint64]:
+def hash_keys(keys: Iterable[str]) -> NDArray[np.uint64]:
     """(n,) the first eight bytes of BLAKE2b of each key, never 0."""
     byte_keys = (key.encode("utf-8", "surrogateescape") for key in keys)
     digests = (blake2b(key, digest_size=8).digest() for key in byte_keys)
@@ -212,7 +212,7 @@ def fill_split(
     else:
         return split, None, (make_finding("NO-TEST-SPLIT", count=0, of=n, state="found"),)
     group = np.zeros(n, np.uint64)
-    group[mask] = hashed(keys[mask])
+    group[mask] = hash_keys(keys[mask])
     chosen = _split_by_hash(group, label, config)
     return chosen, group, (_describe_split(chosen, group),)
 

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.data import store
-from candid.data.dataset import Dataset, Sharded, Source, sharded
+from candid.data.dataset import Dataset, Sharded, Source, require_sharded
 from candid.data.findings import make_finding
 from candid.errors import ConfigError, ImageError
 from candid.progress import say
@@ -170,7 +170,7 @@ class Streamed:
         return replace(part, findings=(*part.findings, finding))
 
 
-def streamed(
+def choose_streaming(
     dataset: Dataset, config: DataConfig, *, cache: Path | None = None, quiet: bool = False
 ) -> Streamed | None:
     """The data set for streaming; None where it is to be packed.
@@ -182,7 +182,7 @@ def streamed(
     if config.stream == "never":
         return None
     if config.stream == "always":
-        sharded(dataset.source)
+        require_sharded(dataset.source)
     elif not isinstance(dataset.source, Sharded) or not len(dataset):
         return None
     else:

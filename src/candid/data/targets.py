@@ -1,7 +1,7 @@
 """Several labels of one data set: which can be learned together, and each as the only label.
 
 The first is the data set's `target`, the others are attributes named by `further_targets`.
-`of_target` gives the data set as if it had been read for that label alone.
+`select_target` gives the data set as if it had been read for that label alone.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 import candid.tables.columns as columns
 from candid.data.dataset import Dataset
 from candid.settings import DataConfig
-from candid.stats.distribution import NumberScale, scale_of
+from candid.stats.distribution import NumberScale, fit_scale
 from candid.tables.attributes import Attribute, bin_attribute
-from candid.tables.numbers import format_number, numbers_of
+from candid.tables.numbers import format_number, to_numbers
 
 MOST_CLASSES = 100  # of a label that was not named; more are identifiers
 
@@ -111,11 +111,11 @@ def number_scale(dataset: Dataset, name: str) -> NumberScale | None:
     if name not in dataset.numbers:
         return None
     words, label = label_of(dataset, name)
-    values = numbers_of(words)
-    return scale_of(values, values[label[(dataset.split == "train") & (label >= 0)]])
+    values = to_numbers(words)
+    return fit_scale(values, values[label[(dataset.split == "train") & (label >= 0)]])
 
 
-def in_ranges(dataset: Dataset) -> Dataset:
+def cut_into_ranges(dataset: Dataset) -> Dataset:
     """The data set with a label that is a number cut at its quartiles in train, as classes."""
     if not dataset.is_number:
         return dataset
@@ -130,7 +130,7 @@ def in_ranges(dataset: Dataset) -> Dataset:
     )
 
 
-def of_target(dataset: Dataset, name: str, config: DataConfig) -> Dataset:
+def select_target(dataset: Dataset, name: str, config: DataConfig) -> Dataset:
     """The data set with only one of its labels; the others become attributes.
 
     Only those that `data.attributes` names stay, if it names any.
@@ -156,7 +156,7 @@ def of_target(dataset: Dataset, name: str, config: DataConfig) -> Dataset:
 
 
 def in_ranges_of(cut: Dataset, part: Dataset, rows: NDArray[np.intp]) -> Dataset:
-    """The `rows` of a data set with the classes that `in_ranges` gave to all."""
+    """The `rows` of a data set with the classes that `cut_into_ranges` gave to all."""
     if not part.is_number:
         return part
     return replace(
@@ -172,7 +172,7 @@ def _as_attribute(dataset: Dataset) -> Attribute:
     """The first label as an attribute."""
     name, classes = dataset.target, dataset.classes
     if dataset.is_number:
-        values = np.append(numbers_of(classes), np.nan)
+        values = np.append(to_numbers(classes), np.nan)
         return Attribute(name, "numeric", (), values[dataset.label])
     if classes == (dataset.no_yes.get(name) or columns.class_words(name)):
         return Attribute(name, "binary", columns.NO_YES, dataset.label)

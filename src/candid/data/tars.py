@@ -169,7 +169,7 @@ class TarSource(ShardedSource):
         check_size(size)
         data = (
             self._read_remote(name, start, size)
-            if filesystem.local(name) is None
+            if filesystem.local_path(name) is None
             else self._read_local(name, start, size)
         )
         if len(data) < size:
@@ -178,7 +178,7 @@ class TarSource(ShardedSource):
 
     def _read_local(self, name: str, start: int, size: int) -> bytes:
         try:
-            file = self._open.get(name, lambda: _FileHandle(str(filesystem.local(name))))
+            file = self._open.get(name, lambda: _FileHandle(str(filesystem.local_path(name))))
         except OSError as error:
             raise ImageError(f"{name} cannot be opened: {error.strerror}") from error
         try:
@@ -188,7 +188,7 @@ class TarSource(ShardedSource):
 
     def _read_remote(self, name: str, start: int, size: int) -> bytes:
         def fetch() -> tuple[int, bytes]:
-            return start, filesystem.part_of(name, start, max(size, filesystem.RANGE))
+            return start, filesystem.read_range(name, start, max(size, filesystem.RANGE))
 
         first, data = self._ranges.get(name, fetch)
         if not first <= start <= start + size <= first + len(data):

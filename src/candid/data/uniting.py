@@ -17,7 +17,7 @@ from candid.data.dataset import Dataset
 from candid.data.splits import SOURCE
 from candid.errors import TargetError
 from candid.tables.attributes import Attribute
-from candid.tables.numbers import encode_numbers, numbers_of
+from candid.tables.numbers import encode_numbers, to_numbers
 
 
 def unite_words(words: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], list[NDArray[np.int16]]]:
@@ -88,7 +88,7 @@ def unite_numbers(
     datasets: Sequence[Dataset], target: str
 ) -> tuple[tuple[str, ...], NDArray[np.int16]]:
     """The distinct values of a number in all data sets, ascending, and each image's index."""
-    values = [np.append(numbers_of(d.classes), np.nan)[d.label] for d in datasets]
+    values = [np.append(to_numbers(d.classes), np.nan)[d.label] for d in datasets]
     return encode_numbers(Attribute(target, "numeric", (), np.concatenate(values)))
 
 

@@ -25,7 +25,7 @@ from candid.records.external import ExternalFigures, PromiseCheck, PromiseState
 from candid.settings import EvaluateConfig
 from candid.stats.differences import independent_difference
 from candid.stats.exact import binomial_bounds
-from candid.stats.intervals import mean, share, unknown
+from candid.stats.intervals import mean, share, undefined_estimate
 
 # What is compared with home: figures of one scale, whatever the shares of the classes.
 COMPARED = ("accuracy", "weighted_f1", "balanced_accuracy", "roc_auc", "log_loss", "brier_score")
@@ -71,7 +71,7 @@ def external_figures(
     person, confidence = p.persons(), config.confidence
     correct, top_probability = ~p.wrong, p.confidence
     everyone = np.ones(len(p), np.bool_)
-    nothing = unknown(confidence)
+    nothing = undefined_estimate(confidence)
     flagged, flagged_accuracy, unflagged_accuracy = nothing, nothing, nothing
     if answers.unlike is not None:
         flagged = share(answers.unlike, everyone, person, confidence)

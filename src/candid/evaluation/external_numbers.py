@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 
 from candid.arrays import Marks
-from candid.evaluation.numbers import build_outcomes, evaluate_number, tolerance_of
+from candid.evaluation.numbers import build_outcomes, choose_tolerance, evaluate_number
 from candid.predictions.numbers import NumberPredictions
 from candid.records import Estimate
 from candid.records.external_number import NumberFigures
 from candid.settings import EvaluateConfig
 from candid.stats.differences import independent_difference
-from candid.stats.intervals import mean, share, unknown
+from candid.stats.intervals import mean, share, undefined_estimate
 from candid.table import known_persons
 
 # What is compared with home; R² is not: it depends on how far the true values spread.
@@ -31,7 +31,7 @@ def number_figures_at(
     p = replace(predictions, split=np.full(len(predictions), "test"))
     evaluation = evaluate_number(p, config).splits[0]
     person, confidence = known_persons(p.person), config.confidence
-    flagged, flagged_error, unflagged_error = (unknown(confidence),) * 3
+    flagged, flagged_error, unflagged_error = (undefined_estimate(confidence),) * 3
     if unlike is not None:
         errors = np.abs(p.predicted - p.value)
         flagged = share(unlike, np.ones(len(p), np.bool_), person, confidence)
@@ -60,7 +60,7 @@ def paired_numbers(
     home_row = {name: row for row, name in enumerate(home.ids.tolist())}
     rows = np.array([row for row, i in enumerate(here.ids.tolist()) if i in home_row], np.intp)
     home_rows = np.array([home_row[i] for i in here.ids[rows].tolist()], np.intp)
-    tolerance = tolerance_of(here.card.quartiles, config)
+    tolerance = choose_tolerance(here.card.quartiles, config)
     outcomes, home_outcomes = (build_outcomes(p, tolerance) for p in (here[rows], home[home_rows]))
     error, home_error = np.abs(outcomes.error), np.abs(home_outcomes.error)
     within = (error <= tolerance).astype(float) - (home_error <= tolerance)

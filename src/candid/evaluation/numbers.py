@@ -16,7 +16,7 @@ from candid.records.number import NumberEvaluation, NumberExample, NumberGroup, 
 from candid.settings import EvaluateConfig
 from candid.stats.bootstrap import Resample, resample
 from candid.stats.number_metrics import NUMBER_METRICS, NumberOutcomes, number_estimates
-from candid.table import drawn_rows
+from candid.table import sample_rows
 from candid.text import number as text
 
 _PER_GROUP = ("mae", "bias", "coverage", "width")
@@ -31,7 +31,7 @@ _YEARS_SPAN = (10, 100)  # what the middle half of ages in years spans
 _YEARS_TOLERANCE = 5.0  # years: the cumulative score that papers on ages tell
 
 
-def tolerance_of(quartiles: tuple[float, float, float], config: EvaluateConfig) -> float:
+def choose_tolerance(quartiles: tuple[float, float, float], config: EvaluateConfig) -> float:
     """How far off a prediction may be to count as near; see `evaluate.tolerance`."""
     span = quartiles[2] - quartiles[0]
     if config.tolerance:
@@ -62,13 +62,13 @@ class _Figures:
 
 def _choose_figures(p: NumberAnswers, config: EvaluateConfig) -> _Figures:
     if isinstance(p, NumberPredictions):
-        tolerance = tolerance_of(p.card.quartiles, config)
+        tolerance = choose_tolerance(p.card.quartiles, config)
         notes = tuple(text.number_notes(p.card))
         return _Figures(NUMBER_METRICS, _PER_GROUP, tolerance, p.card.median, notes)
     train = p.value[p.split == "train"]
     quartiles = np.quantile(train if len(train) else p.value, (0.25, 0.5, 0.75))
     low, median, high = quartiles.tolist()
-    tolerance = tolerance_of((low, median, high), config)
+    tolerance = choose_tolerance((low, median, high), config)
     baseline = ("median_mae", "median_rmse", "median_within") if len(train) else ()
     is_from_values = not (config.tolerance or len(train))
     return _Figures(
@@ -147,7 +147,7 @@ def _split(
     ranges = [("", name, mask) for name, mask in _iterate_ranges(p.value, edges)]
     errors, of_group = np.abs(outcomes.error), figures.of_group
     furthest = np.argsort(-errors, kind="stable")[: config.examples]
-    points = drawn_rows(np.arange(len(p)), _POINTS, np.random.default_rng(config.seed))
+    points = sample_rows(np.arange(len(p)), _POINTS, np.random.default_rng(config.seed))
     return NumberSplit(
         split=split,
         n=len(p),

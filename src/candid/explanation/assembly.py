@@ -46,7 +46,7 @@ from candid.records.explanation import (
     Verdict,
 )
 from candid.settings import ExplainConfig
-from candid.stats.intervals import unknown
+from candid.stats.intervals import undefined_estimate
 from candid.text import notes as text
 
 
@@ -224,7 +224,7 @@ def _record(
         side=sample.side,
         explained="",
         template="" if regions is None else regions.source,
-        skill=unknown(config.confidence),
+        skill=undefined_estimate(config.confidence),
         methods=tuple(_method(job, name, m, checks[name]) for name, m in completed.items()),
         subsets=tuple(s.about for s in job.sets),
         differences=tuple(

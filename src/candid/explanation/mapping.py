@@ -18,7 +18,7 @@ from candid.explanation.numbers import ExplainedNumbers
 from candid.explanation.regions import Regions, map_shares
 from candid.explanation.sample import ImageSet, Sample
 from candid.records.explanation import RegionShare, Verdict
-from candid.stats.sequential import Looks, leaves_out, looks_at
+from candid.stats.sequential import Looks, excludes, looks_at
 
 _MIN_IMAGES = 50  # images before the first look
 _UNIFORM_DENSITY = 1.0  # the density of a region where a map is spread evenly
@@ -140,7 +140,7 @@ def _is_decided(job: MapsJob, name: str, maps: Map, level: float) -> bool:
     if job.regions is None:
         return False
     shares = map_shares(name, maps, job.regions[rows], sets, sample, level)
-    return all(leaves_out(s.density, _UNIFORM_DENSITY) or np.isnan(s.density.low) for s in shares)
+    return all(excludes(s.density, _UNIFORM_DENSITY) or np.isnan(s.density.low) for s in shares)
 
 
 def _first_rows(job: MapsJob, n: int) -> tuple[Sample, NDArray[np.intp]]:

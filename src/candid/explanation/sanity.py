@@ -31,8 +31,8 @@ from candid.records import Estimate
 from candid.records.explanation import MapCheck, Verdict
 from candid.settings import ExplainConfig
 from candid.stats.associations import rank_correlations
-from candid.stats.intervals import ratios, unknown
-from candid.stats.sequential import leaves_out
+from candid.stats.intervals import ratios, undefined_estimate
+from candid.stats.sequential import excludes
 from candid.text import map_checks as text
 
 _AGREEMENT_CELLS = 8  # methods are compared at the resolution of the coarsest
@@ -137,7 +137,7 @@ def _similarity(
         maps = attributor.maps(name, images_of(part), part.explained)
         return {name: part.correlations(name, maps)}
 
-    return probe.until(values, lambda figures, _: leaves_out(figures[name], threshold))[name]
+    return probe.until(values, lambda figures, _: excludes(figures[name], threshold))[name]
 
 
 def weighted_layers(scorer: Scorer, image: Tensor, network: nn.Module) -> list[nn.Module]:
@@ -168,7 +168,7 @@ def _randomise_weights(module: nn.Module, seed: int, number: int) -> None:
 
 
 def _randomisation_check(stages: Parts, config: ExplainConfig) -> MapCheck:
-    figure = list(stages.values())[-1] if stages else unknown(config.confidence)
+    figure = list(stages.values())[-1] if stages else undefined_estimate(config.confidence)
     return _make_check(
         "RANDOMISATION",
         figure,
@@ -193,7 +193,7 @@ def _curve_check(kind: MaskingCurve, gains: Parts, plotted: Plotted) -> MapCheck
 def _completeness(scorer: Scorer, probe: Probe) -> Estimate:
     """The error of the sums of integrated gradients, relative to the scores' differences."""
     if "integrated_gradients" not in probe.maps:
-        return unknown(probe.confidence)
+        return undefined_estimate(probe.confidence)
     scores = scorer.all_scores(probe.images, probe.explained)
     baseline = scorer.all_scores(torch.zeros_like(probe.images), probe.explained)
     differences = (scores - baseline).double().cpu().numpy()
@@ -206,7 +206,7 @@ def _completeness_check(name: str, gap: Estimate, config: ExplainConfig) -> MapC
     is_applicable = name == "integrated_gradients"
     return _make_check(
         "COMPLETENESS",
-        gap if is_applicable else unknown(config.confidence),
+        gap if is_applicable else undefined_estimate(config.confidence),
         config.max_gap,
         text.missed(gap) if is_applicable else text.ONLY_GRADIENTS_ADD_UP,
     )
@@ -248,7 +248,7 @@ def agreement(probe: Probe) -> dict[str, Parts]:
 
 
 def _agreement_check(others: Parts, config: ExplainConfig) -> MapCheck:
-    figure, detail = unknown(config.confidence), text.NO_OTHER_METHOD
+    figure, detail = undefined_estimate(config.confidence), text.NO_OTHER_METHOD
     if others:
         ranked = sorted(others, key=lambda name: np.nan_to_num(others[name].value, nan=-np.inf))
         median = ranked[(len(ranked) - 1) // 2]

@@ -15,7 +15,7 @@ from torch import nn
 from candid.arrays import Floats
 from candid.data.dataset import Dataset
 from candid.data.store import Store
-from candid.data.targets import in_ranges
+from candid.data.targets import cut_into_ranges
 from candid.errors import DataError
 from candid.explanation.assembly import explain_network, explain_number
 from candid.explanation.attribution import saliency_maps
@@ -28,8 +28,8 @@ from candid.models.outputs import ExpectedValue
 from candid.records import ModelCard
 from candid.records.explanation import Explanation, ExplanationArrays
 from candid.settings import Config, ExplainConfig
-from candid.table import drawn_rows
-from candid.tables.numbers import numbers_of
+from candid.table import sample_rows
+from candid.tables.numbers import to_numbers
 from candid.text import number as text
 
 
@@ -89,7 +89,7 @@ def explain_number_dataset(
     explain = config.explain
     rows = _draw_rows(dataset, store, explain)
     regions, note = load_regions(dataset, store, rows, config)
-    ranges, pixels = in_ranges(dataset), store.pixels[rows]
+    ranges, pixels = cut_into_ranges(dataset), store.pixels[rows]
     sample = make_sample(
         pixels, ranges.classes, card.target, card.mean, card.std, **_annotations(ranges, rows)
     )
@@ -98,7 +98,7 @@ def explain_number_dataset(
     ) as scorer:
         logits = scorer.all_logits(sample.tensor()).double().cpu()
     facts = NumberFacts(
-        numbers_of(dataset.classes)[dataset.label[rows]],
+        to_numbers(dataset.classes)[dataset.label[rows]],
         *read(logits.softmax(1).numpy()),
         median=card.number.median,
         tolerance=tolerance,
@@ -141,7 +141,7 @@ def _draw_rows(dataset: Dataset, store: Store, explain: ExplainConfig) -> NDArra
             expected="images to explain",
             todo="set explain.split",
         )
-    return drawn_rows(rows, explain.images or len(rows), np.random.default_rng(explain.seed))
+    return sample_rows(rows, explain.images or len(rows), np.random.default_rng(explain.seed))
 
 
 def explained_pictures(

@@ -24,8 +24,8 @@ from candid.predictions import Predictions
 from candid.predictions.numbers import NumberPredictions
 from candid.records import ModelCard
 from candid.records.inside import WEIGHTS_ARRAY, Inside, Neighbour
-from candid.table import drawn_rows
-from candid.tables.numbers import numbers_of
+from candid.table import sample_rows
+from candid.tables.numbers import to_numbers
 
 _MAX_TRAINING = 10_000  # training images to search for the nearest
 _NEIGHBOURS = 5
@@ -119,13 +119,13 @@ def _load_faces(dataset: Dataset, store: Store, most: int) -> tuple[Faces, Faces
 
 def _sample_rows(rows: NDArray[np.intp], most: int) -> NDArray[np.intp]:
     """At most `most` of the rows, drawn at random, in their order; 0: all."""
-    return drawn_rows(rows, most or len(rows), np.random.default_rng(0))
+    return sample_rows(rows, most or len(rows), np.random.default_rng(0))
 
 
 def _faces(dataset: Dataset, store: Store, rows: NDArray[np.intp]) -> Faces:
     """The images of rows with their classes, or their numbers."""
     words = [dataset.classes[i] for i in dataset.label[rows]]
-    labels = numbers_of(words).tolist() if dataset.is_number else words
+    labels = to_numbers(words).tolist() if dataset.is_number else words
     return Faces(store.pixels, rows, [str(id) for id in dataset.ids[rows]], labels)
 
 

@@ -84,7 +84,7 @@ def _units(p: Predictions, mask: Marks) -> int:
     return int(np.count_nonzero(mask)) if people is None else people
 
 
-def enter(
+def build_arena(
     validation: Predictions,
     attributes: Sequence[str],
     *,

@@ -151,7 +151,7 @@ def out_of_fold(arena: Arena, evaluated: Evaluated, keep: str) -> Predictions:
     return replace(arena.before, probability=probability)
 
 
-def retrained(arena: Arena, change: TrainingChange, evaluated: Evaluated, keep: str) -> Remedy:
+def build_remedy(arena: Arena, change: TrainingChange, evaluated: Evaluated, keep: str) -> Remedy:
     """The remedy of training anew with one change."""
     after = out_of_fold(arena, evaluated, keep)
     return Remedy(change.name, change.kind, change.attribute, after, "", trained=True)

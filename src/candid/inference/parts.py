@@ -24,7 +24,7 @@ from candid.inference.shards import Failed, LabelledShard, Order, Shard, label_s
 from candid.records import from_plain, to_plain
 from candid.storage import filesystem
 from candid.storage.files import as_utf8
-from candid.storage.jobs import Job, alone, plain_job
+from candid.storage.jobs import Job, locked, plain_job
 
 MANIFEST = "manifest.json"
 _FORMAT = 3
@@ -104,11 +104,11 @@ def label_here(labeller: Labeller, order: Order, *, workers: int = 0) -> Work:
 
 def _lock_folder(out: str) -> contextlib.AbstractContextManager[Any]:
     """Lock a local folder for one job; stores have no locks."""
-    path = filesystem.local(out)
+    path = filesystem.local_path(out)
     if path is None:
         return contextlib.nullcontext()
     todo = "wait for it, or name another folder with --out"
-    return alone(path / ".lock", output=out, expected="one job per folder", todo=todo)
+    return locked(path / ".lock", output=out, expected="one job per folder", todo=todo)
 
 
 def _find_finished(shards: Sequence[Shard], order: Order, force: bool) -> dict[str, LabelledShard]:
@@ -116,7 +116,7 @@ def _find_finished(shards: Sequence[Shard], order: Order, force: bool) -> dict[s
 
     Raises OutputError where there are labels of other shards, or, without `force`, of another job.
     """
-    entries = filesystem.below(order.out) if filesystem.is_folder(order.out) else []
+    entries = filesystem.list_files(order.out) if filesystem.is_folder(order.out) else []
     present = {entry.name for entry in entries}
     expected = {filesystem.join(order.out, shard.part): shard for shard in shards}
     strays = sorted(n for n in present if n.endswith(".parquet") and n not in expected)
@@ -182,7 +182,7 @@ def _versions() -> dict[str, str]:
 
 def _write(out: str, manifest: Manifest) -> None:
     text = json.dumps(to_plain(manifest), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    with filesystem.written(filesystem.join(out, MANIFEST)) as path:
+    with filesystem.atomic_write(filesystem.join(out, MANIFEST)) as path:
         path.write_bytes(as_utf8(text))
 
 
@@ -192,7 +192,7 @@ def read_manifest(out: str) -> Manifest:
     Raises DataError where there is none, or it is not one.
     """
     name = filesystem.join(out, MANIFEST)
-    with filesystem.opened(name) as file:
+    with filesystem.open_file(name) as file:
         data = file.read()
     try:
         return from_plain(Manifest, json.loads(data))
@@ -214,7 +214,7 @@ def job_begun(out: str) -> Job | None:
 
 def _remove_leftovers(out: str, shards: Sequence[Shard]) -> None:
     """Remove the unfinished files of killed workers."""
-    path = filesystem.local(out)
+    path = filesystem.local_path(out)
     if path is None:
         return
     prefixes = tuple(f".{shard.part}." for shard in shards)

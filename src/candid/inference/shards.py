@@ -68,7 +68,7 @@ def find_shards(words: Sequence[str], out: str) -> list[Shard]:
     """
     shards: list[Shard] = []
     for word in words:
-        path = filesystem.local(word)
+        path = filesystem.local_path(word)
         if sources.is_container(word) and not (path and path.is_dir()):
             entry = filesystem.entry(word)
             shards.append(Shard(word, _part_name(word.rpartition("/")[2]), entry.stamp))
@@ -76,7 +76,7 @@ def find_shards(words: Sequence[str], out: str) -> list[Shard]:
             prefix = len(filesystem.join(word, ""))
             shards += [
                 Shard(entry.name, _part_name(entry.name[prefix:]), entry.stamp)
-                for entry in filesystem.below(word)
+                for entry in filesystem.list_files(word)
                 if sources.is_container(entry.name) and not _is_inside(entry.name, out)
             ]
         else:
@@ -96,7 +96,7 @@ def find_shards(words: Sequence[str], out: str) -> list[Shard]:
 
 
 def _is_inside(name: str, folder: str) -> bool:
-    path, root = filesystem.local(name), filesystem.local(folder)
+    path, root = filesystem.local_path(name), filesystem.local_path(folder)
     if path is None or root is None:
         return name.startswith(filesystem.join(folder, ""))
     return path.absolute().is_relative_to(root.absolute())
@@ -122,7 +122,7 @@ def first_pictures(shards: Sequence[Shard], column: str) -> Iterator[Item]:
     """
     names = {shards[i * (len(shards) - 1) // (_MAX_SAMPLED - 1)].name for i in range(_MAX_SAMPLED)}
     for name in sorted(names):
-        with contextlib.suppress(Exception), filesystem.near(name) as path:
+        with contextlib.suppress(Exception), filesystem.local_copy(name) as path:
             images = sources.container_items(str(path), name, column)
             yield from islice(images, _MAX_IMAGES // len(names))
 
@@ -175,8 +175,8 @@ def _write_part(
     schema = labeller.columns.schema()
     error_column, damaged = schema.names.index("error"), ""
     with contextlib.ExitStack() as stack:
-        path = stack.enter_context(filesystem.near(shard.name))
-        file = stack.enter_context(filesystem.written(filesystem.join(order.out, shard.part)))
+        path = stack.enter_context(filesystem.local_copy(shard.name))
+        file = stack.enter_context(filesystem.atomic_write(filesystem.join(order.out, shard.part)))
         writer = stack.enter_context(ParquetWriter(file, schema, order.about))
         images = sources.container_items(str(path), shard.name, order.column)
         shard_id = sources.printable(shard.name)
@@ -195,7 +195,7 @@ def _write_part(
 def read_part(name: str) -> tuple[str, LabelledShard] | None:
     """The fingerprint of a part's job, and its record; None where it has none."""
     try:
-        with filesystem.opened(name) as file:
+        with filesystem.open_file(name) as file:
             metadata = pq.read_metadata(file).metadata or {}
         note = json.loads(metadata[_NOTE.encode()])
         return str(note["fingerprint"]), from_plain(LabelledShard, note["part"])

@@ -170,10 +170,10 @@ def _remote_items(url: str, column: str) -> Iterator[Item]:
     """
     with ExitStack() as stack:
         try:
-            path = stack.enter_context(filesystem.near(url)) if is_container(url) else None
+            path = stack.enter_context(filesystem.local_copy(url)) if is_container(url) else None
             names = [url]
             if path is None and filesystem.is_folder(url):
-                names = [e.name for e in filesystem.below(url) if is_picture(e.name)]
+                names = [e.name for e in filesystem.list_files(url) if is_picture(e.name)]
         except DataError as error:
             yield _failing_item(url, error.what)
             return
@@ -186,7 +186,7 @@ def _remote_items(url: str, column: str) -> Iterator[Item]:
 
 def _fetch(url: str) -> bytes:
     try:
-        with filesystem.near(url) as path:
+        with filesystem.local_copy(url) as path:
             return read_file(os.path.realpath(path))
     except DataError as error:
         raise ImageError(error.what) from error

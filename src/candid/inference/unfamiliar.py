@@ -30,7 +30,7 @@ from candid.records import Estimate
 from candid.stats.intervals import wilson_share
 from candid.storage.archives import reading_archive, write_archive
 from candid.storage.files import FORMAT, check_format
-from candid.table import drawn_rows
+from candid.table import sample_rows
 from candid.text import labelling as text
 from candid.text.labelling import UNLIKE as UNLIKE
 
@@ -135,7 +135,7 @@ def fit_unfamiliar(
     images should then not be flagged, and shapes may differ by `stretch` more.
     """
     rng = np.random.default_rng(seed)
-    train, validation = drawn_rows(train, max_rows, rng), drawn_rows(validation, max_rows, rng)
+    train, validation = sample_rows(train, max_rows, rng), sample_rows(validation, max_rows, rng)
     inside = np.concatenate([features(b) for b in _blocks(pixels, train)])
     outside = np.concatenate([features(_distort(b, rng, framed)) for b in _blocks(pixels, train)])
     weight = _discriminant(inside, outside)

@@ -79,7 +79,7 @@ def load(
     DataError
         Where the path does not hold labelled images, or the target cannot be learned.
     """
-    from candid.data.joining import load_places
+    from candid.data.joining import load_labels
 
     data_config = (config or Config()).data
     data_config = replace(data_config, layout=layout or data_config.layout)
@@ -87,7 +87,7 @@ def load(
         data_config = replace(data_config, target=target, targets=())
     elif target:
         data_config = replace(data_config, target="", targets=tuple(target))
-    return load_places(as_data_source(path), data_config)
+    return load_labels(as_data_source(path), data_config)
 
 
 def explore(

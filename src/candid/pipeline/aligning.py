@@ -24,7 +24,7 @@ from candid.runs import Run
 from candid.runs.frames import source_frames
 from candid.settings import Config
 from candid.storage.files import file_digest
-from candid.table import drawn_rows
+from candid.table import sample_rows
 
 if TYPE_CHECKING:
     from candid.inference.source_frames import SomePictures
@@ -153,7 +153,7 @@ def _sample_pictures(data: Data, rows: _Rows, split: str, config: Config) -> Som
 
     dataset, c = data.dataset, config.data
     sample = rows[split] if len(rows[split]) >= FEWEST else rows[""]
-    sample = drawn_rows(sample, SEEN, np.random.default_rng([config.train.seed, 4]))
+    sample = sample_rows(sample, SEEN, np.random.default_rng([config.train.seed, 4]))
     options: dict[str, Any] = {"side": c.side, "fit": c.fit, "max_pixels": c.max_pixels}
     options["detail"] = DETAIL
     pixels = [decode(dataset.source.read(r), **options).pixels for r in sample.tolist()]

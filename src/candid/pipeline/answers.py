@@ -13,7 +13,7 @@ from candid.predictions.numbers import NumberPredictions
 from candid.records import ModelCard
 from candid.records.external import Unread
 from candid.records.framing import CommonFrame
-from candid.tables.numbers import numbers_of
+from candid.tables.numbers import to_numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +51,7 @@ class ModelAnswers:
         predicted, low, high = answers_of(self.card.number, self.probability)
         return NumberPredictions(
             card=self.card.number,
-            value=numbers_of(self.dataset.classes)[self.dataset.label],
+            value=to_numbers(self.dataset.classes)[self.dataset.label],
             predicted=predicted,
             low=low,
             high=high,

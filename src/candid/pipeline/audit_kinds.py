@@ -78,11 +78,11 @@ def audit_model(
     place: Any, model: str | Callable[..., Any], config: Config, keep: Path | None, quiet: bool
 ) -> AuditResult:
     """The audit of somebody's model on a labelled data set."""
-    from candid.data.joining import load_places
+    from candid.data.joining import load_labels
     from candid.pipeline.other_models import predict_with_model
 
     location = as_data_source(place)
-    dataset = load_places(location, config.data) if isinstance(location, Path | tuple) else location
+    dataset = load_labels(location, config.data) if isinstance(location, Path | tuple) else location
     answers = predict_with_model(dataset, model, config, keep=keep, quiet=quiet)
     audit = audit_predictions(answers, config.audit, source=dataset.name)
     model_name, n_labelled = answers.provenance["model"], int((dataset.label >= 0).sum())

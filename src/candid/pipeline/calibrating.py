@@ -28,8 +28,8 @@ from candid.records import Estimate, write_record
 from candid.records.calibration import NumberCalibration, PlaceCalibration, calibration_path
 from candid.runs import Run
 from candid.settings import Config, EvaluateConfig
-from candid.stats.bootstrap import part_of_people
-from candid.stats.exact import binomial_bounds, fewest
+from candid.stats.bootstrap import sample_people
+from candid.stats.exact import binomial_bounds, fewest_answers
 from candid.stats.intervals import mean, wilson_shares
 from candid.stats.metrics import log_losses
 from candid.text import calibration as text
@@ -168,7 +168,7 @@ def _note_too_few(rest: Predictions, target: float, confidence: float) -> Iterat
     """A note where the people (or pictures) are too few for the promise."""
     people = rest.n_people()
     n = len(rest) if people is None else people
-    enough = needed = fewest(0, target, confidence)
+    enough = needed = fewest_answers(0, target, confidence)
     if n >= needed:
         return
     while enough - _fit_count(enough) < needed:
@@ -187,7 +187,7 @@ def _split_people(p: Predictions, seed: int) -> tuple[Predictions, Predictions]:
 
     Raises PredictionsError where the fit would set more numbers than it has people (or pictures).
     """
-    is_fit, people = part_of_people(p.persons(), len(p), _fit_count, np.random.default_rng(seed))
+    is_fit, people = sample_people(p.persons(), len(p), _fit_count, np.random.default_rng(seed))
     if _fit_count(people) < len(p.classes):
         few = f"labelled pictures of {words.persons(people)}"
         if p.persons() is None:

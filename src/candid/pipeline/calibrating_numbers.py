@@ -15,7 +15,7 @@ from candid.records import Estimate
 from candid.records.calibration import NumberCalibration
 from candid.records.model import NumberCard
 from candid.settings import Config, EvaluateConfig
-from candid.stats.bootstrap import part_of_people
+from candid.stats.bootstrap import sample_people
 from candid.table import known_persons
 from candid.text import calibration as text
 from candid.text import words
@@ -37,9 +37,9 @@ def calibrate_number(
 
     p, rng = predictions, np.random.default_rng(seed)
     person = known_persons(p.person)
-    fitted, _ = part_of_people(person, len(p), lambda n: max(1, round(_FITTED * n)), rng)
+    fitted, _ = sample_people(person, len(p), lambda n: max(1, round(_FITTED * n)), rng)
     rest, distributions = p[~fitted], probability[~fitted]
-    half, _ = part_of_people(known_persons(rest.person), len(rest), lambda n: n // 2, rng)
+    half, _ = sample_people(known_persons(rest.person), len(rest), lambda n: n // 2, rng)
     needed = math.ceil(p.card.coverage / (1 - p.card.coverage) - 1e-9)
     if min(np.count_nonzero(half), np.count_nonzero(~half)) < needed:
         raise PredictionsError(

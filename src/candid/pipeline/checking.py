@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.arrays import Indices
-from candid.data.splits import hashed, join_groups
+from candid.data.splits import hash_keys, join_groups
 from candid.errors import ConfigError, DataError, OutputError, RunError
 from candid.pipeline.opening import Data
 from candid.pipeline.steps import calibrate_predictions
@@ -34,8 +34,8 @@ from candid.runs.folders import FOLDS
 from candid.settings import Config, OwnConfig
 from candid.settings.network import DeepConfig
 from candid.storage.archives import reading_archive, write_archive
-from candid.storage.files import copied
-from candid.storage.jobs import alone, job_digest
+from candid.storage.files import copy_file
+from candid.storage.jobs import job_digest, locked
 
 if TYPE_CHECKING:
     from candid.training.state import Task, TrainingState
@@ -76,9 +76,9 @@ def check_run(run: Run, data: Data) -> None:
             file.unlink(missing_ok=True)
         write_record(check.provenance, read_record(run.provenance, Provenance))
         copy_files(run, check, FRAME_FILES)  # the data are given in one frame
-        copied(run.config, check.config)
+        copy_file(run.config, check.config)
         if run.views.is_file():
-            copied(run.views, check.views)
+            copy_file(run.views, check.views)
     examine_labels(Run(folder, run.settings, quiet=run.quiet), data)
 
 
@@ -139,7 +139,7 @@ def examine_labels(run: Run, data: Data, *, jobs: int = 1) -> LabelCheck:
         )
     folder = run.path / FOLDS
     todo = "wait for it, or name another place with --out"
-    with alone(folder / ".lock", output=str(run.path), expected="one process", todo=todo):
+    with locked(folder / ".lock", output=str(run.path), expected="one process", todo=todo):
         fold_of = assign_folds(data, run.settings, quiet=run.quiet)
         config = _use_window(run, data)
         folds = list(_list_folds(folder, data, fold_of, config))
@@ -194,7 +194,7 @@ def assign_folds(data: Data, config: Config, *, quiet: bool = True) -> Indices:
             todo="check the data, or name another label with --target",
         )
     keys = _person_keys(dataset.ids[rows], None if dataset.person is None else dataset.person[rows])
-    groups = hashed(f"{config.train.seed}/{key}" for key in keys)
+    groups = hash_keys(f"{config.train.seed}/{key}" for key in keys)
     position = np.full(len(dataset), -1, np.intp)
     position[rows] = np.arange(len(rows))
     first, second = (position[end] for end in find_copies(data.store, quiet=quiet).links())

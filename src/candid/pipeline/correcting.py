@@ -42,11 +42,11 @@ def apply_corrections(
     ConfigError
         Where the name of `out` does not say how to write.
     """
-    from candid.data.joining import load_places
+    from candid.data.joining import load_labels
     from candid.data.label_files import write_labels
 
     data_config = replace((config or Config()).data, corrections=fspath(file))
-    dataset = load_places(as_paths(data), data_config)
+    dataset = load_labels(as_paths(data), data_config)
     files = write_labels(Path(out), dataset)
     finding = next(f for f in reversed(dataset.findings) if f.code == "CORRECTIONS")
     return finding, len(dataset), files
@@ -71,13 +71,13 @@ def merge_corrections(
     DataError
         Where a file cannot be read as decisions.
     """
-    from candid.stats.agreement import agreement_of
+    from candid.stats.agreement import measure_agreement
 
     a, b = read_corrections(Path(first)), read_corrections(Path(second))
     words_of = words_by_image(a), words_by_image(b)
     shared = [image for image in words_of[0] if image in words_of[1]]
     left, right = ([words[image] for image in shared] for words in words_of)
-    agreement, kappa = agreement_of(left, right, draws=draws, confidence=confidence)
+    agreement, kappa = measure_agreement(left, right, draws=draws, confidence=confidence)
     differing = Counter((x, y) for x, y in zip(left, right, strict=True) if x != y)
     merged_lines = merged(a, b)
     write_corrections(Path(out), merged_lines)

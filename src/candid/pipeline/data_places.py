@@ -63,7 +63,7 @@ def _check_place(run: Run, path: Path, *, is_named: bool) -> Path:
 
     # As `load` will take it, which knows a URL again that was a path.
     name = filesystem.name_of(path)
-    if not is_named and filesystem.local(name) is None:
+    if not is_named and filesystem.local_path(name) is None:
         raise RunError(
             f"The run {run.path} says that its data lie at {name}, which is not followed unasked: "
             "a stranger may have written it.",

@@ -11,7 +11,7 @@ from candid.pipeline.labelling import open_labeller, single_threaded
 from candid.pipeline.opening import Data
 from candid.progress import progress
 from candid.runs import Run
-from candid.table import drawn_rows
+from candid.table import sample_rows
 
 _MAX_IMAGES = 3000  # validation pictures that are scored
 
@@ -25,7 +25,7 @@ def fit_drift(run: Run, data: Data) -> None:
     labeller = replace(open_labeller(run, engine="torch"), scored=True)
     dataset, seed = data.dataset, run.settings.train.seed
     rows = dataset.rows("validation", data.store.usable)
-    rows = drawn_rows(rows, _MAX_IMAGES, np.random.default_rng(seed))
+    rows = sample_rows(rows, _MAX_IMAGES, np.random.default_rng(seed))
     with single_threaded(), progress("drift", len(rows), unit="pictures", quiet=run.quiet) as bar:
         blocks = list(label(labeller, dataset_items(dataset, rows), bar=bar.update))
     scores_of = [scores for block in blocks for scores in block.scores]

@@ -65,12 +65,12 @@ def explain_images(run: Run, data: Data) -> None:
 
 def _number_options(number: NumberCard, config: Config) -> dict[str, Any]:
     """Options to explain a number: how it is read of distributions, and the tolerance."""
-    from candid.evaluation.numbers import tolerance_of
+    from candid.evaluation.numbers import choose_tolerance
     from candid.inference.numbers import answers_of
 
     return {
         "read": partial(answers_of, number),
-        "tolerance": tolerance_of(number.quartiles, config.evaluate),
+        "tolerance": choose_tolerance(number.quartiles, config.evaluate),
     }
 
 

@@ -20,7 +20,7 @@ from candid.records import Estimate, ModelCard, read_record
 from candid.records.targets import Targets
 from candid.runs import Run, is_framed
 from candid.runs.refusals import refuse_number
-from candid.table import drawn_rows
+from candid.table import sample_rows
 
 _CHECKED = 4096  # pictures that an export is held to the original on
 _FRAMED = 512  # and the framing network to its original
@@ -185,7 +185,7 @@ def _export_int8(
 
     rng = np.random.default_rng(run.settings.train.seed)
     train = data.dataset.rows("train", data.store.usable)
-    sample = drawn_rows(train, _CALIBRATION, rng)
+    sample = sample_rows(train, _CALIBRATION, rng)
     export_int8(run, card, path, data.store.pixels[sample], run.network, metadata)
     predictions = [_predict_validation(OnnxEngine(p), card, data) for p in (source, path)]
     settings = run.settings.evaluate

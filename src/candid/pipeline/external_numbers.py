@@ -72,7 +72,7 @@ def open_number_record(
     run: Run, card: ModelCard, model: str, home: NumberFigures | None, settings: Config
 ) -> NumberTransfer:
     """The record, with what it already holds of this model."""
-    from candid.evaluation.numbers import tolerance_of
+    from candid.evaluation.numbers import choose_tolerance
 
     if card.number is None:
         raise ValueError(f"{card.target!r} is no number")
@@ -82,7 +82,7 @@ def open_number_record(
     if run.transfer.is_file():
         previous = read_record(run.transfer, NumberTransfer)
         sources = previous.sources if previous.model == model else ()
-    tolerance = tolerance_of(card.number.quartiles, settings.evaluate)
+    tolerance = choose_tolerance(card.number.quartiles, settings.evaluate)
     return NumberTransfer(card.target, card.number.coverage, tolerance, model, home, sources)
 
 

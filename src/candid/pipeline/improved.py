@@ -21,8 +21,8 @@ from candid.runs import Run
 from candid.runs.copies import FRAME_FILES, copy_files
 from candid.runs.folders import IMPROVED
 from candid.runs.refusals import refuse_untrained
-from candid.storage.files import copied
-from candid.storage.jobs import alone
+from candid.storage.files import copy_file
+from candid.storage.jobs import locked
 
 if TYPE_CHECKING:
     from torch import nn
@@ -73,7 +73,7 @@ def write_improved(
     write_predictions(
         improved.predictions_file, _build_predictions(predictions, arena, remedy, test)
     )
-    copied(run.config, improved.config)  # the last: it makes the folder a run
+    copy_file(run.config, improved.config)  # the last: it makes the folder a run
     improved.note("predict")
     with improved.doing("evaluate"):
         evaluate_run(improved)
@@ -119,4 +119,4 @@ def refuse_improving(run: Run, aim: Aim, folds: int, *, train: bool, corrections
 def lock_improving(run: Run) -> AbstractContextManager[object]:
     """Lock the run against others who improve it."""
     lock = run.path / IMPROVED / ".lock"
-    return alone(lock, output=str(run.path), expected="one process", todo="wait for it")
+    return locked(lock, output=str(run.path), expected="one process", todo="wait for it")

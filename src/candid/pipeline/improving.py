@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from candid.arrays import Indices, Singles
-from candid.improvement.arena import Arena, attributes_found, enter
+from candid.improvement.arena import Arena, attributes_found, build_arena
 from candid.improvement.last_layer import LastLayer
 from candid.improvement.remedies import (
     LastFeatures,
@@ -141,7 +141,7 @@ def _open_contest(
     if retraining is not None:
         predictions = retraining.corrected(predictions)
     without_numbers = predictions.with_bins()
-    arena = enter(
+    arena = build_arena(
         without_numbers[without_numbers.split == "validation"],
         groups or attributes_found(audited_split(run)),
         folds=folds,

@@ -29,7 +29,7 @@ from candid.runs import Run
 from candid.runs.refusals import refuse_untrained
 from candid.settings import Config, DataConfig
 from candid.storage.files import plain_name
-from candid.tables.numbers import numbers_of
+from candid.tables.numbers import to_numbers
 
 if TYPE_CHECKING:
     from candid.inference.classify import Labeller
@@ -81,7 +81,7 @@ def read_labels(
     the two is a number and the other is not.
     """
     from candid.data import layouts
-    from candid.data.correcting import corrected
+    from candid.data.correcting import apply_corrections_file
 
     if not isinstance(source, Path):
         return _match_classes(source, card)
@@ -96,7 +96,7 @@ def read_labels(
         if name:
             raise
         dataset = load(target=None)
-    return _match_classes(corrected(dataset, data_config.corrections), card)
+    return _match_classes(apply_corrections_file(dataset, data_config.corrections), card)
 
 
 def _match_classes(dataset: Dataset, card: ModelCard) -> Dataset:
@@ -215,7 +215,7 @@ def _read_both_labels(
     """A run's own predictions, their labels (or values), and those of the data set's rows."""
     if dataset.is_number:
         numbers = read_number_predictions(run.predictions_file)
-        values = np.append(numbers_of(dataset.classes), np.nan)
+        values = np.append(to_numbers(dataset.classes), np.nan)
         return numbers, numbers.value, values[dataset.label]
     predictions = read_predictions(run.predictions_file)
     return predictions, predictions.label, dataset.label

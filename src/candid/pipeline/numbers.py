@@ -23,7 +23,7 @@ from candid.records.inside import Inside, read_inside_arrays
 from candid.records.number import NumberEvaluation
 from candid.runs import Run
 from candid.storage.files import write_text
-from candid.tables.numbers import numbers_of
+from candid.tables.numbers import to_numbers
 
 
 def write_number(run: Run, card: ModelCard, data: Data, rows: Any, logits: Any) -> None:
@@ -33,7 +33,7 @@ def write_number(run: Run, card: ModelCard, data: Data, rows: Any, logits: Any) 
     from candid.inference.numbers import answers_of, calibrated_card
 
     dataset, predict_config = data.dataset, run.settings.predict
-    value = numbers_of(dataset.classes)[dataset.label[rows]]
+    value = to_numbers(dataset.classes)[dataset.label[rows]]
     probability = softmax(np.asarray(logits, np.float64), axis=1)
     is_calibration = dataset.split[rows] == "validation"
     if card.number is None:

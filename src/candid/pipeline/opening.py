@@ -19,9 +19,9 @@ import numpy as np
 
 from candid.config import to_toml
 from candid.data.dataset import Dataset, Sharded
-from candid.data.source_settings import with_found
+from candid.data.source_settings import resolve_settings
 from candid.data.splits import keep_together
-from candid.data.targets import of_target, outputs_of
+from candid.data.targets import outputs_of, select_target
 from candid.errors import RunError, needing
 from candid.pipeline.beginning import initial_weights
 from candid.pipeline.changed_data import describe_changes, describe_original
@@ -116,8 +116,8 @@ class Data:
         """The data with one of several labels alone."""
         stream = self.streamed
         if stream is not None:
-            stream = replace(stream, dataset=of_target(stream.dataset, name, config))
-        return replace(self, dataset=of_target(self.dataset, name, config), streamed=stream)
+            stream = replace(stream, dataset=select_target(stream.dataset, name, config))
+        return replace(self, dataset=select_target(self.dataset, name, config), streamed=stream)
 
 
 def load_packed(
@@ -135,15 +135,15 @@ def load_packed(
     """
     from candid.data import store
     from candid.data.duplicates import find_copies
-    from candid.data.joining import load_places
-    from candid.data.streaming import streamed
+    from candid.data.joining import load_labels
+    from candid.data.streaming import choose_streaming
 
     if isinstance(source, Data):
         return source
     data_config = config.data
     if isinstance(source, Path | tuple):
-        source = load_places(source, data_config, names=names)
-    stream = streamed(source, data_config, cache=cache, quiet=quiet)
+        source = load_labels(source, data_config, names=names)
+    stream = choose_streaming(source, data_config, cache=cache, quiet=quiet)
     part = source if stream is None else stream.part()
     packed = store.pack(part, data_config, cache=cache, quiet=quiet)
     if stream is None and part.split_hash is not None:
@@ -309,7 +309,9 @@ def begin_or_resume(
     def write_run() -> tuple[Path, Config]:
         if provenance is None or path is None:
             if refuse is not None:
-                settings = replace(base_config, data=with_found(base_config.data, packed.dataset))
+                settings = replace(
+                    base_config, data=resolve_settings(base_config.data, packed.dataset)
+                )
                 refuse(Run(path or Path(), settings, network), packed)
             run = _begin_run(path, base_config, packed, name, network)
         else:
@@ -352,7 +354,7 @@ def new_provenance(data: Data, seed: int) -> Provenance:
 def begin(path: Path, config: Config, data: Data, initial: Beginning | None = None) -> Run:
     """A new run folder at `path`, with its full settings."""
     dataset = data.dataset
-    data_config = with_found(config.data, dataset)
+    data_config = resolve_settings(config.data, dataset)
     if isinstance(dataset.source, Sharded):
         # The disk may be fuller when the run goes on, and training must not change then.
         data_config = replace(data_config, stream="never" if data.streamed is None else "always")

@@ -19,7 +19,7 @@ from candid.progress import progress
 from candid.settings import Config
 from candid.settings.named_parts import is_named_part
 from candid.stats.intervals import share
-from candid.tables.numbers import numbers_of
+from candid.tables.numbers import to_numbers
 from candid.text import other_models as text
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def _build_number_answers(
     notes = _unanswered_notes(dataset, rows, is_read, is_answered, config)
     return NumberAnswers(
         **_columns(dataset, answered_rows),
-        value=numbers_of(dataset.classes)[dataset.label[answered_rows]],
+        value=to_numbers(dataset.classes)[dataset.label[answered_rows]],
         predicted=np.array([answer for answer in answers if isinstance(answer, float)]),
         provenance=_build_provenance(dataset, model, notes),
     )

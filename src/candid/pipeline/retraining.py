@@ -22,10 +22,10 @@ from candid.improvement.remedies import Remedy
 from candid.improvement.retrained import (
     Evaluated,
     TrainingChange,
+    build_remedy,
     chosen_changes,
     corrected_labels,
     possible_changes,
-    retrained,
 )
 from candid.pipeline.data_places import Places, as_paths, locate_data
 from candid.pipeline.opening import Data, begin, is_distributed, load_packed, use_frames
@@ -121,7 +121,7 @@ class Retraining:
                 expected="its training from the start",
                 todo=f"remove {remedy_run.path}, then give the same command again",
             )
-        return retrained(arena, change, evaluated, remedy_run.settings.train.keep)
+        return build_remedy(arena, change, evaluated, remedy_run.settings.train.keep)
 
     def train(self, change: TrainingChange) -> Run:
         """The run with one change, trained unless it already was."""

@@ -31,7 +31,7 @@ from candid.runs.folders import SEEDS
 from candid.settings import Config, SeedsConfig
 from candid.settings.bounds import LARGEST_SEED
 from candid.storage.files import atomic
-from candid.storage.jobs import alone
+from candid.storage.jobs import locked
 
 if TYPE_CHECKING:
     from torch import nn
@@ -74,7 +74,7 @@ def train_seeds(run: Run, data: Data) -> None:
     seeds = seeds_of(run.settings)
     folder = run.path / SEEDS
     todo = "wait for it, or name another place with --out"
-    with alone(folder / ".lock", output=str(folder), expected="one process", todo=todo):
+    with locked(folder / ".lock", output=str(folder), expected="one process", todo=todo):
         answers = [read_predictions(run.predictions_file)]
         with stages([f"seed {seed}" for seed in seeds[1:]], quiet=run.quiet) as display:
             for seed in seeds[1:]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from candid import runs
 from candid.data.dataset import Dataset
-from candid.data.targets import in_ranges, in_ranges_of, label_of
+from candid.data.targets import cut_into_ranges, in_ranges_of, label_of
 from candid.errors import ImageError
 from candid.pipeline.auditing import (
     ToneCache,
@@ -67,9 +67,9 @@ def describe_data(
     from candid.data.exploration import explore_images
     from candid.data.synthetic import is_synthetic
 
-    dataset, full_dataset = in_ranges(data.dataset), None
+    dataset, full_dataset = cut_into_ranges(data.dataset), None
     if data.streamed is not None:
-        full_dataset = in_ranges(data.streamed.dataset)
+        full_dataset = cut_into_ranges(data.streamed.dataset)
         dataset = in_ranges_of(full_dataset, data.dataset, data.streamed.kept)
     exploration, images = explore_images(
         dataset,

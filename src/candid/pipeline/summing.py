@@ -125,7 +125,7 @@ def _tally_asked(
     folder: Folder, config: AuditConfig, quiet: bool
 ) -> tuple[dict[str, Tally], list[str]]:
     """A tally of each split to audit (or of the last that has rows), and notes."""
-    from candid.auditing.audit import asked_splits
+    from candid.auditing.audit import select_splits
 
     tallies, counts = _tally_splits(folder, config, quiet)
     if not tallies:
@@ -140,7 +140,7 @@ def _tally_asked(
         notes.append(no_prediction(counts["silent"], folder.n))
     if counts["unlabelled"]:
         notes.append(no_label(counts["unlabelled"], folder.n))
-    splits, more_notes = asked_splits([s for s in SPLITS if s in tallies], config)
+    splits, more_notes = select_splits([s for s in SPLITS if s in tallies], config)
     return {s: t for s, t in tallies.items() if s in splits}, [*notes, *more_notes]
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from candid.config import differences, read_config, to_toml
-from candid.data.source_settings import with_found
+from candid.data.source_settings import resolve_settings
 from candid.errors import CandidError, ConfigError, OutputError, RunError
 from candid.pipeline.main_job import run_main_job
 from candid.pipeline.opening import Data, begin_or_resume, needs_torch, new_provenance
@@ -141,7 +141,7 @@ def _refuse_search(config: Config, data: Data) -> None:
 
 def _open_folder(out: Path, config: Config, data: Data) -> Config:
     """Make the study's folder, or join an existing one; the full settings."""
-    config = replace(config, data=with_found(config.data, data.dataset))
+    config = replace(config, data=resolve_settings(config.data, data.dataset))
     mark, provenance = out / MARK, Run(out).provenance
     # A name with a dot in front is what a process left that was killed while it wrote.
     foreign = [p.name for p in out.iterdir() if p.name[0] != "."] if out.is_dir() else []

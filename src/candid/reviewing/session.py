@@ -11,7 +11,7 @@ from typing import Any
 from candid.errors import ConfigError
 from candid.records.review import ReviewSummary, Showing
 from candid.reviewing.summary import Review, group_decisions, is_decided, summarise
-from candid.tables.corrections import Correction, CorrectionsLog, Kind, standing
+from candid.tables.corrections import Correction, CorrectionsLog, Kind, active_corrections
 from candid.text import review as text
 
 # What may be sent of one picture, of some of a page, of two, and of files that cannot be read.
@@ -190,7 +190,7 @@ class Session:
 
     def _last_decision(self) -> list[Correction]:
         """The reviewer's last decision that stands: one line, or several of a page."""
-        decisions = [c for c in standing(self.log.rows) if c.who == self.who]
+        decisions = [c for c in active_corrections(self.log.rows) if c.who == self.who]
         if not decisions or not decisions[-1].when:
             return decisions[-1:]
         return list(takewhile(lambda c: c.when == decisions[-1].when, reversed(decisions)))

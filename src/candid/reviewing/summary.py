@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from candid.records import Estimate
 from candid.records.review import ReasonCounts, ReviewSummary, Showing, Why
 from candid.stats.intervals import wilson_share
-from candid.tables.corrections import Correction, standing
+from candid.tables.corrections import Correction, active_corrections
 
 _WHY: tuple[Why, ...] = ("likely wrong", "person", "slice", "strange")
 _NO_LABEL: tuple[Why, ...] = ("copy", "unreadable")  # without a question about the label
@@ -30,7 +30,7 @@ def group_decisions(
     """One reviewer's standing decisions: of each image in order, and the last of each pair."""
     images: dict[str, list[Correction]] = {}
     pairs: dict[frozenset[str], Correction] = {}
-    for c in standing(c for c in corrections if c.who == who):
+    for c in active_corrections(c for c in corrections if c.who == who):
         if c.kind in ("label", "cannot say", "leave out"):
             images.setdefault(c.id, []).append(c)
         elif c.kind in ("same image", "not the same"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from candid.runs import Run
-from candid.storage.files import copied
+from candid.storage.files import copy_file
 
 FRAME_FILES = ("source_framing", "source_frames")  # how several data sets were brought to one frame
 
@@ -15,6 +15,6 @@ def copy_files(run: Run, target: Run, names: Iterable[str]) -> None:
     for name in names:
         source, destination = getattr(run, name), getattr(target, name)
         if source.is_file():
-            copied(source, destination)
+            copy_file(source, destination)
         else:
             destination.unlink(missing_ok=True)

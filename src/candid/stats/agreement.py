@@ -37,7 +37,7 @@ def jaccard(a: Marks, b: Marks) -> float:
     return int(np.sum(a & b)) / either if either else 0.0
 
 
-def agreement_of(
+def measure_agreement(
     first: Sequence[str],
     second: Sequence[str],
     *,

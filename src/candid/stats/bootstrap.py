@@ -54,7 +54,7 @@ def unknown_people(person: NDArray[np.int64] | None) -> int:
     return 0 if persons is None or person is None else int(np.count_nonzero(person < 0))
 
 
-def part_of_people(
+def sample_people(
     person: NDArray[np.int64] | None, n: int, size: Callable[[int], int], rng: np.random.Generator
 ) -> tuple[Marks, int]:
     """(n,) which rows belong to some people drawn at random, and how many people there are.

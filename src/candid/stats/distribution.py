@@ -68,7 +68,7 @@ class NumberScale:
         return np.diff(np.concatenate([ends[0], below, ends[1]], axis=1), axis=1)
 
 
-def scale_of(values: Floats, train: Floats) -> NumberScale:
+def fit_scale(values: Floats, train: Floats) -> NumberScale:
     """The scale of some different values of which `train` (n,) were seen in training.
 
     Up to `MOST_BINS` different numbers in train have a bin each; of more, as many of their

@@ -61,12 +61,12 @@ def answering_threshold(
 
 def first_rank(n: int, target_error: float, confidence: float) -> int:
     """The rank at which testing begins, from n alone; more than n where nothing can be promised."""
-    ranks = (fewest(k, target_error, confidence) for k in range(_MISTAKES_ALLOWED + 1))
+    ranks = (fewest_answers(k, target_error, confidence) for k in range(_MISTAKES_ALLOWED + 1))
     possible = [rank for rank in ranks if rank <= n]
     return max(possible[-1], n // 4) if possible else n + 1
 
 
-def fewest(mistakes: int, target_error: float, confidence: float = 0.95) -> int:
+def fewest_answers(mistakes: int, target_error: float, confidence: float = 0.95) -> int:
     """The fewest answers with so many mistakes that show the error to be at most the target.
 
     The least n with P(Binomial(n, target_error) ≤ mistakes) ≤ 1 - confidence; 299 for no mistake

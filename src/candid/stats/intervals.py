@@ -251,7 +251,7 @@ def mean(
     return ratios(np.asarray(values)[:, None], None, person, confidence=confidence)[0]
 
 
-def unknown(confidence: float) -> Estimate:
+def undefined_estimate(confidence: float) -> Estimate:
     """A figure without images: NaN."""
     return Estimate(math.nan, math.nan, math.nan, 0, "none", confidence=confidence)
 

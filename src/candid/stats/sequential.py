@@ -44,7 +44,7 @@ def looks_at(n: int, confidence: float, *, fewest: int) -> Looks:
     return Looks(tuple(sizes), confidence)
 
 
-def leaves_out(figure: Estimate, threshold: float) -> bool:
+def excludes(figure: Estimate, threshold: float) -> bool:
     """Whether the whole interval lies on one side of the threshold."""
     return figure.low > threshold or figure.high < threshold
 

@@ -161,7 +161,7 @@ def _umask() -> int:
     return mask
 
 
-def copied(source: Path, target: Path) -> None:
+def copy_file(source: Path, target: Path) -> None:
     """Copy a file atomically."""
     with atomic(target) as part:
         shutil.copyfile(source, part)

@@ -48,7 +48,7 @@ def is_url(name: str) -> bool:
     return _URL.match(name) is not None
 
 
-def local(name: str) -> Path | None:
+def local_path(name: str) -> Path | None:
     """The path on this machine; None for a file on an object store."""
     if name.startswith(_FILE):
         return Path(unquote(name.removeprefix(_FILE)))
@@ -70,7 +70,7 @@ def join(folder: str, name: str) -> str:
 
 def found(word: str) -> list[str]:
     """The name itself if it exists, else the sorted matches of a glob pattern."""
-    path = local(word)
+    path = local_path(word)
     if path is not None:
         if os.path.exists(path):
             return [word]
@@ -88,7 +88,7 @@ def found(word: str) -> list[str]:
 
 def is_folder(name: str) -> bool:
     """Whether it is a folder, or a prefix on a store."""
-    path = local(name)
+    path = local_path(name)
     if path is not None:
         return path.is_dir()
     fs, inside = _open_store(name)
@@ -98,7 +98,7 @@ def is_folder(name: str) -> bool:
 
 def entry(name: str) -> Entry:
     """A file's state."""
-    path = local(name)
+    path = local_path(name)
     with _reading(name):
         if path is not None:
             status = path.stat()
@@ -107,9 +107,9 @@ def entry(name: str) -> Entry:
         return _to_entry(name, fs.info(inside))
 
 
-def below(folder: str) -> list[Entry]:
+def list_files(folder: str) -> list[Entry]:
     """All files in a folder and its subfolders, sorted by name, without hidden ones."""
-    path = local(folder)
+    path = local_path(folder)
     if path is not None:
         with _reading(folder):
             return sorted(_walk(folder, path), key=lambda e: e.name)
@@ -147,9 +147,9 @@ def _to_entry(name: str, info: dict[str, Any]) -> Entry:
 
 
 @contextlib.contextmanager
-def near(name: str) -> Iterator[Path]:
+def local_copy(name: str) -> Iterator[Path]:
     """The file as a path on this machine: its own, or a copy's while the block runs."""
-    path = local(name)
+    path = local_path(name)
     if path is not None:
         with _reading(name), open_regular(path):
             pass
@@ -164,19 +164,19 @@ def near(name: str) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def opened(name: str) -> Iterator[BinaryIO]:
+def open_file(name: str) -> Iterator[BinaryIO]:
     """Open the file to read parts of it."""
-    path = local(name)
+    path = local_path(name)
     with contextlib.ExitStack() as stack:
         with _reading(name):
             raw: BinaryIO = (
-                io.BufferedReader(Far(name), RANGE) if path is None else open_regular(path)
+                io.BufferedReader(RangeFile(name), RANGE) if path is None else open_regular(path)
             )
             file = stack.enter_context(raw)
         yield file
 
 
-def part_of(url: str, start: int, size: int) -> bytes:
+def read_range(url: str, start: int, size: int) -> bytes:
     """Bytes of a file on a store; fewer at its end. Failures are retried."""
     fs, inside = _open_store(url)
     with _reading(url):
@@ -190,7 +190,7 @@ def part_of(url: str, start: int, size: int) -> bytes:
         return bytes(fs.cat_file(inside, start=start, end=start + size))
 
 
-class Far(io.RawIOBase):
+class RangeFile(io.RawIOBase):
     """A file on a store, read in ranges."""
 
     def __init__(self, url: str) -> None:
@@ -219,16 +219,16 @@ class Far(io.RawIOBase):
         """As for any file."""
         rest = max(0, self.size - self._place)
         size = min(rest, len(buffer))
-        data = part_of(self.url, self._place, size) if size else b""
+        data = read_range(self.url, self._place, size) if size else b""
         buffer[: len(data)] = data
         self._place += len(data)
         return len(data)
 
 
 @contextlib.contextmanager
-def written(name: str) -> Iterator[Path]:
+def atomic_write(name: str) -> Iterator[Path]:
     """A path to write to; when the block ends well, the file appears under its name, atomically."""
-    path = local(name)
+    path = local_path(name)
     if path is not None:
         with atomic(path) as part:
             yield part
@@ -245,7 +245,7 @@ def written(name: str) -> Iterator[Path]:
 
 def remove(name: str) -> None:
     """Remove a file, if it exists."""
-    path = local(name)
+    path = local_path(name)
     if path is not None:
         with writing(path):
             path.unlink(missing_ok=True)

@@ -41,7 +41,7 @@ def job_digest(job: Job) -> str:
 
 
 @contextlib.contextmanager
-def alone(
+def locked(
     path: Path, *, output: str, expected: str, todo: str, option: str = ""
 ) -> Iterator[BinaryIO]:
     """Open the file at `path` to read and to append, locked against other processes.
@@ -118,7 +118,7 @@ def open_journal(path: Path, job: Job, *, replace: bool = False) -> Iterator[Par
     be written.
     """
     todo = "wait for it, or name another place with --out"
-    with alone(path, output=str(path), expected="one job per output", todo=todo) as file:
+    with locked(path, output=str(path), expected="one job per output", todo=todo) as file:
         file.seek(0)
         first_line = file.readline()
         existing = _unseal(first_line) if first_line else None

@@ -35,7 +35,7 @@ from typing import BinaryIO, Literal, get_args
 
 from candid.errors import DataError, did_you_mean
 from candid.storage.files import atomic, read_bytes, writing
-from candid.storage.jobs import alone
+from candid.storage.jobs import locked
 from candid.tables.delimited import CsvWriter, unescape
 
 Kind = Literal[
@@ -244,7 +244,7 @@ def open_log(path: Path) -> Iterator[CorrectionsLog]:
     """
     todo = "close the other page, or name another file with --out"
     options = {"expected": "one page per file", "todo": todo, "option": "--out"}
-    with alone(path, output=str(path), **options) as file:
+    with locked(path, output=str(path), **options) as file:
         file.seek(0)
         data = file.read()
         _check_is_log(path, data)
@@ -262,7 +262,7 @@ def open_log(path: Path) -> Iterator[CorrectionsLog]:
 # --- valid decisions -----------------------------------------------------------------------------
 
 
-def standing(corrections: Iterable[Correction]) -> list[Correction]:
+def active_corrections(corrections: Iterable[Correction]) -> list[Correction]:
     """The decisions that were not undone, in their order."""
     active: dict[int, Correction] = {}
     by_author: dict[tuple[str, str], list[int]] = {}
@@ -291,7 +291,7 @@ class Consensus:
 def tally(corrections: Iterable[Correction]) -> Consensus:
     """Count the votes; "cannot say" is none."""
     last: dict[tuple[str, str], dict[str, Correction]] = {}
-    for c in standing(corrections):
+    for c in active_corrections(corrections):
         last.setdefault((c.id, _TOPIC[c.kind]), {})[c.who] = c
     decisions: dict[Kind, dict[str, str]] = {kind: {} for kind in KINDS}
     disputed: list[str] = []
@@ -317,7 +317,7 @@ def tally(corrections: Iterable[Correction]) -> Consensus:
 
 def words_by_image(corrections: Iterable[Correction]) -> dict[str, str]:
     """Image → its class, "cannot say" or "leave out", by the last decision."""
-    labels = (c for c in standing(corrections) if _TOPIC[c.kind] == "label")
+    labels = (c for c in active_corrections(corrections) if _TOPIC[c.kind] == "label")
     return {c.id: c.now if c.kind == "label" else c.kind for c in labels}
 
 

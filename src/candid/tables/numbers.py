@@ -50,7 +50,7 @@ def nearest_index(values: NDArray[np.float64], numbers: NDArray[np.float64]) -> 
     return np.searchsorted(midpoints, numbers)
 
 
-def numbers_of(words: Sequence[str]) -> NDArray[np.float64]:
+def to_numbers(words: Sequence[str]) -> NDArray[np.float64]:
     """The words of `encode_numbers` as numbers."""
     return np.array([float(word) for word in words])
 
@@ -80,7 +80,7 @@ def _read_numbers(attribute: Attribute) -> NDArray[np.float64]:
     if attribute.kind == "numeric":
         return attribute.data
     try:
-        numbers = numbers_of(attribute.values)
+        numbers = to_numbers(attribute.values)
     except ValueError as error:
         raise TargetError(
             f"The target {attribute.name!r} is to be learned as a number and has the values "

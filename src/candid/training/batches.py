@@ -19,7 +19,7 @@ from torch import Tensor
 
 from candid.cores import own_cores
 from candid.data import decode
-from candid.data.dataset import sharded
+from candid.data.dataset import require_sharded
 from candid.data.streaming import Stream, Streamed, StreamPosition
 from candid.errors import DataError, ImageError
 from candid.models.forward import Images
@@ -135,7 +135,7 @@ class FromShards:
         self, step: int, size: int, share: slice
     ) -> Iterator[tuple[int, bytes | ImageError]]:
         """The stream's images for this process, from a batch on, through all epochs."""
-        source = sharded(self.streamed.dataset.source)
+        source = require_sharded(self.streamed.dataset.source)
         stream = Stream(
             source,
             source.file,

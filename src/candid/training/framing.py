@@ -22,7 +22,7 @@ from candid.records import Estimate
 from candid.records.framing import CORNERS, FramingCard
 from candid.settings import AugmentConfig, FramingConfig, TrainConfig
 from candid.stats.intervals import wilson_share
-from candid.table import drawn_rows
+from candid.table import sample_rows
 from candid.training import checkpoint
 from candid.training.augment import draw_colours, recolour
 from candid.training.loop import descend, seed_generators, update_ema
@@ -205,7 +205,7 @@ def _calibrate(
     """Set the limits on validation images, unwarped and warped, and measure the errors left."""
     rows = images.packed(validation)
     rng = np.random.default_rng([seed, 3])
-    rows = drawn_rows(rows, _MAX_VALIDATION, rng)
+    rows = sample_rows(rows, _MAX_VALIDATION, rng)
     generator = torch.Generator().manual_seed(seed)
 
     cpu, starts = torch.device("cpu"), range(0, len(rows), _BLOCK)

@@ -100,7 +100,7 @@ def read_place(
             todo=did_you_mean(layout, LAYOUTS),
         )
     name = filesystem.name_of(path)
-    local = filesystem.local(name)
+    local = filesystem.local_path(name)
     if local is None or shards.is_pattern(name):
         dataset = _read_shards(path, name, target, layout, config)
         return replace(dataset, origin=name if local is None else str(local.absolute()))

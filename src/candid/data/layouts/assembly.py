@@ -17,7 +17,7 @@ from candid.data.dataset import Dataset, Source
 from candid.data.findings import make_finding
 from candid.data.layouts.pictures import ImageFiles
 from candid.data.sources import FileSource
-from candid.data.targets import free_name, of_target
+from candid.data.targets import free_name, select_target
 from candid.errors import ConfigError, DataError, TargetError, did_you_mean
 from candid.records import Finding, Severity
 from candid.settings import DataConfig
@@ -224,7 +224,7 @@ def check_learnable(dataset: Dataset, usable: NDArray[np.bool_] | None = None) -
     _check_distinct(dataset)
     for name in dataset.targets if dataset.further_targets else ():
         try:
-            check_learnable(of_target(dataset, name, DataConfig()), usable)
+            check_learnable(select_target(dataset, name, DataConfig()), usable)
         except (DataError, TargetError) as error:
             raise error.of(name) from error
     for split in ("train", "validation"):

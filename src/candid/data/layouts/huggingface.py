@@ -222,7 +222,7 @@ def _read_features(schema: pa.Schema, file: str) -> dict[str, dict[str, Any]]:
     try:
         info = json.loads((schema.metadata or {})[b"huggingface"])["info"]
     except (KeyError, TypeError, ValueError, RecursionError):
-        path = filesystem.local(file)
+        path = filesystem.local_path(file)
         info_file = path.parent / "dataset_info.json" if path else None
         if info_file and info_file.is_file():
             info = _read_json(info_file)

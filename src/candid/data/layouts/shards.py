@@ -23,7 +23,7 @@ _READERS = 16  # threads for shards on a store
 
 def is_pattern(name: str) -> bool:
     """Whether a name is a pattern such as *.tar, and no existing file."""
-    path = filesystem.local(name)
+    path = filesystem.local_path(name)
     return glob.has_magic(name) and (path is None or not path.exists())
 
 
@@ -43,7 +43,9 @@ def list_shards(name: str) -> list[str]:
         )
     files: list[str] = []
     for word in words:
-        names = [e.name for e in filesystem.below(word)] if filesystem.is_folder(word) else [word]
+        names = (
+            [e.name for e in filesystem.list_files(word)] if filesystem.is_folder(word) else [word]
+        )
         files += [file for file in names if is_tar(file) or is_parquet(file)]
     if not files:
         raise LayoutError(
@@ -93,7 +95,7 @@ def check_names(shards: Sequence[tuple[str, str | None]], example: str, unit: st
 
 def map_shards(read: Callable[[int], T], shards: Sequence[str]) -> list[T]:
     """`read(number)` for each shard; those on a store are read in parallel."""
-    if not shards or filesystem.local(shards[0]) is not None:
+    if not shards or filesystem.local_path(shards[0]) is not None:
         return [read(number) for number in range(len(shards))]
     with ThreadPoolExecutor(_READERS) as pool:
         return list(pool.map(read, range(len(shards))))

@@ -213,7 +213,7 @@ def samples(shard: str, most: int | None = None) -> Iterator[TarSample]:
     Raises DataError where it cannot be read, is damaged, or has invalid annotations.
     """
     sample: TarSample | None = None
-    with filesystem.opened(shard) as file:
+    with filesystem.open_file(shard) as file:
         try:
             for member in islice(members(file, "r:", to_the_end=False), most):
                 key, ending = _split_name(member.name)
