@@ -83,7 +83,7 @@ from candid.records import Estimate, ModelCard, read_record
 from candid.records.framing import SourceFrames
 from candid.runs import Run
 from candid.stats.intervals import mean_over_seeds, wilson_shares
-from candid.text.external import aligned_said
+from candid.text.external import alignment_sentences
 
 NAMES = ("celeba64", "utkface", "fairface")
 TOGETHER = {"in one frame": "true", "as they came": "false"}  # data.align_sources
@@ -163,7 +163,7 @@ def less(p: Predictions, alone: Predictions) -> Estimate:
 def said(run: Run) -> Iterator[str]:
     """What was done with the pictures of each data set."""
     if run.source_frames.is_file():
-        yield from aligned_said(read_record(run.source_frames, SourceFrames))
+        yield from alignment_sentences(read_record(run.source_frames, SourceFrames))
 
 
 def together(way: str, args: argparse.Namespace) -> list[str]:

@@ -20,7 +20,7 @@ from candid.pipeline.labelling import _sample_training_images
 from candid.pipeline.opening import load_packed, reload
 from candid.pipeline.retraining import corrected_data
 from candid.records import Provenance, read_record
-from candid.records.framing import AS_IT_CAME, SourceFrames, corner_distance
+from candid.records.framing import IDENTITY_FRAME, SourceFrames, corner_distance
 from candid.runs import Run, open_run
 from candid.settings import DataConfig
 from candid.training import framing
@@ -108,7 +108,7 @@ def test_the_planted_frame_is_found(learned):
     assert (tight.name, same.name) == ("tight", "same") and [*frames.moved][:1] == ["tight"]
     assert tight.frame is not None and same.frame is not None
     # A frame that covers a third too much would be off by 0.2; as they came, by 0.35.
-    assert corner_distance(AS_IT_CAME + tight.frame.square() - PLANTED) < 0.05
+    assert corner_distance(IDENTITY_FRAME + tight.frame.square() - PLANTED) < 0.05
     assert corner_distance(PLANTED.astype(np.float32)) > 0.3
     found = {name: e.value for name, e in tight.measures.items()}
     assert found["width"] == pytest.approx(WIDTH, rel=0.06)

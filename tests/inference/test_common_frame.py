@@ -13,7 +13,7 @@ from candid.inference.sources import Item
 from candid.models.warping import frame_matrices
 from candid.pipeline.shards import label_shards
 from candid.records import to_plain
-from candid.records.framing import AS_IT_CAME, CommonFrame, corner_distance
+from candid.records.framing import IDENTITY_FRAME, CommonFrame, corner_distance
 from candid.runs import Run
 from inference.shards import parquet_shard
 from inference.test_classify import by_hand
@@ -34,7 +34,7 @@ class Seeks:
         self.kinds, self.noise = torch.tensor(kinds), torch.tensor(noise)
         self.asked = []
 
-    def __call__(self, batch, start=AS_IT_CAME, limit=2.7):
+    def __call__(self, batch, start=IDENTITY_FRAME, limit=2.7):
         self.asked.append((start, limit))
         found = []
         for picture in batch:
@@ -43,7 +43,7 @@ class Seeks:
             found.append(torch.stack([self.kinds[red], self.noise * torch.randn(5, generator=own)]))
         true, error = torch.stack(found).unbind(1)
         frames = (frame_matrices(true) @ frame_matrices(error)).numpy()
-        left = np.linalg.inv(start) @ frames - AS_IT_CAME  # near 0: what the parameters are
+        left = np.linalg.inv(start) @ frames - IDENTITY_FRAME  # near 0: what the parameters are
         scale, aspect = (left[:, 0, 0] + left[:, 1, 1]) / 2, (left[:, 0, 0] - left[:, 1, 1]) / 2
         apart = np.stack([scale, aspect, left[:, 0, 2], left[:, 1, 2], left[:, 1, 0]], 1)
         distance = np.linalg.norm(apart / self.noise.numpy(), axis=1)
@@ -68,7 +68,7 @@ def off(found, values):
     """How far the corners lie from where they belong, in sides of the picture."""
     if isinstance(found, CommonFrame):
         found = found.start()["start"]
-    return corner_distance(found - truth(values) + AS_IT_CAME)
+    return corner_distance(found - truth(values) + IDENTITY_FRAME)
 
 
 @pytest.mark.parametrize("values", [PLACE, (-0.6, 0.2, 0.0, 0.3, 0.0)])
@@ -92,7 +92,7 @@ def test_pictures_of_another_kind_do_not_move_it():
 
 def test_at_home_it_is_the_identity_to_the_bit():
     found = common_frame(Seeks((0.005, 0.0, 0.0, 0.004, 0.0)), seen(200))
-    assert found.at_home and found.start()["start"].tolist() == AS_IT_CAME.tolist()
+    assert found.at_home and found.start()["start"].tolist() == IDENTITY_FRAME.tolist()
     assert not common_frame(Seeks((0.06, 0.0, 0.0, 0.0, 0.0)), seen(200)).at_home
 
 

@@ -18,7 +18,7 @@ from candid.inference.source_frames import (
 from candid.models.framing import Framing, save_framing
 from candid.models.warping import frame_matrices
 from candid.records.files import from_plain, to_plain
-from candid.records.framing import AS_IT_CAME, CommonFrame, SourceFrame, SourceFrames
+from candid.records.framing import IDENTITY_FRAME, CommonFrame, SourceFrame, SourceFrames
 from candid.storage.files import file_digest
 
 SIDE = 16
@@ -37,7 +37,7 @@ class Reads:
     def __init__(self, share=1.0):
         self.share = share
 
-    def __call__(self, pixels, start=AS_IT_CAME, limit=None):
+    def __call__(self, pixels, start=IDENTITY_FRAME, limit=None):
         side = pixels.shape[1]
         bright = pixels[..., 0] > 127
         places = (2 * np.arange(side) + 1) / side - 1

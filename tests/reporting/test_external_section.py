@@ -55,7 +55,7 @@ def transfer() -> Transfer:
 
 
 def test_nobody_looked(plain) -> None:  # type: ignore[no-untyped-def]
-    assert external.said(None) == [external.NOBODY_LOOKED]
+    assert external.transfer_sentences(None) == [external.NOBODY_LOOKED]
     assert external.COMMAND in external.NOBODY_LOOKED
     assert "nothing here says by how much" in render(plain)
 

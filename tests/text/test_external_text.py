@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from candid.records import Estimate
 from candid.records.framing import CommonFrame, FramingCard, SourceFrame, SourceFrames
-from candid.text.external import aligned_said
+from candid.text.external import alignment_sentences
 
 SHARE = Estimate(0.8, 0.75, 0.85, n=300, method="Wilson")
 CARD = FramingCard(900, 64, 16, 2, 10**6, 300, 0.41, 0.07, SHARE, SHARE, used=True)
@@ -38,7 +38,7 @@ FRAMES = SourceFrames(
 
 
 def test_each_data_set_is_told_with_its_figures_and_what_became_of_it():
-    first, tight, mixed, same, few = aligned_said(FRAMES)
+    first, tight, mixed, same, few = alignment_sentences(FRAMES)
     assert "held against those of “celeba”" in first
     assert "300 images of validation" in first and "off by 41.0%" in first and "by 7.0%" in first
     assert tight.startswith("“tight”: the frame of “celeba” is 1.70 (1.68 to 1.73) times as wide")
@@ -54,8 +54,8 @@ def test_each_data_set_is_told_with_its_figures_and_what_became_of_it():
 
 
 def test_what_was_not_done_is_said_too():
-    assert aligned_said(None) == []
-    (nobody,) = aligned_said(SourceFrames(""))
+    assert alignment_sentences(None) == []
+    (nobody,) = alignment_sentences(SourceFrames(""))
     assert "none has both training and validation pictures" in nobody
-    (idle,) = aligned_said(replace(FRAMES, card=replace(CARD, used=False), sources=()))
+    (idle,) = alignment_sentences(replace(FRAMES, card=replace(CARD, used=False), sources=()))
     assert "did not learn to (measured on 300 images" in idle and "“celeba”" in idle

@@ -21,7 +21,7 @@ from candid.text.stories import (
     stories_of,
     story_figures,
     story_sentence,
-    teller,
+    telling_finding,
 )
 
 SHARES = {"hat": 0.15, "glasses": 0.3, "young": 0.7}
@@ -77,7 +77,7 @@ def test_of_more_than_two_classes_nobody_is_taken_for_one_of_them(split):
 
 
 def test_the_figures_are_those_of_the_gap(split):
-    gap = teller(split, split.stories[0]).gap
+    gap = telling_finding(split, split.stories[0]).gap
     said = story_figures(split, split.stories[0])
     assert said.startswith(f"{100 * abs(gap.value):.1f} more in 100 (95% interval ")
     assert f"{gap.n:,} images of {gap.people:,} people" in said

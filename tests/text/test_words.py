@@ -86,7 +86,7 @@ def test_points_have_their_sign() -> None:
          "2 images are labelled differently in the two and do not count."),
         (other_models.unread, "1 of 9 pictures could not be read and was not shown to the model.",
          "2 of 9 pictures could not be read and were not shown to the model."),
-        (lambda n, _: other_models.foreign(n),
+        (lambda n, _: other_models.unmatched_outputs(n),
          "1 output is of a picture that is not in the data or has no label.",
          "2 outputs are of pictures that are not in the data or have no label."),
         (flagged_clause, "1 of these 9 is unlike the training data",

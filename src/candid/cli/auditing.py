@@ -79,13 +79,15 @@ def evaluate_command(
 def _transfer_lines(transfer: Transfer | NumberTransfer, n_sources: int, run: Run) -> Iterator[str]:
     """The figures of the last `n_sources` data sets."""
     from candid.records.external import Transfer
-    from candid.text.external import said
-    from candid.text.external_numbers import number_said
+    from candid.text.external import transfer_sentences
+    from candid.text.external_numbers import number_transfer_sentences
 
     if isinstance(transfer, Transfer):
-        yield from said(replace(transfer, sources=transfer.sources[-n_sources:]))
+        yield from transfer_sentences(replace(transfer, sources=transfer.sources[-n_sources:]))
     else:
-        yield from number_said(replace(transfer, sources=transfer.sources[-n_sources:]))
+        yield from number_transfer_sentences(
+            replace(transfer, sources=transfer.sources[-n_sources:])
+        )
     yield f"in {run.transfer}; candid report {run.path} shows it"
 
 

@@ -144,7 +144,7 @@ def train_command(**options: Any) -> None:
     from candid.pipeline.opening import is_main_process
     from candid.runs.frames import source_frames
     from candid.text.console import training_lines
-    from candid.text.external import aligned_said
+    from candid.text.external import alignment_sentences
 
     run = candid.train(predictions=False, **begin_arguments(**options))
     if not is_main_process():
@@ -153,5 +153,5 @@ def train_command(**options: Any) -> None:
     result = {"run": str(run.path), "model": card}
     show(
         result if frames is None else result | {"source_frames": frames},
-        (*aligned_said(frames), *training_lines(card, str(run.path), str(run.weights))),
+        (*alignment_sentences(frames), *training_lines(card, str(run.path), str(run.weights))),
     )

@@ -216,13 +216,13 @@ def _this_command() -> str:
 def _open_labeller(run: Run, options: dict[str, Any]) -> Labeller:
     """The labeller that the options name; warns where it cannot flag odd pictures."""
     from candid.pipeline.labelling import open_labeller
-    from candid.text.console import no_look
+    from candid.text.console import look_unavailable
 
     crop = options["crop"] or options["detector"] is not None
     labeller = open_labeller(run, **options | {"crop": crop})
     # Also with --quiet: it is no progress, but a lack.
     if labeller.unfamiliar is None and options["check"] and not options["calibration"]:
-        click.echo(f"candid: {no_look(str(run.path))}", err=True)
+        click.echo(f"candid: {look_unavailable(str(run.path))}", err=True)
     return labeller
 
 

@@ -19,7 +19,7 @@ def show_evaluation(run: Run) -> None:
     from candid.records.seeds import Seeds
     from candid.records.targets import Overview
     from candid.runs.frames import source_frames
-    from candid.text.external import aligned_said
+    from candid.text.external import alignment_sentences
     from candid.text.overview import lines
 
     if run.settings.data.is_several:
@@ -44,7 +44,7 @@ def show_evaluation(run: Run) -> None:
         result["seeds"] = read_record(run.seeds, Seeds)
     if (frames := source_frames(run)) is not None:
         result["source_frames"] = frames
-    show(result, (*aligned_said(frames), *evaluation_lines(evaluation, run)))
+    show(result, (*alignment_sentences(frames), *evaluation_lines(evaluation, run)))
 
 
 def evaluation_lines(evaluation: Evaluation | NumberEvaluation, run: Run) -> Iterator[str]:

@@ -183,7 +183,7 @@ def _randomisation_check(stages: Parts, config: ExplainConfig) -> MapCheck:
 
 def _curve_check(kind: MaskingCurve, gains: Parts, plotted: Plotted) -> MapCheck:
     strongest = min(gains, key=lambda name: np.nan_to_num(gains[name].low, nan=-np.inf))
-    detail = text.sooner(kind, gains[strongest], gains, strongest, plotted)
+    detail = text.deletion_detail(kind, gains[strongest], gains, strongest, plotted)
     return _make_check(kind, gains[strongest], 0.0, detail, gains)
 
 
@@ -208,7 +208,7 @@ def _completeness_check(name: str, gap: Estimate, config: ExplainConfig) -> MapC
         "COMPLETENESS",
         gap if is_applicable else undefined_estimate(config.confidence),
         config.max_gap,
-        text.missed(gap) if is_applicable else text.ONLY_GRADIENTS_ADD_UP,
+        text.completeness_detail(gap) if is_applicable else text.ONLY_GRADIENTS_ADD_UP,
     )
 
 

@@ -21,7 +21,7 @@ from candid.errors import ImageError
 from candid.inference.classifier import Framer, batches_of
 from candid.inference.classify import Labeller
 from candid.inference.sources import Item
-from candid.records.framing import AS_IT_CAME, CommonFrame, corner_distance, upper_rows
+from candid.records.framing import IDENTITY_FRAME, CommonFrame, corner_distance, upper_rows
 
 FEWEST = 50  # images for a common frame; each of fewer is framed by itself
 SEEN = 256  # images that it is estimated on
@@ -49,7 +49,7 @@ def estimate_frame(
 
     More `passes` reach frames that are farther away.
     """
-    start = AS_IT_CAME
+    start = IDENTITY_FRAME
     for i in range(passes):
         frames, near = _estimate(framer, pixels, start)
         has_majority = i > 0 and near.mean() >= _MIN_SHARE
@@ -58,7 +58,7 @@ def estimate_frame(
         if has_majority and (start == previous).all():
             break
     if is_near_identity(start):
-        start = AS_IT_CAME
+        start = IDENTITY_FRAME
     frames, near = _estimate(framer, pixels, start)
     far = 1 - float(near.mean())
     common = CommonFrame(upper_rows(start), far <= _MAX_FAR_SHARE, far, len(pixels))

@@ -20,7 +20,7 @@ from candid.records.framing import CommonFrame
 from candid.stats.exact import exceedance_p
 from candid.stats.martingale import FALSE_ALARMS
 from candid.text import promise as text
-from candid.text.labelling import most_lie
+from candid.text.labelling import common_frame_clause
 
 _SIGNIFICANCE = 0.05
 
@@ -53,7 +53,7 @@ def promise_here(labeller: Labeller, tally: Outcome) -> PromiseHere:
     if frame is not None and lies_elsewhere(labeller.classifier, frame):
         sentence = "" if rule is None else rule.sentence
         if rule is not None and rule.target_error is not None:
-            sentence = text.withdrawn(f"{most_lie(frame)}.", rule.target_error)
+            sentence = text.withdrawn(f"{common_frame_clause(frame)}.", rule.target_error)
         return PromiseHere(unlike, n, False, sentence)
     drift = None if tally.drift is None else tally.drift.drawn
     if drift is not None and drift.alarm and holds is not False:
@@ -62,7 +62,7 @@ def promise_here(labeller: Labeller, tally: Outcome) -> PromiseHere:
     if rule is None or rule.target_error is None or unfamiliar is None:
         return PromiseHere(unlike, n, holds, "" if rule is None else rule.sentence)
     if holds:
-        return PromiseHere(unlike, n, holds, text.holds(rule.sentence, unlike, n))
+        return PromiseHere(unlike, n, holds, text.promise_sentence(rule.sentence, unlike, n))
     sentence = text.too_many_flagged(unlike, n, unfamiliar.false_alarms, rule.target_error)
     return PromiseHere(unlike, n, holds, sentence)
 

@@ -20,7 +20,13 @@ from candid.inference.classifier import Framer
 from candid.inference.common_frame import estimate_frame, is_near_identity, round_frame
 from candid.records import Estimate
 from candid.records.files import to_plain
-from candid.records.framing import AS_IT_CAME, DETAIL, SourceFrame, SourceFrames, corner_distance
+from candid.records.framing import (
+    DETAIL,
+    IDENTITY_FRAME,
+    SourceFrame,
+    SourceFrames,
+    corner_distance,
+)
 from candid.settings import DataConfig
 from candid.stats.differences import independent_difference
 from candid.stats.intervals import ratios
@@ -70,13 +76,13 @@ def source_frame(
         offset = apparent.square() - estimate.square()
         tested, home_means = frame, _mean_measures(first, near, home.person)
         frame = round_frame(frame + offset)
-        if corner_distance(offset + AS_IT_CAME) < _TOLERANCE:
+        if corner_distance(offset + IDENTITY_FRAME) < _TOLERANCE:
             break
     # The true frame of the crops, and the difference between the images' measures and the crops'.
     gaps = {k: independent_difference(e, home_means[k]) for k, e in means.items()}
     means = {k: _shift(v, gaps[k]) for k, v in _measures(tested).items()}
     if is_near_identity(frame):
-        frame, apparent = AS_IT_CAME, apparent.at(AS_IT_CAME)
+        frame, apparent = IDENTITY_FRAME, apparent.at(IDENTITY_FRAME)
     return SourceFrame(name, len(pictures.pixels), apparent.at(frame), apparent, means)
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from candid.models.onnx_file import DIGEST_KEY, OnnxModel, open_or_export
 from candid.models.onnx_graph import export_module
-from candid.records.framing import AS_IT_CAME
+from candid.records.framing import IDENTITY_FRAME
 from candid.runs import Run
 from candid.storage.files import file_digest
 
@@ -77,7 +77,7 @@ def framing_to_onnx(run: Run) -> bytes:
         _FAR_LIMIT: repr(float(framing.far_limit)),
     }
     side, outputs = framing.input_side, OnnxFramer.outputs
-    options = {"start": AS_IT_CAME, "limit": framing.limit.numpy()}
+    options = {"start": IDENTITY_FRAME, "limit": framing.limit.numpy()}
     name = "The framing network"
     return export_module(framing, side, outputs, metadata, name, options, trace=True)
 

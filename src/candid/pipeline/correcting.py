@@ -10,7 +10,7 @@ from pathlib import Path
 from candid.pipeline.data_places import Places, as_paths
 from candid.pipeline.opening import Place
 from candid.records import Finding
-from candid.records.review import Agreement, Apart
+from candid.records.review import Agreement, Disagreement
 from candid.settings import Config
 from candid.tables.corrections import merged, read_corrections, words_by_image, write_corrections
 
@@ -87,5 +87,5 @@ def merge_corrections(
         both=len(shared),
         agreement=agreement,
         kappa=kappa,
-        apart=tuple(Apart(x, y, count) for (x, y), count in differing.most_common()),
+        apart=tuple(Disagreement(x, y, count) for (x, y), count in differing.most_common()),
     )

@@ -180,10 +180,10 @@ class _AnswerParser:
         if outputs.several:
             yield text.several_faces(outputs.several)
         if outputs.faceless:
-            yield text.faceless(outputs.library, outputs.faceless)
+            yield text.no_face_note(outputs.library, outputs.faceless)
         yield from sorted(outputs.notes)
         if foreign:
-            yield text.foreign(foreign)
+            yield text.unmatched_outputs(foreign)
 
 
 def _ask_all(

@@ -167,7 +167,7 @@ def _list_measures(inputs: ReportInput) -> list[Measure]:
 def _list_weaknesses(run: Run) -> tuple[bool, list[Weakness], str]:
     """Whether there is an audit, what it found, and a note on its extent."""
     from candid.serving.schema import Weakness
-    from candid.text.stories import stories_of, story_detail, story_sentence, teller
+    from candid.text.stories import stories_of, story_detail, story_sentence, telling_finding
 
     path = run.audit
     if not path.is_file():
@@ -180,10 +180,10 @@ def _list_weaknesses(run: Run) -> tuple[bool, list[Weakness], str]:
         Weakness(
             title=story_sentence(split, story),
             detail=story_detail(split, story),
-            severity=teller(split, story).finding.severity,
+            severity=telling_finding(split, story).finding.severity,
         )
         for story in stories_of(split)
-        if teller(split, story).finding.state == "found"
+        if telling_finding(split, story).finding.state == "found"
     ]
     note = text.weakness_note(split, len(weaknesses), _MOST_WEAKNESSES)
     return True, weaknesses[:_MOST_WEAKNESSES], note

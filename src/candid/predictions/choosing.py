@@ -19,7 +19,7 @@ from candid.predictions.answers import Scale, is_like_a_prediction
 from candid.predictions.labels import Label
 from candid.tables.attributes import Attribute
 from candid.tables.delimited import candid_columns
-from candid.text.notes import columns_said_again
+from candid.text.notes import answer_columns_note
 
 _LEAST_TO_REFUSE = 100  # rows: by chance a very good model is right about fewer
 
@@ -171,7 +171,7 @@ class ColumnNames:
         if dropped := [n for n in rest if n not in names]:
             self.notes.append(f"Columns that are no groups: {', '.join(dropped)}.")
         if repeats:
-            self.notes.append(columns_said_again(repeats))
+            self.notes.append(answer_columns_note(repeats))
 
 
 def _is_row_number(attribute: Attribute) -> bool:

@@ -17,7 +17,7 @@ DETAIL = 2  # times the classifier's side that a picture is read at, as little o
 LOOK_SIDE = 48  # pixels per side at which the framing network looks, at most
 
 # (3, 3), the frame of a picture that nothing is done to: from -1 to 1 per axis, as it came.
-AS_IT_CAME: Final[NDArray[np.float32]] = np.eye(3, dtype=np.float32)
+IDENTITY_FRAME: Final[NDArray[np.float32]] = np.eye(3, dtype=np.float32)
 
 # (3, 4) corners of a square, from the upper left clockwise, for a homography.
 CORNERS = ((-1.0, 1.0, 1.0, -1.0), (-1.0, -1.0, 1.0, 1.0), (1.0, 1.0, 1.0, 1.0))
@@ -30,7 +30,7 @@ def upper_rows(frame: NDArray[np.floating]) -> tuple[float, ...]:
 
 def corner_distance(frame: NDArray[np.float32]) -> float:
     """How far the corners of a frame (3, 3) lie from those of the picture, in its sides, mean."""
-    offsets = (frame - AS_IT_CAME) @ np.array(CORNERS)
+    offsets = (frame - IDENTITY_FRAME) @ np.array(CORNERS)
     return float(np.linalg.norm(offsets[:2], axis=0).mean() / 2)
 
 
@@ -71,7 +71,7 @@ class CommonFrame:
     @property
     def at_home(self) -> bool:
         """Whether they lie as the training pictures do."""
-        return self.matrix == upper_rows(AS_IT_CAME)
+        return self.matrix == upper_rows(IDENTITY_FRAME)
 
     def problem(self) -> str:
         """What no frame can be, in words; "" where all is possible."""

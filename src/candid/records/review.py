@@ -9,7 +9,7 @@ from candid.records import Estimate
 
 
 @dataclass(frozen=True, slots=True)
-class Apart:
+class Disagreement:
     """How often one said one thing and the other another."""
 
     first: str
@@ -38,7 +38,7 @@ class Agreement:
     both: int
     agreement: Estimate
     kappa: Estimate
-    apart: tuple[Apart, ...] = ()
+    apart: tuple[Disagreement, ...] = ()
 
 
 # --- what is looked at ---------------------------------------------------------------------------

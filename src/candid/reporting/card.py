@@ -301,11 +301,11 @@ def _audit(inputs: ReportInput) -> str:
 def _transfer(inputs: ReportInput) -> str:
     """On pictures from elsewhere, or that nobody looked."""
     t, sentences = inputs.transfer, external.framing_sentences(inputs.framing)
-    sentences += external.aligned_said(inputs.source_frames)
+    sentences += external.alignment_sentences(inputs.source_frames)
     if t is None or not t.sources:
         return markdown.bullets([*sentences, external.NOBODY_LOOKED])
     rows = [[markdown.text(cell) for cell in external.cells(row)] for row in external.place_rows(t)]
-    sentences += external.said(t)
+    sentences += external.transfer_sentences(t)
     return f"{markdown.table(external.HEAD, rows)}\n\n{markdown.bullets(sentences)}"
 
 

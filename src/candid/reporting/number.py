@@ -116,7 +116,7 @@ def number_card(inputs: NumberInput) -> str:
         limits.append(text.NOT_EXPLAINED)
     else:
         explained = " ".join(explanation.explanation_lead(inputs.explanation, inputs.model))
-    transfer = external_numbers.number_said(inputs.transfer)
+    transfer = external_numbers.number_transfer_sentences(inputs.transfer)
     comparison_part = []
     if audit is not None and audit.comparison is not None:
         changes = comparison.comparison_summary(audit.comparison)

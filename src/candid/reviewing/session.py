@@ -158,7 +158,7 @@ class Session:
         corrections = [self._correction(s, kind, now, seconds_each, timestamp) for s in showings]
         self.log.add(*corrections)
         if showing.why == "unreadable":
-            return {"pictures": [], "lines": text.told_files(kind, len(showings))}
+            return {"pictures": [], "lines": text.file_feedback(kind, len(showings))}
         if showing.page:
             return self._describe_page(showings, corrections)
         return None if kind == "person" else self._describe_decision(showing, corrections[0])
@@ -207,19 +207,21 @@ class Session:
 
     def _describe_decision(self, showing: Showing, correction: Correction) -> dict[str, Any]:
         """What annotators wrote and what the model says, once the choice is made."""
-        known, sentence = self.known, text.decided(correction.kind, correction.now)
+        known, sentence = self.known, text.decision_sentence(correction.kind, correction.now)
         if showing.other:
-            lines = text.told_pair(
+            lines = text.pair_feedback(
                 correction.kind, known.label.get(showing.image), known.label.get(showing.other)
             )
         elif self._is_repeated(showing):
             lines = [sentence, text.COMES_AGAIN]
         else:
-            lines = text.told_label(
+            lines = text.label_feedback(
                 sentence,
                 known.label.get(showing.image),
                 known.answer.get(showing.image),
-                text.why(showing.why, known.group, known.strange.get(showing.image, "")),
+                text.suspicion_sentence(
+                    showing.why, known.group, known.strange.get(showing.image, "")
+                ),
             )
         return {"pictures": self._image_numbers(showing.image, showing.other), "lines": lines}
 
@@ -234,14 +236,14 @@ class Session:
                 captions.append(text.CAPTION_AGAIN)
                 continue
             labels.append(known.label.get(image, ""))
-            reason = text.short_why(showing.why, known.strange.get(image, ""))
+            reason = text.suspicion_caption(showing.why, known.strange.get(image, ""))
             captions.append(text.caption(labels[-1], known.answer.get(image), reason))
         kind, now = corrections[0].kind, corrections[0].now
         group = known.group if any(s.why == "slice" for s in showings) else ""
         return {
             "pictures": self._image_numbers(*(s.image for s in showings)),
             "captions": captions,
-            "lines": text.told_page(kind, now, len(showings), labels, group),
+            "lines": text.page_feedback(kind, now, len(showings), labels, group),
         }
 
     def near(self, numbers: Sequence[int]) -> list[dict[str, Any]] | None:

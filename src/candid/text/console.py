@@ -22,7 +22,7 @@ from candid.text.stories import (
     label_aliases,
     stories_of,
     story_lines,
-    teller,
+    telling_finding,
 )
 from candid.text.tuning import finalist_name
 
@@ -156,7 +156,7 @@ def _split_lines(split: SplitAudit) -> Iterator[str]:
         yield f"  {notes.nothing_found(split.gaps_looked_at, split.gaps_found)}"
     for story in stories[:_MOST_STORIES]:
         first, *rest = story_lines(split, [story])
-        yield f"  {teller(split, story).finding.severity}: {first}"
+        yield f"  {telling_finding(split, story).finding.severity}: {first}"
         yield from (f"  {line}" for line in rest)
     if len(stories) > _MOST_STORIES:
         yield f"  … and {len(stories) - _MOST_STORIES:,} more"
@@ -301,7 +301,7 @@ def in_parts(parts: int) -> str:
     return f"  in {words.many(parts, 'part', 'parts')}; what became of each: manifest.json"
 
 
-def no_look(run: str) -> str:
+def look_unavailable(run: str) -> str:
     """That a run cannot flag pictures of another kind."""
     return (
         "this run does not know its training pictures by their look, so pictures of another kind "

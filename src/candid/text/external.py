@@ -15,7 +15,7 @@ from candid.records.external import (
 )
 from candid.records.framing import FramingCard, SourceFrame, SourceFrames
 from candid.text import words
-from candid.text.labelling import framing_clause, most_lie
+from candid.text.labelling import common_frame_clause, framing_clause
 from candid.text.stories import stories_of, story_line
 
 HOME = "its own test images"
@@ -78,7 +78,7 @@ def promise_cell(check: PromiseCheck | None) -> str:
     return f"at most {words.percent(check.target_error)}: {check.state}"
 
 
-def said(transfer: Transfer | None) -> list[str]:
+def transfer_sentences(transfer: Transfer | None) -> list[str]:
     """How the model does on every source, in short sentences."""
     if transfer is None or not transfer.sources:
         return [NOBODY_LOOKED]
@@ -111,7 +111,7 @@ def _warp_accuracy(card: FramingCard) -> str:
     )
 
 
-def aligned_said(frames: SourceFrames | None) -> list[str]:
+def alignment_sentences(frames: SourceFrames | None) -> list[str]:
     """How data sets with frames of their own were aligned."""
     if frames is None:
         return []
@@ -271,7 +271,7 @@ def frame_sentences(source: AskedPictures) -> list[str]:
     frame = source.frame
     if frame is None or frame.at_home:
         return []
-    sentence = most_lie(frame)
+    sentence = common_frame_clause(frame)
     return [f"{sentence[0].upper()}{sentence[1:]}{framing_clause(frame)}."]
 
 

@@ -18,7 +18,7 @@ HEAD = (
 )
 
 
-def number_said(transfer: NumberTransfer | None) -> list[str]:
+def number_transfer_sentences(transfer: NumberTransfer | None) -> list[str]:
     """How the model does on every source, in short sentences."""
     if transfer is None or not transfer.sources:
         return [NOBODY_LOOKED]

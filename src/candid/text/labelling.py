@@ -43,7 +43,7 @@ def too_small(width: float, height: float) -> str:
     return f"{UNLIKE}: too small ({width:.0f} × {height:.0f})"
 
 
-def most_lie(frame: CommonFrame) -> str:
+def common_frame_clause(frame: CommonFrame) -> str:
     """The frame that most of the pictures have in common."""
     a, b, x, c, d, y = frame.matrix
     shows = 1 / math.sqrt(abs(a * d - b * c))
@@ -69,7 +69,7 @@ def framed_from(frame: CommonFrame | None) -> str:
     if frame is None:
         return ""
     position = "most of these pictures lie as the training pictures do"
-    return f"framing: {position if frame.at_home else most_lie(frame)}{framing_clause(frame)}"
+    return f"framing: {position if frame.at_home else common_frame_clause(frame)}{framing_clause(frame)}"
 
 
 def framing_clause(frame: CommonFrame) -> str:

@@ -30,7 +30,7 @@ def randomised(figure: Estimate, most: float) -> str:
     )
 
 
-def sooner(
+def deletion_detail(
     code: str, figure: Estimate, baselines: Iterable[str], best: str, plotted: str = "probability"
 ) -> str:
     """How much sooner the answer falls (DELETION) or rises than in the best baseline's order.
@@ -51,7 +51,7 @@ def sooner(
     )
 
 
-def missed(gap: Estimate) -> str:
+def completeness_detail(gap: Estimate) -> str:
     """By how much the sums of maps miss what they should add up to."""
     return f"The sums of the maps miss the change of the score by {words.with_ends(gap, 2)} of it."
 

@@ -144,7 +144,7 @@ def rows_unnamed(n: int, column: str) -> str:
     return f"{have} no {column!r}; {words.plural(n, 'it goes by its', 'they go by their')} number."
 
 
-def columns_said_again(names: Sequence[str]) -> str:
+def answer_columns_note(names: Sequence[str]) -> str:
     """Where columns are left out that hold the model's answers, or follow from them."""
     follow = words.plural(len(names), "follows", "follow")
     are = words.plural(len(names), "it is no group", "they are no groups")

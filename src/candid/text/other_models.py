@@ -48,7 +48,7 @@ def several_faces(count: int) -> str:
     return f"Of {pictures} with several faces the largest counts, or the first."
 
 
-def faceless(library: str, count: int) -> str:
+def no_face_note(library: str, count: int) -> str:
     """Where a library answers of a picture in which it found no face."""
     return (
         f"For {words.many(count, 'picture', 'pictures')} {library} says that no face was found and "
@@ -56,7 +56,7 @@ def faceless(library: str, count: int) -> str:
     )
 
 
-def foreign(count: int) -> str:
+def unmatched_outputs(count: int) -> str:
     """Where a file of outputs speaks of other pictures, too."""
     if count == 1:
         return "1 output is of a picture that is not in the data or has no label."

@@ -26,7 +26,7 @@ def flagged_clause(unlike: int, pictures: int) -> str:
     return f"{words.count(unlike)} of these {pictures:,} {verb} unlike the training data"
 
 
-def holds(promise: str, unlike: int, pictures: int) -> str:
+def promise_sentence(promise: str, unlike: int, pictures: int) -> str:
     """A promise, and how many pictures it is not for."""
     return f"{promise} {flagged_clause(unlike, pictures)}."
 

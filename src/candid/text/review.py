@@ -28,7 +28,7 @@ _SUSPECTED: dict[Why, str] = {
 }
 
 
-def why(reason: Why, group: str = "", strange: str = "") -> str:
+def suspicion_sentence(reason: Why, group: str = "", strange: str = "") -> str:
     """What spoke against the label of a picture."""
     if reason == "strange":
         return f"The picture is {strange}."
@@ -37,21 +37,21 @@ def why(reason: Why, group: str = "", strange: str = "") -> str:
     return _WHY[reason]
 
 
-def short_why(reason: Why, strange: str = "") -> str:
+def suspicion_caption(reason: Why, strange: str = "") -> str:
     """What spoke against a label in a few words, below a picture of a page."""
     if reason == "strange":
         return f"{strange[:1].upper()}{strange[1:]}."
     return "Drawn at random." if reason == "decoy" else ""
 
 
-def decided(kind: str, now: str) -> str:
+def decision_sentence(kind: str, now: str) -> str:
     """What a reviewer decided about a picture."""
     if kind == "label":
         return f"You wrote: {now}."
     return "You left it out." if kind == "leave out" else "You could not say."
 
 
-def told_label(
+def label_feedback(
     decision: str,
     label: str | None,
     answer: tuple[str, float] | None,
@@ -74,7 +74,7 @@ def nearest_caption(labels: Sequence[str]) -> str:
     return f"Nearest: {_tally(labels)}."
 
 
-def told_page(
+def page_feedback(
     kind: str, now: str, decided: int, labels: Sequence[str], group: str = ""
 ) -> list[str]:
     """What was decided about some pictures of a page, and what annotators wrote about them."""
@@ -104,7 +104,7 @@ def caption(label: str, answer: tuple[str, float] | None, reason: str) -> str:
     return " ".join([*parts, reason] if reason else parts)
 
 
-def told_files(kind: str, count: int) -> list[str]:
+def file_feedback(kind: str, count: int) -> list[str]:
     """What was decided about files that cannot be read."""
     files = words.many(count, "file", "files")
     return [f"You left {files} out." if kind == "leave out" else f"You kept {files}."]
@@ -115,7 +115,7 @@ def _tally(labels: Sequence[str]) -> str:
     return ", ".join(f"{label} {count:,}" for label, count in Counter(labels).most_common())
 
 
-def told_pair(kind: str, first: str | None, second: str | None) -> list[str]:
+def pair_feedback(kind: str, first: str | None, second: str | None) -> list[str]:
     """What became of a pair of pictures, and what annotators wrote about each."""
     sentence = "You kept both." if kind == "not the same" else "You kept one of the two."
     if first == second:

@@ -34,14 +34,14 @@ def stories_of(split: SplitAudit) -> tuple[Story, ...]:
     return tuple(stories)
 
 
-def teller(split: SplitAudit, story: Story) -> AuditFinding:
+def telling_finding(split: SplitAudit, story: Story) -> AuditFinding:
     """The finding that tells a story."""
     return split.findings[story.findings[0]]
 
 
 def story_sentence(split: SplitAudit, story: Story) -> str:
     """Which group it is about, and how often the model is wrong for it and for the rest."""
-    f = teller(split, story)
+    f = telling_finding(split, story)
     group_error, rest_error = f.errors
     if not (math.isfinite(group_error) and math.isfinite(rest_error)):
         return words.sentence(f.finding.title)
@@ -61,7 +61,7 @@ def story_sentence(split: SplitAudit, story: Story) -> str:
 
 def story_figures(split: SplitAudit, story: Story) -> str:
     """The gap, its interval and its sample."""
-    gap = teller(split, story).gap
+    gap = telling_finding(split, story).gap
     return (
         f"{words.size_in_points(gap)} more in 100 "
         f"({words.confidence(gap.confidence)} {worse_interval(gap)}; "
@@ -97,7 +97,7 @@ def other_names(split: SplitAudit, story: Story) -> list[str]:
 def label_aliases(split: SplitAudit) -> list[str]:
     """Findings that say in other words what the errors per label say."""
     return [
-        f"“{finding_name(teller(split, s))}” is nearly the label {s.stands_for} itself, so its gap "
+        f"“{finding_name(telling_finding(split, s))}” is nearly the label {s.stands_for} itself, so its gap "
         "is that of the label."
         for s in split.stories
         if s.stands_for is not None

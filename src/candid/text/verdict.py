@@ -15,7 +15,7 @@ from candid.text import improvement, seeds, words
 from candid.text.explanation import FILLS
 from candid.text.findings import worse_interval
 from candid.text.inputs import ReportInput
-from candid.text.stories import stories_of, story_sentence, teller
+from candid.text.stories import stories_of, story_sentence, telling_finding
 
 _MOST_STORIES = 3  # that the first screen tells
 
@@ -138,7 +138,7 @@ def failure_answer(split: SplitAudit | None) -> ScreenAnswer:
     if not stories:
         note = "No group that could be judged does worse than the rest by more than chance."
         return ScreenAnswer(question, "audit", (note,), "0", "stories")
-    gap = teller(split, stories[0]).gap
+    gap = telling_finding(split, stories[0]).gap
     return ScreenAnswer(
         question,
         "audit",
