@@ -69,7 +69,9 @@ def framed_from(frame: CommonFrame | None) -> str:
     if frame is None:
         return ""
     position = "most of these pictures lie as the training pictures do"
-    return f"framing: {position if frame.at_home else common_frame_clause(frame)}{framing_clause(frame)}"
+    if not frame.at_home:
+        position = common_frame_clause(frame)
+    return f"framing: {position}{framing_clause(frame)}"
 
 
 def framing_clause(frame: CommonFrame) -> str:

@@ -97,8 +97,8 @@ def other_names(split: SplitAudit, story: Story) -> list[str]:
 def label_aliases(split: SplitAudit) -> list[str]:
     """Findings that say in other words what the errors per label say."""
     return [
-        f"“{finding_name(telling_finding(split, s))}” is nearly the label {s.stands_for} itself, so its gap "
-        "is that of the label."
+        f"“{finding_name(telling_finding(split, s))}” is nearly the label {s.stands_for} itself, "
+        "so its gap is that of the label."
         for s in split.stories
         if s.stands_for is not None
     ]
