@@ -94,7 +94,7 @@ import torch
 from numpy.typing import NDArray
 
 import candid
-from candid.inference.common_frame import SEEN, common_frame
+from candid.inference.common_frame import MAX_IMAGES, common_frame
 from candid.models.warping import frame_matrices, inside_mask, level_warp, to_pixels, warp
 from candid.pipeline.labelling import open_labeller
 from candid.pipeline.opening import reload
@@ -158,7 +158,7 @@ def main() -> None:
         if (
             together and model.framer is not None
         ):  # the pictures of a cell are a place; as `candid predict` does
-            model = replace(model, common=common_frame(model.framer, seen[:SEEN]))
+            model = replace(model, common=common_frame(model.framer, seen[:MAX_IMAGES]))
         began = time.process_time()
         if args.true_frames:
             framed, sure = read_in(seen, frame, model.side), np.ones(len(rows), bool)

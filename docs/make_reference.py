@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from candid.cli import cli
-from candid.config import every_setting, recipes, toml
+from candid.config import all_settings, recipes, toml
 from candid.settings import Config
 
 HEAD = """# Reference
@@ -33,7 +33,7 @@ def reference() -> str:
     for section in dataclasses.fields(Config):
         parts.append(f"### [{section.name}]\n\n{section.default_factory.__doc__.splitlines()[0]}")
         rows = ["| setting | default | meaning | takes |", "| --- | --- | --- | --- |"]
-        for name, about in every_setting()[section.name].items():
+        for name, about in all_settings()[section.name].items():
             rows.append(
                 f"| `{name}` | `{toml(about.default)}` | {about.explanation} | {about.expected} |"
             )

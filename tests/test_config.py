@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from candid.config import (
     OLD_NAMES,
+    all_settings,
     changed_settings,
     differences,
-    every_setting,
     load_config,
     read_config,
     recipes,
@@ -153,7 +153,7 @@ def test_differences_name_both_values():
 
 NUMBERS = {
     f"{section}.{name}": about
-    for section, settings in every_setting().items()
+    for section, settings in all_settings().items()
     for name, about in settings.items()
     if about.is_number
 }
@@ -203,7 +203,7 @@ def test_an_option_that_the_network_does_not_have_is_refused_with_those_that_it_
 
 
 def test_a_setting_s_old_name_says_its_new_one(capsys, tmp_path):
-    every = every_setting()
+    every = all_settings()
     for old, new in OLD_NAMES.items():
         section, key = new.split(".")
         assert key in every[section] and old.split(".")[1] not in every[section]
@@ -232,7 +232,7 @@ def test_another_network_keeps_the_options_that_it_has_too():
 
 def test_a_file_that_holds_every_network_s_defaults_is_read(tmp_path):
     """As files of runs did before each network had options of its own."""
-    every = "".join(f"{k} = {toml(s.default)}\n" for k, s in every_setting()["network"].items())
+    every = "".join(f"{k} = {toml(s.default)}\n" for k, s in all_settings()["network"].items())
     (tmp_path / "config.toml").write_text(
         f"format = {FORMAT}\n[network]\n" + every.replace('"deep"', '"plain"', 1)
     )

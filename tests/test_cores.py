@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from candid import cores
-from candid.cores import idle_cores, own_cores
+from candid.cores import idle_cores, process_cores
 
 
 def groups(tmp_path, lines: str, files: dict[str, str]) -> float:
@@ -52,7 +52,7 @@ def test_never_more_cores_than_the_quota_and_never_none(monkeypatch):
         monkeypatch.setattr(cores, "_quota", lambda *_, quota=quota: quota)
         assert cores.cores() == count
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
-    assert own_cores() == 2
+    assert process_cores() == 2
 
 
 @pytest.mark.parametrize(

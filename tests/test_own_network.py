@@ -16,7 +16,7 @@ from candid.errors import ConfigError
 from candid.models.networks import build
 from candid.models.weights import save_weights
 from candid.settings import OwnConfig
-from candid.settings.named_parts import distrust, is_named_part, trusted_part
+from candid.settings.named_parts import distrust, import_trusted_part, is_named_part
 from commands import candid as command
 from inference.tiny import SIDE, pixels, tiny_run
 
@@ -108,7 +108,7 @@ def test_a_file_of_settings_is_not_the_user(tmp_path):
     config = candid.load_config(file=tmp_path / "theirs.toml")
     assert config.network == OwnConfig(module=NAME)
     with pytest.raises(ConfigError, match="no part of Candid"):
-        trusted_part(NAME, "The network")
+        import_trusted_part(NAME, "The network")
     assert not imported()
 
 

@@ -12,7 +12,7 @@ import pytest
 import tqdm
 
 from candid import progress as told
-from candid.progress import progress, say, stages, track
+from candid.progress import progress, stages, track, write_line
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_quiet_is_quiet(lines):
     with stages(["train"], quiet=True) as job, job.begin("train"):
         for _ in track(range(100), "train", quiet=True):
             pass_time(60)
-    say("a line", quiet=True)
+    write_line("a line", quiet=True)
     assert said() == ""
 
 

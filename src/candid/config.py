@@ -87,7 +87,7 @@ class Setting:
         return tuple(value) if isinstance(value, list) else value
 
 
-def settings_in(section: type[Any]) -> dict[str, Setting]:
+def section_settings(section: type[Any]) -> dict[str, Setting]:
     """The settings of a section's dataclass, by name."""
     hints, settings = get_type_hints(section), {}
     for f in dataclasses.fields(section):
@@ -102,13 +102,14 @@ def settings_in(section: type[Any]) -> dict[str, Setting]:
 
 
 @functools.cache
-def every_setting() -> dict[str, dict[str, Setting]]:
+def all_settings() -> dict[str, dict[str, Setting]]:
     """The settings of each section; of [network], those of all networks."""
     settings = {
-        f.name: settings_in(type(getattr(Config(), f.name))) for f in dataclasses.fields(Config)
+        f.name: section_settings(type(getattr(Config(), f.name)))
+        for f in dataclasses.fields(Config)
     }
     for network in NETWORKS.values():
-        for name, setting in settings_in(network).items():
+        for name, setting in section_settings(network).items():
             settings["network"].setdefault(name, setting)
     return settings
 
@@ -172,7 +173,9 @@ def _merge_section(section: str, previous: Any, changes: Any) -> Any:
         return changes
     name = changes.get("name")
     if section == "network" and isinstance(name, str) and name in NETWORKS:
-        previous = {key: previous[key] for key in previous if key in settings_in(NETWORKS[name])}
+        previous = {
+            key: previous[key] for key in previous if key in section_settings(NETWORKS[name])
+        }
     return previous | changes
 
 
@@ -181,7 +184,7 @@ def differences(config: Config, other: Config) -> list[str]:
     changed = []
     for section in dataclasses.fields(config):
         a, b = getattr(config, section.name), getattr(other, section.name)
-        for name in settings_in(type(a)):
+        for name in section_settings(type(a)):
             x, y = getattr(a, name), getattr(b, name, None)
             if x != y and hasattr(b, name):
                 changed.append(f"{section.name}.{name} ({toml(x)}, not {toml(y)})")
@@ -205,7 +208,7 @@ def changed_settings(
     changed, plain = [], Config()
     for section in dataclasses.fields(config):
         values, defaults = getattr(config, section.name), getattr(plain, section.name)
-        for name, setting in settings_in(type(values)).items():
+        for name, setting in section_settings(type(values)).items():
             value, default = getattr(values, name), getattr(defaults, name, setting.default)
             if value != default:
                 full = f"{section.name}.{name}"
@@ -255,14 +258,14 @@ def with_values(config: Config, values: Mapping[str, Any]) -> Config:
 
 
 def _replace(section: str, old: Any, changes: Mapping[str, Any]) -> Any:
-    settings = settings_in(type(old))
+    settings = section_settings(type(old))
     if section == "network":
         changes = _with_module(changes)
         kind = NETWORKS[settings["name"].checked("network.name", changes.get("name", old.name))]
-        settings = settings_in(kind)
+        settings = section_settings(kind)
         old = kind(**{k: getattr(old, k) for k in settings if k != "name" and hasattr(old, k)})
         # What another network has, and what does not differ from its default, means nothing here.
-        unused = {k: s.default for k, s in every_setting()["network"].items() if k not in settings}
+        unused = {k: s.default for k, s in all_settings()["network"].items() if k not in settings}
         changes = {k: v for k, v in changes.items() if k not in unused or v != unused[k]}
     for key in changes:
         if (name := f"{section}.{key}") in OLD_NAMES:
@@ -357,7 +360,7 @@ def to_toml(config: Config, shown: Mapping[str, str] | None = None) -> str:
         if is_optional and getattr(config, section.name) == getattr(defaults, section.name):
             continue
         values, lines = getattr(config, section.name), [f"[{section.name}]"]
-        for name, setting in settings_in(type(values)).items():
+        for name, setting in section_settings(type(values)).items():
             bounds = f" ({setting.expected})" if setting.is_number else ""
             value = (shown or {}).get(f"{section.name}.{name}", getattr(values, name))
             lines += [f"# {setting.explanation}{bounds}", f"{name} = {toml(value)}"]

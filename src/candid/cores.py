@@ -21,7 +21,7 @@ def cores() -> int:
     return int(max(1, min(count, _quota(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")))))
 
 
-def own_cores() -> int:
+def process_cores() -> int:
     """The part of them for one of several processes of torchrun on this machine."""
     return max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 

@@ -138,7 +138,7 @@ class CheckFailed(CandidError):
 
 
 @contextlib.contextmanager
-def needing(what: str, extra: str, *, expected: str = "", todo: str = "") -> Iterator[None]:
+def require_extra(what: str, extra: str, *, expected: str = "", todo: str = "") -> Iterator[None]:
     """Turn an import that fails in the block into a DependencyError; `what` is "This needs"."""
     try:
         yield
@@ -150,12 +150,12 @@ def needing(what: str, extra: str, *, expected: str = "", todo: str = "") -> Ite
         ) from error
 
 
-def go_on_with(run: object) -> str:
+def resume_advice(run: object) -> str:
     """The advice for a half-finished run in the folder `run`."""
     return f"go on with: candid run --resume {shlex.quote(str(run))}"
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
+def nearest_names(word: str, known: Iterable[str]) -> str:
     """A hint with the known words nearest to `word`; "" where none is near."""
     import difflib
 
@@ -167,7 +167,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A hint with the known words nearest to `word`, or with all of them where there are few."""
     words = sorted(set(known))
-    if hint := nearest(word, words):
+    if hint := nearest_names(word, words):
         return hint
     shown = ", ".join(words[:12]) + (f", … ({len(words)} in all)" if len(words) > 12 else "")
     return f"known: {shown}"

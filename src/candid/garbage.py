@@ -8,7 +8,7 @@ import gc
 _MANY = 50_000  # new objects between two looks; Python's own number is 700
 
 
-def collect_seldom() -> None:
+def collect_rarely() -> None:
     """Look seldom, and not at exit, where memory goes back as a whole.
 
     Torch and its imports are many objects that stay: looks took a tenth of the processor time of

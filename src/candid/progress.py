@@ -27,7 +27,7 @@ _COUNT_FORMAT, _OPEN_FORMAT = "{desc} {n_fmt} [{elapsed}{postfix}]", "{desc} [{e
 _TICK_SECONDS = 1.0  # how often the bar of a job shows the time, whether anything is done or not
 
 
-def say(line: str, *, quiet: bool = False) -> None:
+def write_line(line: str, *, quiet: bool = False) -> None:
     """Write a line, above the bars that are shown."""
     if quiet or sys.stderr is None:
         return
@@ -115,9 +115,9 @@ class _LineProgress(Progress):
         done = f"{self.n:,}{f' of {self.total:,}' if self.total else ''} {unit}".rstrip()
         if self.total and self.n > self.first:
             left = _format_seconds(spent * (self.total - self.n) / (self.n - self.first))
-            say(f"{self.title}: {tenth}0% ({done}), {left} left{self.words}")
+            write_line(f"{self.title}: {tenth}0% ({done}), {left} left{self.words}")
         else:
-            say(f"{self.title}: {done} in {_format_seconds(spent)}{self.words}")
+            write_line(f"{self.title}: {done} in {_format_seconds(spent)}{self.words}")
 
     def _tenth(self) -> int:
         return self.n * 10 // self.total if self.total else 0
@@ -168,9 +168,9 @@ def progress(
     else:
         began = clock()
         counted = f"{total:,} {_format_unit(total, unit)}" if total else unit
-        say(f"{title}: {counted}".rstrip(": "))
+        write_line(f"{title}: {counted}".rstrip(": "))
         yield _LineProgress(title, total, unit, done)
-        say(f"{title}: done in {_format_seconds(clock() - began)}")
+        write_line(f"{title}: done in {_format_seconds(clock() - began)}")
 
 
 def track(iterable: Iterable[T], title: str, *, unit: str = "", quiet: bool = False) -> Iterator[T]:
@@ -201,17 +201,17 @@ class Stages:
         if self.bar is not None:
             self.part(name, None, "", 0)
         else:
-            say(f"{name} ({place} of {len(self.names)})", quiet=self.quiet)
+            write_line(f"{name} ({place} of {len(self.names)})", quiet=self.quiet)
         _stages = None if self.quiet else self
         try:
             yield
         finally:
             _stages = before
-        say(f"{name}: done in {_format_seconds(clock() - began)}", quiet=self.quiet)
+        write_line(f"{name}: done in {_format_seconds(clock() - began)}", quiet=self.quiet)
 
     def skip(self, name: str) -> None:
         """Show that a stage was done before."""
-        say(f"{name}: done before", quiet=self.quiet)
+        write_line(f"{name}: done before", quiet=self.quiet)
 
     def part(self, title: str, total: int | None, unit: str, done: int) -> Progress:
         """A piece of the present stage."""
@@ -253,7 +253,7 @@ def _refresh_bar(bar: Any) -> Iterator[None]:
 
     def tick() -> None:
         while not over.wait(_TICK_SECONDS):
-            with contextlib.suppress(OSError, ValueError):  # as for `say`
+            with contextlib.suppress(OSError, ValueError):  # as for `write_line`
                 bar.refresh()
 
     ticker = threading.Thread(target=tick, name="progress", daemon=True)

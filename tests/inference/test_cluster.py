@@ -13,7 +13,7 @@ from shards import by_hand, job_of, rows_of, tar_shards
 from candid.errors import RunError
 from candid.inference import cluster
 from candid.inference.parts import label_here, label_missing, read_manifest
-from candid.inference.shards import Order, find_shards
+from candid.inference.shards import JobSpec, find_shards
 from candid.pipeline.shards import label_shards
 from candid.storage.jobs import job_digest
 from commands import candid
@@ -66,7 +66,7 @@ def orders(out, **how):
     """What the stage hands to the cluster, with a model by hand."""
     # Workers that are still there keep the model of a job that they know.
     of = partial(job_of, test=str(out))
-    order = Order(str(out), of(by_hand()), {"target": "Hat"})
+    order = JobSpec(str(out), of(by_hand()), {"target": "Hat"})
     return order, cluster.PackedModel({}, partial(by_hand, **how), order.job, of)
 
 

@@ -8,7 +8,7 @@ import torch
 
 from candid.errors import ImageError, OutputError
 from candid.inference.classifier import BATCH
-from candid.inference.common_frame import FEWEST, common_frame, framed_together
+from candid.inference.common_frame import MIN_IMAGES, common_frame, with_common_frame
 from candid.inference.sources import Item
 from candid.models.warping import frame_matrices
 from candid.pipeline.shards import label_shards
@@ -116,10 +116,10 @@ def as_items(pictures, *, ordered=False):
 
 
 @pytest.mark.parametrize("ordered", [False, True])
-@pytest.mark.parametrize("count", [FEWEST, 700])
+@pytest.mark.parametrize("count", [MIN_IMAGES, 700])
 def test_a_job_begins_from_it_and_loses_no_picture(count, ordered):
     framer, pictures = Seeks(PLACE), seen(count)
-    placed, coming = framed_together(framing(framer), as_items(pictures, ordered=ordered))
+    placed, coming = with_common_frame(framing(framer), as_items(pictures, ordered=ordered))
     common = placed.classifier.common
     assert off(common, PLACE) < 0.03
     coming = list(coming)
@@ -136,9 +136,9 @@ def test_few_pictures_are_framed_each_by_itself():
     def broken():
         raise ImageError("cannot be read")
 
-    few = [*as_items(seen(FEWEST - 1)), Item("broken", broken)]
-    placed, coming = framed_together(framing(Seeks(PLACE)), few)
-    assert placed.classifier.common is None and len(list(coming)) == FEWEST
+    few = [*as_items(seen(MIN_IMAGES - 1)), Item("broken", broken)]
+    placed, coming = with_common_frame(framing(Seeks(PLACE)), few)
+    assert placed.classifier.common is None and len(list(coming)) == MIN_IMAGES
 
 
 def test_who_frames_nothing_or_knows_the_place_or_wants_none_stays():
@@ -147,7 +147,7 @@ def test_who_frames_nothing_or_knows_the_place_or_wants_none_stays():
     known = CommonFrame((1.3, 0, 0, 0, 1.3, 0), alike=True, far=0.0, pictures=60)
     here = replace(some, classifier=replace(some.classifier, common=known))
     for labeller in (by_hand(), here, replace(some, together=False)):
-        placed, coming = framed_together(labeller, many)
+        placed, coming = with_common_frame(labeller, many)
         assert placed is labeller and len(list(coming)) == 80
 
 

@@ -22,7 +22,7 @@ from candid.inference.drift import (
     write_reference,
 )
 from candid.inference.label_file import label_to_file
-from candid.inference.promise import drift_said, promise_here
+from candid.inference.promise import describe_drift, promise_here
 from candid.inference.sources import Item
 from candid.records import ModelCard
 from inference.tiny import CLASSES, SIDE, encoded
@@ -173,19 +173,19 @@ def test_a_job_says_that_its_promise_does_not_hold(reference, tmp_path):
     assert found.holds is False and PROMISE.sentence not in found.sentence
     assert found.sentence.startswith("No promise: the pictures are not like the validation")
     assert "the probability of yes is higher" in found.sentence
-    assert f"in their order it showed after {tally.drift.ordered.after:,}" in drift_said(tally)
+    assert f"in their order it showed after {tally.drift.ordered.after:,}" in describe_drift(tally)
 
 
 def test_a_job_at_home_keeps_its_promise(reference, tmp_path):
     some = labeller(PROMISE, reference=reference)
     tally = job(tmp_path, some, items(pictures(800, seed=8)))
     assert promise_here(some, tally).sentence == PROMISE.sentence
-    assert drift_said(tally) == "drift: none seen in 800 pictures"
+    assert describe_drift(tally) == "drift: none seen in 800 pictures"
     few = labeller(PROMISE, reference=fit_reference(NAMES, scores_of(pictures(9, seed=0)), None))
     tally = job(tmp_path, few, items(pictures(60, seed=8, redder=200)), force=True)
-    assert drift_said(tally) == "drift: the validation pictures are too few to tell"
+    assert describe_drift(tally) == "drift: the validation pictures are too few to tell"
     nobody = job(tmp_path, labeller(PROMISE), items(pictures(3, seed=8)), force=True)
-    assert nobody.drift is None and drift_said(nobody) == ""
+    assert nobody.drift is None and describe_drift(nobody) == ""
 
 
 def test_a_sorted_job_keeps_its_promise_and_says_so(reference, tmp_path):
@@ -193,7 +193,9 @@ def test_a_sorted_job_keeps_its_promise_and_says_so(reference, tmp_path):
     some = labeller(PROMISE, reference=reference)
     tally = job(tmp_path, some, items(home[np.argsort(home[..., 0].mean((1, 2)))]))
     assert promise_here(some, tally).sentence == PROMISE.sentence
-    assert "together are like the validation pictures, but not in their order" in drift_said(tally)
+    assert "together are like the validation pictures, but not in their order" in describe_drift(
+        tally
+    )
 
 
 def test_a_job_that_goes_on_finds_what_one_that_was_not_stopped_finds(reference, tmp_path):

@@ -13,7 +13,7 @@ import pytest
 from candid.errors import DataError, OutputError
 from candid.inference import parts, shards
 from candid.inference.parts import label_here, label_missing, read_manifest
-from candid.inference.shards import Order, find_shards, label_shard, read_part
+from candid.inference.shards import JobSpec, find_shards, label_shard, read_part
 from candid.pipeline.labelling import model_key, open_labeller
 from commands import candid
 from inference.shards import faces, parquet_shard, rows_of, tar_shards
@@ -38,7 +38,7 @@ def tars(tmp_path):
 
 
 def order_of(ready, out):
-    return Order(str(out), model_key(ready), {"target": "Hat"})
+    return JobSpec(str(out), model_key(ready), {"target": "Hat"})
 
 
 def do(ready, words, out, **options):

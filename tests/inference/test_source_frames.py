@@ -10,7 +10,7 @@ import torch
 
 from candid.errors import RunError
 from candid.inference.source_frames import (
-    SomePictures,
+    ImageSample,
     SourceReframe,
     frames_digest,
     source_frame,
@@ -62,7 +62,7 @@ def squares(n, wide=1.0, high=1.0, right=0.0, down=0.0, side=128):
     half, middle = np.array([high, wide]) * side / 4, side / 2 + np.array([down, right]) * side
     (top, left), (bottom, end) = (middle - half).round().astype(int), (middle + half).round()
     made[:, top : int(bottom), left : int(end)] = 255
-    return SomePictures(made)
+    return ImageSample(made)
 
 
 @pytest.mark.parametrize("share", [1.0, 0.7])

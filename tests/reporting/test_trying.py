@@ -130,7 +130,7 @@ class Made:
         embedded = EmbeddedModel(
             network_of, frames_of,
             FlatLook(tuple(one.weight.tolist()), one.limit, one.narrowest, one.widest,
-                     one.smallest, one.faintest, one.told()),
+                     one.smallest, one.faintest, one.describe()),
             fit, 10**6, THRESHOLD, "What is promised.",
         )  # fmt: skip
         methods = ((passed, passed.capitalize(), True, "passed"),)

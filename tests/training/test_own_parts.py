@@ -14,7 +14,7 @@ from test_loop import CHANGED, FAST, STILL, network, same, task, trained
 import candid
 from candid.config import read_config, to_toml
 from candid.errors import ConfigError
-from candid.settings.named_parts import distrust, trust, trusted_part
+from candid.settings.named_parts import distrust, import_trusted_part, trust
 from candid.training import checkpoint
 from candid.training.augment import augment
 from candid.training.balance import GroupDRO, group_cells
@@ -139,7 +139,7 @@ def test_who_names_them_may_use_them_and_a_file_may_not(tmp_path):
     words = (f"train.loss={LOSS}", f"augment.extra={EXTRA}")
     config = candid.load_config(overrides=words)
     assert (config.train.loss, config.augment.extra) == (LOSS, EXTRA)
-    assert trusted_part(LOSS, "The loss").__name__ == "each"
+    assert import_trusted_part(LOSS, "The loss").__name__ == "each"
     (tmp_path / "config.toml").write_text(to_toml(config))
     for name in (LOSS, EXTRA):
         distrust(name)

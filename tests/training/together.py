@@ -238,7 +238,7 @@ def main(folder):
     alone = None
     if os.environ["RANK"] == "0":
         alone = modules() | {"trainings": everything()}
-    with distributed.joined() as group:
+    with distributed.join_group() as group:
         together = modules() | {
             "trainings": everything(),
             "talk": told_and_shared(folder),

@@ -25,7 +25,7 @@ from candid.cli.reviewing import review_command
 from candid.cli.serving import serve_command
 from candid.cli.tuning import tune_command
 from candid.errors import CandidError
-from candid.garbage import collect_seldom
+from candid.garbage import collect_rarely
 
 __all__ = ["cli", "main"]
 
@@ -64,7 +64,7 @@ for _command in (
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run a command line and exit: 0 well, 1 a check failed, 2 bad input, 130 interrupted."""
-    collect_seldom()
+    collect_rarely()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # no name is worth a traceback
     try:
@@ -97,12 +97,12 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
 def _fail_in_part(error: Exception) -> None:
     """Exit where an error came through a part of the user's own: it is no bug here."""
-    from candid.settings.named_parts import find_user_line, said_by
+    from candid.settings.named_parts import find_user_line, format_error
 
     if line := find_user_line(error):
         _fail(
             CandidError(
-                f"A part of your own failed: {said_by(error, line)}.",
+                f"A part of your own failed: {format_error(error, line)}.",
                 expected="code that takes whatever it is given here",
                 todo="mend it, and give the same command again",
             )

@@ -246,7 +246,7 @@ def _show_progress(
 
 def _tally_lines(tally: Outcome, out: str, labeller: Labeller) -> Iterator[str]:
     """The summary of a job."""
-    from candid.inference.promise import drift_said, promise_here
+    from candid.inference.promise import describe_drift, promise_here
     from candid.text.console import abstains_below, outcome_lines
     from candid.text.labelling import UNLIKE, framed_from, perhaps_photographs
 
@@ -255,7 +255,7 @@ def _tally_lines(tally: Outcome, out: str, labeller: Labeller) -> Iterator[str]:
     yield from outcome_lines(tally, out, labeller.classifier.target)
     if (rule := labeller.classifier.rule) is not None:
         yield abstains_below(rule.threshold, promise_here(labeller, tally).sentence)
-    for line in (crop_hint, framed_from(tally.frame), drift_said(tally)):
+    for line in (crop_hint, framed_from(tally.frame), describe_drift(tally)):
         if line:
             yield f"  {line}"
 

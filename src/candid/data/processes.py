@@ -18,8 +18,8 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from candid.errors import DataError, OutputError
-from candid.garbage import collect_seldom
-from candid.progress import say
+from candid.garbage import collect_rarely
+from candid.progress import write_line
 from candid.storage.files import writing
 from candid.storage.locks import try_lock
 
@@ -144,7 +144,7 @@ _worker: Callable[[Any], Any] | None = None  # set once in each started process
 
 def _start_worker(name: str) -> None:
     global _worker
-    collect_seldom()
+    collect_rarely()
     _worker = pickle.loads(Path(name).read_bytes())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # where it could not be blocked
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -178,7 +178,7 @@ def locked_folder(folder: Path, *, quiet: bool) -> Iterator[None]:
         raise dead_worker()
     with writing(folder), (folder / LOCK).open("a+b") as file:
         if not _try_lock(file.fileno()):
-            say("Another process packs the same images; waiting for it.", quiet=quiet)
+            write_line("Another process packs the same images; waiting for it.", quiet=quiet)
             while not _try_lock(file.fileno()):
                 time.sleep(0.1)
         yield

@@ -28,7 +28,7 @@ from candid.data import store
 from candid.data.dataset import Dataset, Sharded, Source, require_sharded
 from candid.data.findings import make_finding
 from candid.errors import ConfigError, ImageError
-from candid.progress import say
+from candid.progress import write_line
 from candid.settings import DataConfig
 from candid.text import words
 
@@ -189,7 +189,7 @@ def choose_streaming(
         size, free = store.pack_size(len(dataset), config.side), _free_bytes(cache)
         if size <= _ROOM * free or store.is_begun(dataset, config, cache=cache):
             return None
-        say(
+        write_line(
             f"A pack of {len(dataset):,} pictures would take {words.size(size)} of the "
             f"{words.size(free)} that are free, so training reads them from their shards.",
             quiet=quiet,

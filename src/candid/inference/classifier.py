@@ -19,7 +19,7 @@ from candid.inference.abstaining import Rule, abstention_rule
 from candid.records import ModelCard, read_record
 from candid.records.calibration import NumberCalibration, PlaceCalibration, calibration_path
 from candid.records.framing import DETAIL, CommonFrame
-from candid.runs import Run, is_framed, open_run
+from candid.runs import Run, has_framing, open_run
 from candid.runs.refusals import refuse_untrained
 from candid.stats.shift import ProbabilityShift
 
@@ -266,7 +266,7 @@ def open_framer(
     from candid.models.onnx_file import OnnxModel
     from candid.models.onnx_framing import framing_path, open_onnx_framer, weights_digest
 
-    is_framed_run = is_framed(run)
+    is_framed_run = has_framing(run)
     if run.framing.is_file() and not is_framed_run:
         return None, None
     if isinstance(model, OnnxModel) and not run.framing_weights.is_file():

@@ -203,12 +203,12 @@ class Labeller:
             answer = None
             if isinstance(crop, Crop) and crop.pixels is not None:
                 answer = next(answers)
-            row = self.told(crop, answer) if isinstance(crop, Crop) else {"error": crop}
+            row = self.to_row(crop, answer) if isinstance(crop, Crop) else {"error": crop}
             values.append({"id": name} | row)
             scores.append([] if answer is None else answer.scores)
         return self.columns.rows(values), scores
 
-    def told(self, crop: Crop, answer: Prediction | None) -> dict[str, Any]:
+    def to_row(self, crop: Crop, answer: Prediction | None) -> dict[str, Any]:
         """A crop's row by the names of the columns; no answer: no face was found."""
         values: dict[str, Any] = {"width": crop.width, "height": crop.height}
         if answer is None:

@@ -28,7 +28,7 @@ from candid.cores import cores
 from candid.errors import CandidError, DependencyError, RunError
 from candid.inference.classify import Labeller
 from candid.inference.parts import Work
-from candid.inference.shards import Failed, LabelledShard, Order, Shard, label_shard
+from candid.inference.shards import Failed, JobSpec, LabelledShard, Shard, label_shard
 from candid.storage.jobs import Job, job_digest
 
 # Machines of cheap clusters are often lost; a shard that kills its process every time is given up.
@@ -59,7 +59,7 @@ def needs_ray() -> None:
 
 
 def label_on_cluster(
-    model: PackedModel, order: Order, *, workers: int = 0, quiet: bool = False
+    model: PackedModel, order: JobSpec, *, workers: int = 0, quiet: bool = False
 ) -> Work:
     """Work for `candid.inference.parts.label_missing`, done by tasks of Ray.
 
@@ -124,7 +124,7 @@ def _connect(workers: int, quiet: bool) -> Iterator[int]:
 
 
 def _run_tasks(
-    todo: Sequence[Shard], model: PackedModel, order: Order, max_pending: int
+    todo: Sequence[Shard], model: PackedModel, order: JobSpec, max_pending: int
 ) -> Generator[LabelledShard | Failed]:
     """The shards' results, in order of completion."""
     import ray
@@ -177,7 +177,7 @@ def _task_error(cause: Exception) -> CandidError:
 _labellers: dict[str, Labeller] = {}  # cache of this process, for the tasks that follow
 
 
-def _label_task(reference: list[Any], shard: Shard, order: Order) -> LabelledShard | Failed:
+def _label_task(reference: list[Any], shard: Shard, order: JobSpec) -> LabelledShard | Failed:
     key = job_digest(order.job)
     if key not in _labellers:
         import ray

@@ -23,8 +23,8 @@ from candid.inference.classify import Labeller
 from candid.inference.sources import Item
 from candid.records.framing import IDENTITY_FRAME, CommonFrame, corner_distance, upper_rows
 
-FEWEST = 50  # images for a common frame; each of fewer is framed by itself
-SEEN = 256  # images that it is estimated on
+MIN_IMAGES = 50  # images for a common frame; each of fewer is framed by itself
+MAX_IMAGES = 256  # images that it is estimated on
 _MAX_READ_AHEAD = 20_000  # images that these are drawn from, evenly
 _MAX_BYTES = 128 << 20  # of images that are read in order
 _PASSES = 4  # each starts from the estimate of the one before
@@ -84,26 +84,28 @@ def _estimate(
     return frames.astype(np.float64), distances <= framer.far_limit
 
 
-def framed_together(labeller: Labeller, items: Iterable[Item]) -> tuple[Labeller, Iterator[Item]]:
+def with_common_frame(labeller: Labeller, items: Iterable[Item]) -> tuple[Labeller, Iterator[Item]]:
     """A labeller with the common frame of these images, and all the images.
 
     The labeller is unchanged where it frames nothing, has a common frame already, or there are
-    fewer than `FEWEST` images.
+    fewer than `MIN_IMAGES` images.
     """
     iterator = iter(items)
     framer = labeller.common_framer
     if framer is None:
         return labeller, iterator
     ahead = list(_read_ahead(iterator))
-    rows = np.unique(np.linspace(0, len(ahead) - 1, min(SEEN, len(ahead))).round().astype(int))
+    rows = np.unique(
+        np.linspace(0, len(ahead) - 1, min(MAX_IMAGES, len(ahead))).round().astype(int)
+    )
     crops = [pixels for i in rows.tolist() for pixels in _crop_pixels(labeller, ahead[i])]
-    if len(crops) >= FEWEST:
-        labeller = labeller.in_frame(common_frame(framer, np.stack(crops[:SEEN])))
+    if len(crops) >= MIN_IMAGES:
+        labeller = labeller.in_frame(common_frame(framer, np.stack(crops[:MAX_IMAGES])))
     return labeller, chain(ahead, iterator)
 
 
 def _read_ahead(coming: Iterator[Item]) -> Iterator[Item]:
-    """The next thousands of images; of those that must be read in order, `SEEN`.
+    """The next thousands of images; of those that must be read in order, `MAX_IMAGES`.
 
     The latter are read here and keep their bytes.
     """
@@ -118,7 +120,7 @@ def _read_ahead(coming: Iterator[Item]) -> Iterator[Item]:
             data = error
         n_read, size = n_read + 1, size + (len(data) if isinstance(data, bytes) else 0)
         yield replace(item, read=partial(_return_data, data))
-        if n_read == SEEN or size >= _MAX_BYTES:
+        if n_read == MAX_IMAGES or size >= _MAX_BYTES:
             return
 
 

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.errors import DataError, DependencyError, needing
+from candid.errors import DataError, DependencyError, require_extra
 
 Pixels = NDArray[np.uint8]
 Point = tuple[float, float]
@@ -224,6 +224,6 @@ class YuNet:
 
 def load_cv2() -> Any:
     """OpenCV, where it is installed."""
-    with needing("Finding faces needs", "crop"):
+    with require_extra("Finding faces needs", "crop"):
         import cv2
     return cv2

@@ -12,7 +12,7 @@ from pathlib import Path
 from candid.errors import RunError
 from candid.models.onnx_file import OnnxModel
 from candid.models.onnx_framing import OnnxFramer, weights_digest
-from candid.runs import Run, is_framed
+from candid.runs import Run, has_framing
 
 _FILE, _MADE_FROM = "candid.framing", "candid.framing_made_from"  # in the metadata of `model.onnx`
 
@@ -22,7 +22,7 @@ def framing_marks(run: Run, name: str) -> dict[str, str]:
 
     Empty where the run does not frame.
     """
-    return {_FILE: name, _MADE_FROM: weights_digest(run) or ""} if is_framed(run) else {}
+    return {_FILE: name, _MADE_FROM: weights_digest(run) or ""} if has_framing(run) else {}
 
 
 def open_named_framer(model: OnnxModel, folder: Path, *, threads: int = 0) -> OnnxFramer | None:

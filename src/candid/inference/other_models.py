@@ -21,7 +21,7 @@ from candid.errors import ConfigError, PredictionsError, RunError
 from candid.inference.framed_export import open_named_framer
 from candid.models.onnx_file import OnnxEngine
 from candid.records.framing import DETAIL
-from candid.settings.named_parts import imported_part, is_named_part, said_by
+from candid.settings.named_parts import format_error, import_part, is_named_part
 from candid.text.words import many
 
 # Encoded images in; a row for each out.
@@ -45,7 +45,7 @@ def open_other(model: str | Callable[..., Any], *, max_pixels: int) -> Asked:
     if model.endswith(".onnx"):
         return _ask_file(Path(model), max_pixels)
     if is_named_part(model):
-        return _ask_function(imported_part(model, "The model"), max_pixels)
+        return _ask_function(import_part(model, "The model"), max_pixels)
     raise ConfigError(
         f"{model!r} names no model.",
         expected="package.module:function, a file model.onnx, a file of outputs (JSON, CSV, "
@@ -65,7 +65,7 @@ def _ask_function(function: Callable[..., Any], max_pixels: int) -> Asked:
             rows = function(pixels)
         except Exception as error:  # custom code may raise anything
             raise PredictionsError(
-                f"The model failed: {said_by(error)}.",
+                f"The model failed: {format_error(error)}.",
                 expected="a row for each picture: probabilities, or None where it has no answer",
                 todo="mend the function, or let it catch what a picture may raise",
             ) from error

@@ -20,7 +20,7 @@ import candid
 from candid.errors import DataError, OutputError
 from candid.inference.classify import Labeller
 from candid.inference.rows import Outcome
-from candid.inference.shards import Failed, LabelledShard, Order, Shard, label_shard, read_part
+from candid.inference.shards import Failed, JobSpec, LabelledShard, Shard, label_shard, read_part
 from candid.records import from_plain, to_plain
 from candid.storage import filesystem
 from candid.storage.files import as_utf8
@@ -60,7 +60,7 @@ class Manifest:
 
 def label_missing(
     shards: Sequence[Shard],
-    order: Order,
+    order: JobSpec,
     work: Work,
     *,
     engine: str = "local",
@@ -92,7 +92,7 @@ def label_missing(
     return final
 
 
-def label_here(labeller: Labeller, order: Order, *, workers: int = 0) -> Work:
+def label_here(labeller: Labeller, order: JobSpec, *, workers: int = 0) -> Work:
     """Work done by threads of this process, shard by shard."""
 
     @contextlib.contextmanager
@@ -111,7 +111,9 @@ def _lock_folder(out: str) -> contextlib.AbstractContextManager[Any]:
     return locked(path / ".lock", output=out, expected="one job per folder", todo=todo)
 
 
-def _find_finished(shards: Sequence[Shard], order: Order, force: bool) -> dict[str, LabelledShard]:
+def _find_finished(
+    shards: Sequence[Shard], order: JobSpec, force: bool
+) -> dict[str, LabelledShard]:
     """The finished parts of this job, by shard.
 
     Raises OutputError where there are labels of other shards, or, without `force`, of another job.
@@ -149,7 +151,7 @@ def _find_finished(shards: Sequence[Shard], order: Order, force: bool) -> dict[s
 
 def _manifest(
     shards: Sequence[Shard],
-    order: Order,
+    order: JobSpec,
     engine: str,
     results: dict[str, LabelledShard | Failed],
     existing: dict[str, LabelledShard],
@@ -204,7 +206,7 @@ def read_manifest(out: str) -> Manifest:
         ) from error
 
 
-def job_begun(out: str) -> Job | None:
+def read_job(out: str) -> Job | None:
     """The job of a folder of labels; None where it has no readable manifest."""
     try:
         return read_manifest(out).job

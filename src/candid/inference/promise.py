@@ -90,7 +90,7 @@ def alarm_text(drift: Drift | None) -> str | None:
     return text.drifted(drift.after, drift.change, FALSE_ALARMS)
 
 
-def drift_said(tally: Outcome) -> str:
+def describe_drift(tally: Outcome) -> str:
     """A job summary's line on drift; "" where it was not watched."""
     drift = tally.drift
     return "" if drift is None else text.drift_line(drift.ordered, drift.drawn, FALSE_ALARMS)

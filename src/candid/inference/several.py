@@ -31,7 +31,7 @@ from candid.inference.unfamiliar import read_unfamiliar
 from candid.records import ModelCard, read_record
 from candid.records.calibration import NumberCalibration
 from candid.records.targets import TargetLabel, Targets
-from candid.runs import Run, is_framed, open_run
+from candid.runs import Run, has_framing, open_run
 from candid.runs.folders import TARGETS
 from candid.text import labelling as text
 
@@ -142,9 +142,9 @@ class SeveralLabeller(Labeller):
             for name in label.classes
         ]
 
-    def told(self, crop: Crop, answer: Prediction | None) -> dict[str, Any]:
+    def to_row(self, crop: Crop, answer: Prediction | None) -> dict[str, Any]:
         """A crop's row by the names of the columns, with each label's answer, if any."""
-        values = super().told(crop, answer)
+        values = super().to_row(crop, answer)
         if answer is None:
             return values
         unsure, answered = [], False
@@ -223,7 +223,7 @@ def open_several(
     if calibration:
         from candid.models.onnx_framing import weights_digest
 
-        framer_digest = weights_digest(run) if is_framed(run) else None
+        framer_digest = weights_digest(run) if has_framing(run) else None
         digest = model_digest(target_runs[0], cards[0], framer_digest)
         place = read_calibration(target_runs[0], calibration, cards[0], digest)
         if isinstance(place, NumberCalibration):

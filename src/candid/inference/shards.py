@@ -131,7 +131,7 @@ def first_pictures(shards: Sequence[Shard], column: str) -> Iterator[Item]:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class JobSpec:
     """What all shards of a job share; plain values, as it is pickled."""
 
     out: str  # the folder of the parts: a path or a URL
@@ -148,7 +148,7 @@ class Order:
 def label_shard(
     labeller: Labeller,
     shard: Shard,
-    order: Order,
+    order: JobSpec,
     *,
     workers: int = 1,
     bar: Callable[[int], object] = lambda _: None,
@@ -169,7 +169,7 @@ def label_shard(
 
 
 def _write_part(
-    labeller: Labeller, shard: Shard, order: Order, workers: int, bar: Callable[[int], object]
+    labeller: Labeller, shard: Shard, order: JobSpec, workers: int, bar: Callable[[int], object]
 ) -> LabelledShard:
     counter = Counter(labeller.columns)
     schema = labeller.columns.schema()

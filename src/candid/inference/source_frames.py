@@ -49,7 +49,7 @@ _LEVELS = 3  # an image that shows e times as much is a third of the size
 
 
 @dataclass(frozen=True, eq=False)
-class SomePictures:
+class ImageSample:
     """A sample of a data set's images, as a framing network takes them."""
 
     pixels: NDArray[np.uint8]  # (n, input_side, input_side, 3)
@@ -57,7 +57,7 @@ class SomePictures:
 
 
 def source_frame(
-    name: str, framer: Framer, pictures: SomePictures, home: SomePictures
+    name: str, framer: Framer, pictures: ImageSample, home: ImageSample
 ) -> SourceFrame:
     """The frame of a data set's images relative to those of the reference, sampled by `home`.
 

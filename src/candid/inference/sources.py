@@ -27,7 +27,7 @@ from candid.data.arrays import encode_image, image_name, images_of
 from candid.data.layouts.pictures import is_picture
 from candid.data.sources import ParquetSource, contains, holds_bytes, read_file
 from candid.data.tars import members
-from candid.errors import DataError, ImageError, did_you_mean, nearest
+from candid.errors import DataError, ImageError, did_you_mean, nearest_names
 from candid.storage import filesystem
 from candid.storage.files import open_regular, regular
 
@@ -91,7 +91,7 @@ def _missing_error(word: str) -> DataError:
     if os.path.isdir(folder or "."):
         with os.scandir(folder or ".") as entries:
             siblings = [entry.name for _, entry in zip(range(5000), entries, strict=False)]
-    hint = "" if glob.has_magic(word) else nearest(name, siblings)
+    hint = "" if glob.has_magic(word) else nearest_names(name, siblings)
     return DataError(
         f"There is no {word!r}.",
         expected="a file, a folder, a glob that fits something, a tar or Parquet file, or -",

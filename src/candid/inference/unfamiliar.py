@@ -105,7 +105,7 @@ class Unfamiliar:
         """The share of distorted validation images that is flagged."""
         return wilson_share(self.caught, self.displaced)
 
-    def told(self) -> str:
+    def describe(self) -> str:
         """The check's guarantee and power, in one sentence."""
         return text.look_check(self.false_alarms, self.limit, self.checked, self.power)
 

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from candid.cores import idle_cores, own_cores
+from candid.cores import idle_cores, process_cores
 from candid.errors import TrainingError
 
 
@@ -103,8 +103,8 @@ def pick_threads(n_threads: int) -> int:
     2.6 times as long as one. Never more than the cores that this process may use.
     """
     if n_threads:
-        return min(n_threads, own_cores())
-    return idle_cores(min(torch.get_num_threads(), own_cores()))
+        return min(n_threads, process_cores())
+    return idle_cores(min(torch.get_num_threads(), process_cores()))
 
 
 @contextlib.contextmanager

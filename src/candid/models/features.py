@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from candid.config import settings_in
+from candid.config import section_settings
 from candid.errors import ConfigError
 from candid.settings.network import FeaturesConfig
 
@@ -133,7 +133,7 @@ class Features(nn.Module):
     ) -> None:
         super().__init__()
         for name, word in (("features", features), ("classifier", classifier)):
-            settings_in(FeaturesConfig)[name].checked(f"network.{name}", word)
+            section_settings(FeaturesConfig)[name].checked(f"network.{name}", word)
         pixels = 3 * side * side
         if features != "hog" and components > pixels:
             raise ConfigError(

@@ -24,7 +24,7 @@ from candid.models.networks import Deep, to_depth
 from candid.models.warping import frame_matrices, halve, level_warp, to_pixels
 from candid.models.weights import save_tensors
 from candid.records.framing import DETAIL, LOOK_SIDE
-from candid.runs import Run, is_framed
+from candid.runs import Run, has_framing
 from candid.storage.files import reading, regular
 
 PARAMETERS = ("scale", "aspect", "x", "y", "rotation")
@@ -195,7 +195,7 @@ def framing_of(run: Run) -> Framing | None:
 
     Raises RunError where its files are damaged.
     """
-    return load_framing(run.framing_weights) if is_framed(run) else None
+    return load_framing(run.framing_weights) if has_framing(run) else None
 
 
 def save_framing(path: Path, framing: Framing) -> None:

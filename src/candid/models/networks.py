@@ -22,7 +22,7 @@ from candid.models.vit import vit
 from candid.models.warping import is_tracing
 from candid.records import Layer
 from candid.settings import NetworkConfig
-from candid.settings.named_parts import is_named_part, said_by, trusted_part
+from candid.settings.named_parts import format_error, import_trusted_part, is_named_part
 from candid.settings.network import AUTO, FACE, window_edges
 
 
@@ -294,12 +294,12 @@ def custom_network(side: int, n_classes: int, *, module: str = "") -> nn.Module:
             expected="the module itself, from Python",
             todo="candid.train(dataset, network=module), or set network.name",
         )
-    builder = trusted_part(module, "The network")
+    builder = import_trusted_part(module, "The network")
     try:
         network = builder(side, n_classes)
     except Exception as error:  # whatever the user's code raises
         raise ConfigError(
-            f"{module}({side}, {n_classes}) failed: {said_by(error)}.",
+            f"{module}({side}, {n_classes}) failed: {format_error(error)}.",
             expected="a torch.nn.Module",
             todo="mend it",
         ) from error

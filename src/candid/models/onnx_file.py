@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.errors import OutputError, RunError, go_on_with
+from candid.errors import OutputError, RunError, resume_advice
 from candid.models.onnx_graph import INPUT, OUTPUT, export_module, needs_onnx
 from candid.records import ModelCard, to_plain
 from candid.runs import Run
@@ -54,7 +54,7 @@ def source_digest(run: Run, card: ModelCard) -> str:
         raise RunError(
             f"Cannot read the weights in {run.weights}: {error.strerror}.",
             expected="a run whose training was finished",
-            todo=f"{go_on_with(run.path)}, or name another run",
+            todo=f"{resume_advice(run.path)}, or name another run",
         ) from error
 
 

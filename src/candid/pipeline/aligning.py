@@ -27,7 +27,7 @@ from candid.storage.files import file_digest
 from candid.table import sample_rows
 
 if TYPE_CHECKING:
-    from candid.inference.source_frames import SomePictures
+    from candid.inference.source_frames import ImageSample
     from candid.models.framing import Framing
 
     _Rows = dict[str, Indices]  # the rows of each split
@@ -123,7 +123,7 @@ def _choose_reference(rows: dict[str, _Rows], config: Config) -> str:
 def _list_sources(
     framing: Framing, data: Data, rows: dict[str, _Rows], reference: str, run: Run
 ) -> tuple[SourceFrame, ...]:
-    from candid.inference.common_frame import FEWEST
+    from candid.inference.common_frame import MIN_IMAGES
     from candid.inference.source_frames import source_frame
     from candid.models.device import threads
     from candid.models.framing import TorchFramer
@@ -138,26 +138,26 @@ def _list_sources(
             if name == reference:
                 continue
             pictures = _sample_pictures(data, rows[name], "train", config)
-            too_few = len(pictures.pixels) < FEWEST
+            too_few = len(pictures.pixels) < MIN_IMAGES
             unknown = SourceFrame(name, len(pictures.pixels))
             frames.append(unknown if too_few else source_frame(name, framer, pictures, home))
             bar.update()
     return tuple(frames)
 
 
-def _sample_pictures(data: Data, rows: _Rows, split: str, config: Config) -> SomePictures:
+def _sample_pictures(data: Data, rows: _Rows, split: str, config: Config) -> ImageSample:
     """A sample of a split's images, or where these are few, of all, for a framing network."""
     from candid.data.decode import decode
-    from candid.inference.common_frame import FEWEST, SEEN
-    from candid.inference.source_frames import SomePictures
+    from candid.inference.common_frame import MAX_IMAGES, MIN_IMAGES
+    from candid.inference.source_frames import ImageSample
 
     dataset, c = data.dataset, config.data
-    sample = rows[split] if len(rows[split]) >= FEWEST else rows[""]
-    sample = sample_rows(sample, SEEN, np.random.default_rng([config.train.seed, 4]))
+    sample = rows[split] if len(rows[split]) >= MIN_IMAGES else rows[""]
+    sample = sample_rows(sample, MAX_IMAGES, np.random.default_rng([config.train.seed, 4]))
     options: dict[str, Any] = {"side": c.side, "fit": c.fit, "max_pixels": c.max_pixels}
     options["detail"] = DETAIL
     pixels = [decode(dataset.source.read(r), **options).pixels for r in sample.tolist()]
     side = DETAIL * c.side
-    return SomePictures(
+    return ImageSample(
         np.array(pixels, np.uint8).reshape(-1, side, side, 3), dataset.persons(sample)
     )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from candid import __version__
 from candid.arrays import Indices
-from candid.errors import ConfigError, RunError, go_on_with
+from candid.errors import ConfigError, RunError, resume_advice
 from candid.pipeline.opening import Data, sole_label_run
 from candid.predictions import Predictions, read_predictions
 from candid.predictions.choosing import Columns
@@ -85,7 +85,7 @@ def read_any(path: Path, columns: Columns) -> Predictions:
             raise RunError(
                 f"There is no {run.predictions_file.name} in {path}.",
                 expected="a run that has predicted",
-                todo=go_on_with(path),
+                todo=resume_advice(path),
             )
         return read_predictions(run.predictions_file)
     if is_own_format:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from candid.errors import DependencyError
 from candid.records import ModelCard, read_record
 from candid.records.embedded import EmbeddedModel, FlatLook
-from candid.runs import Run, is_framed
+from candid.runs import Run, has_framing
 from candid.text import trying as text
 
 _MOST_WEIGHTS = 8_000_000  # what a page should carry: about 10 MB of them, and 12 as text
@@ -28,7 +28,7 @@ def embed_model(run: Run) -> EmbeddedModel | str:
         return text.too_large(card.parameters, _MOST_WEIGHTS)
     try:
         network = flat_network(run.weights, card)
-        framing = flat_framing(run.framing_weights) if is_framed(run) else None
+        framing = flat_framing(run.framing_weights) if has_framing(run) else None
     except DependencyError:
         return text.NO_LIBRARY
     if network is None:
@@ -58,5 +58,5 @@ def _flatten_unfamiliar(run: Run) -> FlatLook | None:
         widest=unfamiliar.widest,
         smallest=unfamiliar.smallest,
         faintest=unfamiliar.faintest,
-        told=unfamiliar.told(),
+        told=unfamiliar.describe(),
     )

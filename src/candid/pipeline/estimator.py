@@ -27,7 +27,7 @@ from candid.data.arrays import ImageLike, encode_image, image_name, images_of
 from candid.data.dataset import Dataset
 from candid.data.decode import decode
 from candid.data.in_memory import load_images
-from candid.errors import CandidError, DataError, DependencyError, ImageError, needing
+from candid.errors import CandidError, DataError, DependencyError, ImageError, require_extra
 from candid.inference.numbers import answers_of
 from candid.pipeline.keeping import open_model_files, read_model_files
 from candid.pipeline.opening import begin_or_resume
@@ -40,7 +40,7 @@ from candid.records.model import NumberCard
 from candid.runs import Run
 from candid.settings import Config
 
-with needing(
+with require_extra(
     "CandidClassifier needs", "features", expected="the extra 'features', which brings scikit-learn"
 ):
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin

@@ -27,7 +27,7 @@ from candid.records.explanation import (
 from candid.records.framing import DETAIL
 from candid.records.inside import Inside, write_inside_arrays
 from candid.records.model import NumberCard
-from candid.runs import Run, is_framed
+from candid.runs import Run, has_framing
 from candid.runs.refusals import refuse_untrained
 from candid.settings import Config, DataConfig
 
@@ -115,7 +115,7 @@ def explain_pictures(run: Run, files: Sequence[Path]) -> list[ExplainedPicture]:
     """
     from candid.explanation.drawing import decode_pictures
 
-    config, frames = run.settings, is_framed(run)
+    config, frames = run.settings, has_framing(run)
     trained = run.model_file.is_file()
     side = read_record(run.model_file, ModelCard).side if trained else config.data.side
     decoded = decode_pictures(files, side, config.data, detail=DETAIL if frames else 1)

@@ -18,7 +18,7 @@ from candid.pipeline.steps import build_predictions, learn_unfamiliar
 from candid.predictions import Predictions
 from candid.records import Estimate, ModelCard, read_record
 from candid.records.targets import Targets
-from candid.runs import Run, is_framed
+from candid.runs import Run, has_framing
 from candid.runs.refusals import refuse_number
 from candid.table import sample_rows
 
@@ -67,14 +67,14 @@ def export_run(
     path, framing, int8_path = _output_paths(run, out)
     marks = framing_marks(run, framing.name) | fact_marks(run, card)
     pixels = _validation_pixels(data)
-    fields = _export_framing(run, framing, pixels) if is_framed(run) else {}
+    fields = _export_framing(run, framing, pixels) if has_framing(run) else {}
     check = export_float(run, card, path, pixels, run.network, marks)
     exported = Exported(str(path), path.stat().st_size, check.images, check.largest, **fields)
     if data is not None:
         with run.doing("unfamiliar"):
             unfamiliar = learn_unfamiliar(run, data)
         run.step("drift", fit_drift, data)
-        exported = replace(exported, unfamiliar=unfamiliar.told())
+        exported = replace(exported, unfamiliar=unfamiliar.describe())
     if not int8:
         return exported
     if data is None:
@@ -98,7 +98,7 @@ def _export_targets(run: Run, data: Data | None, out: Path | None, *, int8: bool
     cards = [read_record(label_run.model_file, ModelCard) for label_run in run.of_targets()]
     path, framing, _ = _output_paths(run, out)
     pixels = _validation_pixels(data)
-    fields = _export_framing(run, framing, pixels) if is_framed(run) else {}
+    fields = _export_framing(run, framing, pixels) if has_framing(run) else {}
     metadata = framing_marks(run, framing.name)
     check = export_several(run, targets, cards, path, pixels, metadata)
     return Exported(str(path), path.stat().st_size, check.images, check.largest, **fields)

@@ -238,11 +238,11 @@ def predict_dataset(
     A stopped job goes on with the same call, from a journal beside `out`, a table that is removed
     in the end. Of several faces in a picture, the largest is taken.
     """
-    from candid.inference.common_frame import framed_together
+    from candid.inference.common_frame import with_common_frame
     from candid.inference.label_file import label_to_file
 
     with single_threaded():
-        labeller, pictures = framed_together(labeller, dataset_items(dataset, rows))
+        labeller, pictures = with_common_frame(labeller, dataset_items(dataset, rows))
     job = model_key(labeller) | {
         "data": dataset.origin or dataset.name,
         "stamp": dataset.source.stamp(),

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid.arrays import Marks
-from candid.errors import OutputError, RunError, needing
+from candid.errors import OutputError, RunError, require_extra
 from candid.pipeline.aligning import reference_rows
 from candid.pipeline.data_places import Places
 from candid.pipeline.opening import Data, reload, reopen_run
 from candid.records import read_record, to_plain, write_record
-from candid.runs import Run, is_framed
+from candid.runs import Run, has_framing
 from candid.runs.refusals import answering_run
 from candid.settings import Config
 
@@ -106,8 +106,8 @@ def face_finder(
     from candid.inference.detectors import open_detector
     from candid.inference.faces import Finder
 
-    if detector is None and is_framed(run):
-        with needing(
+    if detector is None and has_framing(run):
+        with require_extra(
             "The run's framing network finds faces with",
             "train",
             expected="the extra 'train', or a detector of OpenCV's",
@@ -227,13 +227,13 @@ def frame_items(
 
     Images of a list that is still being written are framed each by itself.
     """
-    from candid.inference.common_frame import framed_together
+    from candid.inference.common_frame import with_common_frame
     from candid.inference.sources import items
 
     pictures = items(inputs, listed, column=column)
     if listed is not None and not listed.seekable():
         return labeller, pictures
-    return framed_together(labeller, pictures)
+    return with_common_frame(labeller, pictures)
 
 
 def describe_model(labeller: Labeller) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from candid.data.dataset import Dataset, Sharded
 from candid.data.source_settings import resolve_settings
 from candid.data.splits import keep_together
 from candid.data.targets import outputs_of, select_target
-from candid.errors import RunError, needing
+from candid.errors import RunError, require_extra
 from candid.pipeline.beginning import initial_weights
 from candid.pipeline.changed_data import describe_changes, describe_original
 from candid.pipeline.data_places import Places, Where, as_paths, locate_data
@@ -50,7 +50,7 @@ Result = TypeVar("Result")
 
 def needs_torch() -> None:
     """Raise a DependencyError where the libraries to train and predict are missing."""
-    with needing("Training and prediction need", "train"):
+    with require_extra("Training and prediction need", "train"):
         import safetensors  # noqa: F401
         import torch  # noqa: F401
 
@@ -58,7 +58,7 @@ def needs_torch() -> None:
 @contextmanager
 def import_torch_meanwhile() -> Iterator[None]:
     """Call `needs_torch`, which takes a second, while the block waits for other processes."""
-    with needing("Training and prediction need", "train"):
+    with require_extra("Training and prediction need", "train"):
         for name in ("safetensors", "torch"):
             if importlib.util.find_spec(name) is None:
                 raise ModuleNotFoundError(f"No module named {name!r}", name=name)
@@ -251,9 +251,9 @@ def process_group() -> Iterator[None]:
         yield
         return
     needs_torch()
-    from candid.training.distributed import joined
+    from candid.training.distributed import join_group
 
-    with joined():
+    with join_group():
         yield
 
 

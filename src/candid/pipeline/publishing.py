@@ -6,7 +6,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from candid.errors import ConfigError, RunError, go_on_with
+from candid.errors import ConfigError, RunError, resume_advice
 from candid.pipeline.opening import Place, needs_torch, reopen_run
 from candid.pipeline.steps import read_report_inputs
 from candid.runs import Run
@@ -125,7 +125,7 @@ def _require_finished(run: Run, *, with_report: bool) -> Run:
             raise RunError(
                 f"{run.path} has no {file.name}, which what is uploaded is made of.",
                 expected="a run that went to its end",
-                todo=go_on_with(run.path),
+                todo=resume_advice(run.path),
             )
     return run
 

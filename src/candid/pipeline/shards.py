@@ -28,7 +28,7 @@ from candid.storage.jobs import plain_job
 if TYPE_CHECKING:
     from candid.inference.classify import Labeller
     from candid.inference.parts import Manifest, Work
-    from candid.inference.shards import Order, Shard
+    from candid.inference.shards import JobSpec, Shard
 
 # What a labeller reads in a run.
 _RUN_FILES = (
@@ -61,14 +61,14 @@ def label_shards(
     many. The rest is as for `candid.predict_shards` and `open_labeller`.
     """
     from candid.inference.parts import label_here, label_missing
-    from candid.inference.shards import Order, find_shards
+    from candid.inference.shards import JobSpec, find_shards
 
     refuse_several(run)
     shards = find_shards(inputs, out)
     if labeller is None:
         labeller = open_labeller(run, data=data, cache=cache, quiet=quiet, **options)
     labeller = _use_frame(labeller, shards, out, column)
-    order = Order(out, _job_key(labeller, column), describe_model(labeller), column)
+    order = JobSpec(out, _job_key(labeller, column), describe_model(labeller), column)
     if ray:
         work = _pack_for_cluster(run, labeller, order, options, workers, quiet)
     else:
@@ -89,23 +89,23 @@ def _use_frame(labeller: Labeller, shards: Sequence[Shard], out: str, column: st
 
     It is that of the job in the folder, if there is one: shards that come later are read alike.
     """
-    from candid.inference.common_frame import framed_together
-    from candid.inference.parts import job_begun
+    from candid.inference.common_frame import with_common_frame
+    from candid.inference.parts import read_job
     from candid.inference.shards import first_pictures
 
     if labeller.common_framer is None:
         return labeller
-    previous = job_begun(out)
+    previous = read_job(out)
     if previous is not None:
         frame = previous.get("frame")
         resumed = labeller if frame is None else labeller.in_frame(from_plain(CommonFrame, frame))
         if plain_job(_job_key(resumed, column)) == previous:
             return resumed
-    return framed_together(labeller, first_pictures(shards, column))[0]
+    return with_common_frame(labeller, first_pictures(shards, column))[0]
 
 
 def _pack_for_cluster(
-    run: Run, labeller: Labeller, order: Order, options: PredictOptions, workers: int, quiet: bool
+    run: Run, labeller: Labeller, order: JobSpec, options: PredictOptions, workers: int, quiet: bool
 ) -> Work:
     """The work for a cluster, with the model packed: only this machine needs the run's folder."""
     from candid.inference.cluster import PackedModel, label_on_cluster

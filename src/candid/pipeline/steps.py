@@ -42,7 +42,7 @@ from candid.records.improvement import Improvement
 from candid.records.label_check import LabelCheck
 from candid.records.seeds import Seeds
 from candid.records.targets import Targets
-from candid.runs import Run, is_framed
+from candid.runs import Run, has_framing
 from candid.runs.refusals import is_number_run
 from candid.settings import Config
 from candid.storage.files import write_text
@@ -279,7 +279,7 @@ def add_report_images(run: Run, data: Data) -> None:
 
 def _load_framer(run: Run) -> Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None:
     """The function that brings pixels to the training images' frame; None where there is none."""
-    if not is_framed(run):  # so that torch is loaded only where there is one
+    if not has_framing(run):  # so that torch is loaded only where there is one
         return None
     from candid.models.framing import TorchFramer, load_framing
 

@@ -10,7 +10,13 @@ from pathlib import Path, PurePath
 
 from candid.errors import CandidError, TrainingError
 from candid.runs import Run
-from candid.settings.named_parts import FROM_PARTS, defined_at, find_user_line, named_in, said_by
+from candid.settings.named_parts import (
+    FROM_PARTS,
+    defined_at,
+    find_user_line,
+    format_error,
+    list_named_parts,
+)
 from candid.storage import filesystem
 
 _NETWORK = "network"  # the section that names it
@@ -30,7 +36,7 @@ def resume_hint(command: str) -> Iterator[None]:
 def explain_failure(verb: str, run: Run, data: object) -> Iterator[None]:
     """As `resume_hint`, in a training; TrainingError with the line where a user's part fails."""
     command = resume_command(verb, run, data)
-    parts_of = named_in(run.settings)
+    parts_of = list_named_parts(run.settings)
     todo = f"mend it, then go on: {command} --trust"
     try:
         with resume_hint(command):
@@ -50,7 +56,7 @@ def explain_failure(verb: str, run: Run, data: object) -> Iterator[None]:
         parts = list(parts_of.values()) if line else [parts_of[_NETWORK]]
         raise TrainingError(
             f"A part of your own failed, {' or '.join(parts)}: "
-            f"{said_by(error, line or defined_at(parts[0]))}.",
+            f"{format_error(error, line or defined_at(parts[0]))}.",
             expected="code that takes every batch; what was saved of the run is kept",
             todo=todo,
         ) from error

@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any
 
-from candid.errors import RunError, go_on_with
+from candid.errors import RunError, resume_advice
 from candid.pipeline.auditing import furthest_behind
 from candid.pipeline.opening import Place, is_main_process, reopen_run
 from candid.records import Estimate, Evaluation, Provenance, read_record
@@ -16,7 +16,7 @@ from candid.records.audit import Audit, Gap
 from candid.records.number import NumberEvaluation
 from candid.runs import Run, read_history
 from candid.runs.refusals import is_number_run
-from candid.training.trackers import Subject, checked, trackers_of
+from candid.training.trackers import Subject, to_setting, trackers_of
 
 
 @contextlib.contextmanager
@@ -60,7 +60,7 @@ def log_run(run: Run | Place, to: Sequence[str], *, quiet: bool = True) -> dict[
         raise RunError(
             f"{existing.path} has no history of a training.",
             expected="a run that was trained",
-            todo=go_on_with(existing.path),
+            todo=resume_advice(existing.path),
         )
     figures = final_figures(existing)
     with trackers_of(to, _build_subject(existing)) as trackers:
@@ -73,7 +73,7 @@ def _build_subject(run: Run) -> Subject:
     provenance = read_record(run.provenance, Provenance)
     sections = {f.name: getattr(run.settings, f.name) for f in fields(run.settings)}
     settings = {
-        f"{name}.{f.name}": checked(getattr(section, f.name))
+        f"{name}.{f.name}": to_setting(getattr(section, f.name))
         for name, section in sections.items()
         for f in fields(section)
     }

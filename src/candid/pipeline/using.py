@@ -69,14 +69,14 @@ def predict(
     A dict by the names of the table's columns; None where undefined.
     """
     from candid.inference.classify import label
-    from candid.inference.common_frame import framed_together
+    from candid.inference.common_frame import with_common_frame
     from candid.inference.sources import items_of
 
     items = items_of(pictures)
     labeller = open_labeller(run if isinstance(run, Run) else Run(Path(run)), **options)
     names = labeller.columns.schema().names
     with single_threaded():
-        labeller, images = framed_together(labeller, items)
+        labeller, images = with_common_frame(labeller, items)
         with closing(label(labeller, images, workers=workers)) as blocks:
             for block in blocks:
                 # A row may hold more than the table's columns.

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
-from candid.errors import RunError, go_on_with
+from candid.errors import RunError, resume_advice
 from candid.storage.files import FORMAT, check_format, read_bytes, reading, write_json
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def read_record(path: Path, kind: type[Record]) -> Record:
     with reading(
         path,
         expected=f"a record of the kind {kind.__name__}, from a stage that was finished",
-        todo=go_on_with(path.parent),
+        todo=resume_advice(path.parent),
     ):
         plain = json.loads(read_bytes(path))
         check_format(path, plain.get("format"))

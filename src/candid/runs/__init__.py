@@ -284,7 +284,7 @@ class Run:
         write_record(self.provenance, replace(provenance, digests=digests))
 
 
-def is_framed(run: Run) -> bool:
+def has_framing(run: Run) -> bool:
     """Whether images are brought to the training images' frame for the model."""
     return run.framing.is_file() and read_record(run.framing, FramingCard).used
 

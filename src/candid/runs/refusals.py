@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from candid.errors import RunError, go_on_with
+from candid.errors import RunError, resume_advice
 from candid.records import ModelCard, read_record
 from candid.records.targets import Targets
 from candid.runs import Run
@@ -23,7 +23,7 @@ def refuse_untrained(run: Run, *, several: bool = False, number: bool = False) -
         raise RunError(
             f"{run.path} holds no trained network.",
             expected="a run whose training was finished",
-            todo=go_on_with(run.path),
+            todo=resume_advice(run.path),
         )
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from candid.records import ModelCard, read_record
 from candid.records.targets import Targets
-from candid.settings.named_parts import is_named_part, named_in, trust
+from candid.settings.named_parts import is_named_part, list_named_parts, trust
 
 if TYPE_CHECKING:
     from candid.runs import Run
@@ -22,6 +22,6 @@ def trusted(run: Run, is_trusted: bool) -> Run:
     if run.targets.is_file():
         cards.append(read_record(run.targets, Targets).model)
     names = [str(card.options.get("module", "")) for card in cards if card.network == "own"]
-    for name in (*filter(is_named_part, names), *named_in(run.settings).values()):
+    for name in (*filter(is_named_part, names), *list_named_parts(run.settings).values()):
         trust(name)
     return run

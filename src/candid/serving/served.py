@@ -129,7 +129,7 @@ class Served:
                 alarm_after=drift.after,
                 sentence=alarm_text(drift),
             ),
-            unlike=None if self.unfamiliar is None else self.unfamiliar.told(),
+            unlike=None if self.unfamiliar is None else self.unfamiliar.describe(),
             methods=[m.model_copy(update={"badge": badges(m.name)}) for m in MAPS.values() if maps],
             about=self.about,
             report=None if self.report is None else f"/reports/{self.name}",

@@ -38,7 +38,7 @@ def is_named_part(word: object) -> bool:
     return bool(colon) and all(p.isidentifier() for p in [*module.split("."), *function.split(".")])
 
 
-def named_in(config: Any) -> dict[str, str]:
+def list_named_parts(config: Any) -> dict[str, str]:
     """The parts that settings name, by section."""
     names = {s: getattr(getattr(config, s), key, "") for s, key in NAMED_PARTS}
     return {section: name for section, name in names.items() if is_named_part(name)}
@@ -64,7 +64,7 @@ def distrust(name: str) -> None:
     _trusted.discard(name)
 
 
-def trusted_part(name: str, what: str) -> Any:
+def import_trusted_part(name: str, what: str) -> Any:
     """The named function, imported from `sys.path` or the working folder.
 
     Raises ConfigError where nobody trusted it, or there is no such function.
@@ -76,11 +76,11 @@ def trusted_part(name: str, what: str) -> Any:
             todo="look at that code, then say --trust (in Python: candid.open_run(run, "
             "trust=True))",
         )
-    return imported_part(name, what)
+    return import_part(name, what)
 
 
-def imported_part(name: str, what: str) -> Any:
-    """As `trusted_part`, for a name of the user's own."""
+def import_part(name: str, what: str) -> Any:
+    """As `import_trusted_part`, for a name of the user's own."""
     folder = os.getcwd()
     if folder not in sys.path:
         sys.path.append(folder)  # behind all that is installed, which it must not replace
@@ -97,7 +97,7 @@ def imported_part(name: str, what: str) -> Any:
         ) from error
     except Exception as error:  # whatever the user's code raises while it is imported
         raise ConfigError(
-            f"{what} is made by {name}, which cannot be imported: {said_by(error)}.",
+            f"{what} is made by {name}, which cannot be imported: {format_error(error)}.",
             expected="a module that can be imported",
             todo="mend it",
         ) from error
@@ -108,7 +108,7 @@ def imported_part(name: str, what: str) -> Any:
 # --- where a part failed -------------------------------------------------------------------------
 
 
-def said_by(error: BaseException, location: str = "") -> str:
+def format_error(error: BaseException, location: str = "") -> str:
     """An error's type, message and place, by default in no library's file."""
     location = location or find_user_line(error, anywhere=True)
     suffix = f" ({location})" if location and not isinstance(error, SyntaxError) else ""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from candid.errors import ConfigError, OutputError, needing
+from candid.errors import ConfigError, OutputError, require_extra
 
 Kind = Literal["model", "space"]
 
@@ -38,7 +38,7 @@ def check_repo(repo: str) -> None:
 
 def needs_token() -> None:
     """Raise DependencyError without the Hub's client, OutputError without its token."""
-    with needing("Hugging Face's Hub needs", "hub"):
+    with require_extra("Hugging Face's Hub needs", "hub"):
         from huggingface_hub import get_token
     if get_token() is None:
         raise OutputError(

@@ -17,13 +17,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from candid.cores import own_cores
+from candid.cores import process_cores
 from candid.data import decode
 from candid.data.dataset import require_sharded
 from candid.data.streaming import Stream, Streamed, StreamPosition
 from candid.errors import DataError, ImageError
 from candid.models.forward import Images
-from candid.progress import say
+from candid.progress import write_line
 from candid.settings import TrainConfig
 from candid.training.distributed import Team
 from candid.training.state import Task
@@ -110,7 +110,7 @@ class FromShards:
         with (
             ThreadPoolExecutor(1, "candid-read") as reader,
             ThreadPoolExecutor(
-                self.streamed.config.workers or own_cores(), "candid-decode"
+                self.streamed.config.workers or process_cores(), "candid-decode"
             ) as decoders,
         ):
 
@@ -184,7 +184,7 @@ class FromShards:
         dataset, limit = self.streamed.dataset, self.streamed.config.max_bad_share
         if not self.quiet and len(self._bad) <= _MAX_REPORTED:
             more = " (more are not told of)" if len(self._bad) == _MAX_REPORTED else ""
-            say(f"{dataset.ids[row]}: {error.what}; another picture takes its place{more}")
+            write_line(f"{dataset.ids[row]}: {error.what}; another picture takes its place{more}")
         if len(self._bad) > limit * len(self.rows) / self.group.size:
             raise self._too_many_error(
                 f"{dataset.ids[row]}: {error.what}, and {len(self._bad) - 1:,} more"

@@ -170,14 +170,14 @@ class Team:
 
 
 def team() -> Team:
-    """The processes of the `joined` block, or this one alone."""
+    """The processes of the `join_group` block, or this one alone."""
     if not (dist.is_available() and dist.is_initialized()):
         return Team()
     return Team(dist.get_rank(), dist.get_world_size())
 
 
 @contextlib.contextmanager
-def joined() -> Iterator[Team]:
+def join_group() -> Iterator[Team]:
     """Join the process group that torchrun started, for the time of the block.
 
     Tensors on a CPU are exchanged through gloo, those on GPUs through NCCL. The others notice a

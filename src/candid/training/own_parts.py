@@ -13,7 +13,7 @@ from torch import Tensor
 
 from candid.errors import ConfigError
 from candid.settings import Config
-from candid.settings.named_parts import named_in, trusted_part
+from candid.settings.named_parts import import_trusted_part, list_named_parts
 
 # (batch, classes) logits and (batch,) classes in, (batch,) losses out.
 EachLoss = Callable[[Tensor, Tensor], Tensor]
@@ -25,8 +25,8 @@ def check_parts(config: Config) -> None:
     Called before a run has a folder, so that a wrong name leaves none behind.
     """
     labels = {"network": "The network", "train": "The loss", "augment": "The augmentation"}
-    for section, name in named_in(config).items():
-        trusted_part(name, labels[section])
+    for section, name in list_named_parts(config).items():
+        import_trusted_part(name, labels[section])
 
 
 def own_loss(name: str) -> EachLoss:
@@ -35,7 +35,7 @@ def own_loss(name: str) -> EachLoss:
     Raises ConfigError where the name is not trusted, or there is no such function; when called,
     where it returns anything but a loss for each image.
     """
-    function = trusted_part(name, "The loss")
+    function = import_trusted_part(name, "The loss")
 
     def checked_loss(output: Tensor, labels: Tensor) -> Tensor:
         losses = function(output, labels)
@@ -51,7 +51,7 @@ def own_augmentation(name: str, images: Tensor, generator: torch.Generator) -> T
 
     Raises ConfigError as `own_loss` does.
     """
-    augmented = trusted_part(name, "The augmentation")(images, generator)
+    augmented = import_trusted_part(name, "The augmentation")(images, generator)
     if not isinstance(augmented, Tensor) or (augmented.shape, augmented.device) != (
         images.shape,
         images.device,

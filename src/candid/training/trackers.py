@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, cast, get_args
 
 from candid.errors import ConfigError, DependencyError, OutputError, did_you_mean
-from candid.progress import say
+from candid.progress import write_line
 from candid.records import HistoryRow
 
 TrackerName = Literal["tensorboard", "mlflow", "wandb", "trackio"]
@@ -95,7 +95,7 @@ class Trackers:
                 act(tracker)
             except Exception as error:  # no error of a tracker's library stops training
                 del self._opened[name]
-                say(
+                write_line(
                     f"candid: {name} takes nothing more: {error}; later: candid runs log "
                     f"{self._subject.folder} --to {name}"
                 )
@@ -331,6 +331,6 @@ def _prints_to_stderr() -> contextlib.AbstractContextManager[object]:
     return contextlib.redirect_stdout(sys.stderr)
 
 
-def checked(value: Any) -> _Setting:
+def to_setting(value: Any) -> _Setting:
     """A setting as trackers take it: numbers, booleans and strings; others as strings."""
     return value if isinstance(value, bool | int | float | str) else str(value)

@@ -21,7 +21,7 @@ from candid.data.layouts import (
 )
 from candid.data.layouts.assembly import check_class_settings, check_learnable, rename_classes
 from candid.data.layouts.pictures import files_in, folders_in
-from candid.errors import ConfigError, DataError, LayoutError, did_you_mean, nearest
+from candid.errors import ConfigError, DataError, LayoutError, did_you_mean, nearest_names
 from candid.settings import DataConfig
 from candid.storage import filesystem
 
@@ -177,7 +177,7 @@ def _check_path(path: Path) -> None:
         raise DataError(
             f"There is no folder or table {path}.",
             expected="a data folder, or a CSV, TSV or Parquet file",
-            todo=nearest(path.name, siblings) or "check the path",
+            todo=nearest_names(path.name, siblings) or "check the path",
         )
     if path.is_dir():
         try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from candid.errors import ConfigError, TrainingError
-from candid.progress import Progress, progress, say
+from candid.progress import Progress, progress, write_line
 from candid.settings import Config
 from candid.training.tuning.space import Choices, Range, Value, combinations, value_of, with_changes
 from candid.training.tuning.study import (
@@ -172,7 +172,7 @@ def _print_trial(study: Study, trial: FrozenTrial | None, bar: Progress, quiet: 
         return
     f1 = f"{trial.value:.4f}" if trial.value is not None else "   –  "
     settings = "  ".join(f"{n.partition('.')[2]}={_brief(v)}" for n, v in trial.params.items())
-    say(f"{trial.number:4d}  {f1}  {trial.state.name.lower():8}  {settings}", quiet=quiet)
+    write_line(f"{trial.number:4d}  {f1}  {trial.state.name.lower():8}  {settings}", quiet=quiet)
     if best := best_trial(study):
         bar.note(f"best {best.value:.4f} (trial {best.number})")
 

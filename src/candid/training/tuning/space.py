@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from candid.config import Setting, every_setting, parse_value, settings_in, with_values
+from candid.config import Setting, all_settings, parse_value, section_settings, with_values
 from candid.errors import ConfigError, did_you_mean
 from candid.settings import NETWORKS, Config
 
@@ -82,7 +82,7 @@ def with_changes(base: Config, values: Mapping[str, Value]) -> Config:
         sections.setdefault(section, {})[key] = value
     network, train = sections["network"], sections["train"]
     if kind := NETWORKS.get(network.get("name", base.network.name)):
-        sections["network"] = {k: v for k, v in network.items() if k in settings_in(kind)}
+        sections["network"] = {k: v for k, v in network.items() if k in section_settings(kind)}
     size = train.get("batch_size", base.train.batch_size)
     if size != base.train.batch_size:
         train["steps"] = max(1, round(base.train.steps * base.train.batch_size / size))
@@ -143,7 +143,7 @@ _WIDTHS: dict[str, tuple[int, ...]] = {
 
 
 def _settings() -> dict[str, Setting]:
-    every = every_setting()
+    every = all_settings()
     return {f"{s}.{name}": about for s in _SECTIONS for name, about in every[s].items()}
 
 
