@@ -39,20 +39,14 @@ def load_images(
     ----------
     images
         uint8 pixels (n, height, width, 3), a list of such arrays, of Pillow's images, or n paths.
-    label
-        (n,) words, whole numbers or booleans.
-    target
-        The label's name.
-    classes
-        The label's values in the wanted order; None: those that occur, sorted.
-    person
-        (n,) the person in each image.
+    label, person
+        (n,) words, whole numbers or booleans; and the person in each image.
+    target, classes
+        The label's name, and its values in the wanted order; None: those that occur, sorted.
     groups
         What to audit by: a data frame, a mapping of names to (n,) values, or one column.
-    split
-        (n,) train, validation or test; None: chosen by person, in the shares of the settings.
-    config
-        Its `data` section has the shares; None: the defaults.
+    split, config
+        (n,) train, validation or test; None: chosen by person, in the shares of `config.data`.
 
     Raises
     ------

@@ -68,23 +68,19 @@ def calibrate(
     Parameters
     ----------
     run, data
-        A run whose training was finished, and a few hundred labelled pictures of the place, as
-        `candid.load` gave them or their path.
+        A finished run, and a few hundred labelled pictures of the place, loaded or their path.
     config
         How they are read (`data`) and what is promised (`predict.target_error`); None: the
         defaults, and the run's own.
-    name
-        What to call it; one of the same name is replaced.
+    name, seed
+        What to call it (one of the same name is replaced), and what decides who is fitted on.
     target, split, engine, crop, detector, common_frame, workers, quiet
         As for `candid.transfer`. The frame that the pictures have in common is kept with it.
-    seed
-        Decides who is fitted on.
 
     Raises
     ------
     DataError, PredictionsError
-        Where the pictures cannot be read, or their classes are not the run's; where all have the
-        same label, or the people (or pictures) are too few to fit on.
+        Where the pictures cannot be read, are of other classes, all of one, or too few to fit on.
     """
     check_name(name)
     trained_run = open_trained_run(run, config, quiet, number=True)
