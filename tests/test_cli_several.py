@@ -275,8 +275,8 @@ def test_opening_an_exported_network_reads_its_weights_once(run, made, capsys, m
         read.append(about)
         return made_from(*about)
 
-    made_from = onnx_several.made_from
-    monkeypatch.setattr(onnx_several, "made_from", counted)
+    made_from = onnx_several.source_digest
+    monkeypatch.setattr(onnx_several, "source_digest", counted)
     labeller = open_several(run, None, engine="onnx")
     assert labeller.classifier.engine == "onnx"
     assert len(read) == 1

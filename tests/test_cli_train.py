@@ -34,7 +34,7 @@ def words(faces, tmp_path):
 def test_threads_are_chosen_once_and_kept_by_the_run(words, tmp_path, monkeypatch):
     """Whatever the load is when it goes on, also where only explore ran before."""
     used = []
-    monkeypatch.setattr(device, "own_cores", lambda: 4)
+    monkeypatch.setattr(device, "process_cores", lambda: 4)
     monkeypatch.setattr(device, "idle_cores", lambda most: 3)
     monkeypatch.setattr(torch, "set_num_threads", used.append)
     for verb, out in (("train", tmp_path / "a"), ("explore", tmp_path / "b")):
@@ -53,7 +53,7 @@ def test_threads_are_chosen_once_and_kept_by_the_run(words, tmp_path, monkeypatc
 
 
 def test_more_threads_than_cores_are_refused(words, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(device, "own_cores", lambda: 4)
+    monkeypatch.setattr(device, "process_cores", lambda: 4)
     more = ["--set", "train.threads=5", "--out", tmp_path / "run"]
     said = candid(capsys, "train", *words, *more, code=2).err
     assert "train.threads = 5" in said and "at most 4" in said
@@ -64,7 +64,7 @@ def test_the_same_command_finds_its_run_whatever_the_load(faces, tmp_path, monke
     config = load_config(
         recipe="plain", overrides=["data.target=Face", *(w for w in QUICK if "=" in w)]
     )
-    monkeypatch.setattr(device, "own_cores", lambda: 4)
+    monkeypatch.setattr(device, "process_cores", lambda: 4)
     monkeypatch.setattr(device, "idle_cores", lambda most: 3)
     how = {"cache": tmp_path / "cache", "quiet": True}
     first = begin_or_resume(faces, config, tmp_path / "run", **how)[0].settings

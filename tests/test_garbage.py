@@ -6,9 +6,9 @@ import sys
 _CODE = """
 import atexit, gc
 atexit.register(lambda: print(gc.get_freeze_count() > 1000))  # the first to come is the last to go
-from candid.garbage import collect_seldom
+from candid.garbage import collect_rarely
 before = gc.get_threshold()
-collect_seldom()
+collect_rarely()
 print(gc.isenabled(), gc.get_threshold()[0] > 10 * before[0], gc.get_freeze_count())
 """
 

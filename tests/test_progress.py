@@ -128,7 +128,7 @@ def test_the_work_goes_on_where_nobody_listens(monkeypatch, stream):
 
 BAR = """
 import time
-from candid.progress import say, stages, track
+from candid.progress import stages, track, write_line
 with stages(["explore", "train", "report"]) as job:
     with job.begin("explore"):
         pass
@@ -137,7 +137,7 @@ with stages(["explore", "train", "report"]) as job:
             time.sleep(0.15)
         for _ in track(range(2), "checks"):
             time.sleep(0.15)
-        say("a word")
+        write_line("a word")
     with job.begin("report"):
         time.sleep(2.3)
 """

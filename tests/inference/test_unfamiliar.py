@@ -97,7 +97,7 @@ def test_too_few_pictures_flag_shapes_alone():
     pictures, edges = faces(60), np.full(60, 32)
     few = fit_unfamiliar(pictures, np.arange(40), np.arange(40, 60), edges, edges)
     assert share(few, np.zeros((3, 32, 32, 3), np.uint8)) == 0
-    assert "too few" in few.told()
+    assert "too few" in few.describe()
     assert few.unlike(pictures[:1], np.array([64]), np.array([32]))[0].startswith("unlike")
 
 
@@ -179,7 +179,7 @@ def test_there_and_back(tmp_path, fitted):
     np.testing.assert_array_equal(back.weight, fitted.weight)
     for name in unfamiliar._NUMBERS:
         assert getattr(back, name) == getattr(fitted, name)
-    assert back.told() == fitted.told()
+    assert back.describe() == fitted.describe()
     assert isinstance(back, Unfamiliar)
     with np.load(path) as kept:
         older = {name: kept[name] for name in kept.files if name != "format"}

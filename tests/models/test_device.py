@@ -34,7 +34,7 @@ def test_precision_can_be_forced():
 
 
 def test_threads_are_set_back_also_after_an_error(monkeypatch):
-    monkeypatch.setattr(device, "own_cores", lambda: 8)
+    monkeypatch.setattr(device, "process_cores", lambda: 8)
     before = torch.get_num_threads()
     with pytest.raises(ZeroDivisionError), threads(before + 1):
         assert torch.get_num_threads() == before + 1
@@ -56,14 +56,14 @@ def test_threads_are_set_back_also_after_an_error(monkeypatch):
 def test_threads_follow_the_load_and_never_exceed_the_cores(
     monkeypatch, asked, mine, torch_s, idle, chosen
 ):
-    monkeypatch.setattr(device, "own_cores", lambda: mine)
+    monkeypatch.setattr(device, "process_cores", lambda: mine)
     monkeypatch.setattr(device, "idle_cores", lambda most: min(most, idle))
     monkeypatch.setattr(torch, "get_num_threads", lambda: torch_s)
     assert pick_threads(asked) == chosen
 
 
 def test_fewer_threads_than_a_run_s_own_are_told_of(monkeypatch, capsys):
-    monkeypatch.setattr(device, "own_cores", lambda: 1)
+    monkeypatch.setattr(device, "process_cores", lambda: 1)
     with threads(2):
         assert torch.get_num_threads() == 1
     assert "1 processor threads, not 2" in capsys.readouterr().err

@@ -294,7 +294,7 @@ def test_pictures_unlike_the_training_data_get_no_answer(served):
         def distances(self, pixels):  # type: ignore[no-untyped-def]
             return pixels.mean((1, 2, 3))
 
-        def told(self):  # type: ignore[no-untyped-def]
+        def describe(self):  # type: ignore[no-untyped-def]
             return "flags bright and wide pictures"
 
     unfamiliar = Strange()

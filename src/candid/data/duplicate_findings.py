@@ -138,11 +138,11 @@ def find_links(dataset: Dataset, copies: Copies) -> dict[str, Links]:
 
 def _link(key: NDArray[Any], over: NDArray[Any]) -> Links:
     """Rows whose key (-1: none) has two values of `over`, each with a row of another value."""
-    candidates = np.flatnonzero(key >= 0)
-    _, inverse = np.unique(key[candidates], return_inverse=True)
-    pairs = np.unique(np.stack([inverse, over[candidates]]), axis=1)
+    with_key = np.flatnonzero(key >= 0)
+    _, inverse = np.unique(key[with_key], return_inverse=True)
+    pairs = np.unique(np.stack([inverse, over[with_key]]), axis=1)
     values = np.bincount(pairs[0], minlength=int(inverse.max(initial=-1)) + 1)
-    rows = candidates[values[inverse] > 1]
+    rows = with_key[values[inverse] > 1]
     rows = rows[np.argsort(key[rows], kind="stable")]  # equal keys side by side
     _, first_of_group, group = np.unique(key[rows], return_index=True, return_inverse=True)
     first = rows[first_of_group][group]

@@ -181,12 +181,12 @@ def _choose_threshold(
     correlations: NDArray[np.float32], decoys: NDArray[np.float32], weight: float
 ) -> tuple[float, float]:
     """The least threshold that at most a tenth of the pairs reach by chance, and their number."""
-    candidates = np.unique(np.append(correlations, np.float32(NEAR)))
-    reach = len(correlations) - np.searchsorted(np.sort(correlations), candidates)
-    chance = weight * _tail(np.sort(decoys), candidates)
+    thresholds = np.unique(np.append(correlations, np.float32(NEAR)))
+    reach = len(correlations) - np.searchsorted(np.sort(correlations), thresholds)
+    chance = weight * _tail(np.sort(decoys), thresholds)
     acceptable = np.flatnonzero(chance <= _CHANCE * reach)
     if len(acceptable):
-        return float(candidates[acceptable[0]]), float(chance[acceptable[0]])
+        return float(thresholds[acceptable[0]]), float(chance[acceptable[0]])
     return math.inf, 0.0
 
 
@@ -201,18 +201,18 @@ def _pairs_above(
     return first + a, second + b, products[first, second]
 
 
-def _tail(decoys: NDArray[np.float32], candidates: NDArray[np.float32]) -> NDArray[np.float64]:
+def _tail(decoys: NDArray[np.float32], thresholds: NDArray[np.float32]) -> NDArray[np.float64]:
     """How many decoys reach each candidate: counted, and in the tail, extrapolated.
 
     The highest of many decoys is luck, so an exponential tail is fitted to the highest hundred;
     that of a correlation, which ends at 1, is lighter.
     """
-    counts = (len(decoys) - np.searchsorted(decoys, candidates)).astype(np.float64)
+    counts = (len(decoys) - np.searchsorted(decoys, thresholds)).astype(np.float64)
     if len(decoys) < 2 * _FEW:
         return counts
     top = decoys[-min(100, len(decoys) // 2) :].astype(np.float64)
     excess = max(float(np.mean(top - top[0])), 1e-9)
-    tail = len(top) * np.exp(-np.maximum(candidates - top[0], 0) / excess)
+    tail = len(top) * np.exp(-np.maximum(thresholds - top[0], 0) / excess)
     return np.where(counts < len(top), np.maximum(counts, tail), counts)
 
 

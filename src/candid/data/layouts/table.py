@@ -194,12 +194,12 @@ def _read_tables(path: Path, config: DataConfig) -> tuple[pa.Table, Path, str]:
             )
         return read_table(path, config.encoding), path.parent, path.name
     files = _tables(path)
-    candidates = files if len(files) == 1 else _path_tables(files, config)
-    if len(candidates) == 1:
-        return read_table(candidates[0], config.encoding), path, candidates[0].name
-    if not candidates and (by_folder := _by_folder(path)):
+    tables = files if len(files) == 1 else _path_tables(files, config)
+    if len(tables) == 1:
+        return read_table(tables[0], config.encoding), path, tables[0].name
+    if not tables and (by_folder := _by_folder(path)):
         return _concatenate(by_folder, config), path, "the split folders' tables"
-    listed = candidates or files
+    listed = tables or files
     names = ", ".join(f.name for f in listed[:8]) or "none"
     like = f", such as {listed[0]}" if listed else ""
     raise LayoutError(

@@ -151,7 +151,7 @@ class OutputReader:
                 todo="name another with --set data.target=…, rename its classes with --set "
                 "'data.class_names=[\"label=class\"]', or write a function that sums classes up",
             )
-        _, self._trait, words, rest = min(candidates, key=lambda candidate: candidate[0])
+        _, self._trait, words, rest = min(candidates, key=lambda reading: reading[0])
         self._words = tuple(map(str, words))
         self.classes = (*self._labels, *rest)
 
