@@ -141,7 +141,7 @@ def _measure(
         sides=group,
         within=[_measure_within(rows, figures, weights, groups, v) for v in values],
         first_pair={a: len(values)} if values else {},
-        shares=[_build_shares(rows, groups, v) for v in values],
+        shares=_build_shares(rows, groups),
         areas=[],  # an area needs every probability
         gaps=add_gaps(rows, ledger, moments, pairs_of_a, group)[0],
     )
@@ -210,17 +210,23 @@ def _count_support(side: ValueSums) -> tuple[Counts, Counts]:
     return np.concatenate([*images, answers]), estimate_people(np.concatenate(cells))
 
 
-def _build_shares(rows: Rows, groups: ValueSums, v: int) -> GroupShares:
-    """As `single_groups.GroupShares` of one value, by strata."""
+def _build_shares(rows: Rows, groups: ValueSums) -> list[GroupShares]:
+    """As `single_groups.GroupShares` of each value, by strata."""
     count, present, classes = groups.labelled, groups.seen_label, range(rows.classes)
-    hits, known = count[v].sum(1), count.sum((0, 2))
-    in_group, anyone = (np.count_nonzero(m) for m in (present[v].any(1), present.any((0, 2))))
-    labelled = np.count_nonzero(present.any(0), axis=0)
-    return GroupShares(
-        _estimate(rows, hits, known, anyone),
-        [_estimate(rows, count[v, :, c], hits, in_group) for c in classes],
-        [_estimate(rows, count[v, :, c], count[:, :, c].sum(0), labelled[c]) for c in classes],
-    )
+    by_label, label_present = count.sum(0), np.logical_or.reduce(present)
+    known, anyone = by_label.sum(1), np.count_nonzero(label_present.any(1))
+    labelled = np.count_nonzero(label_present, axis=0)
+    shares = []
+    for value_count, cells in zip(count, present, strict=True):
+        hits, in_group = value_count.sum(1), np.count_nonzero(cells.any(1))
+        shares.append(
+            GroupShares(
+                _estimate(rows, hits, known, anyone),
+                [_estimate(rows, value_count[:, c], hits, in_group) for c in classes],
+                [_estimate(rows, value_count[:, c], by_label[:, c], labelled[c]) for c in classes],
+            )
+        )
+    return shares
 
 
 def _estimate(rows: Rows, hits: Counts, base: Counts, occupied: Any) -> Estimate:

@@ -120,8 +120,6 @@ def is_jpeg(image: Image.Image) -> bool:
 
 def orientation(image: Image.Image) -> int:
     """EXIF's orientation, 1 to 8; of a PNG that is not loaded only if it precedes the pixels."""
-    if is_jpeg(image) and not {"exif", "xmp"} & image.info.keys():
-        return 1  # a shortcut for Pillow's way
     try:
         if image.format == "PNG" and getattr(image, "tile", None) and "exif" not in image.info:
             return 1  # Pillow would load it
@@ -204,12 +202,9 @@ def _load_over_fill(image: Image.Image, fill: int) -> tuple[bytes, bool]:
 def _ends_uniformly(image: Image.Image) -> bool:
     """Whether the last eight pixels are equal, as in the missing part of a JPEG."""
     width, height = image.size
-    pixels = image.load()
-    if pixels is None:
-        return False
-    last = pixels[width - 1, height - 1]
+    last = image.getpixel((width - 1, height - 1))
     columns = range(width - 2, max(0, width - 8) - 1, -1)
-    return all(pixels[x, height - 1] == last for x in columns)  # mostly ends at the first
+    return all(image.getpixel((x, height - 1)) == last for x in columns)  # mostly ends at the first
 
 
 def _is_complete(image: Image.Image, data: bytes, reopen: Callable[[bytes], Image.Image]) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 from candid.data.dataset import Dataset
 from candid.errors import PredictionsError
 from candid.pipeline.answers import ModelAnswers
+from candid.pipeline.calibrating_numbers import calibrate_number, fit_count
 from candid.pipeline.external_numbers import refuse_for_number
 from candid.pipeline.labelled import (
     check_name,
@@ -38,7 +39,6 @@ from candid.text import words
 if TYPE_CHECKING:
     from candid.inference.classifier import Engine
 
-_FIT_SHARE = 1 / 3  # of the people; the others choose the threshold, which takes hundreds
 _METRICS = ("log_loss", "calibration_error", "accuracy")
 
 
@@ -108,8 +108,6 @@ def _fit(
 ) -> PlaceCalibration | NumberCalibration:
     if answers.card.number is None:
         return _fit_place(answers.predictions, settings, seed)
-    from candid.pipeline.calibrating_numbers import calibrate_number
-
     return calibrate_number(answers.numbers, answers.probability, settings, seed)
 
 
@@ -167,15 +165,10 @@ def _note_too_few(rest: Predictions, target: float, confidence: float) -> Iterat
     enough = needed = fewest_answers(0, target, confidence)
     if n >= needed:
         return
-    while enough - _fit_count(enough) < needed:
+    while enough - fit_count(enough) < needed:
         enough += 1
     possible = binomial_bounds(0, n, confidence)[1]
     yield text.too_few_to_promise(n, possible, enough, target, people is not None)
-
-
-def _fit_count(people: int) -> int:
-    """How many of these people (or pictures) the fit is made on."""
-    return max(1, round(_FIT_SHARE * people))
 
 
 def _split_people(p: Predictions, seed: int) -> tuple[Predictions, Predictions]:
@@ -183,8 +176,8 @@ def _split_people(p: Predictions, seed: int) -> tuple[Predictions, Predictions]:
 
     Raises PredictionsError where the fit would set more numbers than it has people (or pictures).
     """
-    is_fit, people = sample_people(p.persons(), len(p), _fit_count, np.random.default_rng(seed))
-    if _fit_count(people) < len(p.classes):
+    is_fit, people = sample_people(p.persons(), len(p), fit_count, np.random.default_rng(seed))
+    if fit_count(people) < len(p.classes):
         few = f"labelled pictures of {words.persons(people)}"
         if p.persons() is None:
             few = f"{words.images(people)} with a label"

@@ -20,8 +20,13 @@ from candid.table import known_persons
 from candid.text import calibration as text
 from candid.text import words
 
-_FITTED = 1 / 3  # of the people set the shift; the others the intervals
+_FIT_SHARE = 1 / 3  # of the people; the others set thresholds and intervals, which takes hundreds
 _COMPARED = ("mae", "bias", "coverage", "width")
+
+
+def fit_count(people: int) -> int:
+    """How many of these people (or images) a calibration is fitted on."""
+    return max(1, round(_FIT_SHARE * people))
 
 
 def calibrate_number(
@@ -37,7 +42,7 @@ def calibrate_number(
 
     p, rng = predictions, np.random.default_rng(seed)
     person = known_persons(p.person)
-    fitted, _ = sample_people(person, len(p), lambda n: max(1, round(_FITTED * n)), rng)
+    fitted, _ = sample_people(person, len(p), fit_count, rng)
     rest, distributions = p[~fitted], probability[~fitted]
     half, _ = sample_people(known_persons(rest.person), len(rest), lambda n: n // 2, rng)
     needed = math.ceil(p.card.coverage / (1 - p.card.coverage) - 1e-9)

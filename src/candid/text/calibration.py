@@ -45,30 +45,32 @@ def _number_lines(c: NumberCalibration) -> Iterator[str]:
     yield f"intervals are made to hold {share} of the true values of pictures of this place"
 
 
-def shift_effect(less: Estimate) -> Iterator[str]:
-    """That predictions are not surely nearer to the truth there, where they are not."""
-    if less.high < 0:
-        return
-    change = f"the mean absolute error changes by {words.with_ends(less, 4)}"
-    if less.low > 0:
-        yield f"Shifted predictions are worse for the other pictures than the run's own: {change}."
-    else:
-        yield (
-            "Whether shifted predictions are nearer to the truth there cannot be told from "
-            f"{words.images(less.n, less.people)}: {change}."
-        )
+def shift_effect(difference: Estimate) -> Iterator[str]:
+    """A warning where shifted predictions are not surely nearer to the truth."""
+    figure = "the mean absolute error"
+    yield from _unless_better(
+        "shifted predictions", "nearer to the truth there", figure, difference
+    )
 
 
 def effect(difference: Estimate) -> Iterator[str]:
     """A warning where the new probabilities are not surely better."""
-    if difference.high < 0:
-        return
-    change = f"their log loss changes by {words.with_ends(difference, 4)}"
+    figure = "their log loss"
+    yield from _unless_better(
+        "these probabilities", "better there than the run's own", figure, difference
+    )
+
+
+def _unless_better(what: str, better: str, figure: str, difference: Estimate) -> Iterator[str]:
+    """A warning where a figure that is better when it is low did not surely fall."""
+    change = f"{figure} changes by {words.with_ends(difference, 4)}"
     if difference.low > 0:
-        yield f"These probabilities are worse for the other pictures than the run's own: {change}."
-    else:
         yield (
-            f"Whether these probabilities are better there than the run's own cannot be told from "
+            f"{what.capitalize()} are worse for the other pictures than the run's own: {change}."
+        )
+    elif not difference.high < 0:  # undefined, too
+        yield (
+            f"Whether {what} are {better} cannot be told from "
             f"{words.images(difference.n, difference.people)}: {change}."
         )
 
