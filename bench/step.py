@@ -2,8 +2,10 @@
 
 Measures, each in a process of its own: one step (forward, backward, Adam) of batches of 256 at
 64×64 pixels in float32 and bfloat16, in plain and channels-last memory, with and without keeping
-freed memory (`candid.models.device.memory_kept`); beside it loading and augmentation of one batch.
-The peer is the first line: float32, plain memory, as a straightforward script would have it.
+freed memory (`candid.models.device.memory_kept`); beside it loading and augmentation of one batch,
+and the network `deep` without and with weight gradients of images that lie side by side
+(`candid.training.convolution`), which pay on processors with matrix tiles. The peer is the first
+line: float32, plain memory, as a straightforward script would have it.
 
     python bench/step.py
 
@@ -36,13 +38,16 @@ from candid.models.device import memory_kept
 from candid.models.forward import Images
 from candid.models.networks import build
 from candid.training.augment import augment
+from candid.training.convolution import WideGradients
 
 BATCH, SIDE, TURNS = 256, 64, 5
 AUGMENT = load_config(recipe="plain").augment
 
 
-def stepper(channels_last: bool, bfloat16: bool) -> Callable[[], None]:
-    network = build("plain", side=SIDE, n_classes=2)
+def stepper(
+    channels_last: bool, bfloat16: bool, name: str = "plain", side_by_side: bool = False
+) -> Callable[[], None]:
+    network = build(name, side=SIDE, n_classes=2)
     order = torch.channels_last if channels_last else torch.contiguous_format
     network = network.to(memory_format=order)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(network.parameters())
@@ -50,7 +55,8 @@ def stepper(channels_last: bool, bfloat16: bool) -> Callable[[], None]:
     labels = torch.randint(0, 2, (BATCH,))
 
     def step() -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+        autocast = torch.autocast("cpu", torch.bfloat16, enabled=bfloat16)
+        with autocast, WideGradients(side_by_side):
             output = network(images)
         loss = F.cross_entropy(output.float(), labels)
         optimizer.zero_grad()
@@ -79,6 +85,8 @@ WORK: dict[str, Callable[[], Callable[[], None]]] = {
     "bfloat16, plain memory": lambda: stepper(False, True),
     "bfloat16, channels last": lambda: stepper(True, True),
     "load and augment": loader,
+    "deep, bfloat16": lambda: stepper(True, True, "deep"),
+    "deep, side by side": lambda: stepper(True, True, "deep", True),
 }
 
 

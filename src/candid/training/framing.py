@@ -25,6 +25,7 @@ from candid.stats.intervals import wilson_share
 from candid.table import sample_rows
 from candid.training import checkpoint
 from candid.training.augment import draw_colours, recolour
+from candid.training.convolution import WideGradients
 from candid.training.loop import descend, seed_generators, update_ema
 from candid.training.optimizers import learning_rate, optimizer_of
 from candid.training.state import TrainingState
@@ -87,7 +88,8 @@ def train_framing(
         while state.step < steps:
             inputs, frames = batches(state.step, network.look_side)
             network.train()
-            with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+            autocast = torch.autocast(device.type, torch.bfloat16, enabled=bfloat16)
+            with autocast, WideGradients():
                 estimate = network.estimate(inputs.contiguous(memory_format=torch.channels_last))
             error = (estimate.float() - frames) / network.units
             loss = F.smooth_l1_loss(error, torch.zeros_like(error), beta=_HUBER_BETA)

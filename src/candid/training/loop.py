@@ -34,6 +34,7 @@ from candid.training import checkpoint
 from candid.training.augment import augment
 from candid.training.balance import GroupDRO, group_cells
 from candid.training.batches import make_feed
+from candid.training.convolution import WideGradients
 from candid.training.depth import freeze, hold_still
 from candid.training.distributed import Team, team
 from candid.training.mixing import identity_mixture, mix
@@ -139,7 +140,8 @@ class BatchLoss:
         labels = torch.from_numpy(self.task.label[rows].astype(np.int64)).to(self.device)
         cuda_devices = [self.device] if self.device.type == "cuda" else []
         # The caller's random numbers stay as they were: dropout draws inside the fork.
-        with torch.random.fork_rng(devices=cuda_devices), group.whole_batch(n) as share:
+        fork = torch.random.fork_rng(devices=cuda_devices)
+        with fork, group.whole_batch(n) as share, WideGradients():
             generator = seed_generators(config.seed, step, self.device)
             side = side_at(step, config, self.task.images.side)
             batch = augment(batch, self.augmentation, generator, side)
