@@ -16,11 +16,8 @@ from candid.errors import ConfigError
 from candid.pipeline.answers import ModelAnswers
 from candid.pipeline.external_numbers import (
     UNLIKE,
-    HomeResult,
+    NumberJudge,
     add_marks,
-    build_number_source,
-    evaluate_number_home,
-    open_number_record,
     refuse_for_number,
     single_group_settings,
 )
@@ -109,7 +106,7 @@ def transfer(
     datasets = [trained_run.read(source, target) for source in sources]
     names = _set_names(datasets, name, how)
     job = _prepare_job(trained_run, home, cache, workers, how)
-    record = _open_record(job)
+    record = job.judge.open_record(job.labeller.classifier.made_from)
     for dataset, label in zip(datasets, names, strict=True):
         record = _add_source(job, record, dataset, label, split)
     return record
@@ -117,11 +114,11 @@ def transfer(
 
 @dataclass(frozen=True, eq=False)
 class _TransferJob:
-    """A model to evaluate, and how it does at home, if that is known."""
+    """A model to evaluate, and how its answers are judged."""
 
     trained_run: TrainedRun
     labeller: Labeller
-    home: HomeResult | None
+    judge: ClassJudge | NumberJudge
     calibration: str
     workers: int
 
@@ -133,19 +130,18 @@ def _prepare_job(
     workers: int,
     options: PredictOptions,
 ) -> _TransferJob:
-    from candid.inference.abstaining import abstention_rule
-
-    run, data = trained_run.run, None if home is None else Path(home)
+    run, card, settings = trained_run.run, trained_run.card, trained_run.settings
+    data = None if home is None else Path(home)
     options = {**options, "crop": options.get("crop", False) or options.get("detector") is not None}
-    if trained_run.card.number is not None:
+    if card.number is not None:
         refuse_for_number(options)
     labeller = open_labeller(run, data=data, cache=cache, quiet=run.quiet, number=True, **options)
-    if trained_run.card.number is not None:
-        home_result = evaluate_number_home(run, trained_run.settings)
+    judge: ClassJudge | NumberJudge
+    if card.number is not None:
+        judge = NumberJudge.open(run, card, settings)
     else:
-        rule = abstention_rule(run, options.get("abstain_below"), run.settings.predict.target_error)
-        home_result = _evaluate_home(run, rule, trained_run.settings, home, cache)
-    return _TransferJob(trained_run, labeller, home_result, options.get("calibration", ""), workers)
+        judge = ClassJudge.open(trained_run, labeller, home, cache, options)
+    return _TransferJob(trained_run, labeller, judge, options.get("calibration", ""), workers)
 
 
 def _add_source(
@@ -190,22 +186,6 @@ def _set_names(datasets: Sequence[Dataset], name: str | None, options: PredictOp
     return [check_name(n) for n in names]
 
 
-def _evaluate_home(
-    run: Run, rule: Rule | None, settings: Config, data: Place | None, cache: Path | None
-) -> HomeResult | None:
-    """Evaluate the run's own test predictions; None where there are none with a label."""
-    from candid.evaluation.external import external_figures
-
-    if not run.predictions_file.is_file():
-        evaluate(run, data=data, cache=cache, quiet=run.quiet)
-    predictions = read_predictions(run.predictions_file)
-    labelled = predictions[(predictions.split == "test") & (predictions.label >= 0)]
-    if not len(labelled):
-        return None
-    figures = external_figures(labelled, _apply_rule(labelled, rule), settings.evaluate)
-    return HomeResult(labelled, figures)
-
-
 def _apply_rule(
     p: Predictions, rule: Rule | None, answers: ModelAnswers | None = None
 ) -> GivenAnswers:
@@ -216,20 +196,6 @@ def _apply_rule(
         return GivenAnswers(np.ones(len(p), np.bool_), unlike)
     is_sure = ~rule.abstains(p.probability)
     return GivenAnswers(is_sure, unlike, rule.target_error, rule.confidence)
-
-
-def _open_record(job: _TransferJob) -> Transfer | NumberTransfer:
-    """The record, with what it already holds of this model."""
-    run, card = job.trained_run.run, job.trained_run.card
-    model = job.labeller.classifier.made_from
-    figures = None if job.home is None else job.home.figures
-    if card.number is not None:
-        return open_number_record(run, card, model, figures, job.trained_run.settings)
-    sources: tuple[ExternalSource, ...] = ()
-    if run.transfer.is_file():
-        previous = read_record(run.transfer, Transfer)
-        sources = previous.sources if previous.model == model else ()
-    return Transfer(card.target, card.classes, model, figures, sources)
 
 
 def _evaluate_source(
@@ -259,54 +225,89 @@ def _evaluate_source(
     }
     # None of them was learned from, whatever the data call a split, unless one was named.
     split = np.full(len(answers.dataset), choice.split or "test")
-    if answers.card.number is not None:
-        settings = job.trained_run.settings
-        return build_number_source(fields, answers, job.home, settings, file, split)
-    return _build_source(fields, answers, job, file, split)
+    return job.judge.judge(fields, answers, file, split)
 
 
-def _build_source(
-    fields: dict[str, Any],
-    model_answers: ModelAnswers,
-    job: _TransferJob,
-    file: Path,
-    split: NDArray[np.str_],
-) -> ExternalSource:
-    """Evaluate a model of classes on the answered images; writes the predictions."""
-    from candid.evaluation.external import external_figures
-    from candid.inference.promise import lies_elsewhere
+@dataclass(frozen=True, eq=False)
+class ClassJudge:
+    """Judges the answers of a run of classes elsewhere, beside those to its own test images."""
 
-    settings, classifier = job.trained_run.settings, job.labeller.classifier
-    p = model_answers.predictions
-    rule = classifier.rule
-    if rule is not None and lies_elsewhere(classifier, model_answers.frame):
-        rule = replace(rule, target_error=None)
-    answers = _apply_rule(p, rule, model_answers)
-    figures = external_figures(p, answers, settings.evaluate)
-    paired, differences = _compare_home(p, figures, job.home, settings)
-    marks = {"answered": answers.given, UNLIKE: answers.unlike}
-    write_predictions(file, add_marks(replace(p, split=split), marks))
-    return ExternalSource(
-        **fields,
-        calibration=job.calibration,
-        figures=figures,
-        differences=differences,
-        paired=paired,
-        audit=_audit_groups(p, settings.audit) if p.attributes else None,
-    )
+    trained_run: TrainedRun
+    labeller: Labeller
+    calibration: str
+    home: tuple[Predictions, ExternalFigures] | None  # None: it has no labelled test images
 
+    @classmethod
+    def open(
+        cls,
+        trained_run: TrainedRun,
+        labeller: Labeller,
+        data: Place | None,
+        cache: Path | None,
+        options: PredictOptions,
+    ) -> ClassJudge:
+        """With the run's own test predictions, which are made where they are missing."""
+        from candid.evaluation.external import external_figures
+        from candid.inference.abstaining import abstention_rule
 
-def _compare_home(
-    p: Predictions, figures: ExternalFigures, home: HomeResult | None, settings: Config
-) -> tuple[bool, dict[str, Estimate]]:
-    """Whether these are the run's own pictures, and the figures less those at home."""
-    from candid.evaluation.external import differences_to_home, paired_differences, same_images
+        run, settings = trained_run.run, trained_run.settings
+        rule = abstention_rule(run, options.get("abstain_below"), run.settings.predict.target_error)
+        if not run.predictions_file.is_file():
+            evaluate(run, data=data, cache=cache, quiet=run.quiet)
+        predictions = read_predictions(run.predictions_file)
+        test = predictions[(predictions.split == "test") & (predictions.label >= 0)]
+        home = None
+        if len(test):
+            home = test, external_figures(test, _apply_rule(test, rule), settings.evaluate)
+        return cls(trained_run, labeller, options.get("calibration", ""), home)
 
-    if home is None:
-        return False, {}
-    if same_images(p, home.predictions):
-        return True, paired_differences(p, home.predictions, settings.evaluate)
-    return False, differences_to_home(figures.evaluation, home.figures.evaluation)
+    def open_record(self, model: str) -> Transfer:
+        """The record, with what it already holds of this model."""
+        run, card = self.trained_run.run, self.trained_run.card
+        sources: tuple[ExternalSource, ...] = ()
+        if run.transfer.is_file():
+            previous = read_record(run.transfer, Transfer)
+            sources = previous.sources if previous.model == model else ()
+        figures = None if self.home is None else self.home[1]
+        return Transfer(card.target, card.classes, model, figures, sources)
+
+    def judge(
+        self, fields: dict[str, Any], answers: ModelAnswers, file: Path, split: NDArray[np.str_]
+    ) -> ExternalSource:
+        """Evaluate on the answered images; writes the predictions, in the splits (n,) `split`."""
+        from candid.evaluation.external import external_figures
+        from candid.inference.promise import lies_elsewhere
+
+        settings, classifier = self.trained_run.settings, self.labeller.classifier
+        p, rule = answers.predictions, classifier.rule
+        if rule is not None and lies_elsewhere(classifier, answers.frame):
+            rule = replace(rule, target_error=None)
+        given = _apply_rule(p, rule, answers)
+        figures = external_figures(p, given, settings.evaluate)
+        paired, differences = self._compare_home(p, figures)
+        marks = {"answered": given.given, UNLIKE: given.unlike}
+        write_predictions(file, add_marks(replace(p, split=split), marks))
+        return ExternalSource(
+            **fields,
+            calibration=self.calibration,
+            figures=figures,
+            differences=differences,
+            paired=paired,
+            audit=_audit_groups(p, settings.audit) if p.attributes else None,
+        )
+
+    def _compare_home(
+        self, p: Predictions, figures: ExternalFigures
+    ) -> tuple[bool, dict[str, Estimate]]:
+        """Whether these are the run's own pictures, and the figures less those at home."""
+        from candid.evaluation.external import differences_to_home, paired_differences, same_images
+
+        if self.home is None:
+            return False, {}
+        home, home_figures = self.home
+        if same_images(p, home):
+            return True, paired_differences(p, home, self.trained_run.settings.evaluate)
+        return False, differences_to_home(figures.evaluation, home_figures.evaluation)
 
 
 def _audit_groups(p: Predictions, config: AuditConfig) -> SplitAudit:

@@ -32,14 +32,6 @@ from candid.tables.columns import NO_YES
 UNLIKE = "unlike the training data"  # an attribute of the predictions that are kept
 
 
-@dataclass(frozen=True, eq=False)
-class HomeResult:
-    """The model's predictions for the run's own test images, and its figures there."""
-
-    predictions: Any
-    figures: Any
-
-
 def refuse_for_number(options: PredictOptions) -> None:
     """Raise a ConfigError for options that mean nothing for a number."""
     conflicts = {
@@ -55,72 +47,78 @@ def refuse_for_number(options: PredictOptions) -> None:
             )
 
 
-def evaluate_number_home(run: Run, settings: Config) -> HomeResult | None:
-    """Evaluate the run's own test predictions; None where there are none."""
-    from candid.evaluation.external_numbers import number_figures_at
+@dataclass(frozen=True, eq=False)
+class NumberJudge:
+    """Judges the answers of a run of a number elsewhere, beside those to its own test images."""
 
-    if not run.predictions_file.is_file():
-        return None
-    predictions = read_number_predictions(run.predictions_file)
-    test = predictions[predictions.split == "test"]
-    if not len(test):
-        return None
-    return HomeResult(test, number_figures_at(test, settings.evaluate))
+    run: Run
+    card: ModelCard
+    settings: Config
+    home: tuple[NumberPredictions, NumberFigures] | None  # None: it has no test images
 
+    @classmethod
+    def open(cls, run: Run, card: ModelCard, settings: Config) -> NumberJudge:
+        """With the run's own test predictions, where it has some."""
+        from candid.evaluation.external_numbers import number_figures_at
 
-def open_number_record(
-    run: Run, card: ModelCard, model: str, home: NumberFigures | None, settings: Config
-) -> NumberTransfer:
-    """The record, with what it already holds of this model."""
-    from candid.evaluation.numbers import choose_tolerance
+        if not run.predictions_file.is_file():
+            return cls(run, card, settings, None)
+        predictions = read_number_predictions(run.predictions_file)
+        test = predictions[predictions.split == "test"]
+        home = (test, number_figures_at(test, settings.evaluate)) if len(test) else None
+        return cls(run, card, settings, home)
 
-    if card.number is None:
-        raise ValueError(f"{card.target!r} is no number")
-    key = f"{model}, {card.number!r}"  # the intervals, too
-    model = blake2b(key.encode(), digest_size=16).hexdigest()
-    sources: tuple[NumberSource, ...] = ()
-    if run.transfer.is_file():
-        previous = read_record(run.transfer, NumberTransfer)
-        sources = previous.sources if previous.model == model else ()
-    tolerance = choose_tolerance(card.number.quartiles, settings.evaluate)
-    return NumberTransfer(card.target, card.number.coverage, tolerance, model, home, sources)
+    def open_record(self, model: str) -> NumberTransfer:
+        """The record, with what it already holds of this model."""
+        from candid.evaluation.numbers import choose_tolerance
 
+        number = self.card.number
+        if number is None:
+            raise ValueError(f"{self.card.target!r} is no number")
+        key = f"{model}, {number!r}"  # the intervals, too
+        model = blake2b(key.encode(), digest_size=16).hexdigest()
+        sources: tuple[NumberSource, ...] = ()
+        if self.run.transfer.is_file():
+            previous = read_record(self.run.transfer, NumberTransfer)
+            sources = previous.sources if previous.model == model else ()
+        tolerance = choose_tolerance(number.quartiles, self.settings.evaluate)
+        figures = None if self.home is None else self.home[1]
+        return NumberTransfer(self.card.target, number.coverage, tolerance, model, figures, sources)
 
-def build_number_source(
-    fields: dict[str, Any],
-    answers: ModelAnswers,
-    home: HomeResult | None,
-    settings: Config,
-    file: Path,
-    split: NDArray[np.str_],
-) -> NumberSource:
-    """Evaluate on the answered images; writes the predictions, in the splits (n,) `split`."""
-    from candid.evaluation.external_numbers import number_figures_at
+    def judge(
+        self, fields: dict[str, Any], answers: ModelAnswers, file: Path, split: NDArray[np.str_]
+    ) -> NumberSource:
+        """Evaluate on the answered images; writes the predictions, in the splits (n,) `split`."""
+        from candid.evaluation.external_numbers import number_figures_at
 
-    p = answers.numbers
-    figures = number_figures_at(p, settings.evaluate, answers.unlike)
-    paired, differences = _compare_home(p, figures, home, settings)
-    write_number_predictions(file, add_marks(replace(p, split=split), {UNLIKE: answers.unlike}))
-    return NumberSource(
-        **fields,
-        figures=figures,
-        differences=differences,
-        paired=paired,
-        audit=_audit_groups(p, settings.audit) if p.attributes else None,
-    )
+        p = answers.numbers
+        figures = number_figures_at(p, self.settings.evaluate, answers.unlike)
+        paired, differences = self._compare_home(p, figures)
+        write_number_predictions(file, add_marks(replace(p, split=split), {UNLIKE: answers.unlike}))
+        return NumberSource(
+            **fields,
+            figures=figures,
+            differences=differences,
+            paired=paired,
+            audit=_audit_groups(p, self.settings.audit) if p.attributes else None,
+        )
 
+    def _compare_home(
+        self, p: NumberPredictions, figures: NumberFigures
+    ) -> tuple[bool, dict[str, Estimate]]:
+        """Whether these are the run's own pictures, and the figures less those at home."""
+        from candid.evaluation.external_numbers import (
+            number_less_home,
+            paired_numbers,
+            same_numbers,
+        )
 
-def _compare_home(
-    p: NumberPredictions, figures: NumberFigures, home: HomeResult | None, settings: Config
-) -> tuple[bool, dict[str, Estimate]]:
-    """Whether these are the run's own pictures, and the figures less those at home."""
-    from candid.evaluation.external_numbers import number_less_home, paired_numbers, same_numbers
-
-    if home is None:
-        return False, {}
-    if same_numbers(p, home.predictions):
-        return True, paired_numbers(p, home.predictions, settings.evaluate)
-    return False, number_less_home(figures, home.figures)
+        if self.home is None:
+            return False, {}
+        home, home_figures = self.home
+        if same_numbers(p, home):
+            return True, paired_numbers(p, home, self.settings.evaluate)
+        return False, number_less_home(figures, home_figures)
 
 
 def add_marks(p: AnyAnswers, marks: Mapping[str, Marks | None]) -> AnyAnswers:
