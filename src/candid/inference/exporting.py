@@ -13,6 +13,7 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ from candid.records.targets import Targets
 from candid.runs import Run
 
 if TYPE_CHECKING:
+    from onnx import GraphProto
     from torch import nn
 
     from candid.models.framing import Framing
@@ -62,9 +64,9 @@ def export_float(
     """Write the model as ONNX at `path` if its probabilities are those of torch.
 
     They are compared on `pixels` (n, side, side, 3), real images, or on noise where there are none;
-    `network` is the module where it cannot be built by name, and `marks` are extra metadata. Raises
-    CheckFailed where a probability differs by more than 1e-4, or a most probable class; nothing is
-    written then; RunError or DependencyError as for `open_onnx`.
+    `network` is the module where it cannot be built by name, and `extra` is further metadata.
+    Raises CheckFailed where a probability differs by more than 1e-4, or a most probable class;
+    nothing is written then; RunError or DependencyError as for `open_onnx`.
     """
     needs_onnx("onnxruntime", "onnx", "onnxscript", "torch")
     from candid.models.model import load_whole_model
@@ -233,9 +235,9 @@ def export_int8(
     """Write a model with int8 convolutions and matrix products.
 
     Weights are scaled per output channel, activations by the calibration images (n, side, side, 3),
-    a few hundred representative ones (static quantisation; Jacob et al. 2018). Normalisation and
-    softmax stay in float. A model that averages over mirror images does so only where the first
-    pass is in doubt. `network` and `marks` are as for `export_float`.
+    a few hundred representative ones (static quantisation; Jacob et al. 2018). Normalisation, the
+    crop to a window and softmax stay in float. A model that averages over mirror images does so
+    only where the first pass is in doubt. `network` and `extra` are as for `export_float`.
     """
     import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
@@ -245,6 +247,7 @@ def export_int8(
 
     model = load_whole_model(run.weights, card, network)
     model.flip_tta = False
+    window = card.options.get("window")
     single_pass = to_onnx(model, card, source_digest(run, card), extra)
     with tempfile.TemporaryDirectory() as folder, silence_exporters():
         source, prepared, int8 = (Path(folder, f"{n}.onnx") for n in ("float", "ready", "int8"))
@@ -259,12 +262,18 @@ def export_int8(
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             op_types_to_quantize=["Conv", "Gemm", "MatMul", "Add", "MaxPool", "Relu"],
+            nodes_to_exclude=_window_nodes(onnx.load(prepared).graph) if window else [],
         )
         quantised = onnx.load(int8)
         if card.flip_tta:
             add_mirror(quantised, pixels=INPUT, probabilities=OUTPUT)
         set_metadata(quantised, {p.key: p.value for p in onnx.load(source).metadata_props})
         write_onnx(path, quantised.SerializeToString())
+
+
+def _window_nodes(graph: GraphProto) -> list[str]:
+    """The names of the nodes before the first convolution, which crop the pixels to a window."""
+    return [node.name for node in takewhile(lambda node: node.op_type != "Conv", graph.node)]
 
 
 class _CalibrationReader:

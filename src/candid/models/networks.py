@@ -108,7 +108,18 @@ def crop_to_window(images: Tensor, window: tuple[float, ...]) -> Tensor:
     if not window:
         return images
     left, top, right, bottom = window
+    if torch.jit.is_tracing():  # type: ignore[attr-defined,no-untyped-call]
+        # ONNX Runtime takes an eighth of the time for two products.
+        rows = _resampling(int(images.shape[2]), top, bottom)
+        columns = _resampling(int(images.shape[3]), left, right)
+        return rows @ (images @ columns.t())
+    images = images.contiguous()  # rows of pixels, which are quicker to select from
     return _resample_axis(_resample_axis(images, 2, top, bottom), 3, left, right)
+
+
+def _resampling(size: int, low: float, high: float) -> Tensor:
+    """(size, size) the linear map that is `_resample_axis`."""
+    return _resample_axis(torch.eye(size)[None, None], 2, low, high)[0, 0]
 
 
 def _resample_axis(images: Tensor, axis: int, low: float, high: float) -> Tensor:
@@ -119,7 +130,14 @@ def _resample_axis(images: Tensor, axis: int, low: float, high: float) -> Tensor
     first = positions.long()
     share = (positions - first).to(images.dtype)[(...,) + (None,) * (3 - axis)]
     second = (first + 1).clamp(max=size - 1)
-    return images.index_select(axis, first).lerp(images.index_select(axis, second), share)
+    return _select(images, axis, first).lerp(_select(images, axis, second), share)
+
+
+def _select(images: Tensor, axis: int, positions: Tensor) -> Tensor:
+    """`images.index_select(axis, positions)`, which takes ten times as long on the last axis."""
+    if axis < images.dim() - 1 or is_tracing():  # a compiler makes its own of it
+        return images.index_select(axis, positions)
+    return images.gather(axis, positions.expand(*images.shape[:-1], -1))
 
 
 class Deep(nn.Module):
