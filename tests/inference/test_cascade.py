@@ -94,3 +94,16 @@ def test_int8_of_a_mirrored_model_is_close_to_it(tmp_path):
     in_doubt = once.numpy().max(1) < 0.97
     assert in_doubt.any()
     assert np.median(off[in_doubt]) < np.median(np.abs(found - once.numpy()).max(1)[in_doubt])
+
+
+def test_int8_crops_to_a_window_in_float(tmp_path):
+    run = tiny_run(tmp_path / "run", network="deep", width=8, window="0.2 0.3 0.8 0.9")
+    card, given = read_record(run.model_file, ModelCard), pixels(64)
+    export_int8(run, card, int8_path(run), given)
+    nodes = onnx.load(int8_path(run)).graph.node
+    kinds = [node.op_type for node in nodes]
+    assert kinds.index("MatMul") < kinds.index("QuantizeLinear") < kinds.index("Conv")
+    found = OnnxEngine(int8_path(run), threads=1)(given)
+    with torch.no_grad():
+        exact = load_whole_model(run.weights, card)(torch.from_numpy(given)).numpy()
+    assert np.abs(found - exact).max() < 0.05

@@ -284,6 +284,16 @@ def test_a_window_is_read_as_grid_sample_reads_it():
     assert crop_to_window(images, ()) is images
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.trace:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")  # of a size, which is constant
+def test_a_traced_window_is_the_same():
+    """As two products with matrices, for ONNX Runtime."""
+    images, box = torch.randn(4, 3, 24, 20), (0.2, 0.35, 0.8, 0.85)
+    traced = torch.jit.trace(lambda x: crop_to_window(x, box), images[:1], check_trace=False)
+    assert "aten::matmul" in str(traced.graph)
+    torch.testing.assert_close(traced(images), crop_to_window(images, box), rtol=0, atol=2e-6)
+
+
 @pytest.mark.parametrize("members", [1, 2])
 @pytest.mark.parametrize("training", [True, False])
 def test_what_lies_outside_the_window_moves_no_logit(members, training):
