@@ -76,9 +76,9 @@ def judged(run: Run) -> list[Run]:
     several = run.targets.is_file()
     if not several and not run.predictions_file.is_file():
         run.step("predict", predict_splits, reload(run))
-    if several and not all(one.predictions_file.is_file() for one in run.of_targets()):
+    if several and not all(one.predictions_file.is_file() for one in run.target_runs()):
         predict_targets(run, reload(run))
-    return run.of_targets() if several else [run]
+    return run.target_runs() if several else [run]
 
 
 def predicted(run: Run) -> list[Predictions]:

@@ -109,7 +109,7 @@ def main(folder: Path) -> None:
     if run is None:
         data = candid.load(table, target=list(PLANTED), config=config)
         run = candid.run(data, config, out=out, cache=folder / "cache", quiet=False)
-    for one, name in zip(run.of_targets(), PLANTED, strict=True):
+    for one, name in zip(run.target_runs(), PLANTED, strict=True):
         tell(name, read_record(one.audit, Audit).splits[0])
 
 

@@ -51,7 +51,7 @@ def bytes_of(run):
 def test_figures_are_the_same_beside_and_after_the_training(alone, faces, tmp_path):
     both = run_of(faces, tmp_path, 2)
     assert bytes_of(alone) == bytes_of(both)
-    assert both.all_whole()
+    assert both.is_finished()
     seconds = [read_record(run.provenance, Provenance).seconds for run in (alone, both)]
     assert seconds[0].keys() == seconds[1].keys() >= {"frame", "unfamiliar"}
 
@@ -83,7 +83,7 @@ def test_what_was_done_beside_is_not_done_again(faces, tmp_path, monkeypatch):
 
     monkeypatch.setattr("candid.training.framing.train_framing", counted)
     run = run_of(faces, tmp_path, 2)
-    assert calls == [1] and (run.path / "beside").is_file() and run.all_whole()
+    assert calls == [1] and (run.path / "beside").is_file() and run.is_finished()
 
 
 def test_without_torch_nothing_is_drawn(tmp_path, monkeypatch):

@@ -196,7 +196,7 @@ def test_folds_of_several_processes_and_those_of_a_run_are_the_same_bytes(  # ty
     shutil.move(run.path / "folds", run.path / "check" / "folds")
     data = load_packed(planted[0], config, cache=cache, quiet=True)
     run.step("check", check_run, data)
-    assert run.is_whole("check") and not run.is_whole("report")
+    assert run.is_current("check") and not run.is_current("report")
     assert run.checked.read_bytes() == (checked / "check.json").read_bytes()
     with open_review(run.checked.parent, who="ann", queues=["labels"], cache=cache) as ready:
         assert ready.session.review.showings

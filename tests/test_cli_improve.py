@@ -116,8 +116,8 @@ def test_the_winner_is_a_run_that_answers_as_it_was_judged(improved, tmp_path):
     assert found.remedies[0].overall.metrics["accuracy"].b == pytest.approx(
         np.mean(~validation.wrong)
     )
-    assert winner.is_whole("predict")
-    assert not winner.is_whole("audit")
+    assert winner.is_current("predict")
+    assert not winner.is_current("audit")
     assert winner.evaluation.is_file()
 
 

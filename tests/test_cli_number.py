@@ -143,7 +143,7 @@ def test_a_number_has_a_record_and_a_report_and_needs_nothing_more(made, capsys)
     assert "mean absolute error" in candid(capsys, "audit", one.path).out
     candid(capsys, "report", one.path, "--quiet")
     candid(capsys, "report", run.path, "--quiet")
-    assert package.open_run(run.path).all_whole()
+    assert package.open_run(run.path).is_finished()
 
 
 def test_predict_gives_a_value_and_an_interval_as_the_run_predicted(made, capsys):
@@ -195,9 +195,9 @@ def test_a_run_of_a_number_explains_it_and_its_report_shows_the_maps(made, capsy
         ("explain", {"images": 5}, True),
     ):
         other = replace(known, **{name: replace(getattr(known, name), **change)})
-        assert replace(one, settings=known).is_whole("explain")
-        assert not replace(one, settings=other).is_whole("explain")
-        assert replace(one, settings=other).is_whole("inside") == inside
+        assert replace(one, settings=known).is_current("explain")
+        assert not replace(one, settings=other).is_current("explain")
+        assert replace(one, settings=other).is_current("inside") == inside
     page = one.report.read_text()
     assert 'id="explanation"' in page and "raises and where it lowers the number" in page
     assert page.count('class="panel') == len(found.examples) + len(found.methods) > 1
@@ -264,10 +264,10 @@ def test_a_number_among_several_labels_is_looked_into_as_well(capsys, tmp_path):
     assert (smiling.layer, smiling.hidden_size) == (seen.layer, seen.hidden_size)
     was = both["ITA"].inside.read_bytes()
     both["ITA"].inside.unlink()
-    assert not package.open_run(run.path).all_whole()
+    assert not package.open_run(run.path).is_finished()
     candid(capsys, "run", "--resume", run.path, "--quiet", "--cache", tmp_path / "cache")
     assert both["ITA"].inside.read_bytes() == was
-    assert package.open_run(run.path).all_whole()
+    assert package.open_run(run.path).is_finished()
 
 
 def test_a_number_is_explained_where_asked_and_not_where_not(made, capsys, tmp_path):
@@ -296,7 +296,7 @@ def test_a_number_is_explained_where_asked_and_not_where_not(made, capsys, tmp_p
     assert not off.explanation.exists() and 'id="explanation"' not in off.report.read_text()
     assert not off.inside.exists() and 'id="inside"' not in off.report.read_text()
     assert "#explanation" not in Run(tmp_path / "off").report.read_text()
-    assert package.open_run(tmp_path / "off").all_whole()
+    assert package.open_run(tmp_path / "off").is_finished()
     assert "No maps were made" in off.card.read_text()
 
 
@@ -347,7 +347,7 @@ def test_a_number_of_two_data_sets_is_learned_and_audited_by_source(capsys, tmp_
     groups = read_record(run.path / "targets" / "ITA" / "audit.json", Audit).splits[0].singles()
     assert {g.conditions[0].value for g in groups} >= {"here", "there"}
     candid(capsys, "run", "--resume", run.path, "--quiet")
-    assert package.open_run(run.path).all_whole()
+    assert package.open_run(run.path).is_finished()
     aligned = [*words, "--set", "data.align_sources=true", "--out", tmp_path / "no"]
     assert "data.align_sources" in candid(capsys, "train", *aligned, code=2).err
 

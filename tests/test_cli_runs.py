@@ -154,12 +154,12 @@ def of_labels(path, judged_run):
     )
     targets = Targets(labels, card)
     write_record(run.targets, targets)
-    for label, one in zip(labels, run.of_targets(), strict=True):
+    for label, one in zip(labels, run.target_runs(), strict=True):
         one.path.mkdir(parents=True)
         write_record(one.model_file, targets.card(label))
         write_record(one.provenance, replace(about, seconds={"audit": 7.0}))
         one.report.write_text("")
-    hat, age = run.of_targets()
+    hat, age = run.target_runs()
     shutil.copy(judged_run.evaluation, hat.evaluation)
     shutil.copy(judged_run.audit, hat.audit)
     mae = Estimate(5.25, 5.0, 5.5, 300, "bootstrap by image")
@@ -191,7 +191,7 @@ def test_a_run_of_several_labels_has_a_row_for_each(several, folder, capsys):
 
 def test_the_widest_gap_of_a_number_is_listed_and_a_final_figure(several, tmp_path):
     run = candid.open_run(shutil.copytree(several / "both", tmp_path / "both"))
-    age, p = run.of_targets()[1], number_predictions(factor=2)
+    age, p = run.target_runs()[1], number_predictions(factor=2)
     assert "final/age/widest_gap" not in final_figures(run)
     write_audit(age.audit, audit_number(p, AuditConfig(draws=200)))
     off, inside = np.abs(p.predicted - p.value), p.attributes["kind"].data == 1

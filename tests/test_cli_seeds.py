@@ -42,7 +42,7 @@ def test_run_with_two_seeds(faces, finished, tmp_path, capsys, monkeypatch):
     found = read_record(run.seeds, Seeds)
     assert found.seeds == (0, 1) and told["seeds"]["seeds"] == [0, 1]
     assert run.weights.read_bytes() == weights
-    assert open_run(run.path).all_whole()
+    assert open_run(run.path).is_finished()
 
     one = open_run(run.path / "seeds" / "1")
     assert one.settings.train.seed == 1 and one.settings.seeds.count == 1

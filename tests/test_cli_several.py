@@ -162,10 +162,10 @@ def test_nothing_is_done_again_but_what_is_missing(run, made, capsys):
     one(run, "Smiling").predictions_file.unlink()
     shutil.rmtree(run.path / "checkpoint")
     data = made / "faces"
-    assert not open_run(run.path).all_whole()
+    assert not open_run(run.path).is_finished()
     with_places = ["run", data, "--resume", run.path, "--cache", made / "cache", "--quiet"]
     candid(capsys, *with_places)
-    assert open_run(run.path).all_whole()
+    assert open_run(run.path).is_finished()
     assert run.weights.read_bytes() == weights
     assert (
         one(run, "Smiling").predictions_file.is_file() and one(run, "Smiling").evaluation.is_file()

@@ -320,7 +320,7 @@ def test_several_labels_are_searched_together_by_the_mean_of_their_f1(command, t
     found = read_record(tmp_path / "both" / "tuning.json", Tuning)
     assert (found.target, found.classes) == ("Smiling, Face", ())
     best = Run(tmp_path / "both" / "best")
-    of_each = [read_record(one.evaluation, Evaluation).splits for one in best.of_targets()]
+    of_each = [read_record(one.evaluation, Evaluation).splits for one in best.target_runs()]
     assert len(of_each) == 2
     for split, told in (("validation", found.validation), ("test", found.test)):
         f1 = [s.metrics["weighted_f1"] for splits in of_each for s in splits if s.split == split]

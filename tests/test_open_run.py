@@ -185,7 +185,7 @@ def test_digests_of_older_runs_still_hold(tmp_path):
     run.predictions_file.write_bytes(b"p")
     run.history.write_bytes(b"h")
     run.evaluation.write_bytes(b"e")
-    run.note("evaluate")
+    run.mark_done("evaluate")
     digest = read_record(run.provenance, Provenance).digests["evaluate"]
     hashed = {n: hashlib.blake2b(n[:1].encode()).hexdigest() for n in ("predictions", "history")}
     plain = ["f", {"evaluate": repr(run.settings.evaluate)}, hashed, None, ["evaluation"]]

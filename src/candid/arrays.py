@@ -1,12 +1,12 @@
-"""What arrays hold, in one word each."""
+"""Types of arrays by what they hold."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Singles = NDArray[np.float32]
-Marks = NDArray[np.bool_]
-Counts = NDArray[np.int64]
-Indices = NDArray[np.intp]
+FloatArray = NDArray[np.float64]
+Float32Array = NDArray[np.float32]
+BoolArray = NDArray[np.bool_]
+CountArray = NDArray[np.int64]
+IndexArray = NDArray[np.intp]

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from candid.arrays import Floats
+from candid.arrays import FloatArray
 from candid.explanation.faces import Faces
 from candid.explanation.mistakes import NumberOutputs
 from candid.explanation.units import look_inside
@@ -21,7 +21,7 @@ from explanation.hidden_networks import CLASSES, Patches, Small, everything, fac
 CENTRES = (5.0, 12.0, 20.0, 31.0, 45.0, 70.0)
 
 
-def read(p: Floats) -> tuple[Floats, Floats, Floats]:
+def read(p: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     mean = p @ np.array(CENTRES)
     return mean, mean - 4, mean + 6
 
@@ -53,7 +53,7 @@ def network(request: pytest.FixtureRequest) -> nn.Module:
     return telling_ages(request.param)
 
 
-def means(network: nn.Module, images: Faces, temperature: float) -> Floats:
+def means(network: nn.Module, images: Faces, temperature: float) -> FloatArray:
     """(n,) the mean of each distribution, by hand."""
     with torch.no_grad():
         logits = network(prepare(images.pixels[images.rows])).double().numpy() / temperature

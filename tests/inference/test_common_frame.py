@@ -146,7 +146,7 @@ def test_who_frames_nothing_or_knows_the_place_or_wants_none_stays():
     some = framing(Seeks(PLACE))
     known = CommonFrame((1.3, 0, 0, 0, 1.3, 0), alike=True, far=0.0, pictures=60)
     here = replace(some, classifier=replace(some.classifier, common=known))
-    for labeller in (by_hand(), here, replace(some, together=False)):
+    for labeller in (by_hand(), here, replace(some, one_frame=False)):
         placed, coming = with_common_frame(labeller, many)
         assert placed is labeller and len(list(coming)) == 80
 
@@ -172,6 +172,6 @@ def test_shards_begin_from_it_and_what_comes_later_is_read_the_same(tmp_path):
     again, tally = labelled()
     assert again == job and tally.resumed == 121 and tally.images == 421
     assert job["frame"] == to_plain(common)
-    ready = replace(ready, together=False)
+    ready = replace(ready, one_frame=False)
     with pytest.raises(OutputError, match="other settings"):
         labelled()

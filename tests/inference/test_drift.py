@@ -110,7 +110,7 @@ def test_a_prediction_bears_scores_only_where_somebody_wants_them(reference):
 
     expected = scores_of(pictures(2, seed=1)).tolist()
     assert scores(labeller()) == [[], []]
-    assert scores(labeller(scored=True)) == scores(labeller(reference=reference)) == expected
+    assert scores(labeller(with_scores=True)) == scores(labeller(reference=reference)) == expected
 
 
 # --- watching ------------------------------------------------------------------------------------

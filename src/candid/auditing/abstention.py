@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from candid.arrays import Floats, Marks
+from candid.arrays import BoolArray, FloatArray
 from candid.auditing.held_out import Half, Halves, HeldOutGroup, iterate_groups, split_halves
 from candid.errors import ConfigError
 from candid.predictions import Predictions, require_probabilities
@@ -61,7 +61,7 @@ from candid.text.abstention import (
 )
 
 
-def abstain(probability: Floats, threshold: float) -> Marks:
+def abstain(probability: FloatArray, threshold: float) -> BoolArray:
     """Whether to abstain: the highest of a row's probabilities is below the threshold.
 
     Parameters
@@ -75,7 +75,7 @@ def abstain(probability: Floats, threshold: float) -> Marks:
     -------
     (n,) bool; True also where a probability is NaN.
     """
-    unsure: Marks = ~(probability.max(axis=1) >= threshold)
+    unsure: BoolArray = ~(probability.max(axis=1) >= threshold)
     return unsure
 
 
@@ -307,7 +307,7 @@ def _build_conformal(s: _Setting, target: float, groups: Sequence[HeldOutGroup])
 
 
 def _conformal_group(
-    s: _Setting, group: HeldOutGroup, target: float, threshold: float, score: Floats
+    s: _Setting, group: HeldOutGroup, target: float, threshold: float, score: FloatArray
 ) -> ConformalGroup:
     sampled = s.calibration.sample_one_per_person(group.calibration)
     group_threshold = conformal_threshold(score[sampled], target)
@@ -333,7 +333,7 @@ def _measure_sets(s: _Setting, group: HeldOutGroup, threshold: float) -> list[Es
     return wilson_shares(hits, mask, half.rows.persons(), s.confidence)
 
 
-def _label_probability(rows: Predictions) -> Floats:
+def _label_probability(rows: Predictions) -> FloatArray:
     return rows.probability[np.arange(len(rows)), rows.label]
 
 

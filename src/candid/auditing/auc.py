@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from candid.arrays import Floats, Marks
+from candid.arrays import BoolArray, FloatArray
 from candid.auditing.contrasts import Contrast
 from candid.auditing.rows import GroupKey, Rows
 from candid.stats.differences import Side
@@ -25,7 +25,7 @@ class _Area:
     """An area, (units,) how much each unit moves it, units of the smaller class, and images."""
 
     value: float
-    influence: Floats
+    influence: FloatArray
     fewest: int
     images: int
 
@@ -51,7 +51,7 @@ class Areas:
             self._cache[key, less] = self._compute_area(mask)
         return self._cache[key, less]
 
-    def _compute_area(self, mask: Marks) -> _Area:
+    def _compute_area(self, mask: BoolArray) -> _Area:
         resampling = self.rows.resampling
         areas, influences, fewest = [], np.zeros(len(mask)), resampling.units
         for positive, rank in zip(self._positive, self._rank, strict=True):

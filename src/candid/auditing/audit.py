@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from candid.arrays import Marks
+from candid.arrays import BoolArray
 from candid.auditing.abstention import abstention
 from candid.auditing.collecting import plan_collection
 from candid.auditing.confounding import adjusted_gaps
@@ -201,7 +201,7 @@ def _audit_split(labelled: Predictions, split: Split, config: AuditConfig) -> Sp
 
 
 def _collect_findings(
-    rows: Rows, harmful: Iterable[tuple[AuditFinding, Marks]], limit: int
+    rows: Rows, harmful: Iterable[tuple[AuditFinding, BoolArray]], limit: int
 ) -> tuple[tuple[AuditFinding, ...], dict[str, int], tuple[Story, ...]]:
     """The surest findings, how many there are of each severity, and their stories."""
     findings: list[AuditFinding] = []

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from candid.arrays import Marks
+from candid.arrays import BoolArray
 from candid.predictions import Predictions
 from candid.records.audit import Group
 from candid.records.collecting import MOST_WANTED, Wanted
@@ -79,7 +79,9 @@ def _is_invisible(group: Group) -> bool:
     return len(group.conditions) == 1 and gap is not None and not gap.smallest_visible <= SIZE
 
 
-def _iterate_masks(p: Predictions, groups: Sequence[Group]) -> Iterator[tuple[Marks, Marks]]:
+def _iterate_masks(
+    p: Predictions, groups: Sequence[Group]
+) -> Iterator[tuple[BoolArray, BoolArray]]:
     """(n,) marks of each group and of its rest."""
     for group in groups:
         (condition,) = group.conditions

@@ -35,7 +35,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Floats, Indices, Marks
+from candid.arrays import BoolArray, FloatArray, IndexArray
 from candid.errors import PredictionsError
 from candid.predictions import Predictions
 from candid.records import Estimate, State
@@ -149,14 +149,14 @@ class _Block:
     name: str
     values: tuple[str, ...]
     is_attribute: bool  # False for the label
-    code: Indices  # (n,), one past the last value for "unknown"
+    code: IndexArray  # (n,), one past the last value for "unknown"
     columns: dict[int, int]  # code → column
     collinear_with: dict[int, tuple[str, ...]]  # code → columns that it follows from
 
 
 @dataclass(frozen=True, eq=False)
 class _Design:
-    columns: Floats  # (n, 1 + marks)
+    columns: FloatArray  # (n, 1 + marks)
     blocks: list[_Block]
     left_out: list[LeftOut]
 
@@ -207,7 +207,7 @@ class _Basis:
         self.names = ["everything"]
         self._orthonormal = [np.full(n, 1 / math.sqrt(n))]
 
-    def add(self, column: Floats, name: str) -> tuple[str, ...] | None:
+    def add(self, column: FloatArray, name: str) -> tuple[str, ...] | None:
         """Add the column and return None, or the names of the columns that it follows from."""
         basis = np.stack(self._orthonormal)  # (columns, n)
         rest = column - (basis @ column) @ basis
@@ -228,7 +228,7 @@ class _Basis:
 
 @dataclass(frozen=True, eq=False)
 class _Sample:
-    wrong: Marks
+    wrong: BoolArray
     cluster: NDArray[np.int64] | None
     confidence: float
     smallest_people: int
@@ -255,7 +255,9 @@ def _measure_attribute(
     # What few mistakes decide has no such interval.
     reach = np.where(counts.min(0) < _FEWEST_MISTAKES, math.nan, reach)
 
-    def estimate(k: int, value: Floats, low: Floats, high: Floats, method: str) -> Estimate:
+    def estimate(
+        k: int, value: FloatArray, low: FloatArray, high: FloatArray, method: str
+    ) -> Estimate:
         return Estimate(
             *(float(value[k]), float(low[k]), float(high[k]), int(raw.n[k] + raw.rest_n[k])),
             method=method + (" by person" if by_person else ""),
@@ -290,11 +292,13 @@ class _AdjustedErrors:
 
     left: Side
     right: Side
-    correlation: Floats
-    influence: Floats  # (people, k) of each person on their difference
+    correlation: FloatArray
+    influence: FloatArray  # (people, k) of each person on their difference
 
 
-def _adjust_errors(block: _Block, model: Logistic, raw: Gaps, mistakes: Floats) -> _AdjustedErrors:
+def _adjust_errors(
+    block: _Block, model: Logistic, raw: Gaps, mistakes: FloatArray
+) -> _AdjustedErrors:
     """Average errors with a value and with the others; NaN where these are collinear."""
     k = len(raw.n)
     average = np.full((2, k), np.nan)
@@ -328,7 +332,9 @@ def _adjust_errors(block: _Block, model: Logistic, raw: Gaps, mistakes: Floats) 
     return _AdjustedErrors(left, right, np.clip(correlation, -1, 1), influence[0] - influence[1])
 
 
-def _raw_influence(wrong: Marks, inside: Marks, outside: Marks, unit: Indices) -> Floats:
+def _raw_influence(
+    wrong: BoolArray, inside: BoolArray, outside: BoolArray, unit: IndexArray
+) -> FloatArray:
     """(people, k) the influence of each person on the raw gaps."""
     total = np.zeros(inside.shape)
     for marks, sign in ((inside, 1.0), (outside, -1.0)):
@@ -337,11 +343,11 @@ def _raw_influence(wrong: Marks, inside: Marks, outside: Marks, unit: Indices) -
     return sums_by_person(total, unit)
 
 
-def _standard_errors(influence: Floats) -> Floats:
+def _standard_errors(influence: FloatArray) -> FloatArray:
     """(k,) standard errors from (people, k) influences."""
     if len(influence) < 2:
         return np.full(influence.shape[1], math.nan)
-    spreads: Floats = np.sqrt(np.sum((influence - influence.mean(axis=0)) ** 2, axis=0))
+    spreads: FloatArray = np.sqrt(np.sum((influence - influence.mean(axis=0)) ** 2, axis=0))
     return spreads
 
 
@@ -365,7 +371,7 @@ def _decide_state(undefined: bool, fewest: int, raw: Gaps, k: int, sample: _Samp
 
 
 def _notes(
-    p: Predictions, wrong: Marks, design: _Design, absent: str, prior_sd: float
+    p: Predictions, wrong: BoolArray, design: _Design, absent: str, prior_sd: float
 ) -> Iterator[str]:
     yield text.ONLY_ANNOTATED
     if absent:

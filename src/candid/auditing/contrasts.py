@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Counts, Floats, Indices
+from candid.arrays import CountArray, FloatArray, IndexArray
 from candid.auditing.rows import Rows
 from candid.auditing.side_figures import MEANS
 from candid.records.metrics import worse_when
@@ -30,11 +30,11 @@ class Contrast:
     # left, right: the groups and what they are compared with
     left: Side
     right: Side
-    correlation: Floats  # between the two figures
+    correlation: FloatArray  # between the two figures
     # images, rest_images: images behind them
-    images: Counts
-    rest_images: Counts
-    undefined: Counts  # draws that left one of them undefined
+    images: CountArray
+    rest_images: CountArray
+    undefined: CountArray  # draws that left one of them undefined
     method: str  # how the interval was made, in words
     from_draws: bool = True  # whether the standard errors come from draws
 
@@ -52,11 +52,11 @@ class Contrast:
         return self.metric not in MEANS
 
     @property
-    def units(self) -> Counts:
+    def units(self) -> CountArray:
         """The fewer units of the two sides."""
         return np.minimum(self.left.units, self.right.units)
 
-    def interval(self, confidence: float) -> tuple[Floats, Floats]:
+    def interval(self, confidence: float) -> tuple[FloatArray, FloatArray]:
         """Limits of the differences."""
         left, right = self._cautious
         return differences.difference_interval(
@@ -64,12 +64,12 @@ class Contrast:
         )
 
     @cached_property
-    def surprise(self) -> Floats:
+    def surprise(self) -> FloatArray:
         """How many standard deviations from no difference; finer than p where p is tiny."""
         left, right = self._cautious
         return differences.touching_quantile(left, right, self.correlation, score=self.score)
 
-    def p(self) -> Floats:
+    def p(self) -> FloatArray:
         """Two-sided p-values of no difference."""
         left, right = self._cautious
         return differences.difference_p(
@@ -142,7 +142,7 @@ def _pool_spreads(left: Side, right: Side) -> tuple[Side, Side]:
     return replace(left, spread=left_spread), replace(right, spread=right_spread)
 
 
-def contrast(moments: Moments, metric: str, pairs: Indices, rows: Rows) -> Contrast:
+def contrast(moments: Moments, metric: str, pairs: IndexArray, rows: Rows) -> Contrast:
     """A figure's contrasts for some of the measured pairs of sides."""
     i = moments.row(metric)
     left, right = moments.pairs[pairs, 0], moments.pairs[pairs, 1]
@@ -159,7 +159,7 @@ def contrast(moments: Moments, metric: str, pairs: Indices, rows: Rows) -> Contr
     )
 
 
-def nearest_parent(parents: Contrast, count: int) -> tuple[Contrast, Floats]:
+def nearest_parent(parents: Contrast, count: int) -> tuple[Contrast, FloatArray]:
     """Per group, the contrast with the larger group that it differs least from, and its p.
 
     "Worse than all of them" is shown by being shown worse than each (an intersection-union test),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from candid.arrays import Indices
+from candid.arrays import IndexArray
 from candid.auditing.contrasts import contrast, nearest_parent
 from candid.auditing.gaps import GapTable, Ledger
 from candid.auditing.groups import SidePlan, measure
@@ -26,8 +26,8 @@ class CrossFit:
 
     confirm: Rows  # the other half
     candidates: tuple[SliceCandidate, ...]  # what the search found, best first
-    gap: Indices  # (k,) places in the table of gaps: to the rest
-    beyond: Indices  # (k,) to the nearest larger slice; -1 for slices of one value
+    gap: IndexArray  # (k,) places in the table of gaps: to the rest
+    beyond: IndexArray  # (k,) to the nearest larger slice; -1 for slices of one value
 
 
 def search_and_test(

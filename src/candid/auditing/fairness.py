@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from candid.arrays import Floats, Indices, Marks
+from candid.arrays import BoolArray, FloatArray, IndexArray
 from candid.auditing.rows import Rows
 from candid.predictions import Attribute
 from candid.records import Estimate
@@ -38,11 +38,11 @@ class ComparedGroups:
     moments: Moments
     attribute: Attribute
     values: tuple[str, ...]  # the attribute's k values that are large enough
-    sides: Indices  # (k,) the measured side of each
+    sides: IndexArray  # (k,) the measured side of each
     # first, second: every two of them, as indices into the k
-    first: Indices
-    second: Indices
-    pairs: Indices  # their indices into the measured pairs
+    first: IndexArray
+    second: IndexArray
+    pairs: IndexArray  # their indices into the measured pairs
 
 
 def fairness(groups: ComparedGroups) -> list[FairnessFigure]:
@@ -125,7 +125,10 @@ def _worst_accuracy(groups: ComparedGroups) -> tuple[Estimate, int, int]:
 
 
 def _locate_groups(
-    groups: ComparedGroups, value: Floats, best: Callable[[Floats], np.intp], swap: Marks
+    groups: ComparedGroups,
+    value: FloatArray,
+    best: Callable[[FloatArray], np.intp],
+    swap: BoolArray,
 ) -> tuple[int, int]:
     """The higher and the lower group of the best pair; -1 where none is defined."""
     if np.isnan(value).all():
@@ -136,7 +139,7 @@ def _locate_groups(
     return (second, first) if swap[k] else (first, second)
 
 
-def _stack_sides(groups: ComparedGroups, rates: Rates, index: Indices) -> Side:
+def _stack_sides(groups: ComparedGroups, rates: Rates, index: IndexArray) -> Side:
     """(rates · pairs,) one side of every pair, rate by rate."""
     sides = [groups.moments.side(name, groups.sides[index]) for name, _ in rates]
     value = [
@@ -150,7 +153,7 @@ def _stack_sides(groups: ComparedGroups, rates: Rates, index: Indices) -> Side:
     )
 
 
-def _select_side(where: Marks, left: Side, right: Side) -> Side:
+def _select_side(where: BoolArray, left: Side, right: Side) -> Side:
     return Side(
         np.where(where, left.value, right.value),
         np.where(where, left.spread, right.spread),
@@ -165,8 +168,8 @@ def _joint_confidence(groups: ComparedGroups, comparisons: int) -> float:
 def _build_estimate(
     groups: ComparedGroups,
     rates: Rates,
-    columns: tuple[Floats, Floats, Floats],
-    best: Callable[[Floats], np.float64],
+    columns: tuple[FloatArray, FloatArray, FloatArray],
+    best: Callable[[FloatArray], np.float64],
 ) -> Estimate:
     m, resampling = groups.moments, groups.rows.resampling
     rows = [m.row(name) for name, _ in rates]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from candid.arrays import Indices, Marks
+from candid.arrays import BoolArray, IndexArray
 from candid.auditing.cross_fit import CrossFit
 from candid.auditing.gaps import GapTable
 from candid.auditing.intersections import Intersections
@@ -102,7 +102,7 @@ def build_findings(
     halves: CrossFit,
     cues: Cues,
     n_examples: int,
-) -> Iterator[tuple[AuditFinding, Marks]]:
+) -> Iterator[tuple[AuditFinding, BoolArray]]:
     """All findings, the surest first, with at most `n_examples` mistakes each, and (n,) its images.
 
     A slice that is a group or a pair as well comes once.
@@ -186,10 +186,10 @@ def _grade(gap: Gap) -> Severity:
     return "warning" if near >= _WARNING else "note"
 
 
-def sample_mistakes(rows: Rows, mask: Marks, n_examples: int) -> MistakeSample:
+def sample_mistakes(rows: Rows, mask: BoolArray, n_examples: int) -> MistakeSample:
     """Some images' mistakes: those that the model was surest of, equals in order of their ids."""
     p = rows.predictions
-    mistaken: Indices = np.flatnonzero(mask & rows.predictions.wrong)
+    mistaken: IndexArray = np.flatnonzero(mask & rows.predictions.wrong)
     surest = mistaken[np.lexsort((p.ids[mistaken], -p.confidence[mistaken]))][:n_examples]
     mistakes = tuple(p.example(i) for i in surest)
     return MistakeSample(len(mistaken), int(np.count_nonzero(mask)), mistakes)

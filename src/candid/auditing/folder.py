@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Counts, Singles
+from candid.arrays import CountArray, Float32Array
 from candid.auditing.audit import build_single_audit
 from candid.auditing.findings import (
     HarmfulGap,
@@ -147,7 +147,7 @@ def _measure(
     )
 
 
-def _as_singles(weights: Sequence[NDArray[np.uint8]]) -> Iterator[Singles]:
+def _as_singles(weights: Sequence[NDArray[np.uint8]]) -> Iterator[Float32Array]:
     return (block.astype(np.float32) for block in weights)
 
 
@@ -196,7 +196,7 @@ def _build_sums(rows: Rows, figures: Figures, sides: Iterable[ValueSums]) -> Sum
     return Sums(np.stack(by_stratum, axis=2), np.stack(totals, axis=1), plus, minus, persons, n)
 
 
-def _count_support(side: ValueSums) -> tuple[Counts, Counts]:
+def _count_support(side: ValueSums) -> tuple[CountArray, CountArray]:
     """Images and people behind each kind of figure, as `Figures.support` numbers the kinds."""
     labels, answers = side.outcomes[0].sum(1), side.outcomes[0].sum(0)
     present, n = side.seen_label[0], labels.sum()
@@ -229,7 +229,7 @@ def _build_shares(rows: Rows, groups: ValueSums) -> list[GroupShares]:
     return shares
 
 
-def _estimate(rows: Rows, hits: Counts, base: Counts, occupied: Any) -> Estimate:
+def _estimate(rows: Rows, hits: CountArray, base: CountArray, occupied: Any) -> Estimate:
     """Σ hits / Σ base over strata, with Wilson's interval at the effective size."""
     by_person, total = rows.resampling.by_person, int(base.sum())
     units = min(int(estimate_people(occupied)), total) if by_person else total

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Counts, Floats, Indices, Marks
+from candid.arrays import BoolArray, CountArray, FloatArray, IndexArray
 from candid.auditing.contrasts import Contrast, concatenate_contrasts
 from candid.records import State
 from candid.records.audit import Gap
@@ -31,24 +31,24 @@ class GapTable:
     # metric, method, from_draws: as in `Contrast`
     metric: NDArray[np.str_]
     method: NDArray[np.str_]
-    from_draws: Marks
+    from_draws: BoolArray
     # left, right: the figure of the group, and of what it is compared with
-    left: Floats
-    right: Floats
+    left: FloatArray
+    right: FloatArray
     # low, high: of the interval of left - right
-    low: Floats
-    high: Floats
-    p: Floats  # NaN where either side is too small
-    q: Floats  # after Benjamini and Hochberg
-    visible: Floats  # the smallest difference to the group's disadvantage that would be seen
-    surprise: Floats  # as in `Contrast`
+    low: FloatArray
+    high: FloatArray
+    p: FloatArray  # NaN where either side is too small
+    q: FloatArray  # after Benjamini and Hochberg
+    visible: FloatArray  # the smallest difference to the group's disadvantage that would be seen
+    surprise: FloatArray  # as in `Contrast`
     # n, rest_n: images behind them
-    n: Counts
-    rest_n: Counts
+    n: CountArray
+    rest_n: CountArray
     # units, rest_units: people, or images, behind them
-    units: Counts
-    rest_units: Counts
-    undefined: Counts  # as in `Contrast`
+    units: CountArray
+    rest_units: CountArray
+    undefined: CountArray  # as in `Contrast`
     looked_at: int  # how many p-values count
     threshold: float  # the p up to which a gap is found
     rate: float  # the false discovery rate
@@ -56,25 +56,25 @@ class GapTable:
     resampling: Resample  # how images were drawn
 
     @cached_property
-    def value(self) -> Floats:
+    def value(self) -> FloatArray:
         """(k,) the gaps."""
         return self.left - self.right
 
     @cached_property
-    def is_found(self) -> Marks:
+    def is_found(self) -> BoolArray:
         """(k,) whether each gap is found."""
         with np.errstate(invalid="ignore"):
             return self.q <= self.rate
 
     @cached_property
-    def is_harmful(self) -> Marks:
+    def is_harmful(self) -> BoolArray:
         """(k,) whether each gap is found, to the group's disadvantage."""
         direction = {metric: worse_when(metric) for metric in set(self.metric.tolist())}
         with np.errstate(invalid="ignore"):
             signed = self.value * [direction[metric] for metric in self.metric.tolist()]
             return self.is_found & (signed > 0)
 
-    def states(self, indices: Indices) -> list[State]:
+    def states(self, indices: IndexArray) -> list[State]:
         """The state of each group, from the (figures, groups) indices of its gaps."""
         is_tested, is_harmful = ~np.isnan(self.p[indices]), self.is_harmful[indices]
         return [
@@ -124,13 +124,13 @@ class Ledger:
     def __init__(self, rows: Resampled, smallest: int, rate: float) -> None:
         self.resampling, self.smallest, self.rate = rows.resampling, smallest, rate
         self._contrasts: list[Contrast] = []
-        self._p: list[Floats | None] = []
-        self._counted: list[Marks] = [np.empty(0, np.bool_)]
+        self._p: list[FloatArray | None] = []
+        self._counted: list[BoolArray] = [np.empty(0, np.bool_)]
         self._size = 0
 
     def add(
-        self, contrast: Contrast, counted: Marks | None = None, p: Floats | None = None
-    ) -> Indices:
+        self, contrast: Contrast, counted: BoolArray | None = None, p: FloatArray | None = None
+    ) -> IndexArray:
         """Add gaps; their indices in the table.
 
         Parameters
@@ -184,9 +184,9 @@ class Ledger:
             resampling=self.resampling,
         )
 
-    def _by_kind(self) -> list[tuple[Contrast, Indices]]:
+    def _by_kind(self) -> list[tuple[Contrast, IndexArray]]:
         """Contrasts that can be computed as one, and their indices in the table."""
-        kinds: dict[Hashable, list[tuple[Contrast, Indices]]] = {}
+        kinds: dict[Hashable, list[tuple[Contrast, IndexArray]]] = {}
         ends = np.cumsum([len(c) for c in self._contrasts], dtype=np.intp)
         for contrast, end in zip(self._contrasts, ends, strict=True):
             members = kinds.setdefault(contrast.kind, [])
@@ -200,7 +200,7 @@ class Ledger:
         ]
 
     def _columns(
-        self, kinds: Sequence[tuple[Contrast, Indices]], threshold: float
+        self, kinds: Sequence[tuple[Contrast, IndexArray]], threshold: float
     ) -> dict[str, NDArray[Any]]:
         """The columns of the table that come from the contrasts."""
         none = np.empty(0, np.int64)

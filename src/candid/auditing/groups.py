@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Floats, Indices, Singles
+from candid.arrays import Float32Array, FloatArray, IndexArray
 from candid.auditing.rows import GroupKey, Rows
 from candid.stats.moments import Figures, Moments, Sums, combine_sides, compute_moments
 
@@ -73,7 +73,9 @@ def max_groups(rows: Rows, figures: Figures) -> int:
     return max(16, min(_BLOCK // max(1, rows.strata * sums), 4 * _BLOCK // max(1, len(rows))))
 
 
-def _sums(rows: Rows, columns: Floats, keys: Sequence[GroupKey]) -> tuple[Singles, Floats]:
+def _sums(
+    rows: Rows, columns: FloatArray, keys: Sequence[GroupKey]
+) -> tuple[Float32Array, FloatArray]:
     """(sums, strata, keys) in single precision for the draws, and (sums, keys) exactly."""
     count = columns.shape[1]
     by_stratum = np.empty((count, rows.strata, len(keys)), np.float32)
@@ -94,8 +96,8 @@ def _count_support(
     rows: Rows,
     figures: Figures,
     keys: Sequence[GroupKey],
-    plus: Indices,
-    minus: Indices,
+    plus: IndexArray,
+    minus: IndexArray,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """(figures, sides) units and images."""
     marks, kinds = figures.support(rows.predictions)

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from candid.arrays import Indices, Marks
+from candid.arrays import BoolArray, IndexArray
 from candid.errors import PredictionsError
 from candid.predictions import Predictions
 from candid.records.abstention import GroupKind
@@ -75,11 +75,11 @@ class Half:
     seed: int
 
     @cached_property
-    def order(self) -> Indices:
+    def order(self) -> IndexArray:
         """(n,) a random order: of a person's images in a group, the first in it counts."""
         return np.random.default_rng(self.seed).permutation(len(self.rows))
 
-    def sample_one_per_person(self, mask: Marks) -> Indices:
+    def sample_one_per_person(self, mask: BoolArray) -> IndexArray:
         """Rows of the mask, one for each person; all of them where people are unknown."""
         rows = np.flatnonzero(mask)
         persons = self.rows.persons()
@@ -97,8 +97,8 @@ class HeldOutGroup:
     kind: GroupKind
     attribute: str
     value: str
-    mask: Marks
-    calibration: Marks
+    mask: BoolArray
+    calibration: BoolArray
 
 
 def iterate_groups(verification: Predictions, calibration: Predictions) -> Iterator[HeldOutGroup]:

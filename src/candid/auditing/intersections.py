@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Floats, Indices, Marks
+from candid.arrays import BoolArray, FloatArray, IndexArray
 from candid.auditing.contrasts import contrast, nearest_parent
 from candid.auditing.gaps import GapTable, Ledger
 from candid.auditing.groups import SidePlan, max_groups, measure
@@ -33,9 +33,9 @@ class Intersections:
 
     values: list[Pair]  # the values that pairs are made of
     pairs: list[tuple[Pair, Pair]]  # the k pairs
-    gap: Indices  # (k,) places in the table of gaps: to the rest
-    beyond: Indices  # (k,) to the nearest larger group
-    accuracy: Floats  # (k,) of each pair
+    gap: IndexArray  # (k,) places in the table of gaps: to the rest
+    beyond: IndexArray  # (k,) to the nearest larger group
+    accuracy: FloatArray  # (k,) of each pair
 
 
 def measure_pairs(rows: Rows, ledger: Ledger, values: Sequence[Pair]) -> Intersections:
@@ -77,7 +77,7 @@ def _find_large_pairs(rows: Rows, values: Sequence[Pair], smallest: int) -> list
 
 def _measure(
     rows: Rows, pairs: Sequence[tuple[Pair, Pair]], figures: Figures
-) -> tuple[Moments, Indices]:
+) -> tuple[Moments, IndexArray]:
     """Each pair against its rest, and against the rest of either group that it is part of."""
     plan, sides = SidePlan(), []
     for first, second in pairs:
@@ -140,7 +140,7 @@ def build_pair_grid(
     n, is_found = np.zeros((size, size), np.int64), np.zeros((size, size), np.bool_)
     accuracy, gap, low, high = np.full((4, size, size), np.nan)
 
-    def fill(x: Indices, y: Indices, gaps: Indices, share: Floats) -> None:
+    def fill(x: IndexArray, y: IndexArray, gaps: IndexArray, share: FloatArray) -> None:
         n[x, y], accuracy[x, y] = table.n[gaps], share
         gap[x, y], is_found[x, y] = table.value[gaps], table.is_found[gaps]
         low[x, y], high[x, y] = table.low[gaps], table.high[gaps]
@@ -161,10 +161,10 @@ def build_pair_grid(
 def make_grid(
     values: tuple[Condition, ...],
     n: NDArray[np.int64],
-    accuracy: Floats,
-    gap: Floats,
-    is_found: Marks,
-    limits: tuple[Floats, Floats] | None = None,
+    accuracy: FloatArray,
+    gap: FloatArray,
+    is_found: BoolArray,
+    limits: tuple[FloatArray, FloatArray] | None = None,
 ) -> Grid:
     """The record of (k, k) figures of pairs; `limits` are those of the gaps' intervals, if any."""
     counts, found = (tuple(map(tuple, figures.tolist())) for figures in (n, is_found))
@@ -172,6 +172,6 @@ def make_grid(
     return Grid(values, counts, _round(accuracy), _round(gap), found, low, high)
 
 
-def _round(figures: Floats) -> tuple[tuple[float, ...], ...]:
+def _round(figures: FloatArray) -> tuple[tuple[float, ...], ...]:
     """Round to what a chart shows."""
     return tuple(tuple(round(x, 5) for x in line) for line in figures.tolist())

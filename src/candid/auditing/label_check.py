@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Indices, Marks
+from candid.arrays import BoolArray, IndexArray
 from candid.auditing.label_noise import find_likely_wrong, label_noise, label_quality
 from candid.auditing.own_person import (
     FEWEST_PICTURES,
@@ -37,12 +37,12 @@ from candid.text import label_check as text
 class Doubts:
     """Rows of predictions by what contradicts their labels; see `LabelCheck` for their order."""
 
-    by_both: Indices
-    by_model: Indices
-    by_person: Indices
+    by_both: IndexArray
+    by_model: IndexArray
+    by_person: IndexArray
 
     @property
-    def wrong(self) -> Indices:
+    def wrong(self) -> IndexArray:
         """The likely wrong labels, the likeliest first."""
         return np.concatenate([self.by_both, self.by_model])
 
@@ -114,7 +114,7 @@ def check_labels(
     counts = agreement is not None and agreement.value >= config.person_agreement
     doubts, votes = find_doubted_labels(p, persons_count=counts), count_person_votes(p)
 
-    def build_listed(rows: Indices) -> tuple[DoubtedLabel, ...]:
+    def build_listed(rows: IndexArray) -> tuple[DoubtedLabel, ...]:
         return tuple(_build_doubted(p, votes, rows[: config.listed]))
 
     return LabelCheck(
@@ -143,7 +143,7 @@ def check_labels(
     )
 
 
-def _estimate_accuracy(p: Predictions, mask: Marks, confidence: float) -> Estimate:
+def _estimate_accuracy(p: Predictions, mask: BoolArray, confidence: float) -> Estimate:
     return share(mask & ~p.wrong, mask, p.persons(), confidence)
 
 
@@ -152,7 +152,7 @@ def _count_by_split(split: NDArray[np.str_]) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count}
 
 
-def _build_doubted(p: Predictions, votes: PersonVotes, rows: Indices) -> Sequence[DoubtedLabel]:
+def _build_doubted(p: Predictions, votes: PersonVotes, rows: IndexArray) -> Sequence[DoubtedLabel]:
     quality = label_quality(p.label[rows], p.probability[rows])
     labels = []
     for row, margin in zip(rows.tolist(), quality.tolist(), strict=True):

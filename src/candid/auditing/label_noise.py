@@ -37,7 +37,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Floats, Indices
+from candid.arrays import FloatArray, IndexArray
 from candid.errors import ConfigError, PredictionsError
 from candid.predictions import Predictions, require_probabilities
 from candid.records import Estimate
@@ -129,16 +129,16 @@ def _check_arguments(predictions: Predictions, flip_rates: Sequence[float]) -> N
 # --- confident learning --------------------------------------------------------------------------
 
 
-def class_thresholds(label: NDArray[Any], probability: Floats) -> Floats:
+def class_thresholds(label: NDArray[Any], probability: FloatArray) -> FloatArray:
     """(classes,) mean probability of each class among the images labelled so; NaN without any."""
     classes = probability.shape[1]
     is_labelled = label[:, None] == np.arange(classes)
     with np.errstate(invalid="ignore"):
-        mean: Floats = (probability * is_labelled).sum(axis=0) / is_labelled.sum(axis=0)
+        mean: FloatArray = (probability * is_labelled).sum(axis=0) / is_labelled.sum(axis=0)
     return np.maximum(mean, 2 * _SLACK)
 
 
-def confident_class(probability: Floats, thresholds: Floats) -> Indices:
+def confident_class(probability: FloatArray, thresholds: FloatArray) -> IndexArray:
     """(..., n) the class that each image is confidently of, -1 where none.
 
     Where several classes reach their threshold, the most probable one counts; where one does, it
@@ -153,13 +153,13 @@ def confident_class(probability: Floats, thresholds: Floats) -> Indices:
     """
     reached = probability >= thresholds[..., None, :] - _SLACK  # (..., n, classes)
     several = reached.sum(axis=-1) > 1
-    confident: Indices = np.where(several, probability.argmax(axis=1), reached.argmax(axis=-1))
+    confident: IndexArray = np.where(several, probability.argmax(axis=1), reached.argmax(axis=-1))
     return np.where(reached.any(axis=-1), confident, -1)
 
 
 def confident_joint(
-    label: NDArray[Any], sure: Indices, n_classes: int, weight: Floats | None = None
-) -> Floats:
+    label: NDArray[Any], sure: IndexArray, n_classes: int, weight: FloatArray | None = None
+) -> FloatArray:
     """(..., classes, classes) how many images are labelled i and surely of class j.
 
     The diagonal holds at least 1, so that no class is taken for noise altogether.
@@ -181,7 +181,9 @@ def confident_joint(
     return counts
 
 
-def calibrated_joint(counts: Floats, label: NDArray[Any], weight: Floats | None = None) -> Floats:
+def calibrated_joint(
+    counts: FloatArray, label: NDArray[Any], weight: FloatArray | None = None
+) -> FloatArray:
     """(..., classes, classes) shares of all images, from a confident joint of that shape.
 
     Each row is scaled to the share of images that are labelled so.
@@ -189,11 +191,11 @@ def calibrated_joint(counts: Floats, label: NDArray[Any], weight: Floats | None 
     is_labelled = (label[:, None] == np.arange(counts.shape[-1])).astype(np.float64)
     support = is_labelled.sum(axis=0) if weight is None else weight @ is_labelled  # (..., classes)
     joint = counts / counts.sum(axis=-1, keepdims=True) * support[..., None]
-    scaled: Floats = joint / joint.sum(axis=(-2, -1), keepdims=True)
+    scaled: FloatArray = joint / joint.sum(axis=(-2, -1), keepdims=True)
     return scaled
 
 
-def find_likely_wrong(label: NDArray[Any], probability: Floats) -> Indices:
+def find_likely_wrong(label: NDArray[Any], probability: FloatArray) -> IndexArray:
     """Rows whose label is likely wrong, the least normalised margin first.
 
     Images that are surely of another class than their label, unless the label is also what the
@@ -207,12 +209,12 @@ def find_likely_wrong(label: NDArray[Any], probability: Floats) -> Indices:
     return rows[np.argsort(quality, kind="stable")]
 
 
-def label_quality(label: NDArray[Any], probability: Floats) -> Floats:
+def label_quality(label: NDArray[Any], probability: FloatArray) -> FloatArray:
     """(n,) normalised margins, (p(label) - the highest other + 1) / 2, from 0, worst, to 1."""
     rows = np.arange(len(label))
     rest = probability.copy()
     rest[rows, label] = -np.inf
-    quality: Floats = (probability[rows, label] - rest.max(axis=1) + 1) / 2
+    quality: FloatArray = (probability[rows, label] - rest.max(axis=1) + 1) / 2
     return quality
 
 
@@ -234,7 +236,7 @@ def _estimate_rates(p: Predictions, resampling: Resample) -> list[Estimate]:
     classes = len(p.classes)
     is_labelled = (p.label[:, None] == np.arange(classes)).astype(np.float64)
 
-    def statistic(weight: Floats) -> dict[str, Floats]:
+    def statistic(weight: FloatArray) -> dict[str, FloatArray]:
         with np.errstate(invalid="ignore"):
             thresholds = (weight @ (p.probability * is_labelled)) / (weight @ is_labelled)
         confident = confident_class(p.probability, np.maximum(thresholds, 2 * _SLACK))
@@ -263,7 +265,7 @@ def error_bounds(mistakes: int, n: int, rate: float) -> tuple[float, float]:
     return max(0, mistakes - flips) / n, min(n, mistakes + flips) / n
 
 
-def independent_error_bounds(confusion: Floats, rate: float) -> tuple[float, float]:
+def independent_error_bounds(confusion: FloatArray, rate: float) -> tuple[float, float]:
     """The bounds for two classes if annotators err at up to `rate`, whatever the model answers.
 
     Parameters
@@ -326,7 +328,9 @@ def _bound_gaps(p: Predictions, rates: Sequence[float], confidence: float) -> It
             )
 
 
-def _bounds(gaps: Gaps, k: int, sides: Sequence[Floats], rates: Sequence[float]) -> dict[str, Any]:
+def _bounds(
+    gaps: Gaps, k: int, sides: Sequence[FloatArray], rates: Sequence[float]
+) -> dict[str, Any]:
     """The bounds of one gap; `sides` are the confusion matrices of group and rest."""
     gap, low, high = float(gaps.value[k]), float(gaps.low[k]), float(gaps.high[k])
     counts = [(int(c.sum() - np.trace(c)), int(c.sum())) for c in sides]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Floats, Indices, Marks
+from candid.arrays import BoolArray, FloatArray, IndexArray
 from candid.auditing.audit import build_group_audit, select_attributes, select_splits
 from candid.auditing.contrasts import Contrast
 from candid.auditing.gaps import GapTable, Ledger
@@ -43,7 +43,7 @@ class _Images:
     """Images of one split: how they are resampled, and their absolute errors."""
 
     resampling: Resample
-    errors: Floats
+    errors: FloatArray
     person: NDArray[np.int64] | None
 
 
@@ -97,9 +97,9 @@ class _MeasuredAttribute:
     """The values of one attribute: (n, values) masks, their figures and table indices."""
 
     attribute: Attribute
-    inside: Marks
+    inside: BoolArray
     figures: list[Estimate]
-    indices: Indices
+    indices: IndexArray
 
     def groups(self, images: _Images, table: GapTable) -> list[Group]:
         """The groups' records."""
@@ -148,12 +148,14 @@ def _measure_attribute(images: _Images, attribute: Attribute, ledger: Ledger) ->
     return _MeasuredAttribute(attribute, inside, figures, ledger.add(contrast, counted))
 
 
-def _estimate_errors(images: _Images, marks: Marks) -> tuple[list[Estimate], Floats, Floats]:
+def _estimate_errors(
+    images: _Images, marks: BoolArray
+) -> tuple[list[Estimate], FloatArray, FloatArray]:
     """Mean errors of k groups of (n, k) marks: with intervals, (k,), and in (draws, k) draws."""
     k = marks.shape[1]
     cells = np.concatenate([marks, marks * images.errors[:, None]], axis=1)
 
-    def means(sums: Floats) -> dict[str, Floats]:
+    def means(sums: FloatArray) -> dict[str, FloatArray]:
         n = np.where(sums[..., :k] > 0, sums[..., :k], np.nan)
         return {_METRIC: sums[..., k:] / n}
 
@@ -166,11 +168,11 @@ def _estimate_errors(images: _Images, marks: Marks) -> tuple[list[Estimate], Flo
     return figures, value[_METRIC], draws
 
 
-def _standard_errors(draws: Floats, units: NDArray[np.int64]) -> Floats:
+def _standard_errors(draws: FloatArray, units: NDArray[np.int64]) -> FloatArray:
     return np.array([standard_error(draws[:, i], int(n)) for i, n in enumerate(units)])
 
 
-def _correlate(left: Floats, right: Floats) -> Floats:
+def _correlate(left: FloatArray, right: FloatArray) -> FloatArray:
     """(k,) between the columns of (draws, k); 0 where one of them does not vary."""
 
     def correlate(a: Any, b: Any) -> float:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Indices
+from candid.arrays import IndexArray
 from candid.table import Table
 
 FEWEST_PICTURES = 3  # labelled pictures of a person, of which one can stand against the others
@@ -19,7 +19,7 @@ class PersonVotes:
 
     # (n,) the class of more than half of the person's labelled pictures; -1 where there is none,
     # where they are fewer than three, or where the person is unknown
-    majority: Indices
+    majority: IndexArray
     # (n,) the share of the person's commonest class among them; 0 without any
     share: NDArray[np.float64]
     # (n,) how many labelled pictures the person has; 0 where it is unknown
@@ -47,7 +47,7 @@ def count_person_votes(table: Table) -> PersonVotes:
     return PersonVotes(majority, share, pictures, same)
 
 
-def find_outvoted_labels(table: Table) -> Indices:
+def find_outvoted_labels(table: Table) -> IndexArray:
     """Rows whose label is not that of most labelled pictures of the same person.
 
     Of people with three labelled pictures or more, of which more than half agree; the rows come in

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Indices, Marks, Singles
+from candid.arrays import BoolArray, Float32Array, IndexArray
 from candid.predictions import Attribute, Predictions
 from candid.records import Estimate
 from candid.records.audit import Condition
@@ -72,7 +72,7 @@ class Rows:
         }
         return tuple(sorted(parts))
 
-    def mask(self, key: GroupKey) -> Marks:
+    def mask(self, key: GroupKey) -> BoolArray:
         """(n,) which images belong to a group."""
         inside = np.ones(len(self), dtype=np.bool_)
         for a, value in key:
@@ -88,7 +88,7 @@ class Rows:
             if a != LABEL
         )
 
-    def shares(self, hits: Marks, mask: Marks) -> list[Estimate]:
+    def shares(self, hits: BoolArray, mask: BoolArray) -> list[Estimate]:
         """Shares of images, (n,) or (n, k) marks, with intervals by person where they are known."""
         hits = hits[:, None] if hits.ndim == 1 else hits
         mask = np.broadcast_to(mask[:, None] if mask.ndim == 1 else mask, hits.shape)
@@ -96,7 +96,7 @@ class Rows:
         return wilson_shares(hits, mask, cluster, self.resampling.confidence)
 
     @cached_property
-    def by_unit(self) -> tuple[Indices, Indices]:
+    def by_unit(self) -> tuple[IndexArray, IndexArray]:
         """Rows in the order of their units, and where each unit starts among them."""
         order = np.argsort(self.resampling.unit, kind="stable")
         starts = np.searchsorted(self.resampling.unit[order], np.arange(self.resampling.units))
@@ -108,7 +108,7 @@ class Rows:
         return min(self.resampling.units, MOST_STRATA)
 
     @cached_property
-    def by_stratum(self) -> tuple[Indices, Indices]:
+    def by_stratum(self) -> tuple[IndexArray, IndexArray]:
         """Rows in the order of their strata, and where each stratum starts among them."""
         if self.resampling.units <= MOST_STRATA:
             return self.by_unit
@@ -118,6 +118,6 @@ class Rows:
         order = np.argsort(row_stratum, kind="stable")
         return order, np.searchsorted(row_stratum[order], np.arange(MOST_STRATA))
 
-    def counts(self) -> Iterator[Singles]:
+    def counts(self) -> Iterator[Float32Array]:
         """Blocks (m, strata) of how often each was drawn; the same ones at every call."""
         return self.resampling.counts(self.strata)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Counts, Indices, Marks
+from candid.arrays import BoolArray, CountArray, IndexArray
 from candid.auditing.contrasts import Contrast, contrast
 from candid.auditing.gaps import GapTable, Ledger
 from candid.auditing.groups import SidePlan, measure
@@ -40,9 +40,9 @@ class Cues:
     association: tuple[Estimate, ...]  # Cramér's V of each
     goes_with: tuple[tuple[int, ...], ...]  # per cue, the class that each of its values goes with
     # (classes, k) the classes with enough people on both sides, within which the error is compared
-    counted: Marks
+    counted: BoolArray
     moments: Moments | None  # what was measured; None where there is no cue
-    gap: Indices  # (k,) places in the table of gaps
+    gap: IndexArray  # (k,) places in the table of gaps
 
     def sort_by_gap(self, table: GapTable) -> list[int]:
         """The cues, the widest gap first."""
@@ -93,7 +93,7 @@ def _replace_attributes(rows: Rows, cues: Sequence[Attribute]) -> Rows:
     return replace(rows, predictions=replace(rows.predictions, attributes=attributes))
 
 
-def _count_units(rows: Rows) -> Counts:
+def _count_units(rows: Rows) -> CountArray:
     """(classes, cues, 2) people with a label whose images contradict the cue, and agree with it."""
     label, resampling = rows.predictions.label, rows.resampling
     counts = [
@@ -105,7 +105,9 @@ def _count_units(rows: Rows) -> Counts:
     return np.reshape(counts, (rows.classes, -1, 2))
 
 
-def _build_contrast(moments: Moments, rows: Rows, units: Counts, counted: Marks) -> Contrast:
+def _build_contrast(
+    moments: Moments, rows: Rows, units: CountArray, counted: BoolArray
+) -> Contrast:
     """The gaps; the class with the fewest people limits each, as every class's error counts."""
     result = contrast(moments, "standardised_error", np.arange(counted.shape[1]), rows)
     largest = np.iinfo(np.int64).max
@@ -136,14 +138,14 @@ def build_shortcut(cues: Cues, table: GapTable, i: int) -> Shortcut:
     )
 
 
-def _contingency_table(attribute: Attribute, label: NDArray[np.int16], classes: int) -> Counts:
+def _contingency_table(attribute: Attribute, label: NDArray[np.int16], classes: int) -> CountArray:
     """(values, classes) images."""
     has_value = attribute.data >= 0
     cell = attribute.data[has_value].astype(np.intp) * classes + label[has_value]
     return np.bincount(cell, minlength=len(attribute.values) * classes).reshape(-1, classes)
 
 
-def _match_classes(table: Counts) -> tuple[int, ...]:
+def _match_classes(table: CountArray) -> tuple[int, ...]:
     """The class that is most over-represented among each value's images; -1 where it has none."""
     with np.errstate(divide="ignore", invalid="ignore"):
         lift = (table / table.sum(1, keepdims=True)) / (table.sum(0) / table.sum())

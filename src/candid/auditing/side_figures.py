@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Floats, Indices
+from candid.arrays import FloatArray, IndexArray
 from candid.auditing.rows import Rows
 from candid.records import Estimate
 from candid.stats import differences
@@ -22,7 +22,7 @@ MEANS = ("overconfidence", "mae")
 
 
 def estimates(
-    moments: Moments, sides: Sequence[int] | Indices, rows: Rows, names: Sequence[str] = ()
+    moments: Moments, sides: Sequence[int] | IndexArray, rows: Rows, names: Sequence[str] = ()
 ) -> list[dict[str, Estimate]]:
     """Figures of sides with their intervals; without names every figure."""
     names = names or [name for name in moments.figures if name != "calibration_noise"]
@@ -31,7 +31,7 @@ def estimates(
     return [{name: column[k] for name, column in columns.items()} for k in range(len(sides))]
 
 
-def _estimate_column(moments: Moments, name: str, sides: Indices, rows: Rows) -> list[Estimate]:
+def _estimate_column(moments: Moments, name: str, sides: IndexArray, rows: Rows) -> list[Estimate]:
     """One figure of sides."""
     i, resampling = moments.row(name), rows.resampling
     figure = moments.side(name, sides)
@@ -63,8 +63,8 @@ def _estimate_column(moments: Moments, name: str, sides: Indices, rows: Rows) ->
 
 
 def _deviation_interval(
-    moments: Moments, sides: Indices, side: Side, confidence: float
-) -> tuple[Floats, Floats]:
+    moments: Moments, sides: IndexArray, side: Side, confidence: float
+) -> tuple[FloatArray, FloatArray]:
     """The limits of a deviation: low is what remains after the noise that few draws exceed."""
     noise = moments.row("calibration_noise")
     quantile = student_quantile(confidence, np.maximum(side.units - 1, 1))

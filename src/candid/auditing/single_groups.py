@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Indices, Marks
+from candid.arrays import BoolArray, IndexArray
 from candid.auditing.auc import Areas
 from candid.auditing.contrasts import contrast
 from candid.auditing.fairness import ComparedGroups, fairness
@@ -43,13 +43,13 @@ class Measurement:
     moments: Moments  # their sides; the first side is everyone
     names: tuple[str, ...]  # the figures to tell
     values: list[tuple[int, int]]  # (attribute, value) of each of the k groups, in order
-    sides: Indices  # (k,) the side of each
+    sides: IndexArray  # (k,) the side of each
     # (k, classes) the figures of the groups within each label
     within: list[list[dict[str, Estimate]]]
     first_pair: dict[int, int]  # attribute → the index of its first pair of values
     shares: list[GroupShares]  # of each group
     areas: list[Estimate]  # the area under the curve of each group; empty where there are none
-    gaps: dict[str, Indices]  # metric → (k,) places in the table of gaps
+    gaps: dict[str, IndexArray]  # metric → (k,) places in the table of gaps
 
     @property
     def units(self) -> NDArray[np.int64]:
@@ -57,7 +57,7 @@ class Measurement:
         units: NDArray[np.int64] = self.moments.units[0][self.sides]
         return units
 
-    def finding_gaps(self) -> tuple[list[str], Indices]:
+    def finding_gaps(self) -> tuple[list[str], IndexArray]:
         """The metrics whose gaps make a group found, and their (metrics, k) table indices."""
         names = [name for name in self.gaps if name == "accuracy" or name.startswith("error:")]
         return names, np.stack([self.gaps[name] for name in names])
@@ -139,8 +139,8 @@ def _measure_within(
 
 
 def add_gaps(
-    rows: Rows, ledger: Ledger, moments: Moments, values: list[tuple[int, int]], sides: Indices
-) -> tuple[dict[str, Indices], Marks]:
+    rows: Rows, ledger: Ledger, moments: Moments, values: list[tuple[int, int]], sides: IndexArray
+) -> tuple[dict[str, IndexArray], BoolArray]:
     """Add the groups' gaps to the ledger; their table indices by metric, and which gaps count.
 
     The second of two values is the rest of the first: its gaps are the same with the other sign.

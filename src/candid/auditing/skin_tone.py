@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Floats, Indices, Marks, Singles
+from candid.arrays import BoolArray, Float32Array, FloatArray, IndexArray
 from candid.errors import DataError
 from candid.predictions import Attribute
 from candid.progress import progress
@@ -72,12 +72,12 @@ class Tone:
     """The skin tone of n pictures."""
 
     # (n,) float64 individual typology angle in degrees, high is light; NaN without skin
-    ita: Floats
-    hue: Floats  # (n,) float64 hue angle in degrees, 0 red and 90 yellow; NaN without skin
+    ita: FloatArray
+    hue: FloatArray  # (n,) float64 hue angle in degrees, 0 red and 90 yellow; NaN without skin
     # (n,) float64 standard error of `ita` in degrees, from the patches; NaN where fewer than three
     # of them show skin. It knows of shadows on the face and nothing of the light as a whole.
-    error: Floats
-    skin: Floats  # (n,) float64 share of the face's middle that is skin-coloured
+    error: FloatArray
+    skin: FloatArray  # (n,) float64 share of the face's middle that is skin-coloured
     corrected: bool  # whether a part of the light's strength was taken out
 
     @property
@@ -87,7 +87,7 @@ class Tone:
         code = len(_LOWER) - np.searchsorted(_LOWER[::-1], self.ita, side="left")
         return np.where(is_sure, code, -1).astype(np.int16)
 
-    def at(self, places: Indices) -> Tone:
+    def at(self, places: IndexArray) -> Tone:
         """The measurements of the given pictures."""
         return replace(self, **{name: getattr(self, name)[places] for name in _COLUMNS})
 
@@ -176,7 +176,7 @@ def measure_tone(
     return Tone(ita, hue, error, skin, corrected)
 
 
-def srgb_to_lab(pixels: NDArray[np.uint8]) -> Singles:
+def srgb_to_lab(pixels: NDArray[np.uint8]) -> Float32Array:
     """CIELAB (D65, 2° observer) of (..., 3) uint8 sRGB (IEC 61966-2-1; CIE 15)."""
     return _lab(_LINEAR[pixels])
 
@@ -184,22 +184,22 @@ def srgb_to_lab(pixels: NDArray[np.uint8]) -> Singles:
 # --- colour --------------------------------------------------------------------------------------
 
 _levels = np.arange(256) / 255
-_LINEAR: Singles = np.where(
+_LINEAR: Float32Array = np.where(
     _levels <= 0.04045, _levels / 12.92, ((_levels + 0.055) / 1.055) ** 2.4
 ).astype(np.float32)
 
 
-def _lab(linear: Singles) -> Singles:
+def _lab(linear: Float32Array) -> Float32Array:
     xyz = linear @ _TO_XYZ.T / _WHITE
     f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + np.float32(16 / 116))
     x, y, z = f[..., 0], f[..., 1], f[..., 2]
     return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
 
 
-def _gain(face: Singles) -> Singles:
+def _gain(face: Float32Array) -> Float32Array:
     """(n,): what the light of (n, pixels, 3) faces is multiplied by, from their highlights."""
     highlight = np.percentile(face @ _LUMINANCE, 99, axis=1)
-    gain: Singles = (_HIGHLIGHT / np.maximum(highlight, 0.02)) ** _EXPOSURE
+    gain: Float32Array = (_HIGHLIGHT / np.maximum(highlight, 0.02)) ** _EXPOSURE
     return gain.astype(np.float32)
 
 
@@ -211,7 +211,7 @@ def _pool_shape(height: int, width: int) -> tuple[int, int]:
     return height // factor, width // factor
 
 
-def _pool(linear: Singles) -> Singles:
+def _pool(linear: Float32Array) -> Float32Array:
     """Averages of squares of pixels, so that the shorter side has 32 to 63."""
     n, height, width, _ = linear.shape
     rows, columns = _pool_shape(height, width)
@@ -219,11 +219,13 @@ def _pool(linear: Singles) -> Singles:
     if f == 1:
         return linear
     cropped = linear[:, : rows * f, : columns * f]
-    pooled: Singles = cropped.reshape(n, rows, f, columns, f, 3).mean(axis=(2, 4), dtype=np.float32)
+    pooled: Float32Array = cropped.reshape(n, rows, f, columns, f, 3).mean(
+        axis=(2, 4), dtype=np.float32
+    )
     return pooled
 
 
-def _template(height: int, width: int) -> tuple[Marks, Indices]:
+def _template(height: int, width: int) -> tuple[BoolArray, IndexArray]:
     """The middle of a face, as a mask, and for each of its pixels which patch it lies in.
 
     An ellipse from brows to chin and cheek to cheek. It lies inside the face both where that was
@@ -240,7 +242,9 @@ def _template(height: int, width: int) -> tuple[Marks, Indices]:
     return face, row * _PATCHES + column
 
 
-def _measure(linear: Singles, face: Marks, patch: Indices, corrected: bool) -> Floats:
+def _measure(
+    linear: Float32Array, face: BoolArray, patch: IndexArray, corrected: bool
+) -> FloatArray:
     """(4, n): angle, hue, standard error and share of skin."""
     face_pixels = linear[:, face]  # (n, pixels, 3)
     if corrected:
@@ -262,7 +266,7 @@ def _measure(linear: Singles, face: Marks, patch: Indices, corrected: bool) -> F
     return np.stack([angle, hue, error, share])
 
 
-def _is_skin(lab: Singles) -> Marks:
+def _is_skin(lab: Float32Array) -> BoolArray:
     """Whether colours can be skin's: between red and yellow, not grey, neither black nor white.
 
     The wedge is wide on purpose, as is skin under coloured light; what is left of hair and lips
@@ -270,11 +274,11 @@ def _is_skin(lab: Singles) -> Marks:
     """
     lightness, a, b = lab[..., 0], lab[..., 1], lab[..., 2]
     hue = np.degrees(np.arctan2(b, a))
-    inside: Marks = (hue > 10) & (hue < 95) & (np.hypot(a, b) > 4)
+    inside: BoolArray = (hue > 10) & (hue < 95) & (np.hypot(a, b) > 4)
     return inside & (lightness > 10) & (lightness < 97)
 
 
-def _medians(lab: Singles, skin: Marks) -> Floats:
+def _medians(lab: Float32Array, skin: BoolArray) -> FloatArray:
     """(n, 3) medians of the skin pixels of (n, pixels, 3), NaN where there is none."""
     ranked = np.sort(np.where(skin[..., None], lab, np.inf), axis=1)
     count, n = skin.sum(axis=1), np.arange(len(skin))
@@ -284,12 +288,12 @@ def _medians(lab: Singles, skin: Marks) -> Floats:
     return np.where(any_skin, (low.astype(np.float64) + high) / 2, np.nan)
 
 
-def _ita(lab: Floats) -> Floats:
+def _ita(lab: FloatArray) -> FloatArray:
     # Skin's b* is above 0; where light pushes it below, the angle would jump by 180 degrees.
     return np.degrees(np.arctan2(lab[:, 0] - 50, np.maximum(lab[:, 2], 0.1)))
 
 
-def _standard_error(patches: Floats) -> Floats:
+def _standard_error(patches: FloatArray) -> FloatArray:
     """(n,) of the mean of the patches that show skin; NaN where they are fewer than three."""
     count = np.count_nonzero(~np.isnan(patches), axis=1)
     with warnings.catch_warnings():
@@ -298,7 +302,7 @@ def _standard_error(patches: Floats) -> Floats:
     return np.where(count >= 3, error, np.nan)
 
 
-def _histogram(name: str, values: Floats, edges: NDArray[Any]) -> Histogram:
+def _histogram(name: str, values: FloatArray, edges: NDArray[Any]) -> Histogram:
     defined = values[~np.isnan(values)]
     counts, _ = np.histogram(np.clip(defined, edges[0], edges[-1]), edges)
     return Histogram(

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from candid.arrays import Floats, Marks
+from candid.arrays import BoolArray, FloatArray
 from candid.auditing.rows import GroupKey, Rows
 from candid.stats.agreement import jaccard
 
@@ -32,7 +32,7 @@ class SliceCandidate:
     mistakes: int
 
 
-def slice_scores(n: Any, mistakes: Any, total: int, wrong: int, alpha: float = 0.95) -> Floats:
+def slice_scores(n: Any, mistakes: Any, total: int, wrong: int, alpha: float = 0.95) -> FloatArray:
     """SliceLine's score of slices with so many images and mistakes, of so many in all."""
     n, mistakes = np.asarray(n, np.float64), np.asarray(mistakes, np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -71,7 +71,7 @@ def find_slices(
 def _drop_similar(rows: Rows, slices: list[SliceCandidate], overlap: float) -> list[SliceCandidate]:
     """Best first, without those whose mistakes are mostly those of a better one."""
     distinct: list[SliceCandidate] = []
-    masks: list[Marks] = []
+    masks: list[BoolArray] = []
     for candidate in slices:
         mistakes = rows.mask(candidate.key) & rows.predictions.wrong
         if max((jaccard(mistakes, mask) for mask in masks), default=0.0) <= overlap:
@@ -101,10 +101,10 @@ class _Search:
         self.wrong_basis = self.basis[rows.predictions.wrong]  # (wrong, b)
         self.candidates: list[SliceCandidate] = []
 
-    def score(self, n: Any, mistakes: Any) -> Floats:
+    def score(self, n: Any, mistakes: Any) -> FloatArray:
         return slice_scores(n, mistakes, self.total, self.mistakes, self.alpha)
 
-    def bound(self, n: Floats, mistakes: Floats) -> Floats:
+    def bound(self, n: FloatArray, mistakes: FloatArray) -> FloatArray:
         """What a part of slices with at most so many images and mistakes can score (eq. 3)."""
         best = np.full(np.shape(n), -np.inf)
         for size in (np.full(np.shape(n), float(self.least)), np.maximum(mistakes, self.least), n):

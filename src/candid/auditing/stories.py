@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from candid.arrays import Marks
+from candid.arrays import BoolArray
 from candid.auditing.findings import near_end
 from candid.auditing.rows import Rows
 from candid.records.audit import AuditFinding
@@ -34,12 +34,12 @@ _KIND_RANK = {"group": 1, "shortcut": 2, "intersection": 3, "slice": 4}
 class Evidence:
     """What a finding rests on."""
 
-    mistakes: Marks  # (m,) which of the m mistakes of the split are among its images
+    mistakes: BoolArray  # (m,) which of the m mistakes of the split are among its images
     people: int | None = None  # people in them; None where people are unknown
     stands_for: str | None = None  # the class whose images its images are; None where there is none
 
 
-def build_evidence(rows: Rows, finding: AuditFinding, mask: Marks) -> Evidence:
+def build_evidence(rows: Rows, finding: AuditFinding, mask: BoolArray) -> Evidence:
     """What a finding about (n,) images rests on."""
     p = rows.predictions
     is_plain_group = finding.kind == "group" and finding.label is None
@@ -127,7 +127,7 @@ def _find_by_mistakes(
     return None
 
 
-def _find_class(rows: Rows, mask: Marks) -> str | None:
+def _find_class(rows: Rows, mask: BoolArray) -> str | None:
     """The class whose images nearly are the group's (n,) images."""
     label = rows.predictions.label
     for k, name in enumerate(rows.predictions.classes):

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Counts, Floats, Marks
+from candid.arrays import BoolArray, CountArray, FloatArray
 
 Codes = NDArray[np.intp]
 
@@ -44,12 +44,12 @@ class Batch:
     # label, answer: (n,) classes
     label: Codes
     answer: Codes
-    confidence: Floats  # (n,) probability of the answer
+    confidence: FloatArray  # (n,) probability of the answer
     key: NDArray[Any]  # (n,) integers: the same for the same person
     # By name, (n,) codes; -1 unknown. A code that is new makes room for itself.
     attributes: Mapping[str, Codes]
 
-    def take(self, rows: Marks | Codes) -> Batch:
+    def take(self, rows: BoolArray | Codes) -> Batch:
         """The given rows, without attributes."""
         return Batch(self.label[rows], self.answer[rows], self.confidence[rows], self.key[rows], {})
 
@@ -70,13 +70,13 @@ class ValueSums:
     def __init__(self, n_classes: int, values: int = 0) -> None:
         self.n_classes = n_classes
         by_stratum, by_cell = (values, STRATA, n_classes), (values, CELLS, n_classes)
-        self.labelled: Counts = np.zeros(by_stratum, np.int64)
-        self.right: Counts = np.zeros(by_stratum, np.int64)
-        self.sure: Floats = np.zeros(by_stratum)
-        self.answered: Counts = np.zeros(by_stratum, np.int64)
-        self.seen_label: Marks = np.zeros(by_cell, np.bool_)
-        self.seen_answer: Marks = np.zeros(by_cell, np.bool_)
-        self.outcomes: Counts = np.zeros((values, n_classes, n_classes), np.int64)
+        self.labelled: CountArray = np.zeros(by_stratum, np.int64)
+        self.right: CountArray = np.zeros(by_stratum, np.int64)
+        self.sure: FloatArray = np.zeros(by_stratum)
+        self.answered: CountArray = np.zeros(by_stratum, np.int64)
+        self.seen_label: BoolArray = np.zeros(by_cell, np.bool_)
+        self.seen_answer: BoolArray = np.zeros(by_cell, np.bool_)
+        self.outcomes: CountArray = np.zeros((values, n_classes, n_classes), np.int64)
 
     def __len__(self) -> int:
         return len(self.outcomes)
@@ -112,7 +112,9 @@ class ValueSums:
         return merged
 
 
-def _count(counts: Counts | Floats, index: Codes, weights: Floats | None = None) -> None:
+def _count(
+    counts: CountArray | FloatArray, index: Codes, weights: FloatArray | None = None
+) -> None:
     """Add 1, or weights, at flat indices, which may repeat."""
     flat = counts.reshape(-1)
     if flat.size <= _MANY * len(index):
@@ -144,7 +146,7 @@ class Tally:
         self.tables = {name: ValueSums(n_classes) for name in attributes}
         # Of each attribute's codes, the columns of the table of pairs.
         self._columns: dict[str, Codes] = {name: np.empty(0, np.intp) for name in attributes}
-        self._both: Floats = np.zeros((2, 0, 0))
+        self._both: FloatArray = np.zeros((2, 0, 0))
 
     def add(self, batch: Batch) -> None:
         """Count some more rows."""
@@ -188,15 +190,15 @@ class Tally:
         self._both[0] += one_hot.T @ one_hot
         self._both[1] += wrong.T @ wrong
 
-    def count_common(self, name: str, other: str) -> tuple[Counts, Counts]:
+    def count_common(self, name: str, other: str) -> tuple[CountArray, CountArray]:
         """(codes, codes) images and mistakes that codes of two attributes have in common."""
         rows, columns = self._columns[name], self._columns[other]
         images, wrong = self._both[:, rows[:, None], columns].astype(np.int64)
         return images, wrong
 
 
-def estimate_people(occupied: Any) -> Counts:
+def estimate_people(occupied: Any) -> CountArray:
     """How many people leave so many of the cells occupied."""
     empty = np.maximum(CELLS - np.asarray(occupied, np.float64), 8.0)
-    people: Counts = np.rint(-CELLS * np.log(empty / CELLS)).astype(np.int64)
+    people: CountArray = np.rint(-CELLS * np.log(empty / CELLS)).astype(np.int64)
     return people

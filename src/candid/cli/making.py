@@ -94,7 +94,7 @@ def run_command(resume: Path | None, log: tuple[str, ...], **options: Any) -> No
     from candid.pipeline.opening import is_main_process
 
     shows = is_main_process() and not is_quiet() and not is_json()
-    is_complete = resume is not None and shows and not log and candid.open_run(resume).all_whole()
+    is_complete = resume is not None and shows and not log and candid.open_run(resume).is_finished()
     run = candid.run(**begin_arguments(resume=resume, log=log, **options))
     if is_complete:
         from candid.text.console import finished

@@ -73,6 +73,6 @@ def _run_lines(run: Run) -> Iterator[str]:
 
     if run.data.is_file():
         yield from finding_lines(read_record(run.data, Exploration), "serious")
-    card = next((r.model_file for r in (run, *run.of_targets()) if r.model_file.is_file()), None)
+    card = next((r.model_file for r in (run, *run.target_runs()) if r.model_file.is_file()), None)
     if card is not None and (part := part_seen(read_record(card, ModelCard))):
         yield part

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Floats, Marks
+from candid.arrays import BoolArray, FloatArray
 from candid.evaluation.paired import (
     PairedAnswers,
     PairedNumbers,
@@ -132,8 +132,8 @@ class ComparedGroup:
 
     attribute: str
     value: str
-    mask: Marks
-    rest: Marks
+    mask: BoolArray
+    rest: BoolArray
     label: str | None = None
 
 
@@ -192,7 +192,7 @@ def _compare_groups(
             yield _compare_group(group, figures, pair, classes, resampling, least)
 
 
-def _figures(confusion: Floats, classes: tuple[str, ...]) -> dict[str, Floats]:
+def _figures(confusion: FloatArray, classes: tuple[str, ...]) -> dict[str, FloatArray]:
     """Each figure (…) from (…, classes, classes) tables."""
     recall = metrics.recall_score(confusion)
     return {
@@ -204,7 +204,7 @@ def _figures(confusion: Floats, classes: tuple[str, ...]) -> dict[str, Floats]:
 
 def _compare_group(
     group: ComparedGroup,
-    figures: dict[str, tuple[Floats, Floats]],
+    figures: dict[str, tuple[FloatArray, FloatArray]],
     pair: PairedAnswers,
     classes: tuple[str, ...],
     resampling: Resample,
@@ -262,7 +262,7 @@ def build_change(
 
 def _iterate_figures(
     group: ComparedGroup, pair: PairedAnswers, classes: tuple[str, ...]
-) -> Iterator[tuple[str, Marks]]:
+) -> Iterator[tuple[str, BoolArray]]:
     """The figures of a group and the images behind each; a label has no errors of other labels."""
     yield from (("accuracy", group.mask), ("weighted_f1", group.mask))
     only = group.value if group.attribute == "label" else group.label
@@ -274,8 +274,8 @@ def _iterate_figures(
 def _measure_change(
     a: float,
     b: float,
-    sides: Floats,
-    masks: Sequence[Marks],
+    sides: FloatArray,
+    masks: Sequence[BoolArray],
     pair: PairedAnswers,
     resampling: Resample,
 ) -> Change:
@@ -310,7 +310,7 @@ def _measure_change(
     return Change(float(a), float(b), estimate)
 
 
-def _extra_variance(draws: Floats, balance: NDArray[np.int64], units: int) -> float:
+def _extra_variance(draws: FloatArray, balance: NDArray[np.int64], units: int) -> float:
     """The variance that one flip more of either kind would add."""
     variance = float(np.var(draws, ddof=1)) * units / max(units - 1, 1)
     n = len(balance)

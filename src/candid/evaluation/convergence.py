@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from candid.arrays import Floats
+from candid.arrays import FloatArray
 from candid.records import Convergence, HistoryRow
 from candid.stats.intervals import student_quantile
 from candid.stats.regression import fit_line
@@ -57,7 +57,7 @@ def judge_convergence(history: Sequence[HistoryRow]) -> Convergence | None:
 
 
 def _judge(
-    steps: Floats, loss: Floats, history: Sequence[HistoryRow], figures: dict[str, float]
+    steps: FloatArray, loss: FloatArray, history: Sequence[HistoryRow], figures: dict[str, float]
 ) -> tuple[str, str]:
     """The code and a sentence, by the rule; writes down the figures."""
     n, tail = len(loss), max(5, math.ceil(len(loss) / 3))

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Marks
+from candid.arrays import BoolArray
 from candid.errors import PredictionsError
 from candid.evaluation.comparison import compare_predictions
 from candid.evaluation.performance import evaluate_predictions
@@ -36,15 +36,15 @@ _PAIRED: tuple[Literal["accuracy", "weighted_f1"], ...] = ("accuracy", "weighted
 class GivenAnswers:
     """Which of n pictures were answered, and the promise about the answers."""
 
-    sure: Marks  # (n,) whether the model was sure enough to answer
+    sure: BoolArray  # (n,) whether the model was sure enough to answer
     # (n,) whether it was flagged as unlike the training data; None where that was not checked
-    unlike: Marks | None = None
+    unlike: BoolArray | None = None
     # at most this share of the answers is wrong; None: no promise
     target_error: float | None = None
     confidence: float = 0.95  # with which that was promised
 
     @property
-    def given(self) -> Marks:
+    def given(self) -> BoolArray:
         """(n,) whether there was an answer."""
         return self.sure if self.unlike is None else self.sure & ~self.unlike
 
@@ -91,7 +91,7 @@ def external_figures(
 
 
 def check_promise(
-    answers: GivenAnswers, wrong: Marks, person: NDArray[np.int64] | None, *, seed: int = 0
+    answers: GivenAnswers, wrong: BoolArray, person: NDArray[np.int64] | None, *, seed: int = 0
 ) -> PromiseCheck | None:
     """Check the promise by exact one-sided bounds; None where there was none.
 

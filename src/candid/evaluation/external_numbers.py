@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from candid.arrays import Marks
+from candid.arrays import BoolArray
 from candid.evaluation.numbers import build_outcomes, choose_tolerance, evaluate_number
 from candid.predictions.numbers import NumberPredictions
 from candid.records import Estimate
@@ -21,7 +21,7 @@ COMPARED = ("mae", "rmse", "within", "bias", "coverage", "width")
 
 
 def number_figures_at(
-    predictions: NumberPredictions, config: EvaluateConfig, unlike: Marks | None = None
+    predictions: NumberPredictions, config: EvaluateConfig, unlike: BoolArray | None = None
 ) -> NumberFigures:
     """The figures of one place, whatever the splits there.
 

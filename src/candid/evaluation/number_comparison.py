@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from candid.arrays import Floats, Marks
+from candid.arrays import BoolArray, FloatArray
 from candid.evaluation.comparison import (
     ComparedGroup,
     attribute_groups,
@@ -96,14 +96,14 @@ def _compare_group(
 
 def _measure_figures(
     group: ComparedGroup, pair: PairedNumbers, resampling: Resample
-) -> tuple[dict[str, Floats], dict[str, Floats]]:
+) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
     """Each figure (2 models, 2 sides), and the same (draws, 2, 2) in every draw."""
     masks = np.stack([group.mask, group.rest], axis=1)  # (n, sides)
     errors = np.stack([pair.error_a, pair.error_b], axis=1)[:, :, None]  # (n, models, 1)
     powers = np.ones_like(errors), errors, errors**2
     cells = np.stack([masks[:, None] * power for power in powers], axis=1)
 
-    def figures(sums: Floats) -> dict[str, Floats]:
+    def figures(sums: FloatArray) -> dict[str, FloatArray]:
         n, linear, square = np.moveaxis(sums.reshape(*sums.shape[:-1], 3, 2, 2), -3, 0)
         n = np.where(n > 0, n, np.nan)
         return {"mae": linear / n, "rmse": np.sqrt(square / n)}
@@ -112,7 +112,7 @@ def _measure_figures(
 
 
 def _measure_change(
-    value: Floats, replicates: Floats, masks: list[Marks], resampling: Resample
+    value: FloatArray, replicates: FloatArray, masks: list[BoolArray], resampling: Resample
 ) -> Change:
     """The change of a figure (2 models,) or a gap; `replicates` is (draws, 2 models)."""
     spec = FigureSpec("mean", tuple(masks))

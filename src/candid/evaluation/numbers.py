@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from candid.arrays import Floats, Marks
+from candid.arrays import BoolArray, FloatArray
 from candid.errors import PredictionsError
 from candid.predictions.numbers import NumberAnswers, NumberPredictions
 from candid.records import SPLITS, Split
@@ -112,7 +112,7 @@ def evaluate_number(
     )
 
 
-def range_edges(value: Floats) -> Floats:
+def range_edges(value: FloatArray) -> FloatArray:
     """Round numbers between which the ranges of the true value lie: of ages, the decades."""
     low, high = np.quantile(value, [0.01, 0.99]).tolist()
     if not high > low:
@@ -124,7 +124,7 @@ def range_edges(value: Floats) -> Floats:
     return np.arange(first, last + 1) * step
 
 
-def named_ranges(value: Floats) -> Iterator[tuple[str, Marks]]:
+def named_ranges(value: FloatArray) -> Iterator[tuple[str, BoolArray]]:
     """The ranges of (n,) true values by name, and which of these lie in each."""
     return _iterate_ranges(value, range_edges(value))
 
@@ -136,7 +136,7 @@ def _round_up(x: float) -> float:
 
 
 def _split(
-    p: NumberAnswers, split: Split, figures: _Figures, edges: Floats, config: EvaluateConfig
+    p: NumberAnswers, split: Split, figures: _Figures, edges: FloatArray, config: EvaluateConfig
 ) -> NumberSplit:
     resampling = resample(
         len(p), p.person, draws=config.draws, seed=config.seed, confidence=config.confidence
@@ -162,17 +162,17 @@ def _split(
     )
 
 
-def _iterate_ranges(value: Floats, edges: Floats) -> Iterator[tuple[str, Marks]]:
+def _iterate_ranges(value: FloatArray, edges: FloatArray) -> Iterator[tuple[str, BoolArray]]:
     range_index = np.searchsorted(edges, value, side="right")
     for i, name in enumerate(text.range_names(edges.tolist(), whole=_is_whole(value))):
         yield name, range_index == i
 
 
-def _is_whole(value: Floats) -> bool:
+def _is_whole(value: FloatArray) -> bool:
     return bool(np.all(value == np.rint(value)))
 
 
-def _iterate_values(p: NumberAnswers) -> Iterator[tuple[str, str, Marks]]:
+def _iterate_values(p: NumberAnswers) -> Iterator[tuple[str, str, BoolArray]]:
     """Every value of every attribute; numbers are cut at their quartiles."""
     for attribute in p.cut_attributes():
         for i, name in enumerate(attribute.values):
@@ -182,7 +182,7 @@ def _iterate_values(p: NumberAnswers) -> Iterator[tuple[str, str, Marks]]:
 def _measure_groups(
     outcomes: NumberOutcomes,
     resampling: Resample,
-    groups: list[tuple[str, str, Marks]],
+    groups: list[tuple[str, str, BoolArray]],
     names: tuple[str, ...],
 ) -> Iterator[NumberGroup]:
     """The figures of those that have images."""

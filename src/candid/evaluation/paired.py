@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Floats, Indices, Marks
+from candid.arrays import BoolArray, FloatArray, IndexArray
 from candid.errors import PredictionsError
 from candid.predictions import Attribute, Predictions
 from candid.predictions.numbers import NumberAnswers
@@ -27,8 +27,8 @@ class PairedAnswers(Table):
 
     PER_IMAGE = (*Table.PER_IMAGE, "answer_a", "answer_b")
 
-    answer_a: Indices
-    answer_b: Indices
+    answer_a: IndexArray
+    answer_b: IndexArray
     only_a: int
     only_b: int
     relabelled: int
@@ -72,7 +72,7 @@ def has_row_ids(p: HasIds) -> bool:
     return bool(len(p.ids)) and bool(np.strings.startswith(p.ids, ROW).all())
 
 
-def require_same_order(models: Sequence[HasIds], same: Marks) -> None:
+def require_same_order(models: Sequence[HasIds], same: BoolArray) -> None:
     """Raise PredictionsError where images go by numbers, and not all are labelled the `same`."""
     if same.all() or not all(map(has_row_ids, models)):
         return
@@ -115,18 +115,18 @@ class PairedNumbers(NumberAnswers):
 
     PER_IMAGE = (*NumberAnswers.PER_IMAGE, "before")
 
-    before: Floats
+    before: FloatArray
     only_a: int
     only_b: int
     relabelled: int
 
     @property
-    def error_b(self) -> Floats:
+    def error_b(self) -> FloatArray:
         """(n,) absolute errors of B."""
         return np.abs(self.predicted - self.value)
 
     @property
-    def error_a(self) -> Floats:
+    def error_a(self) -> FloatArray:
         """(n,) absolute errors of A."""
         return np.abs(self.before - self.value)
 

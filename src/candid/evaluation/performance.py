@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Floats, Indices, Marks
+from candid.arrays import BoolArray, FloatArray, IndexArray
 from candid.evaluation.convergence import judge_convergence
 from candid.predictions import Predictions, require_evaluable
 from candid.predictions.answers import ANSWERS_ALONE
@@ -135,7 +135,7 @@ def _estimate(p: Predictions, config: EvaluateConfig, resampling: Resample) -> d
     positive = [label == k for k in range(count)]
     commonest = int(np.bincount(label, minlength=count).argmax())
 
-    def statistic(weight: Floats) -> dict[str, Floats]:
+    def statistic(weight: FloatArray) -> dict[str, FloatArray]:
         confusion = metrics.confusion_matrix(label, prediction, count, weight)
         constant = metrics.constant_confusion(confusion, commonest)
         areas = [
@@ -170,7 +170,7 @@ def _estimate(p: Predictions, config: EvaluateConfig, resampling: Resample) -> d
     return bootstrap(statistic, _build_specs(positive, prediction), resampling)
 
 
-def _build_specs(positive: list[Marks], prediction: NDArray[Any]) -> dict[str, FigureSpec]:
+def _build_specs(positive: list[BoolArray], prediction: NDArray[Any]) -> dict[str, FigureSpec]:
     """What each figure is, and the images behind it."""
     everyone = (np.ones(len(prediction), dtype=np.bool_),)
     masks = dict.fromkeys(METRICS, everyone) | {
@@ -191,7 +191,7 @@ def _build_specs(positive: list[Marks], prediction: NDArray[Any]) -> dict[str, F
 
 
 def _reliability(
-    label: NDArray[Any], probability: Floats, resampling: Resample, config: EvaluateConfig
+    label: NDArray[Any], probability: FloatArray, resampling: Resample, config: EvaluateConfig
 ) -> tuple[ReliabilityBin, ...]:
     return reliability_bins(
         label,
@@ -225,12 +225,12 @@ def _precision_recall_curves(p: Predictions) -> Iterator[Curve]:
             yield _build_curve(name, true / true[-1], true / (true + false))
 
 
-def _build_curve(name: str, x: Floats, y: Floats) -> Curve:
+def _build_curve(name: str, x: FloatArray, y: FloatArray) -> Curve:
     points = simplify_curve(x, y, _POINTS)
     return Curve(name, tuple(x[points].tolist()), tuple(y[points].tolist()))
 
 
-def simplify_curve(x: Floats, y: Floats, most: int) -> Indices:
+def simplify_curve(x: FloatArray, y: FloatArray, most: int) -> IndexArray:
     """Indices of at most `most` points that draw nearly the same line, both ends among them.
 
     Douglas and Peucker's (1973) splitting, worst stretch first: again and again the point that

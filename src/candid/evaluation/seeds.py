@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from candid.arrays import Floats, Indices, Marks
+from candid.arrays import BoolArray, FloatArray, IndexArray
 from candid.errors import PredictionsError
 from candid.predictions import Predictions
 from candid.records import SPLITS, Estimate, Split, State
@@ -127,12 +127,12 @@ def _compare_split(split: Split, models: Sequence[Predictions], setting: _Settin
     )
 
 
-def _disagreement(answers: Indices, classes: int) -> Floats:
+def _disagreement(answers: IndexArray, classes: int) -> FloatArray:
     """(n,) the share of the pairs of (seeds, n) answers that differ, for each image."""
     seeds = len(answers)
     counts = np.stack([(answers == k).sum(axis=0) for k in range(classes)])
     agreeing = (counts * (counts - 1)).sum(axis=0)
-    disagreement: Floats = 1 - agreeing / (seeds * (seeds - 1))
+    disagreement: FloatArray = 1 - agreeing / (seeds * (seeds - 1))
     return disagreement
 
 
@@ -141,7 +141,7 @@ def _clip_share(share: Estimate) -> Estimate:
     return replace(share, low=max(0.0, share.low), high=min(1.0, share.high))
 
 
-def _estimate_people(changing: Marks, resampling: Resample) -> Estimate | None:
+def _estimate_people(changing: BoolArray, resampling: Resample) -> Estimate | None:
     if not resampling.by_person:
         return None
     people, changed = resampling.units, resampling.count_units(changing)
@@ -166,7 +166,9 @@ def _measure_figures(answers: Sequence[Predictions], resampling: Resample) -> di
     return {name: _figure(name, values[name], total[name], resampling) for name in names}
 
 
-def _evaluate(p: Predictions, resampling: Resample) -> tuple[dict[str, Floats], dict[str, Floats]]:
+def _evaluate(
+    p: Predictions, resampling: Resample
+) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
     """The figures of one seed, and in every draw of the people."""
     k, row = len(p.classes), np.arange(len(p))
     cells = np.zeros((len(p), 3 * k + 2))
@@ -177,7 +179,7 @@ def _evaluate(p: Predictions, resampling: Resample) -> tuple[dict[str, Floats], 
     cells[:, -2] = metrics.brier_losses(p.label, p.probability)
     cells[:, -1] = metrics.log_losses(p.label, p.probability)
 
-    def figures(sums: Floats) -> dict[str, Floats]:
+    def figures(sums: FloatArray) -> dict[str, FloatArray]:
         support, predicted, hits = sums[:, :k], sums[:, k : 2 * k], sums[:, 2 * k : 3 * k]
         n, has_images = support.sum(axis=1), support > 0
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -193,7 +195,7 @@ def _evaluate(p: Predictions, resampling: Resample) -> tuple[dict[str, Floats], 
     return resampling.evaluate_sums(cells, figures)
 
 
-def _figure(name: str, values: list[float], total: Floats, resampling: Resample) -> SeedFigure:
+def _figure(name: str, values: list[float], total: FloatArray, resampling: Resample) -> SeedFigure:
     seeds = len(values)
     draws = total / seeds
     return SeedFigure(
@@ -208,7 +210,7 @@ def _figure(name: str, values: list[float], total: Floats, resampling: Resample)
 # --- whose answers change ------------------------------------------------------------------------
 
 
-def _groups(base: Predictions, changing: Marks, setting: _Setting) -> Iterator[GroupChanges]:
+def _groups(base: Predictions, changing: BoolArray, setting: _Setting) -> Iterator[GroupChanges]:
     """Each label and each value of each attribute; of two that mirror each other, the second."""
     names, inside, outside, confidence = [], [], [], setting.evaluate.confidence
     columns = [(base.target, base.classes, base.label)]
@@ -262,7 +264,7 @@ def _build_difference(gaps: Gaps, i: int, base: Predictions, confidence: float) 
 
 
 def _list_images(
-    base: Predictions, answers: Indices, changing: Marks, limit: int
+    base: Predictions, answers: IndexArray, changing: BoolArray, limit: int
 ) -> Iterator[ChangingImage]:
     """The most divided first, of equals the surest ones."""
     rows = np.flatnonzero(changing)
@@ -276,7 +278,7 @@ def _list_images(
         )
 
 
-def _list_persons(base: Predictions, changing: Marks) -> Iterator[ChangingPerson]:
+def _list_persons(base: Predictions, changing: BoolArray) -> Iterator[ChangingPerson]:
     """The people with most such images first."""
     if base.person is None:
         return
@@ -293,7 +295,9 @@ def _list_persons(base: Predictions, changing: Marks) -> Iterator[ChangingPerson
 # --- abstention ----------------------------------------------------------------------------------
 
 
-def _withheld(base: Predictions, changing: Marks, setting: _Setting) -> Iterator[WithheldChanges]:
+def _withheld(
+    base: Predictions, changing: BoolArray, setting: _Setting
+) -> Iterator[WithheldChanges]:
     """For each threshold, whether the answers that it withholds are those that change."""
     if base.hard:
         return

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Floats, Indices, Marks
+from candid.arrays import BoolArray, FloatArray, IndexArray
 from candid.errors import PredictionsError
 from candid.evaluation.comparison import adjust_changes, compare_predictions, decide_state, sort_key
 from candid.evaluation.number_comparison import compare_numbers
@@ -121,7 +121,7 @@ def compare_two(a: AnyPredictions, b: AnyPredictions, **options: Any) -> Compari
     return compare_numbers(a, b, **options)
 
 
-def _labelled(p: AnyPredictions) -> Marks:
+def _labelled(p: AnyPredictions) -> BoolArray:
     """(n,) which images have a label: of a number all."""
     return p.label >= 0 if isinstance(p, Predictions) else np.ones(len(p), np.bool_)
 
@@ -173,7 +173,7 @@ def _select_common_images(
     return selected, len(all_ids) - len(shared), int(np.count_nonzero(~same))
 
 
-def _find_rows(ids: NDArray[np.str_], wanted: NDArray[np.str_]) -> Indices:
+def _find_rows(ids: NDArray[np.str_], wanted: NDArray[np.str_]) -> IndexArray:
     """The row of each wanted id, all of which are there."""
     sorted_rows = np.argsort(ids)
     return sorted_rows[np.searchsorted(ids, wanted, sorter=sorted_rows)]
@@ -186,7 +186,7 @@ def _measure_figures(p: AnyPredictions, resampling: Resample) -> dict[str, Estim
         return number_estimates(build_outcomes(p, 0.0), [everyone], resampling, ("mae", "rmse"))[0]
     answer, count = p.prediction, len(p.classes)
 
-    def statistic(weight: Floats) -> dict[str, Floats]:
+    def statistic(weight: FloatArray) -> dict[str, FloatArray]:
         confusion = metrics.confusion_matrix(p.label, answer, count, weight)
         return {
             "accuracy": metrics.accuracy_score(confusion),

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from candid.arrays import Floats
+from candid.arrays import FloatArray
 from candid.explanation.attribution import METHODS, Attributor, image_generator
 from candid.explanation.masking import gaussian_blur
 from candid.explanation.probe import Parts, Probe
@@ -37,8 +37,8 @@ class Curves:
         self.attributor, self.probe = attributor, probe
         self.baselines = _baseline_orders(probe.images, attributor.config.seed)
         self._bounds = [0, *probe.looks.sizes]
-        self._ends: dict[int, tuple[dict[str, Tensor], dict[str, Floats]]] = {}
-        self._curves: dict[tuple[MaskingCurve, str, int], Floats] = {}
+        self._ends: dict[int, tuple[dict[str, Tensor], dict[str, FloatArray]]] = {}
+        self._curves: dict[tuple[MaskingCurve, str, int], FloatArray] = {}
 
     def plotted(self, name: str) -> Plotted:
         """The quantity that the curves of a method's maps plot."""
@@ -51,12 +51,12 @@ class Curves:
         looks, is_distance = self.probe.looks, self.plotted(name) == "distance"
         should_fall = (kind == "DELETION") is not is_distance  # as far as possible, and soon
 
-        def area(look: int, part: Probe, curve: Floats) -> Floats:
+        def area(look: int, part: Probe, curve: FloatArray) -> FloatArray:
             if is_distance:
                 curve = np.abs(curve - self._ends_at(look, part)[1]["whole"])
             return area_under(curve)
 
-        def values(look: int, part: Probe) -> dict[str, Floats]:
+        def values(look: int, part: Probe) -> dict[str, FloatArray]:
             curve = self._curve(kind, look, part, torch.from_numpy(part.maps[name]))
             own = area(look, part, curve)
             rows = slice(self._bounds[look], self._bounds[look + 1])
@@ -71,14 +71,14 @@ class Curves:
 
         return self.probe.until(values, lambda means, look: is_settled(means.values(), looks, look))
 
-    def _curve(self, kind: MaskingCurve, look: int, part: Probe, order: Tensor) -> Floats:
+    def _curve(self, kind: MaskingCurve, look: int, part: Probe, order: Tensor) -> FloatArray:
         pictures, values = self._ends_at(look, part)
         ends = ("whole", "nothing") if kind == "DELETION" else ("smooth", "whole")
         first, last = (pictures[end] for end in ends)
         end_values = (values[ends[0]], values[ends[1]])
         return compute_curve(self.attributor, part, rank_cells(order), first, last, end_values)
 
-    def _ends_at(self, look: int, part: Probe) -> tuple[dict[str, Tensor], dict[str, Floats]]:
+    def _ends_at(self, look: int, part: Probe) -> tuple[dict[str, Tensor], dict[str, FloatArray]]:
         """The images at the curves' ends, and the answers there."""
         if look not in self._ends:
             pictures = {
@@ -131,8 +131,8 @@ def compute_curve(
     rank: Tensor,
     start: Tensor,
     end: Tensor,
-    ends: tuple[Floats, Floats] | None = None,
-) -> Floats:
+    ends: tuple[FloatArray, FloatArray] | None = None,
+) -> FloatArray:
     """(steps + 1, n) probabilities of the explained class, or numbers, as `start` becomes `end`.
 
     `ends` are those (n,) of `start` and `end`, if already computed.
@@ -141,7 +141,7 @@ def compute_curve(
     shape = probe.images.shape[-2:]
     inner_steps = range(1, steps) if ends else range(steps + 1)
     per_pass = max(1, attributor.scorer.batch_size // len(rank))  # steps of the curve
-    heights: list[Floats] = []
+    heights: list[FloatArray] = []
     for batch in (inner_steps[i : i + per_pass] for i in range(0, len(inner_steps), per_pass)):
         changed = torch.stack([(rank < round(cells * step / steps)).float() for step in batch])
         mask = F.interpolate(changed, shape, mode="nearest")[:, :, None]
@@ -149,12 +149,12 @@ def compute_curve(
     return np.stack([ends[0], *heights, ends[1]] if ends else heights)
 
 
-def area_under(curve: Floats) -> Floats:
+def area_under(curve: FloatArray) -> FloatArray:
     """(n,) area under a curve (steps + 1, n): its mean height on the way."""
     return np.asarray((curve[1:] + curve[:-1]).mean(0) / 2, np.float64)
 
 
-def _answers(attributor: Attributor, probe: Probe, images: Tensor) -> Floats:
+def _answers(attributor: Attributor, probe: Probe, images: Tensor) -> FloatArray:
     """(g, n) probabilities of the explained classes of (g, n, 3, H, W) copies, or numbers."""
     explained = probe.explained.repeat(len(images))
     answers = attributor.scorer.all_heights(images.flatten(0, 1), explained).double().cpu().numpy()

@@ -124,7 +124,7 @@ def decode_pictures(
     return [_decode_file(file, read) for file in files]
 
 
-def decode_as_it_came(file: Path, config: DataConfig) -> NDArray[np.uint8]:
+def decode_original(file: Path, config: DataConfig) -> NDArray[np.uint8]:
     """The pixels of a file (height, width, 3), reduced to a tile of `draw_maps`.
 
     Raises ImageError where it is no image.

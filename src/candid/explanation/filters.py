@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from candid.arrays import Floats
+from candid.arrays import FloatArray
 from candid.errors import DataError
 from candid.explanation.hidden import holds_weights, match_weights
 from candid.explanation.scoring import evaluating, watching
@@ -163,7 +163,7 @@ def weight_images(
     return tuple(titles), np.concatenate(images)
 
 
-def pixel_weights(weight: Floats, components: Floats, side: int) -> Floats:
+def pixel_weights(weight: FloatArray, components: FloatArray, side: int) -> FloatArray:
     """(classes, 3, side, side): the exact derivative of each class's score by each pixel.
 
     The score of features (pixels - mean) @ components.T is weight @ components @ pixels, but for a
@@ -178,7 +178,9 @@ def pixel_weights(weight: Floats, components: Floats, side: int) -> Floats:
     return (weight @ components).reshape(len(weight), 3, side, side)
 
 
-def cell_weights(weight: Floats, side: int, *, cell: int, block: int, orientations: int) -> Floats:
+def cell_weights(
+    weight: FloatArray, side: int, *, cell: int, block: int, orientations: int
+) -> FloatArray:
     """(classes, cells, cells, orientations): the weight of an edge by direction and cell.
 
     A cell is in up to `block`² blocks and has a weight in each; its weight is their sum, which is
@@ -201,7 +203,7 @@ def cell_weights(weight: Floats, side: int, *, cell: int, block: int, orientatio
     return out
 
 
-def strokes(cells: Floats, side: int) -> Floats:
+def strokes(cells: FloatArray, side: int) -> FloatArray:
     """(classes, side, side): in each cell a stroke per direction, as bright as its weight.
 
     A stroke is drawn along the edge, orthogonal to its gradient. Pixels beyond the last whole cell

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from candid.arrays import Floats
+from candid.arrays import FloatArray
 from candid.explanation.attribution import image_generator
 from candid.explanation.regions import Regions
 from candid.explanation.sample import ImageSet, Sample
@@ -164,7 +164,7 @@ def _masking(
     cells = {name: confusion_cells(label, a, n_classes) for name, a in predictions.items()}
     changes = np.column_stack([after != before, control != before, np.ones(len(label))])
 
-    def losses(sums: Mapping[str, Floats]) -> dict[str, Floats]:
+    def losses(sums: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
         f1 = {name: weighted_f1_score(_square(sums[name], n_classes)) for name in predictions}
         return {
             "f1_loss": f1["before"] - f1["after"],
@@ -172,7 +172,7 @@ def _masking(
             "excess_f1_loss": f1["control"] - f1["after"],
         }
 
-    def flips(sums: Mapping[str, Floats]) -> dict[str, Floats]:
+    def flips(sums: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
         with np.errstate(divide="ignore", invalid="ignore"):
             share, control = (sums["changes"][..., i] / sums["changes"][..., 2] for i in (0, 1))
         return {"flips": share, "control_flips": control, "excess_flips": share - control}
@@ -211,7 +211,7 @@ def skill(predictions: _Answers, sample: Sample, config: ExplainConfig) -> Estim
     """Balanced accuracy less that of guessing; NaN without labels."""
     n_classes = len(sample.classes)
 
-    def excess(sums: Mapping[str, Floats]) -> dict[str, Floats]:
+    def excess(sums: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
         counts = _square(sums["counts"], n_classes)
         with np.errstate(divide="ignore"):
             guessing = 1 / (counts.sum(-1) > 0).sum(-1)
@@ -229,7 +229,7 @@ def _resample(sample: Sample, config: ExplainConfig, confidence: float) -> Resam
     return resample(len(sample), sample.person, confidence=confidence, **options)
 
 
-def _square(cells: Floats, n_classes: int) -> Floats:
+def _square(cells: FloatArray, n_classes: int) -> FloatArray:
     return cells.reshape(*cells.shape[:-1], n_classes, n_classes)
 
 

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from candid.arrays import Floats
+from candid.arrays import FloatArray
 from candid.errors import ConfigError
 from candid.explanation.faces import Faces
 from candid.explanation.hidden import Activity, Ranking, rows_along
@@ -137,9 +137,9 @@ class NumberOutputs:
     """
 
     centres: Sequence[float]
-    read: Callable[[Floats], tuple[Floats, Floats, Floats]]
+    read: Callable[[FloatArray], tuple[FloatArray, FloatArray, FloatArray]]
     tolerance: float
-    known: tuple[Floats, Floats, Floats] | None = None
+    known: tuple[FloatArray, FloatArray, FloatArray] | None = None
 
 
 class NumberMistakes(Mistakes):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Floats
+from candid.arrays import FloatArray
 from candid.explanation.averages import example_rows
 from candid.explanation.masking import MaskingResult
 from candid.explanation.sample import ImageSet, Sample, SetNames, make_image_sets
@@ -34,16 +34,16 @@ from candid.text import number as text
 class NumberFacts:
     """True and predicted values of a number in n images."""
 
-    value: Floats  # (n,) true values
+    value: FloatArray  # (n,) true values
     # predicted, low, high: (n,) the prediction, and the ends of its interval
-    predicted: Floats
-    low: Floats
-    high: Floats
+    predicted: FloatArray
+    low: FloatArray
+    high: FloatArray
     median: float  # of the training values
     tolerance: float  # the largest error of a prediction that counts as near
 
     @property
-    def errors(self) -> Floats:
+    def errors(self) -> FloatArray:
         """(n,) absolute errors of the predictions."""
         return np.abs(self.predicted - self.value)
 
@@ -57,7 +57,7 @@ class ExplainedNumbers:
     """
 
     facts: NumberFacts
-    means: Floats
+    means: FloatArray
     blank: float
     explained: NDArray[np.int64]
 
@@ -126,7 +126,7 @@ class ExplainedNumbers:
     ) -> Iterator[NumberMasking]:
         """Every region's effect under every fill, with intervals by person."""
 
-        def changes(number: Floats) -> Floats:
+        def changes(number: FloatArray) -> FloatArray:
             """(n, 3): absolute change, signed change, and growth of the error."""
             error, error_before = (np.abs(x - self.facts.value) for x in (number, result.before))
             shift = number - result.before

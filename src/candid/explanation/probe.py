@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from candid.arrays import Floats
+from candid.arrays import FloatArray
 from candid.explanation.layers import WHOLE
 from candid.records import Estimate
 from candid.stats.associations import rank_correlations
@@ -54,7 +54,7 @@ class Probe:
         """The mean over the images, with its interval by person."""
         return mean(values, self.person, confidence=self.confidence)
 
-    def correlations(self, name: str, others: NDArray[Any]) -> Floats:
+    def correlations(self, name: str, others: NDArray[Any]) -> FloatArray:
         """(n,) rank correlations of where a method's maps look and where others do."""
         maps = self.maps[name]
         return rank_correlations(np.abs(self.cropped(maps)), np.abs(self.cropped(others)))
@@ -66,7 +66,7 @@ class Probe:
 
     def until(
         self,
-        values: Callable[[int, Probe], Mapping[str, Floats]],
+        values: Callable[[int, Probe], Mapping[str, FloatArray]],
         is_enough: Callable[[Parts, int], bool],
     ) -> Parts:
         """Means over as many images as needed, with the intervals of the last look.

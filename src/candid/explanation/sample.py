@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from candid.arrays import Marks
+from candid.arrays import BoolArray
 from candid.errors import CandidError
 from candid.models.forward import Images
 from candid.predictions import Attribute
@@ -156,7 +156,7 @@ _CLASS_NAMES = SetNames("labelled", "answered rightly", "answered wrongly", True
 
 
 def make_image_sets(
-    sample: Sample, is_right: Marks, config: ExplainConfig, names: SetNames = _CLASS_NAMES
+    sample: Sample, is_right: BoolArray, config: ExplainConfig, names: SetNames = _CLASS_NAMES
 ) -> list[ImageSet]:
     """The sets of images with mean maps: all, classes, right and wrong, both, groups.
 
@@ -165,7 +165,7 @@ def make_image_sets(
     label, all_images = sample.label, np.ones(len(sample), np.bool_)
     sets: list[ImageSet] = []
 
-    def add(key: str, kind: SubsetKind, title: str, mask: Marks, *group: str) -> None:
+    def add(key: str, kind: SubsetKind, title: str, mask: BoolArray, *group: str) -> None:
         attribute, value = group or ("", "")
         sizes = int(mask.sum()), sample.n_people(mask)
         subset = Subset(key, kind, title, attribute, value, *sizes)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from candid.arrays import Floats
+from candid.arrays import FloatArray
 from candid.explanation.attribution import METHODS, Attributor, image_generator
 from candid.explanation.curves import Curves, MaskingCurve, Plotted
 from candid.explanation.hidden import holds_weights
@@ -133,7 +133,7 @@ def _similarity(
 ) -> Estimate:
     """The similarity of a method's maps of another network or other images; see `Probe.until`."""
 
-    def values(_: int, part: Probe) -> dict[str, Floats]:
+    def values(_: int, part: Probe) -> dict[str, FloatArray]:
         maps = attributor.maps(name, images_of(part), part.explained)
         return {name: part.correlations(name, maps)}
 

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from candid.arrays import Floats
+from candid.arrays import FloatArray
 from candid.data.dataset import Dataset
 from candid.data.store import Store
 from candid.data.targets import cut_into_ranges
@@ -73,7 +73,7 @@ def explain_number_dataset(
     dataset: Dataset,
     store: Store,
     config: Config,
-    read: Callable[[Floats], tuple[Floats, Floats, Floats]],
+    read: Callable[[FloatArray], tuple[FloatArray, FloatArray, FloatArray]],
     tolerance: float,
     *,
     bfloat16: bool = False,
@@ -173,7 +173,7 @@ def explained_numbers(
     card: ModelCard,
     pictures: Sequence[tuple[str, NDArray[np.uint8]]],
     config: ExplainConfig,
-    read: Callable[[Floats], tuple[Floats, Floats, Floats]],
+    read: Callable[[FloatArray], tuple[FloatArray, FloatArray, FloatArray]],
     badges: dict[str, str],
 ) -> list[ExplainedPicture]:
     """`explained_pictures` for a number: its value in each image, and what raises and lowers it.
@@ -204,13 +204,13 @@ def explained_numbers(
 
 def _predict(
     network: nn.Module, card: ModelCard, pictures: Sequence[tuple[str, NDArray[np.uint8]]]
-) -> tuple[torch.Tensor, Floats]:
+) -> tuple[torch.Tensor, FloatArray]:
     """The images as the network takes them, and its probabilities (n, classes)."""
     pixels = np.stack([picture for _, picture in pictures])
     images = make_sample(pixels, mean=card.mean, std=card.std).tensor()
     with scoring(network, flip_tta=card.flip_tta) as scorer:
         logits = scorer.all_logits(images).double().cpu()
-    probability: Floats = (logits / card.temperature).softmax(1).numpy()
+    probability: FloatArray = (logits / card.temperature).softmax(1).numpy()
     return images, probability
 
 

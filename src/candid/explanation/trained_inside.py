@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from candid.arrays import Floats
+from candid.arrays import FloatArray
 from candid.data.dataset import Dataset
 from candid.data.store import Store
 from candid.explanation.faces import Faces, Prepare
@@ -71,7 +71,7 @@ def look_into_number(
     dataset: Dataset,
     store: Store,
     known: NumberPredictions | None,
-    read: Callable[[Floats], tuple[Floats, Floats, Floats]],
+    read: Callable[[FloatArray], tuple[FloatArray, FloatArray, FloatArray]],
     tolerance: float,
     *,
     most_training: int = _MAX_TRAINING,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Indices, Marks
+from candid.arrays import BoolArray, IndexArray
 from candid.errors import ConfigError, PredictionsError, did_you_mean
 from candid.predictions import Predictions
 from candid.records.audit import SplitAudit
@@ -26,7 +26,7 @@ class Cell:
     label: str
     attribute: str
     value: str
-    mask: Marks
+    mask: BoolArray
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -39,7 +39,7 @@ class Arena:
     """Labelled images that the run did not learn from, answered by the run as it is."""
 
     before: Predictions  # what it says; of its attributes those whose groups count, without numbers
-    fold: Indices  # (n,) from 0: no person is in two
+    fold: IndexArray  # (n,) from 0: no person is in two
     confidence: float  # of every interval
     # people (images, where people are unknown) that a cell needs to be the worst
     smallest: int
@@ -59,7 +59,7 @@ class Arena:
         """The cells with enough people."""
         return [c for c in self.cells() if _units(self.before, c.mask) >= self.smallest]
 
-    def cell_codes(self, attribute: str = "") -> Indices:
+    def cell_codes(self, attribute: str = "") -> IndexArray:
         """(n,) the combination of label and attribute of each image; -1 where that is unknown."""
         return cell_codes(self.before, attribute)
 
@@ -69,7 +69,7 @@ class Arena:
         return [CellAccuracy(*c.key, share(right & c.mask, c.mask, persons, level)) for c in cells]
 
 
-def cell_codes(p: Predictions, attribute: str = "") -> Indices:
+def cell_codes(p: Predictions, attribute: str = "") -> IndexArray:
     """(n,) the combination of label and attribute of each image; -1 where either is unknown."""
     code = p.label.astype(np.intp)
     if not attribute:
@@ -79,7 +79,7 @@ def cell_codes(p: Predictions, attribute: str = "") -> Indices:
     return np.where(unknown, -1, code * len(p.attributes[attribute].values) + data)
 
 
-def _units(p: Predictions, mask: Marks) -> int:
+def _units(p: Predictions, mask: BoolArray) -> int:
     people = p.n_people(mask)
     return int(np.count_nonzero(mask)) if people is None else people
 
@@ -117,7 +117,7 @@ def build_arena(
     return Arena(p, _folds(p, folds, seed), confidence, smallest)
 
 
-def _folds(p: Predictions, folds: int, seed: int) -> Indices:
+def _folds(p: Predictions, folds: int, seed: int) -> IndexArray:
     """(n,) folds; people are dealt out by their rarest combination, at random within it."""
     persons = p.persons()
     unit = np.arange(len(p)) if persons is None else np.unique(persons, return_inverse=True)[1]

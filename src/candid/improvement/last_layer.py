@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
-from candid.arrays import Floats, Indices, Marks
+from candid.arrays import BoolArray, FloatArray, IndexArray
 
 # Of half the squared norm of the difference, for standardised features and the mean log loss; the
 # first leaves the layer nearly as it is. Each begins where the one before ended.
@@ -39,11 +39,11 @@ class LastLayer:
     `weight` is (classes, features), `bias` (classes,).
     """
 
-    weight: Floats
-    bias: Floats
+    weight: FloatArray
+    bias: FloatArray
     scale: float = 1.0
 
-    def logits(self, features: NDArray[Any], start: Floats) -> Floats:
+    def logits(self, features: NDArray[Any], start: FloatArray) -> FloatArray:
         """(n, classes) of (n, features) and (n, classes) calibrated logits."""
         return self.scale * start + features @ self.weight.T + self.bias
 
@@ -53,9 +53,9 @@ class FitImages:
     """n images with their features."""
 
     features: NDArray[Any]  # (n, features) what the last layer takes
-    start: Floats  # (n, classes) the run's calibrated logits
-    label: Indices  # (n,) codes of the classes
-    weight: Floats  # what each image weighs in the fit, 0 for none
+    start: FloatArray  # (n, classes) the run's calibrated logits
+    label: IndexArray  # (n,) codes of the classes
+    weight: FloatArray  # what each image weighs in the fit, 0 for none
 
     def __getitem__(self, rows: NDArray[Any]) -> FitImages:
         """The given images."""
@@ -67,7 +67,7 @@ class FitImages:
         return -float(self.weight @ z[np.arange(len(z)), self.label])
 
 
-def balanced_weights(cell: Indices) -> Floats:
+def balanced_weights(cell: IndexArray) -> FloatArray:
     """(n,) weights under which every cell weighs the same, 1 on average; 0 for cell -1."""
     in_cell = cell >= 0
     counts = np.bincount(cell[in_cell], minlength=1)
@@ -94,7 +94,7 @@ def fit_layers(images: FitImages) -> Iterator[LastLayer]:
     one_hot[at_label] = 1.0
     start = np.zeros(classes * (x.shape[1] + 1))
 
-    def loss(flat: Floats, penalty: float) -> tuple[float, Floats]:
+    def loss(flat: FloatArray, penalty: float) -> tuple[float, FloatArray]:
         layer = flat.reshape(classes, -1)
         z = images.start + x @ layer[:, 1:].T + layer[:, 0]
         z -= z.max(axis=1, keepdims=True)
@@ -119,13 +119,13 @@ class Refitted:
 
     # (n, classes) of the held-out images: each by a layer that was fitted, and whose penalty was
     # chosen, without the people of its fold
-    logits: Floats
+    logits: FloatArray
     # layer, penalty: for new images: from all folds
     layer: LastLayer
     penalty: float
 
 
-def refit(held_out: FitImages, fold: Indices, training: FitImages | None = None) -> Refitted:
+def refit(held_out: FitImages, fold: IndexArray, training: FitImages | None = None) -> Refitted:
     """Fit the last layer on held-out images, or on training images where these are given.
 
     Then the held-out ones choose the penalty alone. `fold` (n,) from 0 says which of these are
@@ -145,7 +145,7 @@ def refit(held_out: FitImages, fold: Indices, training: FitImages | None = None)
     return Refitted(logits, layers[best], PENALTIES[best])
 
 
-def _refit_nested(held_out: FitImages, inside: list[Marks]) -> Refitted:
+def _refit_nested(held_out: FitImages, inside: list[BoolArray]) -> Refitted:
     """Nested folds: the penalty for a fold is chosen by leaving out each of the others in turn."""
     folds = range(len(inside))
     inner = np.zeros((len(inside), len(inside), len(PENALTIES)))
@@ -165,7 +165,9 @@ def _refit_nested(held_out: FitImages, inside: list[Marks]) -> Refitted:
     return Refitted(logits, list(fit_layers(held_out))[best], PENALTIES[best])
 
 
-def map_folds(fold: Indices, answer: Callable[[Marks, Marks], Floats], like: Floats) -> Floats:
+def map_folds(
+    fold: IndexArray, answer: Callable[[BoolArray, BoolArray], FloatArray], like: FloatArray
+) -> FloatArray:
     """(n, …) what `answer(rest, mask)` gives for each fold, in the images' order."""
     answers = np.empty_like(like)
     for k in range(int(fold.max()) + 1):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Floats, Marks
+from candid.arrays import BoolArray, FloatArray
 from candid.auditing.abstention import answering_rule
 from candid.improvement.arena import Arena, cell_codes
 from candid.improvement.last_layer import FitImages, LastLayer, balanced_weights, map_folds, refit
@@ -39,7 +39,7 @@ class Remedy:
     temperature: float = 1.0
     penalty: float = np.nan
     # (n,) where it abstains from the others; None: everything is answered
-    answered: Marks | None = None
+    answered: BoolArray | None = None
     trained: bool = False  # whether a network was trained anew for it
 
     @property
@@ -67,7 +67,7 @@ class LastFeatures:
     training: Training | None = None
 
 
-def calibrated_logits(p: Predictions) -> Floats:
+def calibrated_logits(p: Predictions) -> FloatArray:
     """(n, classes) logarithms of the probabilities: logits, but for a constant of each image."""
     return np.log(np.maximum(p.probability, np.finfo(np.float64).tiny))
 
@@ -91,7 +91,7 @@ def _refit_layer(arena: Arena, features: LastFeatures, attribute: str, fitted_on
     refitted = refit(_fit_images(before, features.held_out, attribute), arena.fold, training)
     label = before.label
 
-    def calibrated(rest: Marks, mask: Marks) -> Floats:
+    def calibrated(rest: BoolArray, mask: BoolArray) -> FloatArray:
         temperature = fit_temperature(refitted.logits[rest], label[rest])
         return apply_temperature(refitted.logits[mask], temperature)
 
@@ -121,7 +121,7 @@ def prior_shift(arena: Arena) -> Remedy:
     """
     p = arena.before
 
-    def answer(rest: Marks, mask: Marks) -> Floats:
+    def answer(rest: BoolArray, mask: BoolArray) -> FloatArray:
         return fit_shift(p.probability[rest], p.label[rest]).apply(p.probability[mask])
 
     probability = map_folds(arena.fold, answer, p.probability)
@@ -139,7 +139,7 @@ def group_calibration(arena: Arena, attribute: str) -> Remedy:
     """A temperature and biases for each group, where the group of a picture is known."""
     p, data = arena.before, arena.before.attributes[attribute].data
 
-    def answer(rest: Marks, mask: Marks) -> Floats:
+    def answer(rest: BoolArray, mask: BoolArray) -> FloatArray:
         probability = p.probability[mask].copy()
         for code in np.unique(data[data >= 0]):
             in_group = rest & (data == code)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Floats, Marks
+from candid.arrays import BoolArray, FloatArray
 from candid.errors import ConfigError, did_you_mean
 from candid.improvement.arena import Arena
 from candid.improvement.last_layer import map_folds
@@ -139,7 +139,7 @@ def out_of_fold(arena: Arena, evaluated: Evaluated, keep: str) -> Predictions:
     """
     label, answers = arena.before.label, evaluated.logits.argmax(axis=2)
 
-    def answer(rest: Marks, mask: Marks) -> Floats:
+    def answer(rest: BoolArray, mask: BoolArray) -> FloatArray:
         step = len(evaluated.steps) - 1
         if keep == "best":
             f1 = [weighted_f1_of_answers(label[rest], a[rest]) for a in answers]

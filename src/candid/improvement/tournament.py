@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from candid.arrays import Marks
+from candid.arrays import BoolArray
 from candid.evaluation.comparison import compare_predictions
 from candid.improvement.arena import Arena, Cell
 from candid.improvement.remedies import Remedy
@@ -67,7 +67,7 @@ def hold_tournament(
     return tuple(ordered), helpful[0] if helpful else ""
 
 
-def select_aimed(arena: Arena, aim: Aim) -> Marks:
+def select_aimed(arena: Arena, aim: Aim) -> BoolArray:
     """(n,) the images whose accuracy is to rise.
 
     For the worst group: in each fold those of the combination that is worst on the other folds.
@@ -84,12 +84,12 @@ def select_aimed(arena: Arena, aim: Aim) -> Marks:
     return aimed
 
 
-def _mean(right: Marks) -> float:
+def _mean(right: BoolArray) -> float:
     return float(right.mean()) if len(right) else math.inf
 
 
 def _build_outcome(
-    arena: Arena, remedy: Remedy, aimed: Marks, rules: Rules, control: Predictions | None
+    arena: Arena, remedy: Remedy, aimed: BoolArray, rules: Rules, control: Predictions | None
 ) -> RemedyOutcome:
     before, after = arena.before, remedy.after
     comparison = _compare(arena, before, after, remedy.name, "validation", rules)
@@ -153,7 +153,7 @@ def _log_loss(before: Predictions, after: Predictions, confidence: float) -> Cha
 
 
 def _coverage(
-    arena: Arena, cells: Sequence[Cell], answered: Marks | None
+    arena: Arena, cells: Sequence[Cell], answered: BoolArray | None
 ) -> tuple[CellCoverage, ...]:
     if answered is None:
         return ()

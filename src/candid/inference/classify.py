@@ -80,10 +80,10 @@ class Labeller:
     _: KW_ONLY
     # Detects drift of a stream of images from the validation images; None: not watched.
     reference: DriftReference | None = None
-    scored: bool = False  # whether predictions have drift scores even without a reference
+    with_scores: bool = False  # whether predictions have drift scores even without a reference
     # Whether the images of a job are framed by their common frame (see
     # `candid.inference.common_frame`), and not each by itself.
-    together: bool = True
+    one_frame: bool = True
     max_pixels: int | None = None  # an image with more is not decoded; None: the model's limit
     budget: Budget | None = None  # of the memory for decoding; None: the process's
 
@@ -99,9 +99,9 @@ class Labeller:
         None, too, if the common frame is already known.
         """
         c = self.classifier
-        return c.framer if c.common is None and self.together else None
+        return c.framer if c.common is None and self.one_frame else None
 
-    def in_frame(self, common: CommonFrame) -> Self:
+    def with_frame(self, common: CommonFrame) -> Self:
         """A copy for images with this common frame."""
         return replace(self, classifier=replace(self.classifier, common=common))
 
@@ -116,7 +116,7 @@ class Labeller:
         image = decode(encoded, side=c.side, fit=c.fit, detail=c.detail, **self._decode_options())
         return [Crop(image.pixels, image.width, image.height)]
 
-    def as_it_came(self, encoded: bytes, longest: int) -> NDArray[np.uint8]:
+    def decode_original(self, encoded: bytes, longest: int) -> NDArray[np.uint8]:
         """An image (height, width, 3) in its own shape, at most `longest` pixels per side.
 
         Raises ImageError where it cannot be decoded.
@@ -150,7 +150,7 @@ class Labeller:
             distances = self.unfamiliar.distances(framed.pixels)
         unlike_reasons, unsure_reasons = self._unlike(framed, crops, distances), [""] * len(crops)
         scores: list[list[float]] = [[]] * len(crops)
-        if self.scored or self.reference is not None:
+        if self.with_scores or self.reference is not None:
             scores = drift_scores(framed, probability, distances).tolist()
         frames = [None] * len(crops) if c.framer is None else list(framed.frames)
         crops = [

@@ -100,7 +100,7 @@ def with_common_frame(labeller: Labeller, items: Iterable[Item]) -> tuple[Labell
     )
     crops = [pixels for i in rows.tolist() for pixels in _crop_pixels(labeller, ahead[i])]
     if len(crops) >= MIN_IMAGES:
-        labeller = labeller.in_frame(common_frame(framer, np.stack(crops[:MAX_IMAGES])))
+        labeller = labeller.with_frame(common_frame(framer, np.stack(crops[:MAX_IMAGES])))
     return labeller, chain(ahead, iterator)
 
 

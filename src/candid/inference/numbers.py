@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from candid.arrays import Floats
+from candid.arrays import FloatArray
 from candid.records.model import NumberCard
 from candid.stats.distribution import (
     conformal_reach,
@@ -19,7 +19,9 @@ from candid.stats.distribution import (
 )
 
 
-def answers_of(card: NumberCard, probability: Floats) -> tuple[Floats, Floats, Floats]:
+def answers_of(
+    card: NumberCard, probability: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
     """(n,) predictions and the ends of their intervals, of distributions (n, bins)."""
     centres = np.array(card.centres)
     if card.reaches:
@@ -31,7 +33,12 @@ def answers_of(card: NumberCard, probability: Floats) -> tuple[Floats, Floats, F
 
 
 def calibrated_card(
-    card: NumberCard, probability: Floats, value: Floats, coverage: float, *, by_range: bool = False
+    card: NumberCard,
+    probability: FloatArray,
+    value: FloatArray,
+    coverage: float,
+    *,
+    by_range: bool = False,
 ) -> NumberCard:
     """The card, calibrated on (n, bins) distributions of validation and their true values (n,).
 
@@ -53,7 +60,7 @@ def calibrated_card(
     return replace(calibrated, ranges=tuple(ranges.tolist()), reaches=tuple(reaches.tolist()))
 
 
-def _values(card: NumberCard, probability: Floats) -> Floats:
+def _values(card: NumberCard, probability: FloatArray) -> FloatArray:
     centres = np.array(card.centres)
     if card.answer == "mean":
         return mean_of(probability, centres)

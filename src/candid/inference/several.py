@@ -207,7 +207,7 @@ def open_several(
     with classes, and for a calibration of several labels.
     """
     targets, config = read_record(run.targets, Targets), open_run(run.path).settings
-    target_runs = run.of_targets()
+    target_runs = run.target_runs()
     cards = [read_record(target_run.model_file, ModelCard) for target_run in target_runs]
     if engine == "int8":
         raise _single_label_error(f"--engine {engine}", run)

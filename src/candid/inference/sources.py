@@ -70,7 +70,7 @@ def resolve(words: Sequence[str]) -> list[str]:
     paths: list[str] = []
     for word in words:
         if filesystem.is_url(word):
-            names = filesystem.found(word)
+            names = filesystem.matching_paths(word)
             if not names:
                 raise _missing_error(word)
             paths += names

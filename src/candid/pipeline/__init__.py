@@ -132,7 +132,7 @@ def explore(
         exploration = describe_data(data, config, findings=file, quiet=quiet)[0]
     else:
         run = replace(begin(Path(out), config, data), quiet=quiet)
-        with run.doing("explore"):
+        with run.recording("explore"):
             explore_data(run, data)
         exploration = read_record(run.data, Exploration)
     if croissant is not None:
@@ -228,7 +228,7 @@ def run(
     needs_trackers(log)
     if resume is not None and not is_distributed() and not log:
         existing = replace(open_run(Path(resume)), quiet=quiet)
-        if existing.all_whole():
+        if existing.is_finished():
             if dataset is not None:  # a run that needs nothing says whose data these are, too
                 _begin(dataset, config, network, out, resume, name, cache, quiet)
             return existing

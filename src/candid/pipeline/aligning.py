@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from candid.arrays import Indices, Marks
+from candid.arrays import BoolArray, IndexArray
 from candid.data.dataset import Dataset
 from candid.data.splits import SOURCE
 from candid.errors import ConfigError
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from candid.inference.source_frames import ImageSample
     from candid.models.framing import Framing
 
-    _Rows = dict[str, Indices]  # the rows of each split
+    _Rows = dict[str, IndexArray]  # the rows of each split
 
 
 def align_sources(run: Run, data: Data) -> None:
@@ -44,7 +44,7 @@ def align_sources(run: Run, data: Data) -> None:
     frames = _measure_frames(run, data, reference, rows) if reference else SourceFrames("")
     write_record(run.source_frames, frames)
     run.source_checkpoint.unlink(missing_ok=True)
-    run.note("align", time.monotonic() - start_time)
+    run.mark_done("align", time.monotonic() - start_time)
 
 
 def _measure_frames(run: Run, data: Data, reference: str, rows: dict[str, _Rows]) -> SourceFrames:
@@ -79,13 +79,13 @@ def align_data(run: Run, data: Data) -> Data:
         return local_main_first(group, lambda: apply_frames(frames, framer, data, run))
 
 
-def reference_rows(run: Run, dataset: Dataset) -> Marks:
+def reference_rows(run: Run, dataset: Dataset) -> BoolArray:
     """(n,) which images come in the frame that a run's network is trained on."""
     frames, attribute = source_frames(run), dataset.attributes.get(SOURCE)
     if frames is None or attribute is None:
         return np.ones(len(dataset), np.bool_)
     is_reference = np.array([name not in frames.moved for name in attribute.values])
-    marks: Marks = is_reference[attribute.data]
+    marks: BoolArray = is_reference[attribute.data]
     return marks
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from candid.arrays import Floats, Marks
+from candid.arrays import BoolArray, FloatArray
 from candid.data.dataset import Dataset
 from candid.predictions import Predictions
 from candid.predictions.numbers import NumberPredictions
@@ -22,9 +22,9 @@ class ModelAnswers:
 
     # Those that could be read and, where faces were looked for, have one; splits are the data's.
     dataset: Dataset
-    probability: Floats  # (n, classes), or of a number (n, bins)
+    probability: FloatArray  # (n, classes), or of a number (n, bins)
     card: ModelCard
-    unlike: Marks | None  # (n,) whether flagged; None where not checked
+    unlike: BoolArray | None  # (n,) whether flagged; None where not checked
     unread: tuple[Unread, ...]  # at most a hundred that could not be read
     unread_count: int  # and how many there were
     no_face: int  # in how many no face was found

@@ -66,11 +66,11 @@ def audit_run_folder(
     is_number = is_number_run(run)
     options = _before_options(before, columns, run.path, number=is_number)
     data = load_data() if tone or not is_number else None
-    with run.doing("audit"):
+    with run.recording("audit"):
         tones = ToneCache(data, quiet=run.quiet) if tone and data is not None else None
         audit = audit_run(run, tones, **options)
     if options or tone is is_number:  # the main job measures skin tone for classes alone
-        run.forget("audit")
+        run.mark_begun("audit")
     return audit
 
 

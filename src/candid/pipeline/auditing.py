@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid import __version__
-from candid.arrays import Indices
+from candid.arrays import IndexArray
 from candid.errors import ConfigError, RunError, resume_advice
 from candid.pipeline.opening import Data, sole_label_run
 from candid.predictions import Predictions, read_predictions
@@ -189,7 +189,7 @@ class ToneCache:
         return {str(name): row for row, name in enumerate(self.data.dataset.ids)}
 
     @cached_property
-    def _position(self) -> Indices:
+    def _position(self) -> IndexArray:
         """(images,) the place of each among the measured; -1: not measured."""
         return np.full(len(self.data.dataset.ids), -1, np.intp)
 

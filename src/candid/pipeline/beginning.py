@@ -86,7 +86,7 @@ def read_weights_source(path: Path) -> tuple[ModelCard | None, Path]:
     if not path.is_dir():
         return None, path
     run = Run(path)
-    if run.whole is None and run.targets.is_file():
+    if run.parent is None and run.targets.is_file():
         return read_record(run.targets, Targets).model, run.weights
     if not run.model_file.is_file():
         raise ConfigError(

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from candid.arrays import Floats, Marks
+from candid.arrays import BoolArray, FloatArray
 from candid.errors import PredictionsError
 from candid.inference.numbers import answers_of, calibrated_card
 from candid.predictions.numbers import NumberPredictions
@@ -30,7 +30,7 @@ def fit_count(people: int) -> int:
 
 
 def calibrate_number(
-    predictions: NumberPredictions, probability: Floats, settings: Config, seed: int
+    predictions: NumberPredictions, probability: FloatArray, settings: Config, seed: int
 ) -> NumberCalibration:
     """A shift from a third of the people; the intervals and the figures from the others.
 
@@ -76,14 +76,14 @@ def _people(p: NumberPredictions) -> int | None:
     return None if person is None else len(np.unique(person))
 
 
-def _fit_intervals(card: NumberCard, p: NumberPredictions, probability: Floats) -> NumberCard:
+def _fit_intervals(card: NumberCard, p: NumberPredictions, probability: FloatArray) -> NumberCard:
     by_range = bool(card.reaches)
     made = calibrated_card(card, probability, p.value, card.coverage, by_range=by_range)
     return replace(made, answer=card.answer)  # which the shift is of
 
 
 def _with_answers(
-    p: NumberPredictions, part: Marks, card: NumberCard, probability: Floats
+    p: NumberPredictions, part: BoolArray, card: NumberCard, probability: FloatArray
 ) -> NumberPredictions:
     """The predictions with those of a part made by another card."""
     columns = {name: getattr(p, name).copy() for name in ("predicted", "low", "high")}

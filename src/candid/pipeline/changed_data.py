@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Marks
+from candid.arrays import BoolArray
 from candid.data.dataset import Dataset
 from candid.errors import CandidError
 from candid.predictions import Predictions, read_predictions
@@ -31,13 +31,13 @@ def describe_original(run: Run) -> str:
     return ""
 
 
-def describe_changes(run: Run, dataset: Dataset, usable: Marks | None) -> str:
+def describe_changes(run: Run, dataset: Dataset, usable: BoolArray | None) -> str:
     """What differs in the present data, in words; `usable` (n,) images can be read, None: all."""
     changes: list[str] = []
     with contextlib.suppress(CandidError):
         changes += _compare_counts(read_record(_shared_run(run).data, Exploration), dataset, usable)
     with contextlib.suppress(CandidError):
-        label_run = next(iter(run.of_targets()), run)
+        label_run = next(iter(run.target_runs()), run)
         changes += _compare_names(read_predictions(label_run.predictions_file), dataset)
     now = f"{words.images(len(dataset))}, {_describe_labels(dataset.target, dataset.classes)}"
     if changes:
@@ -51,7 +51,7 @@ def describe_changes(run: Run, dataset: Dataset, usable: Marks | None) -> str:
 
 
 def _shared_run(run: Run) -> Run:
-    return run if run.whole is None else Run(run.whole)
+    return run if run.parent is None else Run(run.parent)
 
 
 def _describe_labels(target: str, classes: tuple[str, ...]) -> str:
@@ -59,7 +59,7 @@ def _describe_labels(target: str, classes: tuple[str, ...]) -> str:
 
 
 def _compare_counts(
-    exploration: Exploration, dataset: Dataset, usable: Marks | None
+    exploration: Exploration, dataset: Dataset, usable: BoolArray | None
 ) -> Iterator[str]:
     """Differences from what a run's exploration counted."""
     if exploration.n != len(dataset):
@@ -80,7 +80,7 @@ def _compare_counts(
 
 
 def _compare_classes(
-    exploration: Exploration, dataset: Dataset, usable: Marks | None
+    exploration: Exploration, dataset: Dataset, usable: BoolArray | None
 ) -> Iterator[str]:
     """Classes that came, went, or have another count of images."""
     label = dataset.label if usable is None else dataset.label[usable]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Indices
+from candid.arrays import IndexArray
 from candid.data.splits import hash_keys, join_groups
 from candid.errors import ConfigError, DataError, OutputError, RunError
 from candid.pipeline.opening import Data
@@ -177,7 +177,7 @@ def _use_window(run: Run, data: Data) -> Config:
 # --- folds ---------------------------------------------------------------------------------------
 
 
-def assign_folds(data: Data, config: Config, *, quiet: bool = True) -> Indices:
+def assign_folds(data: Data, config: Config, *, quiet: bool = True) -> IndexArray:
     """(n,) the fold of each readable labelled image, from 0; -1 for the others.
 
     People stay together, and so do copies. `train.seed` decides, whatever the order of the rows.
@@ -230,7 +230,7 @@ class _Fold:
         return self.file.with_suffix(".safetensors")
 
 
-def _list_folds(folder: Path, data: Data, fold: Indices, config: Config) -> Iterator[_Fold]:
+def _list_folds(folder: Path, data: Data, fold: IndexArray, config: Config) -> Iterator[_Fold]:
     check, label = config.check, data.dataset.label
     # Nothing is chosen on the images that are predicted: the last weights answer.
     train = replace(
@@ -316,7 +316,7 @@ def _fit_fold(task: Task, fold: _Fold, quiet: bool) -> TrainingState:
     return state
 
 
-def _join_folds(folds: list[_Fold], data: Data, config: Config) -> tuple[Predictions, Indices]:
+def _join_folds(folds: list[_Fold], data: Data, config: Config) -> tuple[Predictions, IndexArray]:
     """The networks' predictions for all images, in the data's order; and the fold of each."""
     logits, rows, fold = [], [], []
     for k, f in enumerate(folds):

@@ -70,7 +70,7 @@ def _check_place(run: Run, path: Path, *, is_named: bool) -> Path:
             expected="data on this machine, or their place named by you",
             todo=f"add --data {shlex.quote(name)} if you trust it (to go on with a run: as DATA)",
         )
-    if not filesystem.found(name):
+    if not filesystem.matching_paths(name):
         raise RunError(
             f"The data that the run {run.path} began with are gone: there is no {path}.",
             expected="the same images and labels in the same place",

@@ -22,7 +22,7 @@ def fit_drift(run: Run, data: Data) -> None:
     from candid.inference.drift import fit_reference, score_names, write_reference
 
     run.drift.unlink(missing_ok=True)
-    labeller = replace(open_labeller(run, engine="torch"), scored=True)
+    labeller = replace(open_labeller(run, engine="torch"), with_scores=True)
     dataset, seed = data.dataset, run.settings.train.seed
     rows = dataset.rows("validation", data.store.usable)
     rows = sample_rows(rows, _MAX_IMAGES, np.random.default_rng(seed))

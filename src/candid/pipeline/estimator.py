@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Floats
+from candid.arrays import FloatArray
 from candid.config import DEFAULT_RECIPE, load_config, with_values
 from candid.data.arrays import ImageLike, encode_image, image_name, images_of
 from candid.data.dataset import Dataset
@@ -147,7 +147,7 @@ class _FaceEstimator(BaseEstimator):  # type: ignore[misc]
             with open_model_files(self._files) as run:
                 self._load_run(run)
 
-    def _predict_probability(self, X: Any) -> Floats:
+    def _predict_probability(self, X: Any) -> FloatArray:
         """(n, outputs) of images; rows sum to 1."""
         check_is_fitted(self)
         from candid.models.model import TorchEngine
@@ -160,7 +160,7 @@ class _FaceEstimator(BaseEstimator):  # type: ignore[misc]
         if not outputs:
             raise ValueError("Found array with 0 sample(s) while a minimum of 1 is required.")
         probability = np.concatenate(outputs).astype(np.float64)
-        normalised: Floats = probability / probability.sum(axis=1, keepdims=True)
+        normalised: FloatArray = probability / probability.sum(axis=1, keepdims=True)
         return normalised
 
     def _decode(self, image: Any) -> NDArray[np.uint8]:
@@ -262,7 +262,7 @@ class CandidClassifier(ClassifierMixin, _FaceEstimator):  # type: ignore[misc]
         self.config_, self.model_ = run.settings, run.model
         self.validation_predictions_ = run.predictions
 
-    def predict_proba(self, X: Any) -> Floats:
+    def predict_proba(self, X: Any) -> FloatArray:
         """Calibrated probabilities (n, classes), in the order of `classes_`.
 
         Raises
@@ -317,14 +317,14 @@ class CandidRegressor(RegressorMixin, _FaceEstimator):  # type: ignore[misc]
         from candid.models.framing import framing_of
         from candid.models.model import load_whole_model
 
-        label_run = run.of_targets()[0]
+        label_run = run.target_runs()[0]
         card = read_record(label_run.model_file, ModelCard)
         predictions = read_number_predictions(label_run.predictions_file)
         self.model_ = load_whole_model(run.weights, card, None, framing_of(run))
         self.config_, self.number_ = run.settings, predictions.card
         self.validation_predictions_ = predictions
 
-    def predict(self, X: Any) -> Floats:
+    def predict(self, X: Any) -> FloatArray:
         """(n,) the number of each image.
 
         Raises
@@ -334,12 +334,12 @@ class CandidRegressor(RegressorMixin, _FaceEstimator):  # type: ignore[misc]
         """
         return self._predict_numbers(X)[0]
 
-    def predict_interval(self, X: Any) -> Floats:
+    def predict_interval(self, X: Any) -> FloatArray:
         """(n, 2) the ends of the interval of each image; see `number_.coverage`."""
         _, low, high = self._predict_numbers(X)
         return np.column_stack([low, high])
 
-    def _predict_numbers(self, X: Any) -> tuple[Floats, ...]:
+    def _predict_numbers(self, X: Any) -> tuple[FloatArray, ...]:
         probability = self._predict_probability(X)
         return answers_of(self.number_, probability)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Singles
+from candid.arrays import Float32Array
 from candid.errors import ConfigError
 from candid.pipeline.loading import open_network
 from candid.pipeline.opening import Data, needs_torch
@@ -150,16 +150,16 @@ def _project_back(
     explained: Sequence[ExplainedPicture],
     files: Sequence[Path],
     decoded: Sequence[Decoded],
-    frames: Singles,
+    frames: Float32Array,
     config: DataConfig,
 ) -> list[ExplainedPicture]:
     """The original pictures with their maps, which were made in their frames (n, 3, 3)."""
-    from candid.explanation.drawing import decode_as_it_came
+    from candid.explanation.drawing import decode_original
     from candid.explanation.projection import frame_corners, onto_picture, projected
 
     pictures = []
     for picture, file, square, frame in zip(explained, files, decoded, frames, strict=True):
-        original = decode_as_it_came(file, config)
+        original = decode_original(file, config)
         matrix = onto_picture(frame, square.width, square.height, config.fit)
         size = original.shape[:2]
         maps = {name: projected(m[None], matrix, *size)[0] for name, m in picture.maps.items()}

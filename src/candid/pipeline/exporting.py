@@ -61,7 +61,7 @@ def export_run(
     from candid.inference.exporting import export_float
     from candid.inference.framed_export import framing_marks
 
-    if run.of_targets():
+    if run.target_runs():
         return _export_targets(run, data, out, int8=int8)
     card = read_record(run.model_file, ModelCard)
     path, framing, int8_path = _output_paths(run, out)
@@ -71,7 +71,7 @@ def export_run(
     check = export_float(run, card, path, pixels, run.network, marks)
     exported = Exported(str(path), path.stat().st_size, check.images, check.largest, **fields)
     if data is not None:
-        with run.doing("unfamiliar"):
+        with run.recording("unfamiliar"):
             unfamiliar = learn_unfamiliar(run, data)
         run.step("drift", fit_drift, data)
         exported = replace(exported, unfamiliar=unfamiliar.describe())
@@ -95,7 +95,7 @@ def _export_targets(run: Run, data: Data | None, out: Path | None, *, int8: bool
         refuse_number(run)
         raise _one_label_error("--int8", run)
     targets = read_record(run.targets, Targets)
-    cards = [read_record(label_run.model_file, ModelCard) for label_run in run.of_targets()]
+    cards = [read_record(label_run.model_file, ModelCard) for label_run in run.target_runs()]
     path, framing, _ = _output_paths(run, out)
     pixels = _validation_pixels(data)
     fields = _export_framing(run, framing, pixels) if has_framing(run) else {}
@@ -108,7 +108,7 @@ def _one_label_error(option: str, run: Run) -> RunError:
     return RunError(
         f"{option} is for one label, and {run.path} learned several.",
         expected="an ONNX file, or the folder of one label",
-        todo=f"leave it out, or name one, such as {run.of_targets()[0].path}",
+        todo=f"leave it out, or name one, such as {run.target_runs()[0].path}",
     )
 
 
@@ -125,7 +125,7 @@ def export_transformers(run: Run, out: Path | None, *, int8: bool = False) -> Tr
     """Write a folder for transformers; None: the folder `transformers` of the run."""
     from candid.inference.transformers_folder import write_transformers
 
-    if run.of_targets():
+    if run.target_runs():
         refuse_number(run)
         raise _one_label_error("--to transformers", run)
     if int8 or (out is not None and out.suffix == ".onnx"):

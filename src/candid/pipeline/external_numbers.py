@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Marks
+from candid.arrays import BoolArray
 from candid.errors import ConfigError
 from candid.pipeline.answers import ModelAnswers
 from candid.pipeline.auditing import AnyAnswers
@@ -121,7 +121,7 @@ class NumberJudge:
         return False, number_less_home(figures, home_figures)
 
 
-def add_marks(p: AnyAnswers, marks: Mapping[str, Marks | None]) -> AnyAnswers:
+def add_marks(p: AnyAnswers, marks: Mapping[str, BoolArray | None]) -> AnyAnswers:
     """The predictions with masks (n,) as further attributes, unless they have such attributes."""
     extra = {
         name: Attribute(name, "binary", NO_YES, mark.astype(np.int16))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from candid.arrays import Marks
+from candid.arrays import BoolArray
 from candid.errors import ConfigError, RunError, did_you_mean
 from candid.improvement.retrained import CONTROL, TrainingChange
 from candid.pipeline.auditing import audited_split
@@ -92,7 +92,7 @@ def learning_curves(
 
 def _read_split(run: Run) -> SplitAudit:
     split = audited_split(run)
-    if run.whole is not None or split is None:
+    if run.parent is not None or split is None:
         raise RunError(
             f"{run.path} has no audit of one label.",
             expected="a run of one label whose gaps are known",
@@ -127,8 +127,8 @@ class _Group:
     """A finding with masks (n,) of its group's images and of the rest."""
 
     finding: AuditFinding
-    inside: Marks
-    rest: Marks
+    inside: BoolArray
+    rest: BoolArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,7 +190,7 @@ class _CurveTrainer:
 
     # --- trainings -------------------------------------------------------------------------------
 
-    def _select_images(self, group: _Group, part: float) -> Marks:
+    def _select_images(self, group: _Group, part: float) -> BoolArray:
         """(n,) mask of the group's training images of a part of its people; parts are nested."""
         dataset = self.data.dataset
         training = group.inside & (dataset.split == "train")
@@ -199,10 +199,10 @@ class _CurveTrainer:
         names = np.unique(person[training])
         order = np.random.default_rng(self.run.settings.train.seed).permutation(len(names))
         selected = names[order[: max(1, round(part * len(names)))]]
-        subset: Marks = training & np.isin(person, selected)
+        subset: BoolArray = training & np.isin(person, selected)
         return subset
 
-    def _train_part(self, group: _Group, part: float) -> tuple[int, int, Marks]:
+    def _train_part(self, group: _Group, part: float) -> tuple[int, int, BoolArray]:
         """Numbers of people and images that are learned from, and (n,) mask of the errors."""
         dataset, mask = self.data.dataset, self._select_images(group, part)
         removed = group.inside & (dataset.split == "train") & ~mask
@@ -221,11 +221,11 @@ class _CurveTrainer:
             wrong = a["wrong"]
         return self._count_people(mask), int(np.count_nonzero(mask)), wrong
 
-    def _count_people(self, mask: Marks) -> int:
+    def _count_people(self, mask: BoolArray) -> int:
         people = self.data.dataset.n_people(mask)
         return int(np.count_nonzero(mask)) if people is None else people
 
-    def _find_errors(self, run: Run, data: Data) -> Marks:
+    def _find_errors(self, run: Run, data: Data) -> BoolArray:
         """(n,) mask of the split's images that a run's network gets wrong; False elsewhere."""
         rows = data.dataset.rows(self.split.split, data.store.usable)
         with open_network(run) as model:
@@ -239,9 +239,9 @@ class _CurveTrainer:
     def _build_curve(
         self,
         group: _Group,
-        parts: Sequence[tuple[int, int, Marks]],
-        original: Marks,
-        repeated: Marks,
+        parts: Sequence[tuple[int, int, BoolArray]],
+        original: BoolArray,
+        repeated: BoolArray,
     ) -> GroupCurve:
         dataset, audit = self.data.dataset, self.run.settings.audit
         mask = group.inside & (dataset.split == self.split.split)

@@ -74,8 +74,8 @@ def write_improved(
         improved.predictions_file, _build_predictions(predictions, arena, remedy, test)
     )
     copy_file(run.config, improved.config)  # the last: it makes the folder a run
-    improved.note("predict")
-    with improved.doing("evaluate"):
+    improved.mark_done("predict")
+    with improved.recording("evaluate"):
         evaluate_run(improved)
     return improved
 
@@ -102,7 +102,7 @@ def refuse_improving(run: Run, aim: Aim, folds: int, *, train: bool, corrections
             expected="--train beside --corrections",
             todo="add --train, or leave --corrections out",
         )
-    if run.whole is not None:
+    if run.parent is not None:
         raise RunError(
             f"{run.path} is one of several labels that share a network.",
             expected="a run of one label, whose last layer is its own",

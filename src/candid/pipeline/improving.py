@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from candid.arrays import Indices, Singles
+from candid.arrays import Float32Array, IndexArray
 from candid.improvement.arena import Arena, attributes_found, build_arena
 from candid.improvement.last_layer import LastLayer
 from candid.improvement.remedies import (
@@ -156,10 +156,10 @@ def _open_contest(
 class _Features:
     """Inputs of the last layer for the arena's images, test images, and training images."""
 
-    validation: Singles
-    test: Singles
-    train: Singles
-    train_rows: Indices
+    validation: Float32Array
+    test: Float32Array
+    train: Float32Array
+    train_rows: IndexArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -296,8 +296,8 @@ class _Contest:
             return _Features(**{name: archive[name] for name in rows}, train_rows=rows["train"])
 
     def _compute_features(
-        self, model: LoadedNetwork, layer: nn.Linear, rows: dict[str, Indices]
-    ) -> dict[str, Singles]:
+        self, model: LoadedNetwork, layer: nn.Linear, rows: dict[str, IndexArray]
+    ) -> dict[str, Float32Array]:
         from candid.models.forward import Images
         from candid.models.last_layer import last_features
 
@@ -315,7 +315,7 @@ class _Contest:
         ends = np.cumsum([len(r) for r in rows.values()])[:-1]
         return dict(zip(rows, np.split(features, ends), strict=True))
 
-    def _training_rows(self) -> Indices:
+    def _training_rows(self) -> IndexArray:
         """(m,) rows of training images, with all of rare combinations of label and attributes."""
         names = [*self.arena.before.attributes]
         rows = self.data.dataset.rows("train", self.data.store.usable)
@@ -331,7 +331,7 @@ class _Contest:
         rank[sorted_rows] = np.arange(len(rows)) - starts[cells[sorted_rows]]
         return np.sort(rows[np.argsort(rank, kind="stable")[:_MOST_TRAINING]])
 
-    def _training_set(self, rows: Indices) -> Predictions:
+    def _training_set(self, rows: IndexArray) -> Predictions:
         """Training images with the arena's attributes, and uniform probabilities."""
         n, classes = len(rows), len(self.arena.before.classes)
         p = build_predictions(self.data, rows, np.full((n, classes), 1 / classes))

@@ -96,10 +96,10 @@ def evaluate(
         return evaluate_predictions(predictions, (config or Config()).evaluate)
     run = sole_label_run(reopen_run(y_true, config, quiet))
     if is_number_run(run):
-        with run.doing("evaluate"):
+        with run.recording("evaluate"):
             return evaluate_number_run(run)
     _predict_missing(run, data, cache)
-    with run.doing("evaluate"):
+    with run.recording("evaluate"):
         evaluate_run(run)
     return read_record(run.evaluation, Evaluation)
 
@@ -240,9 +240,9 @@ def explain_run(
     explain = replace(folder.settings.explain, make=True)
     folder = replace(folder, settings=replace(folder.settings, explain=explain))
     packed = reload(folder, data, cache=cache)
-    with folder.doing("explain"):
+    with folder.recording("explain"):
         explain_images(folder, packed)
-    with folder.doing("inside"):
+    with folder.recording("inside"):
         show_inside(folder, packed)
     return read_record(folder.explanation, Explanation)
 
@@ -254,11 +254,11 @@ def report(run: Run | Place) -> Path:
     """
     folder = reopen_run(run)
     write = write_number_report if is_number_run(folder) else write_report
-    if folder.of_targets():
+    if folder.target_runs():
         write = write_overview_report
-        with folder.doing("overview"):
+        with folder.recording("overview"):
             summarise_targets(folder)
-    with folder.doing("report"):
+    with folder.recording("report"):
         write(folder)
     return folder.report
 

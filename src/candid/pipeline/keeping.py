@@ -21,7 +21,7 @@ _MODEL_FILES = (
 
 def read_model_files(run: Run) -> dict[str, bytes]:
     """The files by their names in the run's folder, also those of each of several labels."""
-    paths = {r.path / name for r in (run, *run.of_targets()) for name in _MODEL_FILES}
+    paths = {r.path / name for r in (run, *run.target_runs()) for name in _MODEL_FILES}
     return {
         path.relative_to(run.path).as_posix(): path.read_bytes()
         for path in sorted(paths)

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from candid.arrays import Indices, Marks
+from candid.arrays import BoolArray, IndexArray
 from candid.data.dataset import Dataset, Sharded
 from candid.errors import ConfigError, DataError, TargetError
 from candid.pipeline.answers import ModelAnswers
@@ -144,7 +144,7 @@ class LabelledRows:
     readers.
     """
 
-    rows: Indices
+    rows: IndexArray
     split: str
     unlabelled: int
     notes: tuple[str, ...] = ()
@@ -178,7 +178,7 @@ def choose_rows(run: Run, dataset: Dataset, split: str | None) -> LabelledRows:
     return LabelledRows(rows, split or "", int(np.count_nonzero(mask)) - len(rows), notes)
 
 
-def _find_held_out(run: Run, dataset: Dataset) -> tuple[Marks, str, str] | None:
+def _find_held_out(run: Run, dataset: Dataset) -> tuple[BoolArray, str, str] | None:
     """Mask (n,), split and note of the run's held-out images; None where these are other data.
 
     They are its own by place, or by names and labels.
@@ -227,7 +227,7 @@ def _read_both_labels(
 def predict_dataset(
     labeller: Labeller,
     dataset: Dataset,
-    rows: Indices,
+    rows: IndexArray,
     out: Path,
     *,
     workers: int = 0,
@@ -279,7 +279,7 @@ def describe_source(
     }
 
 
-def dataset_items(dataset: Dataset, rows: Indices) -> Iterator[Item]:
+def dataset_items(dataset: Dataset, rows: IndexArray) -> Iterator[Item]:
     """Rows of a data set as what `candid.inference.classify.label` takes."""
     from candid.inference.sources import Item, printable
 
@@ -289,7 +289,9 @@ def dataset_items(dataset: Dataset, rows: Indices) -> Iterator[Item]:
         yield Item(printable(str(dataset.ids[row])), read, ordered=ordered)
 
 
-def _join_answers(labeller: Labeller, dataset: Dataset, rows: Indices, file: Path) -> ModelAnswers:
+def _join_answers(
+    labeller: Labeller, dataset: Dataset, rows: IndexArray, file: Path
+) -> ModelAnswers:
     """The answers with the labels, from a table with a row per picture, or per face."""
     from candid.inference.rows import REASON_CODE
     from candid.text.labelling import UNLIKE

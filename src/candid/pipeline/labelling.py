@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Marks
+from candid.arrays import BoolArray
 from candid.errors import OutputError, RunError, require_extra
 from candid.pipeline.aligning import reference_rows
 from candid.pipeline.data_places import Places
@@ -79,15 +79,15 @@ def open_labeller(
     finder = face_finder(run, detector, data=data, cache=cache, quiet=quiet) if crop else None
     options: dict[str, Any] = {"engine": engine, "calibration": calibration}
     options["abstain_below"] = abstain_below
-    if run.of_targets():
+    if run.target_runs():
         labeller = open_several(run, finder, check=check, **options)
-        return replace(labeller, together=common_frame)
+        return replace(labeller, one_frame=common_frame)
     # Every thread runs the model on a block of its own.
     classifier = open_classifier(run, threads=1, number=number, **options)
     unfamiliar, reference = None, None
     if check:
         unfamiliar, reference = load_checks(run, classifier, calibration=calibration, watch=watch)
-    return Labeller(classifier, unfamiliar, finder, reference=reference, together=common_frame)
+    return Labeller(classifier, unfamiliar, finder, reference=reference, one_frame=common_frame)
 
 
 def face_finder(
@@ -174,7 +174,7 @@ def training_frame(
 
 
 def _sample_training_images(
-    data: Data, config: Config, limit: int, mask: Marks | None = None
+    data: Data, config: Config, limit: int, mask: BoolArray | None = None
 ) -> Generator[NDArray[np.uint8]]:
     """Some training images of a mask (n,), as they are in their files."""
     from candid.data.decode import decode_whole

@@ -127,7 +127,7 @@ def _summarise_run(path: Path) -> list[RunSummary]:
     try:
         run = open_run(path)
         provenance = read_record(run.provenance, Provenance)
-        label_runs = run.of_targets()
+        label_runs = run.target_runs()
         if not label_runs:
             return [_summarise(run, provenance, size)]
         labels = read_record(run.targets, Targets).labels
@@ -159,7 +159,7 @@ def _summarise_damaged(path: Path, size: int, error: CandidError) -> RunSummary:
 def _summarise(run: Run, provenance: Provenance, size: int) -> RunSummary:
     state: RunState = "unfinished"
     target = run.settings.data.target or ", ".join(run.settings.data.targets)
-    fields: dict[str, Any] = {"target": target if run.whole is None else run.path.name}
+    fields: dict[str, Any] = {"target": target if run.parent is None else run.path.name}
     is_number = False
     if run.model_file.is_file():
         card, state = read_record(run.model_file, ModelCard), "not evaluated"

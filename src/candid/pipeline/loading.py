@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Indices, Singles
+from candid.arrays import Float32Array, IndexArray
 from candid.pipeline.opening import needs_torch
 from candid.records import ModelCard, read_record
 from candid.records.targets import Targets
@@ -30,7 +30,7 @@ class LoadedNetwork:
     device: torch.device
     bfloat16: bool
 
-    def logits(self, pixels: NDArray[np.uint8], rows: Indices, *, quiet: bool) -> Singles:
+    def logits(self, pixels: NDArray[np.uint8], rows: IndexArray, *, quiet: bool) -> Float32Array:
         """(rows, outputs) for some rows of packed pixels (n, side, side, 3)."""
         from candid.models.forward import Images, logits
 
@@ -48,7 +48,7 @@ class LoadedNetwork:
 
 def network_card(run: Run) -> ModelCard:
     """The card of a run's network, with the outputs of all labels."""
-    if run.of_targets():
+    if run.target_runs():
         return read_record(run.targets, Targets).model
     return read_record(run.model_file, ModelCard)
 

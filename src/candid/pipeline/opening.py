@@ -166,7 +166,7 @@ def reload(run: Run, where: Places | None = None, *, cache: Path | None = None) 
     settings = config_with_corrections(run)
     data = load_packed(place, settings, names=names, cache=cache, quiet=run.quiet)
     _refuse_other_data(run, provenance, place, data)
-    if run.whole is None:
+    if run.parent is None:
         return use_frames(run, data)
     return data.of_target(read_record(run.model_file, ModelCard).target, run.settings.data)
 
@@ -226,7 +226,7 @@ def reopen_run(run: Run | Place, config: Config | None = None, quiet: bool = Tru
 
 def sole_label_run(run: Run) -> Run:
     """The run of a number that was learned alone; else the run itself."""
-    label_runs = run.of_targets()
+    label_runs = run.target_runs()
     return label_runs[0] if len(label_runs) == 1 else run
 
 

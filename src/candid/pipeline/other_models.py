@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from candid.arrays import Indices, Marks
+from candid.arrays import BoolArray, IndexArray
 from candid.data.dataset import Dataset
 from candid.errors import ConfigError, DataError, ImageError, PredictionsError
 from candid.predictions import Predictions, write_predictions
@@ -85,7 +85,7 @@ def predict_with_model(
 
 def _build_number_answers(
     dataset: Dataset,
-    rows: Indices,
+    rows: IndexArray,
     answers: list[Any],
     model: str | Callable[..., Any],
     config: Config,
@@ -104,7 +104,7 @@ def _build_number_answers(
     )
 
 
-def _columns(dataset: Dataset, rows: Indices) -> dict[str, Any]:
+def _columns(dataset: Dataset, rows: IndexArray) -> dict[str, Any]:
     """The columns of the answered images, whatever their label."""
     return {
         "target": dataset.target,
@@ -127,7 +127,7 @@ def _refuse_for_number(model: str | Callable[..., Any], keep: Path | None) -> No
     raise ConfigError(what, expected=expected, todo=todo)
 
 
-def _refuse_unanswered(is_answered: Marks) -> None:
+def _refuse_unanswered(is_answered: BoolArray) -> None:
     if not is_answered.any():
         raise PredictionsError(
             f"The model had no answer for any of {len(is_answered):,} pictures.",
@@ -144,7 +144,7 @@ def _build_provenance(
     return provenance | ({"notes": " ".join(notes)} if notes else {})
 
 
-def _labelled_rows(dataset: Dataset) -> Indices:
+def _labelled_rows(dataset: Dataset) -> IndexArray:
     rows = np.flatnonzero(dataset.label >= 0)
     if not len(rows):
         raise DataError(
@@ -188,7 +188,7 @@ class _AnswerParser:
 
 def _ask_all(
     dataset: Dataset,
-    rows: Indices,
+    rows: IndexArray,
     model: Asked,
     reader: Callable[[Any], Any],
     *,
@@ -216,9 +216,9 @@ def _ask_block(dataset: Dataset, rows: list[int], model: Asked) -> list[Any]:
 
 def _unanswered_notes(
     dataset: Dataset,
-    rows: Indices,
-    is_read: Marks,
-    is_answered: Marks,
+    rows: IndexArray,
+    is_read: BoolArray,
+    is_answered: BoolArray,
     config: Config,
 ) -> list[str]:
     """Notes on the images without an answer."""
@@ -241,7 +241,7 @@ def _unanswered_notes(
     return sentences
 
 
-def _list_groups(dataset: Dataset, rows: Indices) -> list[tuple[str, str, Marks]]:
+def _list_groups(dataset: Dataset, rows: IndexArray) -> list[tuple[str, str, BoolArray]]:
     """The values of the label and of attributes in words, with masks of their rows."""
     groups = [
         (dataset.target, value, dataset.label[rows] == code)

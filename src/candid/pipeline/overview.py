@@ -38,7 +38,7 @@ _METRICS = ("weighted_f1", "accuracy", "majority_f1", "calibration_error")
 
 def summarise_targets(run: Run) -> None:
     """Write overview.json from the evaluations and audits of all labels."""
-    record, label_runs = read_record(run.targets, Targets), run.of_targets()
+    record, label_runs = read_record(run.targets, Targets), run.target_runs()
     summaries = [_summarise(label, r) for label, r in zip(record.labels, label_runs, strict=True)]
     correction, targets = _correct_all(summaries, [audited_split(r) for r in label_runs])
     overview = Overview(

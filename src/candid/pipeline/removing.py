@@ -53,8 +53,8 @@ def _refuse(path: Path) -> None:
     if folder.is_symlink():
         raise _error(f"{path} is a link.", f"name the folder that it leads to: {path.resolve()}")
     run = Run(folder)
-    if run.whole is not None:
-        raise _error(f"{path} is a part of the run {run.whole}.", "name the whole run")
+    if run.parent is not None:
+        raise _error(f"{path} is a part of the run {run.parent}.", "name the whole run")
     if not (folder / "config.toml").is_file() or not written_by(folder):
         raise _error(
             f"{path} is not a run of Candid: it lacks config.toml, or a provenance.json of Candid.",

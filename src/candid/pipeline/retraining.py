@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from candid.arrays import Singles
+from candid.arrays import Float32Array
 from candid.config import with_values
 from candid.data.splits import join_groups
 from candid.errors import ConfigError, RunError
@@ -128,10 +128,10 @@ class Retraining:
         config, changed_data = self._apply_change(change)
         remedy_run = remedy_folder(self.run, change.name, config, changed_data)
         # A training that was stopped between an evaluation and its file begins anew.
-        if remedy_run.is_whole("train") and not _is_answered(remedy_run):
+        if remedy_run.is_current("train") and not _is_answered(remedy_run):
             shutil.rmtree(remedy_run.path)
             remedy_run = remedy_folder(self.run, change.name, config, changed_data)
-        if not remedy_run.is_whole("train"):
+        if not remedy_run.is_current("train"):
             training_data = self._keep_splits(changed_data)
             train_network(remedy_run, training_data, _AnswerLog(remedy_run, training_data).add)
         return remedy_run
@@ -143,11 +143,11 @@ class Retraining:
         config, data = self._apply_change(change)
         result = remedy_folder(self.run, change.name, config, data)
         copy_files(self.run, result, [n for n in _SHARED if not getattr(result, n).is_file()])
-        with result.doing("predict"):
+        with result.recording("predict"):
             predict_splits(result, self._keep_splits(data))
             predictions = read_predictions(result.predictions_file)
             write_predictions(result.predictions_file, _use_remedy_answers(predictions, remedy))
-        with result.doing("evaluate"):
+        with result.recording("evaluate"):
             evaluate_run(result)
         answers = dict(zip(predictions.ids.tolist(), predictions.probability, strict=True))
         answered = test[np.array([i in answers for i in test.ids.tolist()], np.bool_)]
@@ -247,7 +247,7 @@ class _AnswerLog:
     def __init__(self, run: Run, data: Data) -> None:
         self.file, self.ids = _answers_file(run), data.all_rows.ids
         self.config = run.settings.train
-        self.logits: dict[int, Singles] = {}
+        self.logits: dict[int, Float32Array] = {}
         if self.file.is_file():
             with _read_answers(self.file) as archive:
                 self.logits = dict(zip(archive["steps"].tolist(), archive["logits"], strict=True))

@@ -37,7 +37,7 @@ def load_served(
     served = []
     for name, path in zip(names_for(paths), paths, strict=True):
         run = answering_run(open_run(path))
-        if run.of_targets():
+        if run.target_runs():
             served.append(_load_targets(run, name, config, abstain_below, calibration))
             continue
         classifier = open_classifier(

@@ -44,7 +44,7 @@ def run_several_targets(run: Run, data: Data) -> None:
         predict_targets(run, data, display)
         labels = read_record(run.targets, Targets).labels
         tones = ToneCache(data, quiet=run.quiet)
-        for label, label_run in zip(labels, run.of_targets(), strict=True):
+        for label, label_run in zip(labels, run.target_runs(), strict=True):
             _evaluate_target(label_run, data, label, len(labels), tones, display)
         step("overview", summarise_targets)
         step("report", write_overview_report)
@@ -52,8 +52,8 @@ def run_several_targets(run: Run, data: Data) -> None:
 
 def predict_targets(run: Run, data: Data, display: Stages | None = None) -> None:
     """Predict all labels, also where one of them lost its predictions."""
-    if not all(r.predictions_file.is_file() and r.model_file.is_file() for r in run.of_targets()):
-        run.forget("predict")
+    if not all(r.predictions_file.is_file() and r.model_file.is_file() for r in run.target_runs()):
+        run.mark_begun("predict")
     run.step("predict", predict_splits, data, shown=display)
 
 
@@ -63,7 +63,7 @@ def _evaluate_target(
     """Do the steps after training for one of so many labels, which share `tones`, in its folder."""
     title, is_number = f"label {label.name}", label.number is not None
     names = target_steps(n_labels, number=is_number)
-    if all(map(run.is_whole, names)):
+    if all(map(run.is_current, names)):
         display.skip(title)
         return
     label_data = data.of_target(label.name, run.settings.data)

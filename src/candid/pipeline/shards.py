@@ -98,7 +98,7 @@ def _use_frame(labeller: Labeller, shards: Sequence[Shard], out: str, column: st
     previous = read_job(out)
     if previous is not None:
         frame = previous.get("frame")
-        resumed = labeller if frame is None else labeller.in_frame(from_plain(CommonFrame, frame))
+        resumed = labeller if frame is None else labeller.with_frame(from_plain(CommonFrame, frame))
         if plain_job(_job_key(resumed, column)) == previous:
             return resumed
     return with_common_frame(labeller, first_pictures(shards, column))[0]
@@ -113,7 +113,9 @@ def _pack_for_cluster(
 
     detector, calibration = options.get("detector"), options.get("calibration", "")
     calibration = calibration_path(Path(), calibration).as_posix()
-    folders = [run.path] if run.whole is None else [run.whole, run.path]  # of a label, its own last
+    folders = (
+        [run.path] if run.parent is None else [run.parent, run.path]
+    )  # of a label, its own last
     paths = {n: folder / n for folder in folders for n in _RUN_FILES if (folder / n).is_file()}
     files = {n: path.read_bytes() for n, path in paths.items()}
     if calibration and (run.path / calibration).is_file():
@@ -144,7 +146,7 @@ def _open_packed(folder: Path, *, common: CommonFrame | None, **options: Any) ->
     """The labeller of a model in a folder, with the frame that most pictures have in common."""
     detector = next((folder / _DETECTOR).glob("*"), None)
     labeller = open_labeller(Run(folder), **({"detector": detector} | options))
-    return labeller if common is None else labeller.in_frame(common)
+    return labeller if common is None else labeller.with_frame(common)
 
 
 def _export_onnx(files: dict[str, bytes]) -> bytes:

@@ -128,7 +128,7 @@ def predict_splits(run: Run, data: Data) -> None:
         )
         logits = model.logits(store.pixels, rows, quiet=run.quiet).astype(np.float64)
     fingerprint = data.fingerprint
-    label_runs = run.of_targets()
+    label_runs = run.target_runs()
     if not label_runs:
         _write_model_predictions(run, card, data, rows, logits, fingerprint)
         return
@@ -143,13 +143,13 @@ def predict_splits(run: Run, data: Data) -> None:
         block = logits[labelled, first : first + len(label.classes)]
         if label.number is not None:
             write_number(label_run, targets.card(label), label_data, rows[labelled], block)
-            label_run.note("predict")
+            label_run.mark_done("predict")
             continue
         others = [guess[labelled] for name, guess in guesses.items() if name != label.name]
         _write_model_predictions(
             label_run, targets.card(label), label_data, rows[labelled], block, fingerprint, others
         )
-        label_run.note("predict")
+        label_run.mark_done("predict")
 
 
 def _predict_missing_labels(
@@ -229,7 +229,7 @@ def evaluate_run(run: Run) -> None:
     predictions = read_predictions(run.predictions_file)
     history = runs.read_history(run)
     evaluation = evaluate_predictions(predictions, run.settings.evaluate, history=history)
-    if run.whole is not None:
+    if run.parent is not None:
         evaluation = replace(evaluation, notes=(*evaluation.notes, CURVE_OF_ALL))
     write_record(run.evaluation, evaluation)
 
@@ -271,7 +271,7 @@ def add_report_images(run: Run, data: Data) -> None:
     audit = read_record(run.audit, Audit)
     pictures = runs.read_pictures(run)
     pictures |= thumbnails(data.dataset, config, page_images(evaluation, audit), pictures)
-    skip_augmented = config.network.name == "features" or run.whole is not None
+    skip_augmented = config.network.name == "features" or run.parent is not None
     if not skip_augmented and ("picture", "augmented") not in pictures:
         pictures["picture", "augmented"] = encode_augmented(build_task(data, config), config)
     runs.write_pictures(run, pictures)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from candid.arrays import Marks
+from candid.arrays import BoolArray
 from candid.errors import ConfigError, PredictionsError
 from candid.predictions.choosing import Columns
 from candid.predictions.folder import Folder, Piece
@@ -174,7 +174,7 @@ def _tally_splits(
     return tallies, counts
 
 
-def _build_batch(piece: Piece, rows: Marks) -> Batch:
+def _build_batch(piece: Piece, rows: BoolArray) -> Batch:
     """Rows of a piece, with the answers of its probabilities."""
     from candid.auditing.tally import Batch
 

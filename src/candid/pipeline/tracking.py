@@ -89,7 +89,7 @@ def final_figures(run: Run) -> dict[str, float]:
 
     "final/test/weighted_f1", also with ".low", ".high", ".n"; of several labels, "final/<label>/…".
     """
-    label_runs = run.of_targets()
+    label_runs = run.target_runs()
     figures: dict[str, float] = {}
     for label_run in label_runs or [run]:
         prefix = f"final/{label_run.path.name}" if label_runs else "final"

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candid import runs
-from candid.arrays import Indices, Singles
+from candid.arrays import Float32Array, IndexArray
 from candid.data.dataset import Dataset
 from candid.data.targets import labels_of, number_scale, outputs_of
 from candid.errors import ConfigError, did_you_mean
@@ -44,7 +44,7 @@ def train_network(
     history.parquet, model.safetensors and model.json (of several labels, targets.json); does
     nothing where the last two are there. Of several processes that train together, one writes.
     """
-    if not is_distributed() and run.is_whole("train"):
+    if not is_distributed() and run.is_current("train"):
         return
     needs_torch()
     from candid.data.layouts.assembly import check_learnable
@@ -55,7 +55,7 @@ def train_network(
 
     group, config = team(), run.settings
     quiet = run.quiet or not group.leads
-    if group.broadcast(lambda: run.is_whole("train")):
+    if group.broadcast(lambda: run.is_current("train")):
         return
     check_learnable(data.dataset, data.store.usable)
     start = time.monotonic()
@@ -110,8 +110,8 @@ def train_framer(run: Run, data: Data) -> None:
 def fit_framing(
     run: Run,
     images: Images,
-    train: Indices,
-    validation: Indices,
+    train: IndexArray,
+    validation: IndexArray,
     checkpoint: Path,
 ) -> tuple[Framing, FramingCard]:
     """A network that frames, trained on these rows from a checkpoint on."""
@@ -160,14 +160,14 @@ def _write_model(
     from candid.models.weights import save_weights
 
     config = window.config
-    run.forget("train")
+    run.mark_begun("train")
     runs.write_history(run, state.history)
     # A part of a stream may lack values, and so bins.
     card = _build_card(state, task, data.all_rows, window)
     targets = build_targets(card, task, data.all_rows, config) if task.is_several else None
     weights = state.best if config.train.keep == "best" else state.measured.state_dict()
     save_weights(run.weights, weights)
-    run.note("train", time.monotonic() - start)
+    run.mark_done("train", time.monotonic() - start)
     if targets is None:
         write_record(run.model_file, card)
     else:
@@ -222,7 +222,7 @@ def build_network(task: Task, config: Config) -> nn.Module:
 
 def validation_logits(
     task: Task, state: TrainingState, config: TrainConfig, **options: Any
-) -> Singles:
+) -> Float32Array:
     """(validation, classes) logits; `options` are those of `logits`."""
     from candid.models.device import uses_bfloat16
     from candid.models.forward import logits

@@ -213,7 +213,7 @@ def _train_winner(
         config = replace(config, train=train)
     run, data = begin_or_resume(data, config, path, quiet=quiet)
     run_main_job(run, data)
-    evaluations = [read_record(r.evaluation, Evaluation) for r in run.of_targets() or [run]]
+    evaluations = [read_record(r.evaluation, Evaluation) for r in run.target_runs() or [run]]
     splits = [s for evaluation in evaluations for s in evaluation.splits if s.n]
     f1 = {
         split: mean_of_labels([s.metrics["weighted_f1"] for s in splits if s.split == split])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Floats
+from candid.arrays import FloatArray
 from candid.config import QUICK_RECIPE, load_config
 from candid.data.dataset import Dataset
 from candid.data.targets import classes_of
@@ -149,7 +149,7 @@ def _collect_labels(task: Task, dataset: Dataset | None) -> list[_LabelData]:
     return labels
 
 
-def _measure_view(window: str, label: _LabelData, losses: Sequence[Floats]) -> TriedView:
+def _measure_view(window: str, label: _LabelData, losses: Sequence[FloatArray]) -> TriedView:
     """How much of a label a window loses, from losses (n,) of nothing, the whole, and it."""
     base, full, part = losses
     e, lost_class = retention(base, full, part, label.person), ""

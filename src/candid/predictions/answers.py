@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 import candid.tables.columns as columns
-from candid.arrays import Floats
+from candid.arrays import FloatArray
 from candid.errors import PredictionsError, did_you_mean
 from candid.predictions.labels import MOST_CLASSES, Label, tokens
 from candid.tables.numbers import format_number, parse_number
@@ -47,7 +47,7 @@ class Cells:
     """
 
     name: str
-    value: Floats
+    value: FloatArray
     word: NDArray[np.int64]
     words: tuple[str, ...]
     percent: bool = False
@@ -87,7 +87,7 @@ class Answers:
     """
 
     label: Label
-    probability: Floats
+    probability: FloatArray
     hard: bool = False
     positive: int | None = None
 
@@ -137,7 +137,7 @@ def _are_classes(cells: Cells, truth: Label) -> bool:
     return is_coded and (distinct <= names or (few_codes and bool(distinct & names)))
 
 
-def _one_hot(cells: Cells, truth: Label, positive: str | None) -> tuple[Label, Floats]:
+def _one_hot(cells: Cells, truth: Label, positive: str | None) -> tuple[Label, FloatArray]:
     """One-hot probabilities of answers; NaN rows where there is none."""
     codes, words = cells.word, list(cells.words)
     if not np.isnan(cells.value).all():
@@ -280,15 +280,17 @@ def _class_columns(
     return truth, order
 
 
-def _to_probabilities(cells: list[Cells], scale: Scale) -> Floats:
+def _to_probabilities(cells: list[Cells], scale: Scale) -> FloatArray:
     """(n, columns) the numbers as probabilities; those of several columns sum to 1."""
     value = np.stack([finite_numbers(c) for c in cells], axis=1)
     if scale == "logit" and len(cells) == 1:
-        sigmoid: Floats = 1 / (1 + np.exp(-value.clip(-700, 700)))  # exp(710) is no float any more
+        sigmoid: FloatArray = 1 / (
+            1 + np.exp(-value.clip(-700, 700))
+        )  # exp(710) is no float any more
         return sigmoid
     if scale == "logit":
         exponentials = np.exp(value - value.max(axis=1, keepdims=True))
-        softmax: Floats = exponentials / exponentials.sum(axis=1, keepdims=True)
+        softmax: FloatArray = exponentials / exponentials.sum(axis=1, keepdims=True)
         return softmax
     value = value / np.array([100 if scale == "percent" or c.percent else 1 for c in cells])
     _check_range(value, cells, scale)
@@ -303,11 +305,11 @@ def _to_probabilities(cells: list[Cells], scale: Scale) -> Floats:
             todo="name the columns of all classes; independent scores need a softmax first "
             "(logits: --scale logit)",
         )
-    probabilities: Floats = np.clip(value / total, 0.0, 1.0)
+    probabilities: FloatArray = np.clip(value / total, 0.0, 1.0)
     return probabilities
 
 
-def finite_numbers(cells: Cells, role: str = "prediction") -> Floats:
+def finite_numbers(cells: Cells, role: str = "prediction") -> FloatArray:
     """(n,) the numbers, NaN where empty; raises PredictionsError for infinity."""
     infinite = np.isinf(cells.value)
     if infinite.any():
@@ -320,7 +322,7 @@ def finite_numbers(cells: Cells, role: str = "prediction") -> Floats:
     return cells.value
 
 
-def _check_range(value: Floats, cells: list[Cells], scale: Scale) -> None:
+def _check_range(value: FloatArray, cells: list[Cells], scale: Scale) -> None:
     """Raise PredictionsError where a number lies outside 0 to 1, but for rounding."""
     with np.errstate(invalid="ignore"):
         bad = (value < -1e-6) | (value > 1 + 1e-6)

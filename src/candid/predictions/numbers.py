@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from candid.arrays import Floats
+from candid.arrays import FloatArray
 from candid.errors import PredictionsError
 from candid.predictions import Predictions
 from candid.predictions.attribute_columns import (
@@ -60,8 +60,8 @@ class NumberAnswers(PerImage):
     target: str
     ids: NDArray[np.str_]
     split: NDArray[np.str_]
-    value: Floats
-    predicted: Floats
+    value: FloatArray
+    predicted: FloatArray
     person: NDArray[np.int64] | None = None
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
     provenance: Mapping[str, str] = field(default_factory=dict)
@@ -125,11 +125,11 @@ class NumberPredictions(NumberAnswers):
     PER_IMAGE = (*NumberAnswers.PER_IMAGE, "low", "high")
 
     card: NumberCard
-    low: Floats
-    high: Floats
+    low: FloatArray
+    high: FloatArray
 
 
-def _finite(values: Any, name: str) -> Floats:
+def _finite(values: Any, name: str) -> FloatArray:
     """(n,) numbers, all of them finite."""
     try:
         numbers = np.asarray(values, np.float64)
@@ -156,7 +156,7 @@ def _finite(values: Any, name: str) -> Floats:
     return not_too_large(numbers, f"the {name}")
 
 
-def not_too_large(values: Floats, name: str) -> Floats:
+def not_too_large(values: FloatArray, name: str) -> FloatArray:
     """(n,) the numbers; NaN is allowed.
 
     Raises PredictionsError where one is so large that sums of squares would overflow.

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Floats
+from candid.arrays import FloatArray
 from candid.predictions.numbers import NumberAnswers
 from candid.tables.attributes import Attribute
 
@@ -22,7 +22,7 @@ _FEW = 4  # distinct numbers, whose order says little
 
 
 def find_repeats(
-    attributes: Mapping[str, Attribute], label: NDArray[Any], probability: Floats, *, hard: bool
+    attributes: Mapping[str, Attribute], label: NDArray[Any], probability: FloatArray, *, hard: bool
 ) -> list[str]:
     """The attributes that repeat the answers, whether they are right, or their probabilities.
 
@@ -44,7 +44,7 @@ def find_number_repeats(p: NumberAnswers) -> list[str]:
 
 
 def _select_repeats(
-    attributes: Iterable[Attribute], answers: Sequence[NDArray[Any]], scores: Sequence[Floats]
+    attributes: Iterable[Attribute], answers: Sequence[NDArray[Any]], scores: Sequence[FloatArray]
 ) -> list[str]:
     return [
         a.name
@@ -65,7 +65,7 @@ def _one_to_one(a: NDArray[Any], b: NDArray[Any]) -> bool:
     return bool(both.sum() >= _LEAST and len(sizes) == 1 and pairs.shape[1] > 1)
 
 
-def _same_order(a: Floats, b: Floats) -> bool:
+def _same_order(a: FloatArray, b: FloatArray) -> bool:
     """Whether one is monotonic in the other; rounding does not matter."""
     both = np.isfinite(a) & np.isfinite(b)
     a, b = a[both], b[both]
@@ -77,5 +77,5 @@ def _same_order(a: Floats, b: Floats) -> bool:
     )
 
 
-def _rises(a: Floats, b: Floats) -> bool:
+def _rises(a: FloatArray, b: FloatArray) -> bool:
     return bool(np.all(np.diff(b[np.lexsort((b, a))]) >= 0))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from candid.arrays import Marks
+from candid.arrays import BoolArray
 from candid.auditing.label_noise import find_likely_wrong
 from candid.auditing.own_person import find_outvoted_labels
 from candid.predictions import Predictions
@@ -122,7 +122,7 @@ def find_worst_group(
     return (), []
 
 
-def _inside(p: Predictions, conditions: Sequence[Condition]) -> Marks | None:
+def _inside(p: Predictions, conditions: Sequence[Condition]) -> BoolArray | None:
     """(n,) which images are of a group; None where `p` lacks a value."""
     inside = np.ones(len(p), np.bool_)
     for condition in conditions:

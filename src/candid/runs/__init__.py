@@ -56,7 +56,7 @@ class _File:
     def __get__(self, run: Run | None, owner: type | None = None) -> Path:
         if run is None:
             return Path(self.name)
-        return ((run.whole if self.shared else None) or run.path) / self.name
+        return ((run.parent if self.shared else None) or run.path) / self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ class Run:
     overview = _File("overview.json")  # of several labels: how it does on each
 
     @property
-    def whole(self) -> Path | None:
+    def parent(self) -> Path | None:
         """Of one label among several, the folder of the run that learned them; else None."""
         path = self.path.absolute()
         above = path.parent.parent
@@ -151,7 +151,7 @@ class Run:
     def steps(self) -> dict[str, Step]:
         """The steps that are done in this folder, in their order."""
         if self.settings.data.is_several:
-            return SHARED_STEPS if self.whole is None else TARGET_STEPS
+            return SHARED_STEPS if self.parent is None else TARGET_STEPS
         enabled = {
             "align": self.aligns,
             "check": self.settings.check.folds > 0,
@@ -170,9 +170,9 @@ class Run:
             return False
         return len(read_record(self.provenance, Provenance).sources) > 1
 
-    def of_targets(self) -> list[Run]:
+    def target_runs(self) -> list[Run]:
         """Of several labels that were learned, the run of each, in the order of their outputs."""
-        if self.whole is not None or not self.targets.is_file():
+        if self.parent is not None or not self.targets.is_file():
             return []
         labels = read_record(self.targets, Targets).labels
         return [replace(self, path=self.path / TARGETS / label.folder) for label in labels]
@@ -208,8 +208,8 @@ class Run:
         """
         options: dict[str, Any] = {"abstain_below": abstain_below, "check": check, "crop": crop}
         rows = tuple(candid.predict(self, images, calibration=calibration, **options))
-        if self.of_targets() or not rows or "prediction" not in rows[0]:
-            shared_run = self if self.whole is None else replace(self, path=self.whole)
+        if self.target_runs() or not rows or "prediction" not in rows[0]:
+            shared_run = self if self.parent is None else replace(self, path=self.parent)
             labels = read_record(shared_run.targets, Targets).labels
             return AnsweredImages(", ".join(label.name for label in labels), (), rows)
         card = read_record(self.model_file, ModelCard)
@@ -223,50 +223,50 @@ class Run:
     def step(
         self, name: str, function: Callable[..., object], *inputs: Any, shown: Display | None = None
     ) -> None:
-        """Do a step, `function(run, *inputs)`, unless it is whole."""
-        if self.is_whole(name):
+        """Do a step, `function(run, *inputs)`, unless it is up to date."""
+        if self.is_current(name):
             if shown is not None:
                 shown.skip(name)
             return
-        with nullcontext() if shown is None else shown.begin(name), self.doing(name):
+        with nullcontext() if shown is None else shown.begin(name), self.recording(name):
             function(self, *inputs)
 
     @contextlib.contextmanager
-    def doing(self, name: str) -> Iterator[None]:
-        """Do a step in the block, whole or not, and note it where it ends well."""
+    def recording(self, name: str) -> Iterator[None]:
+        """Do a step in the block, up to date or not, and record it where it ends well."""
         if self.steps[name].resumes:
             yield
             return
-        self.forget(name)
+        self.mark_begun(name)
         start = time.monotonic()
         yield
         # The report shows all seconds: its own would make it stale the moment that it is written.
         is_untimed = name in ("overview", "report")
-        self.note(name, None if is_untimed else time.monotonic() - start)
+        self.mark_done(name, None if is_untimed else time.monotonic() - start)
 
-    def is_whole(self, name: str) -> bool:
+    def is_current(self, name: str) -> bool:
         """Whether a step need not be done again: it read what there is now, and its files exist."""
         if self.steps[name].resumes:
             return all(getattr(self, file).is_file() for file in self.steps[name].outputs)
         provenance = read_record(self.provenance, Provenance)
         return provenance.digests.get(name) == step_digest(self, self.steps[name], provenance)
 
-    def all_whole(self) -> bool:
+    def is_finished(self) -> bool:
         """Whether nothing is left to do for the main job."""
-        return all(self.is_whole(name) for name in self.steps) and self.targets_whole()
+        return all(self.is_current(name) for name in self.steps) and self.targets_finished()
 
-    def targets_whole(self) -> bool:
+    def targets_finished(self) -> bool:
         """Whether nothing is left to do for any of several labels."""
-        label_runs = self.of_targets()
+        label_runs = self.target_runs()
         labels = read_record(self.targets, Targets).labels if label_runs else ()
         return all(
             r.provenance.is_file()
-            and all(map(r.is_whole, target_steps(len(labels), number=label.number is not None)))
+            and all(map(r.is_current, target_steps(len(labels), number=label.number is not None)))
             for r, label in zip(label_runs, labels, strict=True)
         )
 
-    def forget(self, name: str) -> None:
-        """Mark a step as begun: it and later steps that write the same files are not whole."""
+    def mark_begun(self, name: str) -> None:
+        """Mark a step as begun: it and later steps that write the same files are out of date."""
         names, outputs = list(self.steps), {*self.steps[name].outputs}
         later = names[names.index(name) + 1 :]
         stale = {name, *(other for other in later if outputs & {*self.steps[other].outputs})}
@@ -275,7 +275,7 @@ class Run:
         if digests != provenance.digests:
             write_record(self.provenance, replace(provenance, digests=digests))
 
-    def note(self, name: str, seconds: float | None = None) -> None:
+    def mark_done(self, name: str, seconds: float | None = None) -> None:
         """Mark a step as done: note its inputs and, if given, its seconds."""
         provenance = read_record(self.provenance, Provenance)
         if seconds is not None:

@@ -38,7 +38,7 @@ def step_digest(run: Run, step: Step, provenance: Provenance) -> str:
         [_digest_name(file) for file in step.outputs if getattr(run, file).is_file()],
     ]
     if "target_runs" in step.inputs:
-        parts.append([_hash_file(label_run.provenance) for label_run in run.of_targets()])
+        parts.append([_hash_file(label_run.provenance) for label_run in run.target_runs()])
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 
 

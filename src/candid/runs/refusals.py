@@ -15,7 +15,7 @@ def refuse_untrained(run: Run, *, several: bool = False, number: bool = False) -
 
     Also for a run of several labels, unless `several`, and for a number, unless `number`.
     """
-    if (several and run.of_targets()) or (number and is_number_run(run)):
+    if (several and run.target_runs()) or (number and is_number_run(run)):
         return
     refuse_several(run)
     refuse_number(run)
@@ -29,7 +29,7 @@ def refuse_untrained(run: Run, *, several: bool = False, number: bool = False) -
 
 def refuse_several(run: Run) -> None:
     """Raise a RunError, with the folder of one of them, where a run learned several labels."""
-    label_runs = run.of_targets()
+    label_runs = run.target_runs()
     labels = read_record(run.targets, Targets).labels if label_runs else ()
     class_runs = [r for r, a in zip(label_runs, labels, strict=True) if a.number is None]
     if label_runs and not class_runs:
@@ -44,7 +44,7 @@ def refuse_several(run: Run) -> None:
 
 def is_number_run(run: Run) -> bool:
     """Whether a run is the folder of a label that is a number."""
-    if run.whole is None or not run.model_file.is_file():
+    if run.parent is None or not run.model_file.is_file():
         return False
     return read_record(run.model_file, ModelCard).number is not None
 
@@ -54,10 +54,10 @@ def answering_run(run: Run) -> Run:
 
     Raises RunError for the folder of one of several labels that is a number.
     """
-    if not is_number_run(run) or run.whole is None:
+    if not is_number_run(run) or run.parent is None:
         return run
-    shared_run = replace(run, path=run.whole)
-    if len(shared_run.of_targets()) > 1:
+    shared_run = replace(run, path=run.parent)
+    if len(shared_run.target_runs()) > 1:
         raise RunError(
             f"{run.path} is of a number that is answered together with other labels.",
             expected="the run above it, which gives the number, its interval, and the others",
@@ -68,7 +68,7 @@ def answering_run(run: Run) -> Run:
 
 def refuse_number(run: Run) -> None:
     """Raise a RunError where a run, or all that it learned, is a number."""
-    labels = read_record(run.targets, Targets).labels if run.of_targets() else ()
+    labels = read_record(run.targets, Targets).labels if run.target_runs() else ()
     if labels and all(label.number is not None for label in labels):
         raise _number_error(run, labels[0].name)
     if is_number_run(run):
@@ -76,7 +76,7 @@ def refuse_number(run: Run) -> None:
 
 
 def _number_error(run: Run, name: str) -> RunError:
-    above, folder = run.whole or run.path, run.path if run.whole else run.of_targets()[0].path
+    above, folder = run.parent or run.path, run.path if run.parent else run.target_runs()[0].path
     return RunError(
         f"{run.path} learned {name!r}, which is a number, and this is for a label with classes.",
         expected="a label with classes",

@@ -328,7 +328,7 @@ class Service:
             shades = self._explainers[served.name].map(pixels, method, explained)
             mapped = MappedPicture(pixels, shades)
             if crop.frame is not None:
-                original = self._labellers[served.name].as_it_came(image, longest)
+                original = self._labellers[served.name].decode_original(image, longest)
                 mapped = _project_map(mapped, crop, original, served.classifier.fit)
         except (DependencyError, RunError) as error:
             raise Refusal(

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Floats, Marks
+from candid.arrays import BoolArray, FloatArray
 from candid.records import Estimate
 from candid.stats.bootstrap import FigureSpec, Resample, estimate, resample
 from candid.stats.intervals import wilson_share
 
 
-def cohen_kappa(counts: Floats) -> Floats:
+def cohen_kappa(counts: FloatArray) -> FloatArray:
     """(...) Cohen's kappa (1960) of (..., k, k) counts: how often one said i and the other j.
 
     1 where they always agree, 0 where no more than chance would. NaN without a count, or where both
@@ -27,11 +27,11 @@ def cohen_kappa(counts: Floats) -> Floats:
         share = counts / total[..., None, None]
         observed = np.trace(share, axis1=-2, axis2=-1)
         chance = (share.sum(axis=-1) * share.sum(axis=-2)).sum(axis=-1)
-        kappa: Floats = np.where(chance < 1 - 1e-12, (observed - chance) / (1 - chance), np.nan)
+        kappa: FloatArray = np.where(chance < 1 - 1e-12, (observed - chance) / (1 - chance), np.nan)
     return kappa
 
 
-def jaccard(a: Marks, b: Marks) -> float:
+def jaccard(a: BoolArray, b: BoolArray) -> float:
     """Jaccard's index of two sets, 0 to 1; 0 where both are empty."""
     either = int(np.sum(a | b))
     return int(np.sum(a & b)) / either if either else 0.0
@@ -68,7 +68,7 @@ def _kappa(a: NDArray[np.str_], b: NDArray[np.str_], resampling: Resample) -> Es
     occupied, cell = np.unique(cell, return_inverse=True)  # few of k² cells have a count
     cells = (cell.reshape(-1)[:, None] == np.arange(len(occupied))).astype(np.int64)
 
-    def kappa(sums: Floats) -> dict[str, Any]:
+    def kappa(sums: FloatArray) -> dict[str, Any]:
         counts = np.zeros((len(sums), k * k))
         counts[:, occupied] = sums
         return {"kappa": cohen_kappa(counts.reshape(-1, k, k))}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Floats, Marks
+from candid.arrays import BoolArray, FloatArray
 from candid.records import Estimate
 from candid.stats.bootstrap import Resample, resample_persons
 from candid.stats.intervals import sums_by_person
@@ -16,7 +16,7 @@ from candid.stats.intervals import sums_by_person
 _BLOCK = 8_000_000
 
 
-def cramers_v(tables: NDArray[Any]) -> Floats:
+def cramers_v(tables: NDArray[Any]) -> FloatArray:
     """Cramér's V of (…, rows, columns) contingency tables (Cramér 1946, §21.9).
 
     √(χ² / (N · (min(rows, columns) - 1))), where rows and columns that are empty do not count;
@@ -36,8 +36,8 @@ def cramers_v(tables: NDArray[Any]) -> Floats:
 
 
 def associations(
-    hits: Marks,
-    mask: Marks,
+    hits: BoolArray,
+    mask: BoolArray,
     label: NDArray[Any],
     n_classes: int,
     person: NDArray[Any] | None = None,
@@ -89,17 +89,17 @@ def associations(
 
 
 def _signed_v(
-    hits: Marks,
-    mask: Marks,
+    hits: BoolArray,
+    mask: BoolArray,
     label: NDArray[Any],
     resampling: Resample,
     n_classes: int,
-) -> tuple[Floats, Floats]:
+) -> tuple[FloatArray, FloatArray]:
     """(k,) and (draws, k): Cramér's V; for two classes with the sign of φ."""
     cells = mask[:, :, None, None] & (label[:, None] == np.arange(n_classes))[:, None, None, :]
     marks = np.stack([hits, ~hits], axis=2)[..., None]  # (n, k, 2, 1)
 
-    def statistic(sums: Floats) -> dict[str, Floats]:
+    def statistic(sums: FloatArray) -> dict[str, FloatArray]:
         table = sums.reshape(len(sums), -1, 2, n_classes)
         v = cramers_v(table)
         if n_classes == 2:
@@ -111,7 +111,9 @@ def _signed_v(
     return value["v"], replicates["v"]
 
 
-def _fold_interval(value: Floats, replicates: Floats, confidence: float) -> tuple[Floats, Floats]:
+def _fold_interval(
+    value: FloatArray, replicates: FloatArray, confidence: float
+) -> tuple[FloatArray, FloatArray]:
     """The interval of |φ| from signed draws (draws, k)."""
     tails = [(1 - confidence) / 2, (1 + confidence) / 2]
     sign = np.where(value < 0, -1, 1)
@@ -119,7 +121,9 @@ def _fold_interval(value: Floats, replicates: Floats, confidence: float) -> tupl
     return np.maximum(ends[0], 0), np.max(np.abs(ends), axis=0)
 
 
-def _debias_interval(value: Floats, replicates: Floats, confidence: float) -> tuple[Floats, Floats]:
+def _debias_interval(
+    value: FloatArray, replicates: FloatArray, confidence: float
+) -> tuple[FloatArray, FloatArray]:
     """The interval of V from its draws (draws, k), less twice the bias of V²."""
     squares = replicates**2
     bias = np.maximum(np.nanmean(squares, axis=0) - value**2, 0)
@@ -128,7 +132,7 @@ def _debias_interval(value: Floats, replicates: Floats, confidence: float) -> tu
     return np.minimum(ends[0], value), np.maximum(ends[1], value)
 
 
-def rank_correlations(left: NDArray[Any], right: NDArray[Any]) -> Floats:
+def rank_correlations(left: NDArray[Any], right: NDArray[Any]) -> FloatArray:
     """(n,) Spearman's rank correlation of each pair of maps; NaN where a map is constant.
 
     Ties have their mean rank.
@@ -137,11 +141,11 @@ def rank_correlations(left: NDArray[Any], right: NDArray[Any]) -> Floats:
     a, b = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore"):
         size = np.sqrt((a**2).sum(1) * (b**2).sum(1))
-        correlation: Floats = np.where(size > 0, (a * b).sum(1) / size, np.nan)
+        correlation: FloatArray = np.where(size > 0, (a * b).sum(1) / size, np.nan)
     return correlation
 
 
-def mean_ranks(rows: NDArray[Any]) -> Floats:
+def mean_ranks(rows: NDArray[Any]) -> FloatArray:
     """(n, k) mean ranks within each row."""
     n, k = rows.shape
     order = np.argsort(rows, axis=1, kind="stable")

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Floats, Indices, Marks, Singles
+from candid.arrays import BoolArray, Float32Array, FloatArray, IndexArray
 from candid.records import Estimate
 from candid.records.metrics import Kind
 from candid.stats.intervals import (
@@ -37,10 +37,10 @@ from candid.stats.intervals import (
 )
 from candid.table import known_persons
 
-Masks = tuple[Marks, ...]
+Masks = tuple[BoolArray, ...]
 
 # (m, n) weights in, and for each name m figures, or (m, k) parts of one, out.
-Statistic = Callable[[Floats], Mapping[str, Floats]]
+Statistic = Callable[[FloatArray], Mapping[str, FloatArray]]
 
 # Counts per block of draws, and how many are kept; numbers per block of weights (8 MiB, so that it
 # stays near the cache) and of sums (64 MiB).
@@ -56,7 +56,7 @@ def unknown_people(person: NDArray[np.int64] | None) -> int:
 
 def sample_people(
     person: NDArray[np.int64] | None, n: int, size: Callable[[int], int], rng: np.random.Generator
-) -> tuple[Marks, int]:
+) -> tuple[BoolArray, int]:
     """(n,) which rows belong to some people drawn at random, and how many people there are.
 
     `size` gives from that number how many are drawn. None for `person`: each row is one's own.
@@ -66,7 +66,7 @@ def sample_people(
     return np.isin(unit.reshape(-1), chosen), len(names)
 
 
-def draw_counts(units: int, draws: int, rng: np.random.Generator) -> Singles:
+def draw_counts(units: int, draws: int, rng: np.random.Generator) -> Float32Array:
     """(draws, units): how often each unit is drawn in each bootstrap draw with replacement."""
     indices = rng.integers(0, units, size=(draws, units))
     indices += np.arange(draws)[:, None] * units
@@ -82,7 +82,7 @@ class Resample:
     itself where people are unknown (not `by_person`). Units are drawn, and `seed` decides how.
     """
 
-    unit: Indices
+    unit: IndexArray
     units: int
     by_person: bool
     draws: int
@@ -103,7 +103,7 @@ class Resample:
     def _cache(self) -> dict[int, list[NDArray[np.uint8]]]:
         return {}
 
-    def counts(self, strata: int | None = None) -> Iterator[Singles]:
+    def counts(self, strata: int | None = None) -> Iterator[Float32Array]:
         """Blocks (m, units) of how often each was drawn; the same ones at every call.
 
         `strata` are drawn instead where units were put together into so many.
@@ -123,18 +123,18 @@ class Resample:
         if cacheable:
             self._cache[units] = cached
 
-    def weights(self) -> Iterator[Floats]:
+    def weights(self) -> Iterator[FloatArray]:
         """Blocks (m, n) of how often each image was drawn; the same ones at every call."""
         for counts in _split(self.counts(), _WEIGHTS // max(1, len(self.unit))):
             yield counts[:, self.unit].astype(np.float64)
 
-    def evaluate(self, statistic: Statistic) -> dict[str, Floats]:
+    def evaluate(self, statistic: Statistic) -> dict[str, FloatArray]:
         """Every figure in every draw: (draws,) or (draws, k) by name."""
         return _concatenate([statistic(weight) for weight in self.weights()])
 
     def evaluate_sums(
         self, cells: NDArray[Any], statistic: Statistic
-    ) -> tuple[dict[str, Floats], dict[str, Floats]]:
+    ) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
         """Figures that follow from sums of whole numbers over images, in the sample and in every
         draw.
 
@@ -153,23 +153,23 @@ class Resample:
         union = np.logical_or.reduce(masks)
         return int(np.count_nonzero(union)), min(self.count_units(mask) for mask in masks)
 
-    def count_units(self, mask: Marks) -> int:
+    def count_units(self, mask: BoolArray) -> int:
         """How many units have an image that the mask marks."""
         return int(np.count_nonzero(np.bincount(self.unit[mask], minlength=1)))
 
-    def count_people(self, mask: Marks) -> int | None:
+    def count_people(self, mask: BoolArray) -> int | None:
         """`count_units` where units are people, else None."""
         return self.count_units(mask) if self.by_person else None
 
 
-def _split(blocks: Iterator[Singles], size: int) -> Iterator[Singles]:
+def _split(blocks: Iterator[Float32Array], size: int) -> Iterator[Float32Array]:
     """The same rows in blocks of at most `size`."""
     for block in blocks:
         for start in range(0, len(block), step := max(1, size)):
             yield block[start : start + step]
 
 
-def _concatenate(blocks: Sequence[Mapping[str, Floats]]) -> dict[str, Floats]:
+def _concatenate(blocks: Sequence[Mapping[str, FloatArray]]) -> dict[str, FloatArray]:
     names = blocks[0] if blocks else ()
     return {name: np.concatenate([b[name] for b in blocks]) for name in names}
 
@@ -226,9 +226,9 @@ def bootstrap(
 
 
 def bootstrap_sums(
-    statistic: Callable[[Mapping[str, Floats]], Mapping[str, Floats]],
+    statistic: Callable[[Mapping[str, FloatArray]], Mapping[str, FloatArray]],
     cells: Mapping[str, NDArray[Any]],
-    mask: Marks,
+    mask: BoolArray,
     resampling: Resample,
 ) -> dict[str, Estimate]:
     """Differences that follow from sums over images, with their intervals, from the same draws.
@@ -246,7 +246,7 @@ def bootstrap_sums(
     return {name: estimate(v, replicates[name], spec, resampling) for name, v in value.items()}
 
 
-def estimate(value: Any, draws: Floats, spec: FigureSpec, resampling: Resample) -> Estimate:
+def estimate(value: Any, draws: FloatArray, spec: FigureSpec, resampling: Resample) -> Estimate:
     """A figure, or the (k,) parts of a deviation, with its interval from its draws.
 
     Undefined draws (draws,) or (draws, k) are counted and left out.
@@ -270,7 +270,7 @@ def estimate(value: Any, draws: Floats, spec: FigureSpec, resampling: Resample) 
     )
 
 
-def standard_error(draws: Floats, units: int) -> float:
+def standard_error(draws: FloatArray, units: int) -> float:
     """Standard error from the draws; drawing units from themselves loses one degree of freedom.
 
     NaN with fewer than two units or defined draws; 0, and not one rounding, where all are equal.
@@ -287,7 +287,7 @@ def standard_error(draws: Floats, units: int) -> float:
 _Interval = tuple[float, float, float]
 
 
-def _score_interval(value: Any, draws: Floats, units: int, confidence: float) -> _Interval:
+def _score_interval(value: Any, draws: FloatArray, units: int, confidence: float) -> _Interval:
     """Wilson's interval at the effective sample size that the draws' standard error implies."""
     if np.isnan(value):
         return math.nan, math.nan, math.nan
@@ -299,7 +299,7 @@ def _score_interval(value: Any, draws: Floats, units: int, confidence: float) ->
     return float(low), float(high), spread
 
 
-def _error_interval(value: Any, draws: Floats, units: int, confidence: float) -> _Interval:
+def _error_interval(value: Any, draws: FloatArray, units: int, confidence: float) -> _Interval:
     """A normal interval of the logarithm, so that its low end stays above 0."""
     spread = standard_error(draws, units)
     if units < 2 or not value > 0:
@@ -308,7 +308,7 @@ def _error_interval(value: Any, draws: Floats, units: int, confidence: float) ->
     return float(value / factor), float(value * factor), spread
 
 
-def _deviation_interval(value: Any, draws: Floats, units: int, confidence: float) -> _Interval:
+def _deviation_interval(value: Any, draws: FloatArray, units: int, confidence: float) -> _Interval:
     """An interval of Σ |part| that reaches 0 where chance alone could make it.
 
     Chance makes every part differ from 0, so Σ |part| is too high on average, in the sample as in
@@ -326,7 +326,7 @@ def _deviation_interval(value: Any, draws: Floats, units: int, confidence: float
     return max(0.0, float(total) - noise), float(total) + reach, spread
 
 
-def _mean_interval(value: Any, draws: Floats, units: int, confidence: float) -> _Interval:
+def _mean_interval(value: Any, draws: FloatArray, units: int, confidence: float) -> _Interval:
     """A normal interval; where no draw differs, as wide as Wilson's for none of so many units."""
     spread = standard_error(draws, units)
     if spread == 0:
@@ -336,7 +336,7 @@ def _mean_interval(value: Any, draws: Floats, units: int, confidence: float) -> 
     return float(value - reach), float(value + reach), spread
 
 
-_INTERVALS: dict[Kind, Callable[[Any, Floats, int, float], _Interval]] = {
+_INTERVALS: dict[Kind, Callable[[Any, FloatArray, int, float], _Interval]] = {
     "score": _score_interval,
     "error": _error_interval,
     "deviation": _deviation_interval,

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from candid.arrays import Floats
+from candid.arrays import FloatArray
 from candid.errors import PredictionsError
 from candid.records import ReliabilityBin
 from candid.stats.intervals import wilson_shares
@@ -25,13 +25,13 @@ from candid.stats.metrics import confidence_bins
 _REACH = 1e4
 
 
-def apply_temperature(logits: Floats, temperature: float) -> Floats:
+def apply_temperature(logits: FloatArray, temperature: float) -> FloatArray:
     """Probabilities (n, classes) of logits, or of log-probabilities, divided by `temperature`."""
-    p: Floats = softmax(np.asarray(logits, dtype=np.float64) / temperature, axis=-1)
+    p: FloatArray = softmax(np.asarray(logits, dtype=np.float64) / temperature, axis=-1)
     return p
 
 
-def undo_temperature(probability: Floats, temperature: float) -> Floats:
+def undo_temperature(probability: FloatArray, temperature: float) -> FloatArray:
     """The probabilities before `temperature` was applied: raised to its power and normalised."""
     if temperature == 1.0:
         return probability
@@ -39,7 +39,9 @@ def undo_temperature(probability: Floats, temperature: float) -> Floats:
         return apply_temperature(np.log(probability), 1 / temperature)
 
 
-def fit_temperature(logits: Floats, label: NDArray[Any], weight: Floats | None = None) -> float:
+def fit_temperature(
+    logits: FloatArray, label: NDArray[Any], weight: FloatArray | None = None
+) -> float:
     """The temperature with the least log loss on images that the model did not learn from.
 
     Logits (n, classes), or log-probabilities, or their like; weights (n,), None for one each. The
@@ -71,19 +73,19 @@ def fit_temperature(logits: Floats, label: NDArray[Any], weight: Floats | None =
     return spread / _minimise_loss(z, _smooth_targets(z, label, weights), weights / weights.sum())
 
 
-def _smooth_targets(z: Floats, label: NDArray[Any], weights: Floats) -> Floats:
+def _smooth_targets(z: FloatArray, label: NDArray[Any], weights: FloatArray) -> FloatArray:
     """(n, classes) one-hot labels; smoothed where the images are separated without a mistake."""
     n, classes = z.shape
-    one_hot: Floats = np.eye(classes)[label]
+    one_hot: FloatArray = np.eye(classes)[label]
     is_mistake = (z.max(axis=1) > z[np.arange(n), label]) & (weights > 0)
     if is_mistake.any():
         return one_hot
     smoothing = 1 / (weights.sum() + 2)
-    smooth: Floats = one_hot * (1 - smoothing) + (1 - one_hot) * smoothing / (classes - 1)
+    smooth: FloatArray = one_hot * (1 - smoothing) + (1 - one_hot) * smoothing / (classes - 1)
     return smooth
 
 
-def _minimise_loss(z: Floats, target: Floats, share: Floats) -> float:
+def _minimise_loss(z: FloatArray, target: FloatArray, share: FloatArray) -> float:
     """The inverse temperature b with the least Σ share · (logsumexp(b z) - b target·z)."""
     target_mean = float(share @ (target * z).sum(axis=1))
 
@@ -113,7 +115,7 @@ def _minimise_loss(z: Floats, target: Floats, share: Floats) -> float:
 
 def reliability_bins(
     label: NDArray[Any],
-    probability: Floats,
+    probability: FloatArray,
     *,
     person: NDArray[Any] | None = None,
     bins: int = 15,

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import chdtri
 
-from candid.arrays import Floats
+from candid.arrays import FloatArray
 from candid.records import Estimate
 from candid.records.metrics import Kind
 from candid.stats.bootstrap import Resample, standard_error
@@ -27,7 +27,7 @@ from candid.stats.intervals import effective_size, student_quantile, wilson_limi
 
 
 def over_seeds_and_people(
-    values: Sequence[float], draws: Floats, kind: Kind, resampling: Resample
+    values: Sequence[float], draws: FloatArray, kind: Kind, resampling: Resample
 ) -> Estimate:
     """The mean over seeds, with an interval for other seeds and other people.
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betainc, erfc, ndtri
 
-from candid.arrays import Counts, Floats, Marks
+from candid.arrays import BoolArray, CountArray, FloatArray
 from candid.records import Estimate
 from candid.stats.intervals import (
     effective_size,
@@ -39,10 +39,10 @@ class Side:
     mistakes less the doubt that was owned up to), `share` is that share.
     """
 
-    value: Floats
-    spread: Floats
-    units: Counts
-    share: Floats | None = None
+    value: FloatArray
+    spread: FloatArray
+    units: CountArray
+    share: FloatArray | None = None
 
     def __getitem__(self, index: Any) -> Side:
         """The given comparisons."""
@@ -50,7 +50,7 @@ class Side:
         return Side(self.value[index], self.spread[index], self.units[index], share)
 
     @property
-    def effective(self) -> Floats:
+    def effective(self) -> FloatArray:
         """(k,) as `effective_size`."""
         return np.maximum(effective_size(self.value, self.spread**2, self.units), 1e-9)
 
@@ -58,7 +58,7 @@ class Side:
 # --- intervals -----------------------------------------------------------------------------------
 
 
-def score_interval(side: Side, confidence: float) -> tuple[Floats, Floats]:
+def score_interval(side: Side, confidence: float) -> tuple[FloatArray, FloatArray]:
     """Wilson's interval at the effective sample size, with Student's quantile of the units.
 
     For figures from 0 to 1. NaN where undefined, (0, 1) where a single unit stands behind it.
@@ -66,7 +66,7 @@ def score_interval(side: Side, confidence: float) -> tuple[Floats, Floats]:
     return _score_limits(side, normal_quantile(confidence))
 
 
-def mean_interval(side: Side, confidence: float) -> tuple[Floats, Floats]:
+def mean_interval(side: Side, confidence: float) -> tuple[FloatArray, FloatArray]:
     """Value ± Student's quantile · standard error; infinite ends where one unit is behind it.
 
     Where the side has a `share`, the ends are as far away as those of the share's score interval:
@@ -76,8 +76,8 @@ def mean_interval(side: Side, confidence: float) -> tuple[Floats, Floats]:
 
 
 def difference_interval(
-    left: Side, right: Side, correlation: Floats, confidence: float, *, score: bool
-) -> tuple[Floats, Floats]:
+    left: Side, right: Side, correlation: FloatArray, confidence: float, *, score: bool
+) -> tuple[FloatArray, FloatArray]:
     """Limits of left - right by MOVER, from each side's own interval.
 
     `correlation` (k,) is that of the sides' figures: some people may have images in both. `score`
@@ -108,7 +108,7 @@ def independent_difference(left: Estimate, right: Estimate) -> Estimate:
     )
 
 
-def ratio_interval(left: Side, right: Side, confidence: float) -> tuple[Floats, Floats]:
+def ratio_interval(left: Side, right: Side, confidence: float) -> tuple[FloatArray, FloatArray]:
     """Limits of left / right, both from 0 to 1, by MOVER for ratios (Donner & Zou 2012, eq. 9)."""
     l1, u1 = score_interval(left, confidence)
     l2, u2 = score_interval(right, confidence)
@@ -126,8 +126,8 @@ def ratio_interval(left: Side, right: Side, confidence: float) -> tuple[Floats, 
 
 
 def _mover_limits(
-    left: Side, right: Side, correlation: Floats, z: Any, *, score: bool
-) -> tuple[Floats, Floats]:
+    left: Side, right: Side, correlation: FloatArray, z: Any, *, score: bool
+) -> tuple[FloatArray, FloatArray]:
     ends = []
     for side in (left, right):
         low, high = (_score_limits if score else _mean_limits)(side, z)
@@ -142,24 +142,24 @@ def _mover_limits(
     return low, high
 
 
-def _hypot(a: Floats, b: Floats, r: Floats) -> Floats:
+def _hypot(a: FloatArray, b: FloatArray, r: FloatArray) -> FloatArray:
     with np.errstate(invalid="ignore", over="ignore"):
         square = a**2 + b**2 - 2 * r * a * b
-        root: Floats = np.sqrt(np.maximum(square, 0.0))
+        root: FloatArray = np.sqrt(np.maximum(square, 0.0))
     # One unit on a side says nothing: that side's reach has no end, whatever the other's.
     return np.where(np.isinf(a) | np.isinf(b), np.inf, root)
 
 
-def _score_limits(side: Side, z: Any) -> tuple[Floats, Floats]:
+def _score_limits(side: Side, z: Any) -> tuple[FloatArray, FloatArray]:
     undefined = np.isnan(side.spread) & (side.units > 1)
     value = np.where(undefined, np.nan, side.value)
     quantile = approximate_student(z, side.units - 1)
     return wilson_limits(value, side.effective, side.units, quantile)
 
 
-def _mean_limits(side: Side, z: Any) -> tuple[Floats, Floats]:
+def _mean_limits(side: Side, z: Any) -> tuple[FloatArray, FloatArray]:
     quantile = approximate_student(z, side.units - 1)
-    reach: Floats = np.where(side.units < 2, np.inf, quantile * side.spread)
+    reach: FloatArray = np.where(side.units < 2, np.inf, quantile * side.spread)
     below = above = reach
     if side.share is not None:
         share = side.share
@@ -172,14 +172,14 @@ def _mean_limits(side: Side, z: Any) -> tuple[Floats, Floats]:
     return side.value - below, side.value + above
 
 
-def approximate_student(z: Any, freedom: Any) -> Floats:
+def approximate_student(z: Any, freedom: Any) -> FloatArray:
     """Student's quantile where the normal one is `z`, by Wallace's (1959) transformation.
 
     Within 0.6% of the exact one at 95% from 4 degrees of freedom on, too large with fewer.
     """
     v = np.maximum(np.asarray(freedom, np.float64), 1.0)
     scaled = np.minimum((z * (8 * v + 3) / (8 * v + 1)) ** 2 / v, 500.0)
-    t: Floats = np.sqrt(v * np.expm1(scaled))
+    t: FloatArray = np.sqrt(v * np.expm1(scaled))
     return t
 
 
@@ -187,8 +187,8 @@ def approximate_student(z: Any, freedom: Any) -> Floats:
 
 
 def difference_p(
-    left: Side, right: Side, correlation: Floats, *, score: bool, z: Floats | None = None
-) -> Floats:
+    left: Side, right: Side, correlation: FloatArray, *, score: bool, z: FloatArray | None = None
+) -> FloatArray:
     """Two-sided p of "no difference": 1 less the confidence whose interval would just touch 0.
 
     Where the figures are scores, the larger of that and twice the exact tail, because the smaller
@@ -201,15 +201,17 @@ def difference_p(
     return np.maximum(p, _exact_p(left, right)) if score else p
 
 
-def touching_quantile(left: Side, right: Side, correlation: Floats, *, score: bool) -> Floats:
+def touching_quantile(
+    left: Side, right: Side, correlation: FloatArray, *, score: bool
+) -> FloatArray:
     """(k,) the normal quantile at which the interval of left - right would just touch 0."""
     difference = left.value - right.value
     defined = np.isfinite(difference) & np.isfinite(left.spread) & np.isfinite(right.spread)
     defined &= (left.units > 1) & (right.units > 1)
 
-    def covers_zero(z: Floats) -> Marks:
+    def covers_zero(z: FloatArray) -> BoolArray:
         lower, upper = _mover_limits(left, right, correlation, z, score=score)
-        excludes_zero: Marks = (np.where(difference > 0, lower, -upper) > 0) & (difference != 0)
+        excludes_zero: BoolArray = (np.where(difference > 0, lower, -upper) > 0) & (difference != 0)
         return ~excludes_zero
 
     start = np.zeros(len(difference)), np.full(len(difference), 40.0)
@@ -217,8 +219,8 @@ def touching_quantile(left: Side, right: Side, correlation: Floats, *, score: bo
 
 
 def bisect(
-    reached: Callable[[Floats], Marks], low: Floats, high: Floats, *, steps: int
-) -> tuple[Floats, Floats]:
+    reached: Callable[[FloatArray], BoolArray], low: FloatArray, high: FloatArray, *, steps: int
+) -> tuple[FloatArray, FloatArray]:
     """(k,) ends around where k searches are `reached` first, from below, after halving so often."""
     for _ in range(steps):
         middle = (low + high) / 2
@@ -227,7 +229,7 @@ def bisect(
     return low, high
 
 
-def _exact_p(left: Side, right: Side) -> Floats:
+def _exact_p(left: Side, right: Side) -> FloatArray:
     """Twice the tail of how the mistakes of both sides fall to the smaller one.
 
     Given all mistakes, their number on one of two sides is hypergeometric. Its tail is that of the
@@ -256,8 +258,8 @@ def _exact_p(left: Side, right: Side) -> Floats:
     return _two_sided(z)
 
 
-def _two_sided(z: Floats) -> Floats:
-    p: Floats = erfc(z / math.sqrt(2))
+def _two_sided(z: FloatArray) -> FloatArray:
+    p: FloatArray = erfc(z / math.sqrt(2))
     return p
 
 
@@ -267,8 +269,8 @@ POWER = 0.8  # how often a difference is seen that is said to be visible
 
 
 def smallest_visible(
-    left: Side, right: Side, correlation: Floats, threshold: float, worse: Any = None
-) -> Floats:
+    left: Side, right: Side, correlation: FloatArray, threshold: float, worse: Any = None
+) -> FloatArray:
     """(k,) the size of difference that would reach the p `threshold` in `POWER` of cases.
 
     `worse`, for scores: 1 where a higher score is worse for the left side (an error), -1 where a
@@ -287,7 +289,7 @@ def smallest_visible(
     n1, n2 = left.effective, right.effective
     widest = np.maximum(1 - base, 0.0)
 
-    def is_visible(difference: Floats) -> Marks:
+    def is_visible(difference: FloatArray) -> BoolArray:
         raised = base + difference
         pooled = (n1 * raised + n2 * base) / (n1 + n2)
         null_error = np.sqrt(pooled * (1 - pooled) * (1 / n1 + 1 / n2))
@@ -296,7 +298,9 @@ def smallest_visible(
         # hypergeometric number, and half a mistake because mistakes are whole.
         share = n1 / (n1 + n2)
         skew = (1 - 2 * share) * (1 - 2 * pooled) * (z_alpha**2 - 1) / 6 + 0.5
-        visible: Marks = difference >= t * null_error + z_power * error + skew / (n1 * (1 - share))
+        visible: BoolArray = difference >= t * null_error + z_power * error + skew / (
+            n1 * (1 - share)
+        )
         return visible
 
     with np.errstate(invalid="ignore"):
@@ -315,22 +319,22 @@ class Gaps:
 
     left: Side
     right: Side
-    correlation: Floats
-    low: Floats
-    high: Floats
-    n: Counts
-    rest_n: Counts
+    correlation: FloatArray
+    low: FloatArray
+    high: FloatArray
+    n: CountArray
+    rest_n: CountArray
 
     @property
-    def value(self) -> Floats:
+    def value(self) -> FloatArray:
         """(k,) the differences."""
         return self.left.value - self.right.value
 
 
 def error_gaps(
-    hits: Marks,
-    inside: Marks,
-    outside: Marks,
+    hits: BoolArray,
+    inside: BoolArray,
+    outside: BoolArray,
     person: NDArray[Any] | None,
     confidence: float = 0.95,
 ) -> Gaps:

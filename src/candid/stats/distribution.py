@@ -28,7 +28,7 @@ from functools import cached_property
 import numpy as np
 from scipy.special import ndtr
 
-from candid.arrays import Floats
+from candid.arrays import FloatArray
 from candid.stats.metrics import running_sums
 
 MOST_BINS = 128
@@ -41,8 +41,8 @@ _NORMAL_QUARTILES = 1.349  # standard deviations between the quartiles of a norm
 class NumberScale:
     """The bins of a number, and the values that its codes stand for."""
 
-    values: Floats  # (k,) the different values of the data, ascending
-    centres: Floats  # (bins,) the values that the bins stand for, ascending
+    values: FloatArray  # (k,) the different values of the data, ascending
+    centres: FloatArray  # (bins,) the values that the bins stand for, ascending
     quartiles: tuple[float, float, float]  # of the training values
     width: float  # the standard deviation of a soft label
 
@@ -57,7 +57,7 @@ class NumberScale:
         return len(self.centres)
 
     @cached_property
-    def soft_labels(self) -> Floats:
+    def soft_labels(self) -> FloatArray:
         """(k, bins) what each value's normal distribution gives to each bin; rows sum to 1.
 
         The outermost bins have all that lies beyond them.
@@ -68,7 +68,7 @@ class NumberScale:
         return np.diff(np.concatenate([ends[0], below, ends[1]], axis=1), axis=1)
 
 
-def fit_scale(values: Floats, train: Floats) -> NumberScale:
+def fit_scale(values: FloatArray, train: FloatArray) -> NumberScale:
     """The scale of some different values of which `train` (n,) were seen in training.
 
     Up to `MOST_BINS` different numbers in train have a bin each; of more, as many of their
@@ -87,29 +87,31 @@ def fit_scale(values: Floats, train: Floats) -> NumberScale:
     return NumberScale(values, distinct, (low, median, high), _SOFT_WIDTH * spread)
 
 
-def bin_edges(centres: Floats) -> Floats:
+def bin_edges(centres: FloatArray) -> FloatArray:
     """(bins + 1,) where bins begin and end: half way between centres, and as far beyond them."""
     inner = (centres[1:] + centres[:-1]) / 2
     first, last = 2 * centres[0] - inner[0], 2 * centres[-1] - inner[-1]
     return np.concatenate([[first], inner, [last]])
 
 
-def mean_of(probability: Floats, centres: Floats) -> Floats:
+def mean_of(probability: FloatArray, centres: FloatArray) -> FloatArray:
     """(n,) means of distributions (n, bins)."""
     return probability @ centres
 
 
-def cumulative_at(probability: Floats, centres: Floats, value: Floats) -> Floats:
+def cumulative_at(probability: FloatArray, centres: FloatArray, value: FloatArray) -> FloatArray:
     """(n,) how much of each distribution (n, bins) lies at or below each value (n,)."""
     edges, sums = bin_edges(centres), _cumulative(probability)
     index = np.clip(np.searchsorted(edges, value, side="right") - 1, 0, len(centres) - 1)
     rows = np.arange(len(value))
     share = np.clip((value - edges[index]) / (edges[index + 1] - edges[index]), 0, 1)
-    cumulative: Floats = sums[rows, index] + share * probability[rows, index]
+    cumulative: FloatArray = sums[rows, index] + share * probability[rows, index]
     return np.clip(cumulative, 0, 1)
 
 
-def quantile_of(probability: Floats, centres: Floats, level: float | Floats) -> Floats:
+def quantile_of(
+    probability: FloatArray, centres: FloatArray, level: float | FloatArray
+) -> FloatArray:
     """(n,) the values below which so much (from 0 to 1) of each distribution (n, bins) lies."""
     edges, sums = bin_edges(centres), _cumulative(probability)
     levels = np.broadcast_to(np.asarray(level, np.float64), len(probability))
@@ -118,11 +120,13 @@ def quantile_of(probability: Floats, centres: Floats, level: float | Floats) -> 
     mass = probability[rows, index]
     with np.errstate(divide="ignore", invalid="ignore"):
         share = np.where(mass > 0, (levels - sums[rows, index]) / mass, 0.0)
-    quantiles: Floats = edges[index] + np.clip(share, 0, 1) * (edges[index + 1] - edges[index])
+    quantiles: FloatArray = edges[index] + np.clip(share, 0, 1) * (edges[index + 1] - edges[index])
     return quantiles
 
 
-def conformal_reach(probability: Floats, centres: Floats, value: Floats, coverage: float) -> float:
+def conformal_reach(
+    probability: FloatArray, centres: FloatArray, value: FloatArray, coverage: float
+) -> float:
     """How far from 1/2 the cumulative distribution may be at a value that an interval holds.
 
     The ⌈(n + 1) · coverage⌉-th smallest of |F(value) − 1/2| over n images, whose distributions are
@@ -134,8 +138,8 @@ def conformal_reach(probability: Floats, centres: Floats, value: Floats, coverag
 
 
 def reaches_by_range(
-    probability: Floats, centres: Floats, value: Floats, coverage: float
-) -> tuple[Floats, Floats]:
+    probability: FloatArray, centres: FloatArray, value: FloatArray, coverage: float
+) -> tuple[FloatArray, FloatArray]:
     """The (k,) edges between ranges of the true value, and the (k + 1,) reach of each.
 
     Ranges are halves, quarters, eighths and sixteenths of the n values, finer towards both ends,
@@ -157,8 +161,8 @@ def reaches_by_range(
 
 
 def interval_by_range(
-    probability: Floats, centres: Floats, edges: Floats, reaches: Floats
-) -> tuple[Floats, Floats]:
+    probability: FloatArray, centres: FloatArray, edges: FloatArray, reaches: FloatArray
+) -> tuple[FloatArray, FloatArray]:
     """(n,) the ends of what spans the values that the reach of their own range holds.
 
     `edges` and `reaches` are as `reaches_by_range` gives them.
@@ -174,13 +178,15 @@ def interval_by_range(
     return low, high
 
 
-def interval_of(probability: Floats, centres: Floats, reach: float) -> tuple[Floats, Floats]:
+def interval_of(
+    probability: FloatArray, centres: FloatArray, reach: float
+) -> tuple[FloatArray, FloatArray]:
     """(n,) the ends of what lies within `reach` of the median, in probability."""
     low = quantile_of(probability, centres, 0.5 - reach)
     return low, quantile_of(probability, centres, 0.5 + reach)
 
 
-def _cumulative(probability: Floats) -> Floats:
+def _cumulative(probability: FloatArray) -> FloatArray:
     """(n, bins + 1) running sums, from 0 to exactly 1."""
     sums = running_sums(probability)
     sums[:, -1] = np.maximum(sums[:, -1], 1.0)

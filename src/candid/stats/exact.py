@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import bdtr, betaincinv, betaln
 
-from candid.arrays import Floats, Marks
+from candid.arrays import BoolArray, FloatArray
 
 # The sequence of tests has at most so many steps, so a threshold is met to 1 in 50 of the images.
 _MOST_STEPS = 50
@@ -27,7 +27,7 @@ _MOST_EXACT = 20_000
 
 
 def answering_threshold(
-    score: Floats, wrong: Marks, target_error: float, confidence: float = 0.95
+    score: FloatArray, wrong: BoolArray, target_error: float, confidence: float = 0.95
 ) -> float:
     """The lowest threshold whose answers are wrong in at most `target_error`, with a guarantee.
 
@@ -116,7 +116,7 @@ def exceedance_p(flagged: int, n: int, checked: int, share: float) -> float:
     return float(np.clip(1 - np.exp(log_chance).sum(), 0.0, 1.0))
 
 
-def conformal_threshold(score: Floats, target_miss: float) -> float:
+def conformal_threshold(score: FloatArray, target_miss: float) -> float:
     """The least probability of a class that belongs in a split-conformal prediction set.
 
     Sets of the classes with at least this probability hold the label in at least 1 - `target_miss`
@@ -152,10 +152,10 @@ def randomisation_p(balance: NDArray[np.int64]) -> float:
     return float(min(probability[extreme].sum(), 1.0))
 
 
-def _fair_binomial(n: int) -> Floats:
+def _fair_binomial(n: int) -> FloatArray:
     """Chances of 0, …, n heads of a fair coin."""
     log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])
-    chances: Floats = np.exp(
+    chances: FloatArray = np.exp(
         log_factorial[n] - log_factorial - log_factorial[::-1] - n * math.log(2)
     )
     return chances

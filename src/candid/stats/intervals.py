@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri, stdtrit
 
-from candid.arrays import Floats, Marks
+from candid.arrays import BoolArray, FloatArray
 from candid.records import Estimate
 
 # --- quantiles and Wilson ------------------------------------------------------------------------
@@ -33,14 +33,16 @@ def normal_quantile(confidence: float) -> float:
     return float(ndtri((1 + confidence) / 2))
 
 
-def student_quantile(confidence: float, freedom: ArrayLike) -> Floats:
+def student_quantile(confidence: float, freedom: ArrayLike) -> FloatArray:
     """Student's quantile, two-sided; infinite without a degree of freedom."""
     v = np.asarray(freedom, np.float64)
-    exact: Floats = stdtrit(np.maximum(v, 1), (1 + confidence) / 2)
+    exact: FloatArray = stdtrit(np.maximum(v, 1), (1 + confidence) / 2)
     return np.where(v >= 1, exact, np.inf)
 
 
-def wilson(successes: ArrayLike, n: ArrayLike, confidence: float = 0.95) -> tuple[Floats, Floats]:
+def wilson(
+    successes: ArrayLike, n: ArrayLike, confidence: float = 0.95
+) -> tuple[FloatArray, FloatArray]:
     """Wilson's score interval of a proportion (Wilson 1927), NaN where n is 0.
 
     Counts broadcast, and need not be whole (effective sample sizes).
@@ -58,20 +60,20 @@ def wilson_share(hits: int, n: int, confidence: float = 0.95) -> Estimate:
     return Estimate(value, float(low), float(high), n, "Wilson", confidence=confidence)
 
 
-def effective_size(share: Any, variance: Any, units: Any) -> Floats:
+def effective_size(share: Any, variance: Any, units: Any) -> FloatArray:
     """The size of a simple random sample in which a share would have the same variance.
 
     One without any (no mistake at all) has one trial per unit.
     """
     room = np.maximum(share * (1 - share), 0.0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        size: Floats = np.where(variance > 0, room / variance, units)
+        size: FloatArray = np.where(variance > 0, room / variance, units)
     return size
 
 
 def wilson_limits(
     p: ArrayLike, effective: ArrayLike, units: ArrayLike, quantile: ArrayLike
-) -> tuple[Floats, Floats]:
+) -> tuple[FloatArray, FloatArray]:
     """Wilson's interval of shares at an effective sample size, reaching `quantile` either way.
 
     `effective` is the size of a simple random sample with the same standard error, `units` how many
@@ -90,7 +92,7 @@ def wilson_limits(
 # --- sums over people ----------------------------------------------------------------------------
 
 
-def sums_by_person(values: NDArray[Any], person: NDArray[Any]) -> Floats:
+def sums_by_person(values: NDArray[Any], person: NDArray[Any]) -> FloatArray:
     """(people, k) sums of the (n, k) rows of each person, in ascending order of their number."""
     if not len(values):
         return np.zeros((0, values.shape[1]))
@@ -99,7 +101,7 @@ def sums_by_person(values: NDArray[Any], person: NDArray[Any]) -> Floats:
     return np.add.reduceat(values[order], starts, axis=0, dtype=np.float64)
 
 
-def linearise(above: Floats, below: Floats) -> tuple[Floats, Floats]:
+def linearise(above: FloatArray, below: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Σ above / Σ below of (people, k) sums, and how far each person moves it: (k,), (people, k).
 
     NaN where nothing stands below.
@@ -110,11 +112,11 @@ def linearise(above: Floats, below: Floats) -> tuple[Floats, Floats]:
         return value, (above - value * below) / np.abs(total)
 
 
-def linearised_error(moves: Floats, people: NDArray[np.int64]) -> Floats:
+def linearised_error(moves: FloatArray, people: NDArray[np.int64]) -> FloatArray:
     """(k,) standard errors from how far (people, k) people move a figure; NaN for one person."""
     with np.errstate(divide="ignore", invalid="ignore"):
         factor = np.where(people > 1, people / (people - 1), np.nan)
-        error: Floats = np.sqrt(factor * np.sum(moves**2, axis=0))
+        error: FloatArray = np.sqrt(factor * np.sum(moves**2, axis=0))
     return error
 
 
@@ -125,9 +127,9 @@ def linearised_error(moves: Floats, people: NDArray[np.int64]) -> Floats:
 class Shares:
     """k proportions with their intervals, and the images and people behind each; all (k,)."""
 
-    value: Floats
-    low: Floats
-    high: Floats
+    value: FloatArray
+    low: FloatArray
+    high: FloatArray
     n: NDArray[np.int64]
     people: NDArray[np.int64]
 
@@ -172,7 +174,7 @@ def clustered_shares(
 
 
 def _shares_of_sums(
-    above: Floats, below: Floats, n: NDArray[np.int64], confidence: float
+    above: FloatArray, below: FloatArray, n: NDArray[np.int64], confidence: float
 ) -> Shares:
     """Σ above / Σ below over people, where n images stand behind each."""
     people = np.count_nonzero(below, axis=0)
@@ -185,7 +187,7 @@ def _shares_of_sums(
 
 
 def wilson_shares(
-    hits: Marks, mask: Marks | None, person: NDArray[Any] | None, confidence: float = 0.95
+    hits: BoolArray, mask: BoolArray | None, person: NDArray[Any] | None, confidence: float = 0.95
 ) -> list[Estimate]:
     """`clustered_shares` as records, where hits outside `mask` do not count."""
     shares = clustered_shares(hits if mask is None else hits & mask, mask, person, confidence)
@@ -194,14 +196,18 @@ def wilson_shares(
 
 
 def share(
-    hits: Marks, mask: Marks, person: NDArray[Any] | None, confidence: float = 0.95
+    hits: BoolArray, mask: BoolArray, person: NDArray[Any] | None, confidence: float = 0.95
 ) -> Estimate:
     """The share Σ hits / Σ mask of (n,) marks."""
     return wilson_shares(hits[:, None], mask[:, None], person, confidence)[0]
 
 
 def share_by_person(
-    hits: Marks, mask: Marks, among: Marks, person: NDArray[Any], confidence: float = 0.95
+    hits: BoolArray,
+    mask: BoolArray,
+    among: BoolArray,
+    person: NDArray[Any],
+    confidence: float = 0.95,
 ) -> Estimate:
     """The share Σ hits / Σ mask where every person counts once, whatever their number of images.
 
@@ -291,13 +297,13 @@ def mean_of_labels(estimates: Sequence[Estimate]) -> Estimate:
 
 def mean_difference(
     values: NDArray[np.float32],
-    first: Marks,
-    second: Marks,
+    first: BoolArray,
+    second: BoolArray,
     person: NDArray[Any] | None = None,
     *,
     confidence: float = 0.95,
     block: int = 4096,
-) -> tuple[Floats, Floats]:
+) -> tuple[FloatArray, FloatArray]:
     """The mean of (n, k) values over some images less that over others, and half its interval.
 
     `first` and `second` (n,) may hold the same person. (k,) NaN where one of them is empty; half an

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Floats
+from candid.arrays import FloatArray
 from candid.records import Estimate
 from candid.stats.bootstrap import draw_counts
 
@@ -33,9 +33,9 @@ class PowerLaw:
 
     level: float
     fall: float
-    levels: Floats  # (draws,)
-    falls: Floats  # (draws,)
-    scatter: Floats  # (draws,) of the deviation of a training's log error from the line
+    levels: FloatArray  # (draws,)
+    falls: FloatArray  # (draws,)
+    scatter: FloatArray  # (draws,) of the deviation of a training's log error from the line
     n: int  # images whose errors these are
     people: int
     confidence: float  # of the intervals
@@ -65,7 +65,7 @@ class PowerLaw:
             replicates = np.exp((self.levels - np.log(error)) / self.falls)
         return self._estimate(value, np.where(self.falls > 0, replicates, np.inf))
 
-    def _estimate(self, value: float, replicates: Floats) -> Estimate:
+    def _estimate(self, value: float, replicates: FloatArray) -> Estimate:
         tail = 100 * (1 - self.confidence) / 2
         low = high = np.nan
         if len(replicates) and not np.isnan(replicates).any():
@@ -84,7 +84,7 @@ class PowerLaw:
 
 
 def fit_power_law(
-    sizes: Floats,
+    sizes: FloatArray,
     wrong: NDArray[Any],
     person: NDArray[Any] | None = None,
     *,
@@ -145,8 +145,10 @@ def fit_power_law(
     )
 
 
-def _log_errors(counts: NDArray[np.float32], mistakes: NDArray[Any], images: Floats) -> Floats:
+def _log_errors(
+    counts: NDArray[np.float32], mistakes: NDArray[Any], images: FloatArray
+) -> FloatArray:
     """(draws, trainings) for (draws, people) counts and (people, trainings) mistakes."""
     wrong, n = counts @ mistakes, counts @ images
-    errors: Floats = np.log((wrong + 0.5) / (n[:, None] + 1.0))
+    errors: FloatArray = np.log((wrong + 0.5) / (n[:, None] + 1.0))
     return errors

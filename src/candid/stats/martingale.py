@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Floats, Marks
+from candid.arrays import BoolArray, FloatArray
 from candid.stats.intervals import (
     linearise,
     linearised_error,
@@ -53,16 +53,17 @@ _MOST_CAPITAL = 1e200  # capital beyond it is given up, so that no product overf
 class ReferenceSet:
     """The scores that new ones are compared with."""
 
-    scores: Floats  # (n, k) of k scores of n images, each column ascending
-    low: Floats  # (k, levels) within these ends lies the share of p-values below each level at home
-    high: Floats
+    scores: FloatArray  # (n, k) of k scores of n images, each column ascending
+    # (k, levels) ends within which the share of p-values below each level lies at home.
+    low: FloatArray
+    high: FloatArray
 
     @property
     def limits(self) -> int:
         """How many shares a stream could leave; 0: the images are too few to tell anything."""
         return int(np.count_nonzero(self.low > 0) + np.count_nonzero(self.high < 1))
 
-    def codes(self, scores: Floats, rng: np.random.Generator) -> Codes:
+    def codes(self, scores: FloatArray, rng: np.random.Generator) -> Codes:
         """(m, k) how many of the levels lie below the p-value of each of (m, k) scores."""
         p = [
             conformal_p(column, reference, rng)
@@ -71,7 +72,7 @@ class ReferenceSet:
         return np.searchsorted(LEVELS, np.column_stack(p)).astype(np.uint8)
 
 
-def conformal_p(scores: Floats, reference: Floats, rng: np.random.Generator) -> Floats:
+def conformal_p(scores: FloatArray, reference: FloatArray, rng: np.random.Generator) -> FloatArray:
     """(m,) smoothed ranks in (0, 1) of scores among the ascending `reference` (n,).
 
     Where a score stands among equal ones is drawn, its own place included. Uniform where the
@@ -84,7 +85,7 @@ def conformal_p(scores: Floats, reference: Floats, rng: np.random.Generator) -> 
 
 
 def reference_set(
-    scores: Floats, person: NDArray[np.int64] | None = None, *, seed: int = 0
+    scores: FloatArray, person: NDArray[np.int64] | None = None, *, seed: int = 0
 ) -> ReferenceSet:
     """What to hold new scores against, of (n, k) scores of home.
 
@@ -100,7 +101,9 @@ def reference_set(
     return ReferenceSet(np.sort(scores, axis=0), low, high)
 
 
-def _home_limits(below: Marks, person: NDArray[np.int64] | None) -> tuple[Floats, Floats]:
+def _home_limits(
+    below: BoolArray, person: NDArray[np.int64] | None
+) -> tuple[FloatArray, FloatArray]:
     """(k, levels) limits of the shares that another sample of (n, k, levels) marks may have.
 
     Korn & Graubard's intervals (1998), in Wilson's form, at half the effective size, as there are
@@ -162,7 +165,7 @@ class DriftMartingale:
         for growth in np.exp(np.einsum("rkc,kcb->rkb", counts, self._log_odds)):
             self._bet(growth)
 
-    def _bet(self, growth: Floats) -> None:
+    def _bet(self, growth: FloatArray) -> None:
         """One round, in which the bets grow by (k, bets) factors."""
         released = _reserve(self._rounds) - _reserve(self._rounds + 1)
         self._rounds += 1
@@ -184,7 +187,7 @@ def _reserve(rounds: int) -> float:
     return 1 / (1 + math.log1p(rounds))
 
 
-def _log_odds(reference: ReferenceSet) -> Floats:
+def _log_odds(reference: ReferenceSet) -> FloatArray:
     """(k, codes, bets): the logarithm of what each code multiplies the capital of each bet by.
 
     The bets are all of (levels, sides, stakes); the first side is that more lie below a level.
@@ -195,5 +198,5 @@ def _log_odds(reference: ReferenceSet) -> Floats:
     bound = np.stack([reference.high, 1 - reference.low], axis=-1)  # (k, levels, sides)
     is_below = np.stack([below, ~below], axis=-1)[..., None]  # (codes, levels, sides, 1)
     gain = 1 + stake * ((1 - bound) / bound)[:, None, :, :, None]
-    log_odds: Floats = np.log(np.where(is_below, gain, 1 - stake))
+    log_odds: FloatArray = np.log(np.where(is_below, gain, 1 - stake))
     return log_odds.reshape(len(bound), len(code), -1)

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Floats, Indices, Marks
+from candid.arrays import BoolArray, FloatArray, IndexArray
 
 _FEW_CLASSES = 8  # classes of which a whole matrix of (n, classes²) cells is quicker and no burden
 
@@ -28,7 +28,7 @@ _FEW_CLASSES = 8  # classes of which a whole matrix of (n, classes²) cells is q
 # --- from counts ---------------------------------------------------------------------------------
 
 
-def confusion_cells(label: NDArray[Any], prediction: NDArray[Any], n_classes: int) -> Floats:
+def confusion_cells(label: NDArray[Any], prediction: NDArray[Any], n_classes: int) -> FloatArray:
     """(n, n_classes²): 1 in the cell of each image's label and prediction; 0 without a label."""
     cells = np.zeros((len(label), n_classes * n_classes))
     labelled = np.flatnonzero(label >= 0)
@@ -37,8 +37,8 @@ def confusion_cells(label: NDArray[Any], prediction: NDArray[Any], n_classes: in
 
 
 def confusion_matrix(
-    label: NDArray[Any], prediction: NDArray[Any], n_classes: int, weight: Floats | None = None
-) -> Floats:
+    label: NDArray[Any], prediction: NDArray[Any], n_classes: int, weight: FloatArray | None = None
+) -> FloatArray:
     """(..., n_classes, n_classes) weights of images labelled i (down) and predicted j (across)."""
     if weight is not None and n_classes <= _FEW_CLASSES:
         counts = weight @ confusion_cells(label, prediction, n_classes)
@@ -56,27 +56,27 @@ def confusion_matrix(
     return counts.reshape(*counts.shape[:-1], n_classes, n_classes)
 
 
-def accuracy_score(confusion: Floats) -> Floats:
+def accuracy_score(confusion: FloatArray) -> FloatArray:
     """Share of images that are classified as labelled; `(..., C, C)` to `(...)`."""
     return _divide(_hits(confusion).sum(-1), confusion.sum((-2, -1)))
 
 
-def recall_score(confusion: Floats) -> Floats:
+def recall_score(confusion: FloatArray) -> FloatArray:
     """Of the images labelled so, the share predicted so, per class; `(..., C, C)` to `(..., C)`."""
     return _divide(_hits(confusion), confusion.sum(-1))
 
 
-def precision_score(confusion: Floats) -> Floats:
+def precision_score(confusion: FloatArray) -> FloatArray:
     """Of the images predicted so, the share labelled so, per class; `(..., C, C)` to `(..., C)`."""
     return _divide(_hits(confusion), confusion.sum(-2))
 
 
-def f1_score(confusion: Floats) -> Floats:
+def f1_score(confusion: FloatArray) -> FloatArray:
     """2 tp / (2 tp + fp + fn) per class; `(..., C, C)` to `(..., C)`."""
     return _divide(2 * _hits(confusion), confusion.sum(-1) + confusion.sum(-2))
 
 
-def weighted_f1_score(confusion: Floats) -> Floats:
+def weighted_f1_score(confusion: FloatArray) -> FloatArray:
     """Mean of the classes' F1, each weighted by its share of the labels; to `(...)`."""
     support = confusion.sum(-1)
     weighted = support_times_f1(_hits(confusion), support, confusion.sum(-2))
@@ -100,14 +100,14 @@ def support_times_f1(
     return weighted
 
 
-def balanced_accuracy_score(confusion: Floats) -> Floats:
+def balanced_accuracy_score(confusion: FloatArray) -> FloatArray:
     """Mean recall of the classes that have images (scikit-learn's definition); to `(...)`."""
     recall = recall_score(confusion)
     present = confusion.sum(-1) > 0
     return _divide(np.where(present, recall, 0.0).sum(-1), present.sum(-1).astype(np.float64))
 
 
-def constant_confusion(confusion: Floats, answer: int) -> Floats:
+def constant_confusion(confusion: FloatArray, answer: int) -> FloatArray:
     """The confusion matrix of a model that gives every image the same answer."""
     constant = np.zeros_like(confusion)
     constant[..., answer] = confusion.sum(-1)
@@ -118,8 +118,8 @@ def constant_confusion(confusion: Floats, answer: int) -> Floats:
 
 
 def rank_scores(
-    positive: Marks, score: Floats, weight: Floats | None = None
-) -> tuple[Floats, Floats]:
+    positive: BoolArray, score: FloatArray, weight: FloatArray | None = None
+) -> tuple[FloatArray, FloatArray]:
     """ROC AUC and average precision together: they share the sorting and summing.
 
     The one is the chance that a positive ranks above a negative, where ties count half; the other
@@ -151,8 +151,8 @@ def rank_scores(
 
 
 def rank_counts(
-    positive: Marks, score: Floats, weight: Floats | None = None
-) -> tuple[Floats, Floats]:
+    positive: BoolArray, score: FloatArray, weight: FloatArray | None = None
+) -> tuple[FloatArray, FloatArray]:
     """(..., thresholds) positives and negatives at or above each distinct score, highest first."""
     order = _sort_by_score(np.arange(len(score)), score)
     ranked = _weights(weight, len(order))[..., order]
@@ -164,7 +164,9 @@ def rank_counts(
     return true, running_sums(ranked)[..., ends + 1] - true
 
 
-def roc_auc_influence(above: Marks, below: Marks, rank: Indices) -> tuple[float, Floats]:
+def roc_auc_influence(
+    above: BoolArray, below: BoolArray, rank: IndexArray
+) -> tuple[float, FloatArray]:
     """Area under the ROC curve, and how much each image (n,) moves it (DeLong et al. 1988).
 
     An image's influence is how its placement among the other class's images differs from the mean.
@@ -188,7 +190,7 @@ def roc_auc_influence(above: Marks, below: Marks, rank: Indices) -> tuple[float,
     return area, influence
 
 
-def macro_average(per_class: list[Floats]) -> Floats:
+def macro_average(per_class: list[FloatArray]) -> FloatArray:
     """Mean over the classes, one against the rest; for two classes, the second one's figure.
 
     NaN where any class's figure is: a mean over whichever classes a draw happens to hold would be
@@ -196,7 +198,7 @@ def macro_average(per_class: list[Floats]) -> Floats:
     """
     if len(per_class) == 2:
         return per_class[1]
-    mean: Floats = np.mean(per_class, axis=0)
+    mean: FloatArray = np.mean(per_class, axis=0)
     return mean
 
 
@@ -204,13 +206,13 @@ def macro_average(per_class: list[Floats]) -> Floats:
 
 
 def log_loss_error(
-    label: NDArray[Any], probability: Floats, weight: Floats | None = None
-) -> Floats:
+    label: NDArray[Any], probability: FloatArray, weight: FloatArray | None = None
+) -> FloatArray:
     """Mean of -log of the probability given to the label, in nats; see `log_losses`."""
     return weighted_mean(log_losses(label, probability), weight)
 
 
-def log_losses(label: NDArray[Any], probability: Floats) -> Floats:
+def log_losses(label: NDArray[Any], probability: FloatArray) -> FloatArray:
     """(n,) of each image: -log of the probability given to its label, in nats.
 
     Clipped to the machine's epsilon as in scikit-learn, so that one certain mistake costs 36 nats
@@ -218,48 +220,58 @@ def log_losses(label: NDArray[Any], probability: Floats) -> Floats:
     """
     eps = np.finfo(np.float64).eps
     label_probability = probability[np.arange(len(label)), label]
-    losses: Floats = -np.log(np.clip(label_probability, eps, 1 - eps))
+    losses: FloatArray = -np.log(np.clip(label_probability, eps, 1 - eps))
     return losses
 
 
-def brier_error(label: NDArray[Any], probability: Floats, weight: Floats | None = None) -> Floats:
+def brier_error(
+    label: NDArray[Any], probability: FloatArray, weight: FloatArray | None = None
+) -> FloatArray:
     """Mean squared distance between probabilities and labels; see `brier_losses`."""
     return weighted_mean(brier_losses(label, probability), weight)
 
 
-def brier_losses(label: NDArray[Any], probability: Floats) -> Floats:
+def brier_losses(label: NDArray[Any], probability: FloatArray) -> FloatArray:
     """(n,) squared distance between each image's probabilities and its label.
 
     For two classes (p - y)² of one class, 0 to 1 (Brier's score as most software gives it); for
     more, summed over the classes, 0 to 2 (Brier 1950). Both are scikit-learn's defaults.
     """
     truth = np.eye(probability.shape[1])[label]
-    squares: Floats = np.square(probability - truth).sum(axis=1)
+    squares: FloatArray = np.square(probability - truth).sum(axis=1)
     return squares / 2 if probability.shape[1] == 2 else squares
 
 
-def confidence_bins(confidence: Floats, bins: int) -> Indices:
+def confidence_bins(confidence: FloatArray, bins: int) -> IndexArray:
     """Which of `bins` equally wide bins ((0, 1/bins], …) each confidence falls into."""
     edges = np.linspace(0, 1, bins + 1)
     return np.searchsorted(edges[1:-1], confidence, side="left")
 
 
 def calibration_error(
-    label: NDArray[Any], probability: Floats, weight: Floats | None = None, *, bins: int = 15
-) -> Floats:
+    label: NDArray[Any],
+    probability: FloatArray,
+    weight: FloatArray | None = None,
+    *,
+    bins: int = 15,
+) -> FloatArray:
     """Expected calibration error of the top label (Guo et al. 2017, equation 3).
 
     Images are binned by the probability of the predicted class, in equally wide bins; the absolute
     difference between mean probability and accuracy of each bin is averaged by the bins' weight.
     It is biased upwards where bins hold few images; arguments as in `log_loss_error`.
     """
-    total: Floats = np.abs(bin_excess(label, probability, weight, bins=bins)).sum(-1)
+    total: FloatArray = np.abs(bin_excess(label, probability, weight, bins=bins)).sum(-1)
     return total
 
 
 def bin_excess(
-    label: NDArray[Any], probability: Floats, weight: Floats | None = None, *, bins: int = 15
-) -> Floats:
+    label: NDArray[Any],
+    probability: FloatArray,
+    weight: FloatArray | None = None,
+    *,
+    bins: int = 15,
+) -> FloatArray:
     """(..., bins) parts of the calibration error: positive where the model is too sure."""
     confidence = probability.max(axis=1)
     excess = confidence - (probability.argmax(axis=1) == label)
@@ -269,7 +281,7 @@ def bin_excess(
     return _divide(weights @ by_bin, weights.sum(-1, keepdims=True))
 
 
-def weighted_mean(values: Floats, weight: Floats | None = None) -> Floats:
+def weighted_mean(values: FloatArray, weight: FloatArray | None = None) -> FloatArray:
     """Mean of `(n,)` values under `(..., n)` weights; NaN where no weight is left."""
     weights = _weights(weight, len(values))
     return _divide(weights @ values, weights.sum(-1))
@@ -278,27 +290,27 @@ def weighted_mean(values: Floats, weight: Floats | None = None) -> Floats:
 # --- helpers -------------------------------------------------------------------------------------
 
 
-def _weights(weight: Floats | None, n: int) -> Floats:
+def _weights(weight: FloatArray | None, n: int) -> FloatArray:
     return np.ones(n) if weight is None else np.asarray(weight, dtype=np.float64)
 
 
-def _sort_by_score(rows: Indices, score: Floats) -> Indices:
+def _sort_by_score(rows: IndexArray, score: FloatArray) -> IndexArray:
     """The rows in descending order of their scores."""
     return rows[np.argsort(-score[rows], kind="stable")]
 
 
-def running_sums(values: Floats) -> Floats:
+def running_sums(values: FloatArray) -> FloatArray:
     """(..., n + 1) sums of the first 0, 1, …, n values."""
     sums = np.zeros((*values.shape[:-1], values.shape[-1] + 1))
     np.cumsum(values, axis=-1, out=sums[..., 1:])
     return sums
 
 
-def _hits(confusion: Floats) -> Floats:
+def _hits(confusion: FloatArray) -> FloatArray:
     return np.diagonal(confusion, axis1=-2, axis2=-1)
 
 
-def _divide(above: Floats, below: Floats) -> Floats:
+def _divide(above: FloatArray, below: FloatArray) -> FloatArray:
     """Quotients, NaN where nothing is below the line."""
     above, below = np.asarray(above, dtype=np.float64), np.asarray(below, dtype=np.float64)
     quotient = np.full(np.broadcast_shapes(above.shape, below.shape), np.nan)

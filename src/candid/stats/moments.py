@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from candid.arrays import Counts, Floats, Indices, Marks, Singles
+from candid.arrays import BoolArray, CountArray, Float32Array, FloatArray, IndexArray
 from candid.predictions import Predictions
 from candid.stats.differences import Side
 from candid.stats.metrics import confidence_bins, support_times_f1
@@ -41,7 +41,7 @@ class Figures:
     classes: tuple[str, ...]
     rich: bool
     bins: int = 15
-    standard: Floats | None = None
+    standard: FloatArray | None = None
     per_class: bool = True
 
     @cached_property
@@ -65,7 +65,7 @@ class Figures:
         each = 3 if len(self.classes) > 2 else 2
         return each * len(self.classes) if self.per_class else 2
 
-    def columns(self, p: Predictions) -> Floats:
+    def columns(self, p: Predictions) -> FloatArray:
         """(n, sums) what each image adds: support, hits, answers per class; confidence, excess.
 
         Not per class: itself, and whether it is right.
@@ -122,7 +122,7 @@ class Figures:
             parts += [hit / answered, answered / n]
         return parts
 
-    def support(self, p: Predictions) -> tuple[Marks, Indices]:
+    def support(self, p: Predictions) -> tuple[BoolArray, IndexArray]:
         """Which images stand behind each figure: (n, kinds) marks, and each figure's kind."""
         count, label = len(self.classes), self._marks(p.label)
         if not self.per_class:
@@ -139,8 +139,8 @@ class Figures:
             kinds += [*range(first, first + count), *([0] * (count + 4))]
         return np.concatenate(marks, axis=1), np.asarray(kinds, dtype=np.intp)
 
-    def _marks(self, codes: NDArray[Any]) -> Marks:
-        marks: Marks = codes[:, None] == np.arange(len(self.classes))
+    def _marks(self, codes: NDArray[Any]) -> BoolArray:
+        marks: BoolArray = codes[:, None] == np.arange(len(self.classes))
         return marks
 
     def _standardised(self, error: NDArray[Any]) -> NDArray[Any]:
@@ -163,15 +163,15 @@ class Moments:
     """
 
     figures: tuple[str, ...]
-    value: Floats
-    spread: Floats
-    units: Counts
-    images: Counts
-    undefined: Counts
-    mean: Floats
-    pairs: Indices
-    correlation: Floats
-    undefined_pairs: Counts
+    value: FloatArray
+    spread: FloatArray
+    units: CountArray
+    images: CountArray
+    undefined: CountArray
+    mean: FloatArray
+    pairs: IndexArray
+    correlation: FloatArray
+    undefined_pairs: CountArray
 
     def row(self, name: str) -> int:
         """The row of a figure."""
@@ -190,16 +190,16 @@ class Moments:
 class Sums:
     """Sums over k keys, and how s sides are made of them."""
 
-    by_stratum: Singles
-    totals: Floats
-    plus: Indices
-    minus: Indices
-    units: Counts
-    images: Counts
+    by_stratum: Float32Array
+    totals: FloatArray
+    plus: IndexArray
+    minus: IndexArray
+    units: CountArray
+    images: CountArray
 
 
 def compute_moments(
-    sums: Sums, pairs: Indices, figures: Figures, counts: Iterator[Singles]
+    sums: Sums, pairs: IndexArray, figures: Figures, counts: Iterator[Float32Array]
 ) -> Moments:
     """Every side's figures with standard errors from all draws, and how pairs of sides go together.
 
@@ -219,7 +219,7 @@ def compute_moments(
     return moments.moments(figures.names, value, sums)
 
 
-def combine_sides(sums: NDArray[Any], plus: Indices, minus: Indices) -> NDArray[Any]:
+def combine_sides(sums: NDArray[Any], plus: IndexArray, minus: IndexArray) -> NDArray[Any]:
     """(…, sides) from (…, keys): each side is a key, less another one where `minus` is not -1."""
     sides: NDArray[Any] = np.take(sums, plus, axis=-1)
     differences = np.flatnonzero(minus >= 0)
@@ -231,7 +231,7 @@ def combine_sides(sums: NDArray[Any], plus: Indices, minus: Indices) -> NDArray[
 class _RunningMoments:
     """Moments of figures over draws, block by block, around the figures themselves."""
 
-    def __init__(self, value: Floats, pairs: Indices) -> None:
+    def __init__(self, value: FloatArray, pairs: IndexArray) -> None:
         self.value = np.nan_to_num(value).astype(np.float32)[:, None, :]
         self.pairs, (self.left, self.right) = pairs, pairs.T
         self.draws = 0
@@ -261,7 +261,7 @@ class _RunningMoments:
         self.sum_right += right.sum(1)
         self.cross += np.einsum("fmc,fmc->fc", left, right)
 
-    def moments(self, names: tuple[str, ...], value: Floats, sums: Sums) -> Moments:
+    def moments(self, names: tuple[str, ...], value: FloatArray, sums: Sums) -> Moments:
         """The moments of all blocks."""
         units = sums.units
         with np.errstate(divide="ignore", invalid="ignore"):

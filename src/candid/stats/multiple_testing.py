@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 
-from candid.arrays import Floats, Indices, Marks
+from candid.arrays import BoolArray, FloatArray, IndexArray
 
 
-def benjamini_hochberg(p: Floats) -> Floats:
+def benjamini_hochberg(p: FloatArray) -> FloatArray:
     """Benjamini and Hochberg's (1995) adjusted p-values; NaN stay NaN and do not count."""
     out = np.full(len(p), np.nan)
     order = _sort(p)
@@ -18,12 +18,12 @@ def benjamini_hochberg(p: Floats) -> Floats:
     return out
 
 
-def _sort(p: Floats) -> Indices:
+def _sort(p: FloatArray) -> IndexArray:
     """The indices of all p-values but NaN, the smallest first."""
     return np.argsort(p, kind="stable")[: np.count_nonzero(~np.isnan(p))]
 
 
-def holm(p: Floats) -> Floats:
+def holm(p: FloatArray) -> FloatArray:
     """Holm's (1979) adjusted p-values, so that "found" is false anywhere with at most the rate.
 
     NaN stay NaN and do not count.
@@ -35,7 +35,7 @@ def holm(p: Floats) -> Floats:
     return out
 
 
-def cutoff(p: Floats, rate: float) -> float:
+def cutoff(p: FloatArray, rate: float) -> float:
     """The p up to which Benjamini and Hochberg's procedure says "found", at a false discovery rate.
 
     Where nothing is found: the p that the first one would have needed; NaN without a p-value.
@@ -47,7 +47,7 @@ def cutoff(p: Floats, rate: float) -> float:
     return rate * max(n_found, 1) / len(defined)
 
 
-def over_families(smallest: Floats, rate: float) -> tuple[Marks, float]:
+def over_families(smallest: FloatArray, rate: float) -> tuple[BoolArray, float]:
     """Several families of tests, each corrected by itself, judged together.
 
     A family is selected where Benjamini and Hochberg's procedure over the families' Simes p-values

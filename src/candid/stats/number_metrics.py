@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from candid.arrays import Floats, Marks
+from candid.arrays import BoolArray, FloatArray
 from candid.records import Estimate
 from candid.records.metrics import metric_named
 from candid.stats.bootstrap import FigureSpec, Resample, estimate
@@ -33,24 +33,24 @@ class NumberOutcomes:
     `baseline` is the training median, `tolerance` how far off an answer may be to count as near.
     """
 
-    value: Floats
-    predicted: Floats
-    low: Floats
-    high: Floats
+    value: FloatArray
+    predicted: FloatArray
+    low: FloatArray
+    high: FloatArray
     baseline: float
     tolerance: float
 
     @property
-    def error(self) -> Floats:
+    def error(self) -> FloatArray:
         """(n,) prediction less truth."""
         return self.predicted - self.value
 
     @property
-    def covered(self) -> Marks:
+    def covered(self) -> BoolArray:
         """(n,) whether the interval holds the truth."""
         return (self.low <= self.value) & (self.value <= self.high)
 
-    def cells(self) -> Floats:
+    def cells(self) -> FloatArray:
         """(n, sums) what each image adds."""
         distance, blind = np.abs(self.error), np.abs(self.value - self.baseline)
         # From the middle, so that squares keep their digits in single precision.
@@ -64,7 +64,7 @@ class NumberOutcomes:
         )
 
 
-def number_figures(sums: Floats) -> dict[str, Floats]:
+def number_figures(sums: FloatArray) -> dict[str, FloatArray]:
     """Every figure (...) of sums (..., sums) of `NumberOutcomes.cells`; NaN without an image."""
     n = np.where(sums[..., 0] > 0, sums[..., 0], np.nan)
     distance, baseline, square, baseline_square, value, value_square, *rest = np.moveaxis(
@@ -90,7 +90,7 @@ def number_figures(sums: Floats) -> dict[str, Floats]:
 
 def number_estimates(
     outcomes: NumberOutcomes,
-    masks: Sequence[Marks],
+    masks: Sequence[BoolArray],
     resampling: Resample,
     names: Sequence[str] = NUMBER_METRICS,
 ) -> list[dict[str, Estimate]]:

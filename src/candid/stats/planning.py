@@ -11,13 +11,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from candid.arrays import Floats, Marks
+from candid.arrays import BoolArray, FloatArray
 from candid.stats.differences import Side, bisect, difference_interval, smallest_visible
 
 MOST_PEOPLE = 1_000_000  # the most that are planned
 
 
-def resize_side(side: Side, people: Floats) -> Side:
+def resize_side(side: Side, people: FloatArray) -> Side:
     """The side with `people` (k,) instead of its own."""
     enlarged = np.maximum(people, 1.0)
     spread = side.spread * np.sqrt(side.units / enlarged)
@@ -25,8 +25,8 @@ def resize_side(side: Side, people: Floats) -> Side:
 
 
 def predicted_width(
-    left: Side, right: Side, correlation: Floats, people: Floats, confidence: float
-) -> Floats:
+    left: Side, right: Side, correlation: FloatArray, people: FloatArray, confidence: float
+) -> FloatArray:
     """(k,) how wide the interval of left - right will be with so many people (k,) on the left."""
     enlarged = resize_side(left, people)
     low, high = difference_interval(enlarged, right, correlation, confidence, score=True)
@@ -34,8 +34,8 @@ def predicted_width(
 
 
 def people_needed(
-    left: Side, right: Side, correlation: Floats, threshold: float, size: float
-) -> Floats:
+    left: Side, right: Side, correlation: FloatArray, threshold: float, size: float
+) -> FloatArray:
     """(k,) people on the left with whom a difference of `size` in errors would be seen.
 
     In `POWER` of cases the p would be `threshold` or less; the right side stays as it is. At least
@@ -43,7 +43,7 @@ def people_needed(
     side is undefined.
     """
 
-    def is_visible(log_people: Floats) -> Marks:
+    def is_visible(log_people: FloatArray) -> BoolArray:
         enlarged = resize_side(left, np.exp(log_people))
         visible = smallest_visible(enlarged, right, correlation, threshold, 1.0)
         with np.errstate(invalid="ignore"):

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from candid.arrays import Floats, Indices, Marks
+from candid.arrays import BoolArray, FloatArray, IndexArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,16 +29,16 @@ class Logistic:
     people, times (people - 1) / people, is the CR3 variance.
     """
 
-    coefficients: Floats
-    linear: Floats
-    influence: Floats
-    columns: Floats
-    unit: Indices
+    coefficients: FloatArray
+    linear: FloatArray
+    influence: FloatArray
+    columns: FloatArray
+    unit: IndexArray
 
 
 def logistic(
-    columns: Floats,
-    outcome: Marks,
+    columns: FloatArray,
+    outcome: BoolArray,
     cluster: NDArray[Any] | None = None,
     *,
     prior_sd: float = math.inf,
@@ -55,7 +55,7 @@ def logistic(
     # A constant that fits alone is a good start; half an outcome more of each keeps it finite.
     beta[0] = math.log((y.sum() + 0.5) / (n - y.sum() + 0.5))
 
-    def loss(point: Floats) -> float:
+    def loss(point: FloatArray) -> float:
         eta = columns @ point
         return float(np.sum(np.logaddexp(0, eta) - y * eta) + penalty @ point**2 / 2)
 
@@ -82,8 +82,12 @@ def logistic(
 
 
 def _jackknife_scores(
-    columns: Floats, residual: Floats, weight: Floats, inverse: Floats, unit: Indices
-) -> Floats:
+    columns: FloatArray,
+    residual: FloatArray,
+    weight: FloatArray,
+    inverse: FloatArray,
+    unit: IndexArray,
+) -> FloatArray:
     """(people, k) each person's score, Xᵀ (I - H)⁻¹ residual over their rows (CR3).
 
     People with equally many rows are solved for together.
@@ -109,7 +113,7 @@ def _jackknife_scores(
 
 def average_outcome(
     fitted: Logistic, columns: dict[int, int], shares: Mapping[int, float]
-) -> tuple[float, Floats]:
+) -> tuple[float, FloatArray]:
     """The mean probability of the outcome over all rows, if these had other values.
 
     `columns` maps the attribute's codes to their columns (a code without one has the reference's
@@ -139,7 +143,7 @@ def average_outcome(
     return average, direct + fitted.influence @ gradient
 
 
-def fit_line(x: Floats, y: Floats) -> tuple[float, float, float, float]:
+def fit_line(x: FloatArray, y: FloatArray) -> tuple[float, float, float, float]:
     """Least squares: its fall from end to end, that fall's error, y's mean, residual deviation."""
     centred = x - x.mean()
     squares = float(centred @ centred)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri, stdtrit
 
-from candid.arrays import Floats
+from candid.arrays import FloatArray
 from candid.stats.intervals import linearise, linearised_error
 
 CONFIDENCE = 0.95  # one-sided
@@ -28,7 +28,7 @@ class Retention:
 
 
 def retention(
-    base: Floats, whole: Floats, part: Floats, person: NDArray[Any] | None = None
+    base: FloatArray, whole: FloatArray, part: FloatArray, person: NDArray[Any] | None = None
 ) -> Retention:
     """The share that a part loses, from losses (n,) of the same images without, with all and part.
 
@@ -54,7 +54,11 @@ def retention(
 
 
 def loses_more(
-    share: float, base: Floats, whole: Floats, part: Floats, person: NDArray[Any] | None = None
+    share: float,
+    base: FloatArray,
+    whole: FloatArray,
+    part: FloatArray,
+    person: NDArray[Any] | None = None,
 ) -> bool:
     """Whether the part surely loses more than `share` of what the whole surely gains.
 
@@ -66,22 +70,22 @@ def loses_more(
 
 
 def _select_complete(
-    base: Floats, whole: Floats, part: Floats, person: NDArray[Any] | None
-) -> tuple[Floats, NDArray[Any]]:
+    base: FloatArray, whole: FloatArray, part: FloatArray, person: NDArray[Any] | None
+) -> tuple[FloatArray, NDArray[Any]]:
     """The three losses (3, n) of the images that have all, and their persons."""
     complete = ~np.isnan(base + whole + part)
     person = np.arange(len(base)) if person is None else person
     return np.stack([base, whole, part])[:, complete], person[complete]
 
 
-def _sums(values: Floats, person: NDArray[Any]) -> Floats:
+def _sums(values: FloatArray, person: NDArray[Any]) -> FloatArray:
     """(people, 1) sums of (n,) values."""
     unit = np.unique(person, return_inverse=True)[1].reshape(-1)
-    sums: Floats = np.bincount(unit, values).astype(np.float64)[:, None]
+    sums: FloatArray = np.bincount(unit, values).astype(np.float64)[:, None]
     return sums
 
 
-def _above_zero(values: Floats, person: NDArray[Any]) -> bool:
+def _above_zero(values: FloatArray, person: NDArray[Any]) -> bool:
     """Whether the mean of (n,) values is above 0, with the confidence, one-sided."""
     if len(values) < 2:
         return False

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax, softmax
 
-from candid.arrays import Floats
+from candid.arrays import FloatArray
 from candid.errors import PredictionsError
 
 _LEAST = 1e-7  # of a probability: the least that a table of predictions keeps
@@ -31,16 +31,16 @@ class ProbabilityShift:
     """How probabilities are changed: log p / temperature + bias, normalised."""
 
     temperature: float
-    bias: Floats  # (classes,)
+    bias: FloatArray  # (classes,)
 
-    def apply(self, probability: Floats) -> Floats:
+    def apply(self, probability: FloatArray) -> FloatArray:
         """(n, classes) of probabilities (n, classes)."""
         z = np.log(np.maximum(probability, _LEAST)) / self.temperature + self.bias
-        shifted: Floats = softmax(z, axis=1)
+        shifted: FloatArray = softmax(z, axis=1)
         return shifted
 
 
-def fit_shift(probability: Floats, label: NDArray[Any]) -> ProbabilityShift:
+def fit_shift(probability: FloatArray, label: NDArray[Any]) -> ProbabilityShift:
     """The shift with the highest posterior on labelled images; see `_PRIOR_SD`.
 
     The penalised log loss is convex in 1 / temperature and the biases, which sum to 0.
@@ -67,7 +67,7 @@ def fit_shift(probability: Floats, label: NDArray[Any]) -> ProbabilityShift:
     logs = logs - logs.mean(axis=1, keepdims=True)
     one_hot = np.eye(classes)[label]
 
-    def loss(x: Floats) -> tuple[float, Floats]:
+    def loss(x: FloatArray) -> tuple[float, FloatArray]:
         slope, bias = x[0], x[1:]
         z = slope * logs + bias
         residual = softmax(z, axis=1) - one_hot

@@ -68,7 +68,7 @@ def join(folder: str, name: str) -> str:
     return f"{folder.rstrip('/') or '/'}/{name}" if folder != "/" else f"/{name}"
 
 
-def found(word: str) -> list[str]:
+def matching_paths(word: str) -> list[str]:
     """The name itself if it exists, else the sorted matches of a glob pattern."""
     path = local_path(word)
     if path is not None:

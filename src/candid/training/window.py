@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from candid.arrays import Floats
+from candid.arrays import FloatArray
 from candid.models.forward import Images
 from candid.settings.network import window_edges
 
@@ -61,7 +61,7 @@ def format_window(edges: Sequence[float]) -> str:
     return " ".join(f"{edge:.4g}" for edge in edges)
 
 
-def coherence(pixels: NDArray[np.uint8]) -> Floats:
+def coherence(pixels: NDArray[np.uint8]) -> FloatArray:
     """(side, side), from 0 to 1, of images (n, side, side, 3) and their mirror images."""
     total, energy = np.zeros(pixels.shape[1:3]), np.zeros(pixels.shape[1:3])
     for block in np.array_split(pixels, max(1, len(pixels) // 256)):
@@ -71,5 +71,5 @@ def coherence(pixels: NDArray[np.uint8]) -> Floats:
     mean = (total + total[:, ::-1]) / (2 * len(pixels))
     energy_of_mean = sum(slope**2 for slope in np.gradient(mean))
     energy = (energy + energy[:, ::-1]) / (2 * len(pixels))
-    zeros: Floats = np.zeros_like(energy)
+    zeros: FloatArray = np.zeros_like(energy)
     return np.divide(energy_of_mean, energy, out=zeros, where=energy > 0)

@@ -34,7 +34,7 @@ def list_shards(name: str) -> list[str]:
     where nothing matches, or the store cannot be reached; LayoutError where there are no shards, or
     both kinds.
     """
-    words = filesystem.found(name)
+    words = filesystem.matching_paths(name)
     if not words:
         raise DataError(
             f"Nothing is called {name}.",
