@@ -1,12 +1,16 @@
 """What it is worth to bring several data sets to one frame before training on all of them.
 
     python bench/sources.py ../shared/data [--steps 1905 --alone-steps 635] [--seeds 3]
+    python bench/sources.py ../shared/data --folds 4
     python bench/sources.py ../shared/data --held-out utkface [--peer] [--way "as they came"]
 
 Trains on celeba64, utkface and fairface together, with their pictures in one frame and as they
 came, and on each alone. Printed are, for the test people of each: accuracy, the worst cell of race
 and label, and the paired difference of accuracy to the network trained on it alone, each with
 its interval (by person, where people are known), seed by seed, and the means over seeds.
+
+With --folds every image of all three is answered by a network, trained on all together, that did
+not learn from its person or its copies (`candid check`), so that small cells have all their images.
 
 With --held-out it trains on the other two, in one frame and as they came, and tests on pictures of
 the third as they come, as `candid evaluate RUN DATA` does; with --peer beside the gender model
@@ -126,7 +130,11 @@ def trained(path: Path, dataset: Dataset, seed: int, steps: int, overrides: list
 def of_source(run: Run, name: str) -> Predictions:
     """What a run says of the test images of one data set, by their ids there."""
     p = read_predictions(run.predictions_file)
-    p = p[(p.split == "test") & (p.label >= 0)]
+    return part_of(p[(p.split == "test") & (p.label >= 0)], name)
+
+
+def part_of(p: Predictions, name: str) -> Predictions:
+    """The predictions for the images of one data set, by their ids there."""
     if "source" not in p.attributes:
         return p
     p = p[np.array(p.attributes["source"].words()) == name]
@@ -136,23 +144,29 @@ def of_source(run: Run, name: str) -> Predictions:
 def figures(p: Predictions) -> Figures:
     """Accuracy, and the lowest among the cells of race × label."""
     right = p.prediction == p.label
-    person = p.persons()
-    (accuracy,) = wilson_shares(right[:, None], None, person)
+    (accuracy,) = wilson_shares(right[:, None], None, p.persons())
+    cells = accuracy_by_cell(p)
+    if not cells:  # nobody wrote it down
+        return Figures(len(p), accuracy, None, "")
+    worst = min(cells, key=lambda name: cells[name].value)
+    return Figures(len(p), accuracy, cells[worst], f"{worst}, n = {cells[worst].n}")
+
+
+def accuracy_by_cell(p: Predictions) -> dict[str, Estimate]:
+    """The accuracy of each cell of race × label that has enough images."""
     race = p.attributes.get("race")
     if race is None:
-        return Figures(len(p), accuracy, None, "")
-    cells = {
+        return {}
+    masks = {
         f"{value}, labelled {p.classes[label]}": (race.data == code) & (p.label == label)
         for code, value in enumerate(race.values)
         for label in range(len(p.classes))
     }
-    cells = {name: of for name, of in cells.items() if of.sum() >= FEWEST}
-    if not cells:  # nobody wrote it down
-        return Figures(len(p), accuracy, None, "")
-    of = np.column_stack([*cells.values()])
-    found = dict(zip(cells, wilson_shares(right[:, None] & of, of, person), strict=True))
-    worst = min(found, key=lambda name: found[name].value)
-    return Figures(len(p), accuracy, found[worst], f"{worst}, n = {found[worst].n}")
+    masks = {name: mask for name, mask in masks.items() if mask.sum() >= FEWEST}
+    if not masks:
+        return {}
+    of, right = np.column_stack([*masks.values()]), p.prediction == p.label
+    return dict(zip(masks, wilson_shares(right[:, None] & of, of, p.persons()), strict=True))
 
 
 def less(p: Predictions, alone: Predictions) -> Estimate:
@@ -244,6 +258,20 @@ def hold_out(args: argparse.Namespace) -> None:
             print(f"{way}: accuracy {words(mean)}, {mean.method}")
 
 
+def cross_validate(args: argparse.Namespace) -> None:
+    """Every image of all, answered by a network that learned from others, by cells."""
+    dataset = loaded(args.data, NAMES, args.images, args.seed)
+    settings = [f"check.folds={args.folds}", f"check.steps={args.steps}"]
+    config = load_config(overrides=[*settings, *together("as they came", args)])
+    candid.check(dataset, config, out=args.out / "folds")
+    predictions = read_predictions(args.out / "folds" / "predictions.parquet")
+    print("| images of | cell | accuracy | n |\n| --- | --- | --- | --- |")
+    for name in NAMES:
+        p = part_of(predictions, name)
+        for cell, accuracy in {"all": figures(p).accuracy, **accuracy_by_cell(p)}.items():
+            print(f"| {name} | {cell} | {words(accuracy)} | {accuracy.n:,} |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, help="the folder with " + ", ".join(NAMES))
@@ -254,6 +282,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=0, help="of each, drawn by lot; 0: all")
     parser.add_argument("--held-out", choices=NAMES)
     parser.add_argument("--test-images", type=int, default=2000, help="of the one that is held out")
+    parser.add_argument("--folds", type=int, default=0, help="answer every image, by as many")
     parser.add_argument("--peer", action="store_true")
     parser.add_argument("--way", choices=TOGETHER, action="append")
     parser.add_argument("--set", action="append", default=[], dest="overrides")
@@ -261,7 +290,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn by lot")
     args = parser.parse_args()
     args.way = args.way or [*TOGETHER]
-    if args.held_out:
+    if args.folds:
+        cross_validate(args)
+    elif args.held_out:
         hold_out(args)
     else:
         compare(args)

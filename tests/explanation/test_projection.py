@@ -149,7 +149,7 @@ def weight_in_patch(shades, width, height):
     return strength[inside].sum() / strength.sum()
 
 
-def test_the_command_draws_the_map_on_the_picture_decode_original(framed, tmp_path, capsys):
+def test_the_command_draws_the_map_on_the_original_picture(framed, tmp_path, capsys):
     from candid.config import with_values
     from candid.pipeline.explaining import explain_pictures
     from candid.runs import open_run
@@ -182,7 +182,7 @@ def test_pictures_of_several_shapes_share_a_drawing(framed, tmp_path):
 
 
 @pytest.mark.parametrize("fit", ["stretch", "pad"])
-def test_the_server_answers_with_the_map_on_the_picture_decode_original(framed, fit):
+def test_the_server_answers_with_the_map_on_the_original_picture(framed, fit):
     pytest.importorskip("fastapi")
     from dataclasses import replace
 

@@ -40,10 +40,11 @@ def test_what_is_not_orthogonal_is_stepped_as_by_adamw():
     torch.testing.assert_close(ours, fitted(lambda groups: torch.optim.AdamW(groups, lr=0.01)))
 
 
-def test_a_step_of_a_matrix_by_the_singular_value_decomposition():
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_a_step_of_a_matrix_by_the_singular_value_decomposition(layout):
     """Nesterov's momentum written out; the direction is the polar factor, the size Liu's."""
     torch.manual_seed(0)
-    parameter = nn.Parameter(torch.randn(16, 4, 3, 3))
+    parameter = nn.Parameter(torch.randn(16, 4, 3, 3).contiguous(memory_format=layout))
     group = {"params": [parameter], "weight_decay": 0.5, "orthogonal": True}
     optimizer = Muon([group], lr=0.1)
     momentum = torch.zeros_like(parameter)
