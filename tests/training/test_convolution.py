@@ -37,6 +37,19 @@ def test_gradients_are_those_of_pytorch(n, inward, outward, rows, columns, strid
     )
 
 
+def test_gradients_of_gradients_are_those_of_pytorch():
+    images = torch.randn(4, 2, 3, 3, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(3, 2, 3, 3, dtype=torch.float64, requires_grad=True)
+    torch.autograd.gradgradcheck(lambda x, w: conv2d(x, w, 2), (images, weight))
+
+
+def test_arguments_by_name_are_taken():
+    images, weight = torch.randn(4, 2, 6, 6), torch.randn(3, 2, 3, 3, requires_grad=True)
+    with WideGradients(True), torch.autocast("cpu", torch.bfloat16):
+        output = F.conv2d(images, weight, padding=(1, 1), stride=(2, 2), dilation=(1, 1))
+    assert type(output.grad_fn).__name__ == "_ConvolutionBackward" and output.shape[3] == 3
+
+
 def _gradients(network: nn.Module, images: torch.Tensor, enabled: bool) -> list[torch.Tensor]:
     network.zero_grad()
     with WideGradients(enabled):

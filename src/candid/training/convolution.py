@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
@@ -38,16 +37,21 @@ class WideGradients(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         if func is F.conv2d and self.enabled and _is_narrow(*args, **kwargs):
-            images, weight, _, stride = args[:4]
-            dtype = torch.get_autocast_dtype("cpu")
-            return conv2d(images.to(dtype), weight.to(dtype), stride[0])
+            return _conv2d_in_autocast(*args, **kwargs)
         return func(*args, **kwargs)
 
 
 def conv2d(images: Tensor, weight: Tensor, stride: int) -> Tensor:
-    """`F.conv2d(images, weight, stride=stride, padding=1)` of a 3×3 kernel; differentiable once."""
+    """`F.conv2d(images, weight, stride=stride, padding=1)` of a 3×3 kernel."""
     output: Tensor = _Convolution.apply(images, weight, stride)  # type: ignore[no-untyped-call]
     return output
+
+
+def _conv2d_in_autocast(
+    images: Tensor, weight: Tensor, bias: None = None, stride: Any = 1, *_: Any, **__: Any
+) -> Tensor:
+    dtype = torch.get_autocast_dtype("cpu")
+    return conv2d(images.to(dtype), weight.to(dtype), stride[0])
 
 
 def _is_narrow(
@@ -84,7 +88,6 @@ class _Convolution(torch.autograd.Function):
         return F.conv2d(images, weight, stride=stride, padding=1)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         images, weight = ctx.saved_tensors
         stride, (needs_images, needs_weight, _) = ctx.stride, ctx.needs_input_grad
