@@ -147,12 +147,9 @@ class Muon(torch.optim.Optimizer):
             state["momentum"] = torch.zeros_like(gradient)
         momentum: Tensor = state["momentum"].lerp_(gradient, 1 - group["momentum"])
         nesterov = gradient.lerp(momentum, group["momentum"])  # Nesterov's
-        # Columns in the order of memory (channels last), so that nothing is copied: orthogonal
-        # matrices stay so in any order.
-        rows = nesterov.movedim(1, -1)
-        matrix = orthogonal(rows.reshape(len(rows), -1), self.dtype)
+        matrix = orthogonal(nesterov.reshape(len(nesterov), -1), self.dtype)
         size: float = 0.2 * math.sqrt(max(matrix.shape))
-        return matrix.reshape(rows.shape).movedim(-1, 1).mul_(size)
+        return matrix.reshape(gradient.shape).mul_(size)
 
     def _adam_step(self, state: dict[str, Any], gradient: Tensor, group: dict[str, Any]) -> Tensor:
         if "mean" not in state:
@@ -179,6 +176,5 @@ def orthogonal(matrix: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     x: Tensor = (wide / (wide.norm() + 1e-7)).to(dtype)
     for _ in range(5):
         product = x @ x.T
-        polynomial = torch.addmm(product, product, product, beta=b, alpha=c)
-        x = torch.addmm(x, polynomial, x, beta=a)
+        x = a * x + (b * product + c * product @ product) @ x
     return (x if matrix.shape[0] <= matrix.shape[1] else x.T).float()
