@@ -18,6 +18,9 @@ Result, 2 cores of an AMD EPYC (AVX-512 with bfloat16), torch 2.13.0, medians of
     bfloat16, channels last       1.8x ( 1130 ms)    3.1x (  647 ms)
     load and augment             55.4x (   36 ms)   90.5x (   22 ms)
     loading and augmentation: 3.4% of the fastest step
+
+One core of an Intel Xeon with matrix tiles (AMX), memory kept, two turns: `deep` 407 and 416 ms,
+with images side by side 343 and 340 ms.
 """
 
 from __future__ import annotations
