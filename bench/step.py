@@ -41,7 +41,7 @@ from candid.models.device import memory_kept
 from candid.models.forward import Images
 from candid.models.networks import build
 from candid.training.augment import augment
-from candid.training.convolution import WideGradients
+from candid.training.convolution import wide_gradients
 
 BATCH, SIDE, TURNS = 256, 64, 5
 AUGMENT = load_config(recipe="plain").augment
@@ -59,7 +59,7 @@ def stepper(
 
     def step() -> None:
         autocast = torch.autocast("cpu", torch.bfloat16, enabled=bfloat16)
-        with autocast, WideGradients(side_by_side):
+        with autocast, wide_gradients(side_by_side):
             output = network(images)
         loss = F.cross_entropy(output.float(), labels)
         optimizer.zero_grad()

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from candid.models.forward import forward
 from candid.models.networks import build
-from candid.training.convolution import WideGradients, conv2d
+from candid.training.convolution import conv2d, wide_gradients
 
 SHAPES = [  # images, channels in and out, rows, columns, stride
     (8, 5, 7, 4, 4, 1),
@@ -45,14 +45,14 @@ def test_gradients_of_gradients_are_those_of_pytorch():
 
 def test_arguments_by_name_are_taken():
     images, weight = torch.randn(4, 2, 6, 6), torch.randn(3, 2, 3, 3, requires_grad=True)
-    with WideGradients(True), torch.autocast("cpu", torch.bfloat16):
+    with wide_gradients(True), torch.autocast("cpu", torch.bfloat16):
         output = F.conv2d(images, weight, padding=(1, 1), stride=(2, 2), dilation=(1, 1))
     assert type(output.grad_fn).__name__ == "_ConvolutionBackward" and output.shape[3] == 3
 
 
 def _gradients(network: nn.Module, images: torch.Tensor, enabled: bool) -> list[torch.Tensor]:
     network.zero_grad()
-    with WideGradients(enabled):
+    with wide_gradients(enabled):
         output = forward(network, images, bfloat16=True)
     output.square().sum().backward()
     return [p.grad.clone() for p in network.parameters()]
@@ -93,6 +93,6 @@ def test_other_convolutions_are_left_alone(dtype, monkeypatch):
     ]
     if dtype == torch.float32:
         layers.append(nn.Conv2d(4, 4, 3, padding=1, bias=False))  # no autocast
-    with WideGradients(True), torch.autocast("cpu", dtype, enabled=dtype == torch.bfloat16):
+    with wide_gradients(True), torch.autocast("cpu", dtype, enabled=dtype == torch.bfloat16):
         for layer in layers:
             assert layer(images).dtype == dtype

@@ -59,9 +59,17 @@ def uses_bfloat16(precision: str, device: torch.device) -> bool:
         return precision == "bfloat16"
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return _cpu_has("_is_avx512_bf16_supported") or has_matrix_tiles(device)
+
+
+def has_matrix_tiles(device: torch.device) -> bool:
+    """Whether this is a CPU that multiplies tiles of bfloat16 matrices (Intel's AMX)."""
+    return device.type == "cpu" and _cpu_has("_is_amx_tile_supported")
+
+
+def _cpu_has(question: str) -> bool:
     # Private, and the only way to ask; absent on builds for other processors.
-    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, q, lambda: False)() for q in checks)
+    return bool(getattr(torch.cpu, question, lambda: False)())
 
 
 def compile_network(network: nn.Module, setting: str, device: torch.device) -> nn.Module:

@@ -130,15 +130,15 @@ def _prepare_job(
     workers: int,
     options: PredictOptions,
 ) -> _TransferJob:
-    run, card, settings = trained_run.run, trained_run.card, trained_run.settings
+    run, is_number = trained_run.run, trained_run.card.number is not None
     data = None if home is None else Path(home)
     options = {**options, "crop": options.get("crop", False) or options.get("detector") is not None}
-    if card.number is not None:
+    if is_number:
         refuse_for_number(options)
     labeller = open_labeller(run, data=data, cache=cache, quiet=run.quiet, number=True, **options)
     judge: ClassJudge | NumberJudge
-    if card.number is not None:
-        judge = NumberJudge.open(run, card, settings)
+    if is_number:
+        judge = NumberJudge.open(trained_run)
     else:
         judge = ClassJudge.open(trained_run, labeller, home, cache, options)
     return _TransferJob(trained_run, labeller, judge, options.get("calibration", ""), workers)

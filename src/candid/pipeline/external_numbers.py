@@ -15,17 +15,17 @@ from candid.arrays import BoolArray
 from candid.errors import ConfigError
 from candid.pipeline.answers import ModelAnswers
 from candid.pipeline.auditing import AnyAnswers
+from candid.pipeline.labelled import TrainedRun
 from candid.pipeline.labelling import PredictOptions
 from candid.predictions.numbers import (
     NumberPredictions,
     read_number_predictions,
     write_number_predictions,
 )
-from candid.records import Estimate, ModelCard, read_record
+from candid.records import Estimate, read_record
 from candid.records.audit import SplitAudit
 from candid.records.external_number import NumberFigures, NumberSource, NumberTransfer
-from candid.runs import Run
-from candid.settings import AuditConfig, Config
+from candid.settings import AuditConfig
 from candid.tables.attributes import Attribute
 from candid.tables.columns import NO_YES
 
@@ -51,39 +51,40 @@ def refuse_for_number(options: PredictOptions) -> None:
 class NumberJudge:
     """Judges the answers of a run of a number elsewhere, beside those to its own test images."""
 
-    run: Run
-    card: ModelCard
-    settings: Config
+    trained_run: TrainedRun
     home: tuple[NumberPredictions, NumberFigures] | None  # None: it has no test images
 
     @classmethod
-    def open(cls, run: Run, card: ModelCard, settings: Config) -> NumberJudge:
+    def open(cls, trained_run: TrainedRun) -> NumberJudge:
         """With the run's own test predictions, where it has some."""
         from candid.evaluation.external_numbers import number_figures_at
 
-        if not run.predictions_file.is_file():
-            return cls(run, card, settings, None)
-        predictions = read_number_predictions(run.predictions_file)
+        file = trained_run.run.predictions_file
+        if not file.is_file():
+            return cls(trained_run, None)
+        predictions = read_number_predictions(file)
         test = predictions[predictions.split == "test"]
-        home = (test, number_figures_at(test, settings.evaluate)) if len(test) else None
-        return cls(run, card, settings, home)
+        if not len(test):
+            return cls(trained_run, None)
+        return cls(trained_run, (test, number_figures_at(test, trained_run.settings.evaluate)))
 
     def open_record(self, model: str) -> NumberTransfer:
         """The record, with what it already holds of this model."""
         from candid.evaluation.numbers import choose_tolerance
 
-        number = self.card.number
+        run, card = self.trained_run.run, self.trained_run.card
+        number = card.number
         if number is None:
-            raise ValueError(f"{self.card.target!r} is no number")
+            raise ValueError(f"{card.target!r} is no number")
         key = f"{model}, {number!r}"  # the intervals, too
         model = blake2b(key.encode(), digest_size=16).hexdigest()
         sources: tuple[NumberSource, ...] = ()
-        if self.run.transfer.is_file():
-            previous = read_record(self.run.transfer, NumberTransfer)
+        if run.transfer.is_file():
+            previous = read_record(run.transfer, NumberTransfer)
             sources = previous.sources if previous.model == model else ()
-        tolerance = choose_tolerance(number.quartiles, self.settings.evaluate)
+        tolerance = choose_tolerance(number.quartiles, self.trained_run.settings.evaluate)
         figures = None if self.home is None else self.home[1]
-        return NumberTransfer(self.card.target, number.coverage, tolerance, model, figures, sources)
+        return NumberTransfer(card.target, number.coverage, tolerance, model, figures, sources)
 
     def judge(
         self, fields: dict[str, Any], answers: ModelAnswers, file: Path, split: NDArray[np.str_]
@@ -92,7 +93,7 @@ class NumberJudge:
         from candid.evaluation.external_numbers import number_figures_at
 
         p = answers.numbers
-        figures = number_figures_at(p, self.settings.evaluate, answers.unlike)
+        figures = number_figures_at(p, self.trained_run.settings.evaluate, answers.unlike)
         paired, differences = self._compare_home(p, figures)
         write_number_predictions(file, add_marks(replace(p, split=split), {UNLIKE: answers.unlike}))
         return NumberSource(
@@ -100,7 +101,7 @@ class NumberJudge:
             figures=figures,
             differences=differences,
             paired=paired,
-            audit=_audit_groups(p, self.settings.audit) if p.attributes else None,
+            audit=_audit_groups(p, self.trained_run.settings.audit) if p.attributes else None,
         )
 
     def _compare_home(
@@ -117,7 +118,7 @@ class NumberJudge:
             return False, {}
         home, home_figures = self.home
         if same_numbers(p, home):
-            return True, paired_numbers(p, home, self.settings.evaluate)
+            return True, paired_numbers(p, home, self.trained_run.settings.evaluate)
         return False, number_less_home(figures, home_figures)
 
 

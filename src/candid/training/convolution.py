@@ -8,6 +8,7 @@ wide images with gaps of zeros, which is the same sum (`bench/step.py`).
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -19,24 +20,20 @@ _TILE = 32  # positions of a row that a tile takes in bfloat16
 _NARROW = 8  # at most so many positions of a row waste more than laying images side by side costs
 
 
-class WideGradients(TorchFunctionMode):
-    """Replaces `F.conv2d` within the block by `conv2d`, where that computes faster gradients.
+def wide_gradients(enabled: bool) -> AbstractContextManager[object]:
+    """Within the block, `F.conv2d` of narrow maps under autocast is `conv2d`, if `enabled`.
 
-    That is in bfloat16, on a CPU with matrix tiles, for 3×3 convolutions of narrow maps. `enabled`
-    overrides the look at the CPU.
+    That pays in bfloat16 on a CPU with matrix tiles (`candid.models.device.has_matrix_tiles`).
     """
+    return _WideGradients() if enabled else nullcontext()
 
-    def __init__(self, enabled: bool | None = None) -> None:
-        super().__init__()
-        # Private, and the only way to ask; absent on builds for other processors.
-        has_tiles = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-        self.enabled = has_tiles() if enabled is None else enabled
 
+class _WideGradients(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func is F.conv2d and self.enabled and _is_narrow(*args, **kwargs):
+        if func is F.conv2d and _is_narrow(*args, **kwargs):
             return _conv2d_in_autocast(*args, **kwargs)
         return func(*args, **kwargs)
 
@@ -64,9 +61,7 @@ def _is_narrow(
     groups: int = 1,
 ) -> bool:
     return (
-        images.device.type == "cpu"
-        and torch.is_autocast_enabled("cpu")
-        and torch.get_autocast_dtype("cpu") == torch.bfloat16
+        torch.is_autocast_enabled("cpu")
         and weight.requires_grad
         and torch.is_grad_enabled()
         and bias is None

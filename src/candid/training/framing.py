@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from candid.models.device import uses_bfloat16
+from candid.models.device import has_matrix_tiles, uses_bfloat16
 from candid.models.forward import Images
 from candid.models.framing import PARAMETERS, Framing
 from candid.models.warping import frame_matrices, halve, inside_mask, level_warp, to_pixels
@@ -25,7 +25,7 @@ from candid.stats.intervals import wilson_share
 from candid.table import sample_rows
 from candid.training import checkpoint
 from candid.training.augment import draw_colours, recolour
-from candid.training.convolution import WideGradients
+from candid.training.convolution import wide_gradients
 from candid.training.loop import descend, seed_generators, update_ema
 from candid.training.optimizers import learning_rate, optimizer_of
 from candid.training.state import TrainingState
@@ -89,7 +89,7 @@ def train_framing(
             inputs, frames = batches(state.step, network.look_side)
             network.train()
             autocast = torch.autocast(device.type, torch.bfloat16, enabled=bfloat16)
-            with autocast, WideGradients():
+            with autocast, wide_gradients(bfloat16 and has_matrix_tiles(device)):
                 estimate = network.estimate(inputs.contiguous(memory_format=torch.channels_last))
             error = (estimate.float() - frames) / network.units
             loss = F.smooth_l1_loss(error, torch.zeros_like(error), beta=_HUBER_BETA)

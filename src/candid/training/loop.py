@@ -24,7 +24,13 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from candid.errors import ConfigError, TrainingError
-from candid.models.device import compile_network, pick_device, to_device, uses_bfloat16
+from candid.models.device import (
+    compile_network,
+    has_matrix_tiles,
+    pick_device,
+    to_device,
+    uses_bfloat16,
+)
 from candid.models.forward import forward, logits, logits_error
 from candid.progress import progress
 from candid.records import HistoryRow
@@ -34,7 +40,7 @@ from candid.training import checkpoint
 from candid.training.augment import augment
 from candid.training.balance import GroupDRO, group_cells
 from candid.training.batches import make_feed
-from candid.training.convolution import WideGradients
+from candid.training.convolution import wide_gradients
 from candid.training.depth import freeze, hold_still
 from candid.training.distributed import Team, team
 from candid.training.mixing import identity_mixture, mix
@@ -129,6 +135,7 @@ class BatchLoss:
         if group.size == 1:  # a process among several replaces functions while it computes
             self.network = compile_network(self.network, config.compile, self.device)
         self.bfloat16 = uses_bfloat16(config.precision, self.device)
+        self.uses_wide_gradients = self.bfloat16 and has_matrix_tiles(self.device)
         self.loss = make_loss(task, config, state.dro, self.device)
 
     def __call__(self, batch: Tensor, rows: NDArray[np.intp]) -> tuple[Tensor, Tensor]:
@@ -141,7 +148,7 @@ class BatchLoss:
         cuda_devices = [self.device] if self.device.type == "cuda" else []
         # The caller's random numbers stay as they were: dropout draws inside the fork.
         fork = torch.random.fork_rng(devices=cuda_devices)
-        with fork, group.whole_batch(n) as share, WideGradients():
+        with fork, group.whole_batch(n) as share, wide_gradients(self.uses_wide_gradients):
             generator = seed_generators(config.seed, step, self.device)
             side = side_at(step, config, self.task.images.side)
             batch = augment(batch, self.augmentation, generator, side)
